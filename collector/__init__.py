@@ -1,0 +1,1 @@
+"""The collector: moves log entries from NATS JetStream into MongoDB."""

@@ -1,0 +1,30 @@
+"""The keeper: tells JetStream that what is in hand is still being worked on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from anyio import sleep
+
+from collector.settlement import IN_PROGRESS
+
+if TYPE_CHECKING:
+    from collector.actors.writer import Answering
+    from collector.in_hand import InHand
+
+
+class Keeper:
+    """Sends in progress for every delivery in hand, three times in each ack wait."""
+
+    def __init__(self, in_hand: InHand, answering: Answering, ack_wait: float) -> None:
+        self._in_hand = in_hand
+        self._answering = answering
+        self._ack_wait = ack_wait
+
+    async def run(self) -> None:
+        """Keep alive until cancelled. A delivery that is answered meanwhile is answered for good."""
+        while True:
+            await sleep(self._ack_wait / 3)
+            held = self._in_hand.all()
+            if held:
+                await self._answering.answer([(delivery.reply, IN_PROGRESS) for delivery in held])

@@ -1,0 +1,189 @@
+"""The pipeline of one logger: consumer, batcher and writer in one task group, which share their fate.
+
+Its state is in JetStream, so starting it again is always safe: what it had in hand is given back or comes again.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from anyio import CancelScope, Event, create_memory_object_stream, create_task_group, current_time, move_on_after
+
+from collector.actors.batcher import Batcher
+from collector.actors.consumer import Consumer, Room
+from collector.actors.keeper import Keeper
+from collector.actors.writer import Writer
+from collector.backoff import exponential
+from collector.batching import BatchPolicy
+from collector.codec import Codec
+from collector.dead_letters import DeadLetters
+from collector.errors import SinkUnavailable
+from collector.events import Failed, Failure, Held, LoggerState, Report, Returned, Stage, State
+from collector.in_hand import InHand
+from collector.model import Batch, Opened
+from collector.mongo import make_collection
+from collector.pull import Pull
+from collector.settlement import NAK
+from collector.sinks.mongodb import MongoSink
+from transfer.errors import TransferError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from pymongo.asynchronous.database import AsyncDatabase
+
+    from collector.budget import Account, Budget
+    from collector.connection import NatsConnection
+    from collector.settings import Settings
+    from collector.source import Attached, Source
+    from transfer.names import Names
+    from transfer.wire import LoggerSpec
+
+_T = TypeVar("_T")
+_ATTACH_CAP = 2.0
+"""Seconds between two looks for a stream that does not exist yet."""
+_ANEW_PAUSE = 0.2
+_RETURN_TIMEOUT = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What all pipelines of a replica share."""
+
+    names: Names
+    settings: Settings
+    nats: NatsConnection
+    source: Source
+    database: AsyncDatabase[dict[str, Any]]
+    budget: Budget
+    report: Report
+
+
+class Pipeline:
+    """Moves the entries of one logger from its stream into its collection until it is asked to stop."""
+
+    def __init__(self, spec: LoggerSpec, tools: Tools) -> None:
+        self.name = f"pipeline {spec.key}"
+        self._key = spec.key
+        self._spec = spec
+        self._tools = tools
+
+    async def run(self, stopping: Event) -> None:
+        """Find stream and collection, move entries, and begin again when the stream is made anew."""
+        while not stopping.is_set():
+            attached = await self._patiently(lambda: self._tools.source.attach(self._key), stopping)
+            if attached is None or not await self._patiently(self._make_collection, stopping):
+                return
+            await self._move(attached, stopping)
+            with move_on_after(_ANEW_PAUSE):  # whatever makes a stream anew again and again makes no hot loop of us
+                await stopping.wait()
+
+    async def _patiently(self, prepare: Callable[[], Awaitable[_T]], stopping: Event) -> _T | None:
+        """Try until it works; None when asked to stop before that. What it waits for is said once."""
+        curve, attempt, said = exponential(0.1, _ATTACH_CAP), 0, ""
+        while not stopping.is_set():
+            try:
+                with CancelScope(shield=True):  # drivers are never cut; each call has a deadline of its own
+                    return await prepare()
+            except (TransferError, SinkUnavailable) as exc:
+                if str(exc) != said:
+                    said = str(exc)
+                    self._tools.report(LoggerState(self._key, State.BACKING_OFF, said))
+                    self._tools.report(Failed(self._key, Stage.CONTROL, Failure.UNAVAILABLE, said, "waiting for it"))
+            attempt += 1
+            with move_on_after(curve(attempt)):
+                await stopping.wait()
+        return None
+
+    async def _make_collection(self) -> bool:
+        if self._spec.collection is not None:
+            collection = self._tools.names.collection(self._key)
+            await make_collection(
+                self._tools.database, collection, self._spec.collection, self._tools.settings.write_timeout
+            )
+        return True
+
+    async def _move(self, attached: Attached, stopping: Event) -> None:
+        tools, in_hand = self._tools, InHand()
+        inbox = tools.nats.connection.new_inbox()
+        stream = tools.names.stream(self._key)
+        pull = Pull(tools.nats.link, inbox, stream, tools.names.durable(self._key), current_time)
+        with self._account(pull.wake) as account, CancelScope() as drained:
+            try:
+                async with create_task_group() as helpers:
+                    helpers.start_soon(self._keep_moving, stopping, pull, drained, name=f"{self._key} stop")
+                    keeper = Keeper(in_hand, tools.nats.link, attached.ack_wait)
+                    helpers.start_soon(keeper.run, name=f"{self._key} keeper")
+                    tools.report(LoggerState(self._key, State.RUNNING))
+                    await self._run_stages(attached, pull, in_hand, account, stopping)
+                    helpers.cancel_scope.cancel()
+            finally:
+                await self._give_back(in_hand)
+
+    @contextmanager
+    def _account(self, on_room: Callable[[], None]) -> Iterator[Account]:
+        account = self._tools.budget.open(on_room)
+        try:
+            yield account
+        finally:
+            account.close()
+
+    async def _keep_moving(self, stopping: Event, pull: Pull, drained: CancelScope) -> None:
+        """Wake the consumer when the pipeline is asked to stop, and cut the draining short at its deadline."""
+        await stopping.wait()
+        self._tools.report(LoggerState(self._key, State.DRAINING))
+        drained.deadline = current_time() + self._tools.settings.drain_timeout
+        pull.wake()
+
+    async def _run_stages(
+        self, attached: Attached, pull: Pull, in_hand: InHand, account: Account, stopping: Event
+    ) -> None:
+        tools, settings = self._tools, self._tools.settings
+        opened_in, opened_out = create_memory_object_stream[list[Opened]](1)
+        batch_in, batch_out = create_memory_object_stream[Batch](0)
+        codec = Codec(attached.incarnation)
+        policy = BatchPolicy(settings.batch_entries, settings.batch_bytes, settings.batch_age)
+        consumer = Consumer(
+            self._key,
+            source=tools.source,
+            attached=attached,
+            pull=pull,
+            codec=codec,
+            in_hand=in_hand,
+            account=account,
+            room=Room(settings.batch_entries * (settings.writes + 2), settings.batch_bytes),
+            outbox=opened_in,
+            reconnects=tools.nats.reconnects,
+            report=tools.report,
+            clock=current_time,
+        )
+        writer = Writer(
+            self._key,
+            codec=codec,
+            sink=MongoSink(tools.database, tools.names.collection(self._key), settings.write_timeout),
+            letters=DeadLetters(tools.database, tools.names.dead_letters(self._key), settings.write_timeout, time.time),
+            answering=tools.nats.link,
+            in_hand=in_hand,
+            inbox=batch_out,
+            writes=settings.writes,
+            on_settled=pull.wake,
+            report=tools.report,
+            clock=current_time,
+        )
+        batcher = Batcher(policy, opened_out, batch_in, current_time)
+        async with create_task_group() as stages:
+            stages.start_soon(consumer.run, stopping, name=f"{self._key} consumer")
+            stages.start_soon(batcher.run, name=f"{self._key} batcher")
+            stages.start_soon(writer.run, stopping, name=f"{self._key} writer")
+
+    async def _give_back(self, in_hand: InHand) -> None:
+        """Nak what is left, so that another replica gets it now and not after ack wait."""
+        left = in_hand.all()
+        if left:
+            with CancelScope(shield=True), move_on_after(_RETURN_TIMEOUT):
+                await self._tools.nats.link.answer([(delivery.reply, NAK) for delivery in left])
+            self._tools.report(Returned(self._key, len(left)))
+        self._tools.report(Held(self._key, 0, 0))

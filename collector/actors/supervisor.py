@@ -1,0 +1,205 @@
+"""Supervision: children that crash are started again with backoff; what each does to the others is its strategy.
+
+`Supervisor` keeps the permanent children of the root, one for one, and gives up when one crashes too often.
+`Pipelines` keeps one child for each logger, one for one, and never gives up.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from anyio import Event, create_task_group, current_time, move_on_after
+
+from collector.backoff import exponential
+from collector.errors import ChildExited, GaveUp
+from collector.events import Crashed, LoggerState, Report, State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from anyio.abc import TaskGroup
+
+    from transfer.wire import LoggerSpec
+
+RESTART_CAP = 30.0
+"""Seconds between two restarts at most."""
+_HEALTHY_AFTER = 60.0
+"""A child that ran this long starts counting its crashes anew."""
+
+
+class Child(Protocol):
+    """What is supervised."""
+
+    @property
+    def name(self) -> str:
+        """What the log calls it."""
+
+    async def run(self, stopping: Event) -> None:
+        """Run until asked to stop; everything else is a crash."""
+
+
+@dataclass(frozen=True, slots=True)
+class Intensity:
+    """How many crashes within how many seconds are too many."""
+
+    crashes: int = 10
+    seconds: float = 300.0
+
+
+def leaves(exc: BaseException) -> Iterator[BaseException]:
+    """Yield the errors in nested groups."""
+    if isinstance(exc, BaseExceptionGroup):
+        for inner in exc.exceptions:
+            yield from leaves(inner)
+    else:
+        yield exc
+
+
+async def _run_walled(child: Child, stopping: Event) -> None:
+    """Run the child in a task group of its own, so that a stray CancelledError in it is a crash and not an end."""
+    async with create_task_group() as wall:
+        wall.start_soon(child.run, stopping, name=child.name)
+    if not stopping.is_set():
+        raise ChildExited(child.name)
+
+
+async def _keep_running(child: Child, stopping: Event, on_crash: Callable[[Exception, int], float]) -> None:
+    """Run a child again and again until it is asked to stop; `on_crash` says how long to wait."""
+    attempt = 0
+    while not stopping.is_set():
+        started = current_time()
+        try:
+            await _run_walled(child, stopping)
+        except Exception as exc:  # noqa: BLE001 - restarting children is the supervisor's job
+            attempt = 1 if current_time() - started > _HEALTHY_AFTER else attempt + 1
+            with move_on_after(on_crash(exc, attempt)):
+                await stopping.wait()
+
+
+class Supervisor:
+    """Keeps permanent children running, one for one; raises GaveUp when one of them crashes too often."""
+
+    def __init__(self, children: Sequence[Child], report: Report, intensity: Intensity | None = None) -> None:
+        self._children = children
+        self._report = report
+        self._intensity = intensity or Intensity()
+        self._curve = exponential(0.1, RESTART_CAP)
+
+    async def run(self, stopping: Event) -> None:
+        """Run all children until asked to stop."""
+        async with create_task_group() as group:
+            for child in self._children:
+                group.start_soon(self._keep, child, stopping, name=f"supervisor of {child.name}")
+
+    async def _keep(self, child: Child, stopping: Event) -> None:
+        crashes: deque[float] = deque(maxlen=self._intensity.crashes)
+
+        def on_crash(exc: Exception, attempt: int) -> float:
+            crashes.append(current_time())
+            since = crashes[-1] - crashes[0]
+            if len(crashes) == self._intensity.crashes and since < self._intensity.seconds:
+                raise GaveUp(child.name, len(crashes), since, exc)
+            delay = self._curve(attempt)
+            self._report(Crashed(child.name, None, attempt, delay, tuple(repr(leaf) for leaf in leaves(exc))))
+            return delay
+
+        await _keep_running(child, stopping, on_crash)
+
+
+@dataclass(slots=True)
+class _Running:
+    spec: LoggerSpec
+    stopping: Event
+
+
+class Pipelines:
+    """Keeps one pipeline for each desired logger, one for one; the crashes of one are no other's affair.
+
+    `want`, `drop` and `park` only say what is desired and return at once; a pipeline that has to stop drains first, and
+    one that is wanted again meanwhile starts when the old one has ended, so that there is never a second one.
+    """
+
+    name = "pipelines"
+
+    def __init__(self, make: Callable[[LoggerSpec], Child], report: Report) -> None:
+        self._make = make
+        self._report = report
+        self._curve = exponential(0.1, RESTART_CAP)
+        self._desired: dict[str, LoggerSpec] = {}
+        self._running: dict[str, _Running] = {}
+        self._parked: dict[str, str] = {}
+        self._group: TaskGroup | None = None
+
+    @property
+    def known(self) -> set[str]:
+        """The keys that are wanted or parked."""
+        return {*self._desired, *self._parked}
+
+    @property
+    def running(self) -> set[str]:
+        """The keys that have a pipeline now, draining ones included."""
+        return set(self._running)
+
+    async def run(self, stopping: Event) -> None:
+        """Keep the pipelines until asked to stop, then let all of them drain at the same time."""
+        async with create_task_group() as self._group:
+            for key in self._desired:
+                self._start(key)
+            await stopping.wait()
+            self._desired.clear()
+            for running in self._running.values():
+                running.stopping.set()
+
+    def want(self, spec: LoggerSpec) -> None:
+        """Have a pipeline for this logger; one that runs with another collection is replaced."""
+        self._parked.pop(spec.key, None)
+        self._desired[spec.key] = spec
+        running = self._running.get(spec.key)
+        if running is None:
+            self._start(spec.key)
+        elif running.spec.collection != spec.collection:
+            running.stopping.set()
+
+    def drop(self, key: str) -> None:
+        """Have no pipeline for this key."""
+        if self._parked.pop(key, None) is not None and key not in self._running:
+            self._report(LoggerState(key, None))
+        self._stop(key)
+
+    def park(self, key: str, why: str) -> None:
+        """Have no pipeline for this key until it is wanted again, and say why."""
+        if self._parked.get(key) != why:
+            self._parked[key] = why
+            self._report(LoggerState(key, State.PARKED, why))
+        self._stop(key)
+
+    def _stop(self, key: str) -> None:
+        self._desired.pop(key, None)
+        running = self._running.get(key)
+        if running is not None:
+            running.stopping.set()
+
+    def _start(self, key: str) -> None:
+        if self._group is not None:
+            self._running[key] = _Running(self._desired[key], Event())
+            self._group.start_soon(self._keep, key, name=f"supervisor of {key}")
+
+    async def _keep(self, key: str) -> None:
+        def on_crash(exc: Exception, attempt: int) -> float:
+            delay = self._curve(attempt)
+            errors = tuple(repr(leaf) for leaf in leaves(exc))
+            self._report(Crashed("pipeline", key, attempt, delay, errors))
+            state = State.PARKED if delay >= RESTART_CAP else State.BACKING_OFF
+            self._report(LoggerState(key, state, errors[0]))
+            return delay
+
+        try:
+            while key in self._desired:
+                running = self._running[key] = _Running(self._desired[key], Event())
+                await _keep_running(self._make(running.spec), running.stopping, on_crash)
+        finally:
+            del self._running[key]
+            why = self._parked.get(key)
+            self._report(LoggerState(key, None) if why is None else LoggerState(key, State.PARKED, why))

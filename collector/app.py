@@ -1,0 +1,148 @@
+"""The composition root: what is opened in which order, and how it all ends.
+
+endpoint                     answers from the first moment to the last
+ └ MongoDB, NATS             opened until it works, closed last, each with a deadline
+    └ root supervisor        one for one; gives up -> exit 1
+       ├ registry, sampler
+       └ pipelines           one for one, never gives up
+          └ pipeline[key]    consumer | batcher | writer: one for all
+"""
+
+from __future__ import annotations
+
+import signal
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import anyio
+from anyio import CancelScope, Event, create_task_group, current_time, open_signal_receiver, sleep
+
+from collector import events
+from collector.actors.pipeline import Pipeline, Tools
+from collector.actors.registry import Registry
+from collector.actors.sampler import Sampler
+from collector.actors.supervisor import Pipelines, Supervisor
+from collector.bucket import KvBucket
+from collector.budget import Budget
+from collector.connection import close, connect
+from collector.endpoint import serving
+from collector.lag import JetStreamLag
+from collector.log import EventLog
+from collector.metrics import Metrics
+from collector.mongo import open_mongo
+from collector.source import JetStreamSource
+from collector.status import Status
+from transfer.names import Names
+
+if TYPE_CHECKING:
+    from collector.connection import NatsConnection
+    from collector.settings import Settings
+    from collector.status import Tally
+
+_PULSE = 1.0
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Service:
+    """One replica, from `run` to its end."""
+
+    def __init__(self, settings: Settings) -> None:
+        release = version("transfer-collector")
+        self._settings = settings
+        self._names = Names(settings.namespace)
+        self._metrics = Metrics(settings.namespace, release, settings.buffer_bytes)
+        self._status = Status(settings.namespace, release)
+        self._observers = (self._metrics.observe, self._status.observe, EventLog().observe)
+        self._stopping = Event()
+        self._opening = CancelScope()
+        self._everything = CancelScope()
+
+    async def run(self) -> Tally:
+        """Serve until a signal; a second one cancels. Raises GaveUp, ConnectionClosed, OSError for the endpoint."""
+        settings = self._settings
+        with serving(settings.http_host, settings.http_port, self._metrics, self._status) as port:
+            self._report(events.Listening(settings.http_host, port))
+            async with create_task_group() as group:
+                self._everything = group.cancel_scope
+                group.start_soon(self._obey_signals, name="signals")
+                group.start_soon(self._pulse, name="pulse")
+                await self._serve()
+                group.cancel_scope.cancel()
+        return self._status.tally
+
+    def _report(self, event: events.Event) -> None:
+        for observe in self._observers:
+            observe(event)
+
+    async def _serve(self) -> None:
+        async with open_mongo(self._settings.database, self._report) as mongo:
+            nats = None
+            with self._opening:
+                nats = await connect(self._settings.nats, self._report)
+            if nats is None:
+                return
+            try:
+                tools = Tools(
+                    names=self._names,
+                    settings=self._settings,
+                    nats=nats,
+                    source=JetStreamSource(nats.connection.jetstream(), self._names, self._settings.ack_wait),
+                    database=mongo[self._names.database],
+                    budget=Budget(self._settings.buffer_bytes),
+                    report=self._report,
+                )
+                await self._supervise(tools, nats)
+            finally:
+                await close(nats.connection)
+
+    async def _supervise(self, tools: Tools, nats: NatsConnection) -> None:
+        settings, report = self._settings, self._report
+        pipelines = Pipelines(lambda spec: Pipeline(spec, tools), report)
+        bucket = KvBucket(nats.connection.jetstream(), self._names)
+        registry = Registry(bucket, pipelines, nats.reconnects, report, settings.reconcile_period)
+        sampler = Sampler(
+            JetStreamLag(nats.connection.jetstream(), self._names), pipelines, report, settings.lag_period
+        )
+        async with create_task_group() as group:
+            group.start_soon(nats.watch, name="nats watch")
+            await Supervisor((pipelines, registry, sampler), report).run(self._stopping)
+            group.cancel_scope.cancel()
+
+    async def _obey_signals(self) -> None:
+        with open_signal_receiver(*_SIGNALS) as signals:
+            async for received in signals:
+                if self._stopping.is_set():
+                    self._everything.cancel()
+                    return
+                self._report(events.Stopping(received.name))
+                self._stopping.set()
+                self._opening.cancel()
+                self._everything.deadline = current_time() + self._settings.shutdown_timeout
+
+    async def _pulse(self) -> None:
+        """Measure how late the loop is; that it is measured at all is what liveness is made of."""
+        ready = None
+        while True:
+            before = current_time()
+            await sleep(_PULSE)
+            self._report(events.LoopLag(max(0.0, current_time() - before - _PULSE)))
+            if (now_ready := not self._status.not_ready) != ready:
+                ready = now_ready
+                self._report(events.Ready(ready))
+
+
+def serve(settings: Settings) -> Tally:
+    """Run a replica to its end, on uvloop where it is installed."""
+
+    async def run() -> Tally:
+        return await Service(settings).run()
+
+    return anyio.run(run, backend_options={"use_uvloop": _has_uvloop()})
+
+
+def _has_uvloop() -> bool:
+    try:
+        import uvloop  # noqa: F401, PLC0415 - not there on every platform
+    except ImportError:
+        return False
+    return True

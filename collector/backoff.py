@@ -1,0 +1,23 @@
+"""How long to wait before the next try: tenacity's curves, as plain functions of the attempt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+from tenacity import RetryCallState, Retrying, wait_exponential_jitter
+
+Curve: TypeAlias = Callable[[int], float]
+"""Seconds to wait after the attempt of that number, from 1."""
+
+
+def exponential(initial: float, cap: float) -> Curve:
+    """Double from `initial` to `cap`, with up to a quarter of `initial` at random on top."""
+    wait = wait_exponential_jitter(initial=initial, max=cap, jitter=initial / 4)
+
+    def delay(attempt: int) -> float:
+        state = RetryCallState(Retrying(), fn=None, args=(), kwargs={})
+        state.attempt_number = attempt
+        return wait(state)
+
+    return delay

@@ -1,0 +1,69 @@
+"""The command `collector`."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import asdict
+from typing import NoReturn
+
+import click
+
+from collector.errors import CollectorError
+from transfer.errors import WrongSettings
+
+_RUN_HELP = """Run one replica until SIGTERM or SIGINT; a second signal cancels at once.
+
+Configured from the environment alone. Required: NAMESPACE, NATS_HOSTS (comma list), DATABASE (MongoDB URI). To log in
+to NATS: NATS_NKEY (seed), NATS_TOKEN, NATS_USER and NATS_PASSWORD, or NATS_CREDS (file); NATS_TLS_CA, NATS_TLS_CERT,
+NATS_TLS_KEY (files). MODE=release writes JSON logs. Every secret also as *_FILE. Tunables are COLLECTOR_*; the README
+lists them.
+
+\b
+Example:
+  NAMESPACE=beta NATS_HOSTS=nats://127.0.0.1:4222 DATABASE=mongodb://127.0.0.1:27017 collector run
+"""
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="transfer-collector", prog_name="collector")
+def main() -> None:
+    """Move log entries from NATS JetStream into MongoDB.
+
+    \b
+    New here?  collector demo    shows all of it in under a minute
+               collector local   keeps servers and one replica up to try things out
+    """
+
+
+@main.command(help=_RUN_HELP)
+def run() -> None:
+    from collector.app import serve  # noqa: PLC0415 - --help need not load the drivers
+    from collector.log import set_up  # noqa: PLC0415
+    from collector.settings import Settings  # noqa: PLC0415
+
+    try:
+        settings = Settings.read(os.environ)
+    except WrongSettings as exc:
+        click.echo(str(exc), err=True)
+        sys.exit(2)
+    set_up(release=settings.release)
+    try:
+        tally = serve(settings)
+    except (CollectorError, OSError) as exc:
+        _fail(exc)
+    except BaseExceptionGroup as group:
+        known, unforeseen = group.split((CollectorError, OSError))
+        if unforeseen is not None:
+            raise unforeseen from None
+        _fail(known)
+    click.echo(json.dumps({"stopped": asdict(tally)}), err=True)
+
+
+def _fail(exc: BaseException | None) -> NoReturn:
+    from collector.actors.supervisor import leaves  # noqa: PLC0415
+
+    for leaf in leaves(exc) if exc else ():
+        click.echo(f"collector: {leaf}", err=True)
+    sys.exit(1)

@@ -1,0 +1,242 @@
+"""What a delivery holds: bytes in, entries as documents out, and what can never be one as rejects.
+
+The forms are those of DESIGN.md 2. Nothing here waits or keeps anything between two deliveries.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
+
+import msgspec
+from bson import ObjectId
+from bson.errors import InvalidId
+
+from collector.bundle import split
+from collector.errors import Poison
+from collector.inflate import inflate
+from collector.model import Delivery, Entry, Opened, Reason, Reject
+from collector.timestamps import EPOCH, read_timestamp, undo_rounding
+from transfer.wire import BUNDLE, CONTENT_ENCODING, CONTENT_TYPE, JSON, MAX_INFLATED, MSGPACK
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from collector.identity import Incarnation
+
+Source: TypeAlias = "bytes | bytearray"
+"""The bytes of one entry, or of all that a message holds; what was inflated is a bytearray."""
+_BYTES = "latin-1"
+"""The encoding in which every byte is a character, so that any header comes back unchanged, also from MongoDB."""
+_LONE = frozenset({"", MSGPACK})
+_BRACE = ord("{")
+_NODE_TIME = 13
+"""The extension that Node.js publishers use for a time; Go's msgpack, and so the Go collector, reads it as one."""
+
+
+class _Envelope(msgspec.Struct, gc=False):
+    """An entry on the wire. Fields that are not known are passed over."""
+
+    data: dict[str, Any]
+    timestamp: Any = None
+    metadata: Any = None
+    id: Any = None
+
+
+class _Positional(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=False):
+    """The same as the Go client sends it with its structs encoded as arrays: exactly these three, in this order."""
+
+    metadata: Any
+    data: dict[str, Any]
+    timestamp: Any
+    id: ClassVar[None] = None
+
+
+class _Id(msgspec.Struct):
+    id: Any = None
+
+
+class _Timestamp(msgspec.Struct):
+    timestamp: msgspec.Raw
+
+
+class _PositionalTimestamp(msgspec.Struct, array_like=True):
+    metadata: msgspec.Raw
+    data: msgspec.Raw
+    timestamp: msgspec.Raw
+
+
+def _extension(code: int, content: memoryview) -> datetime:
+    if code == _NODE_TIME and len(content) in {4, 8, 12}:
+        return _time(b"\xc7" + bytes((len(content), 0xFF)) + content)
+    message = f"Expected no extension but times, got extension {code}"
+    raise msgspec.ValidationError(message)
+
+
+_time = msgspec.msgpack.Decoder(datetime).decode
+_map = msgspec.msgpack.Decoder(_Envelope, ext_hook=_extension).decode
+_array = msgspec.msgpack.Decoder(_Positional, ext_hook=_extension).decode
+_timestamp_in_map = msgspec.msgpack.Decoder(_Timestamp).decode
+_timestamp_in_array = msgspec.msgpack.Decoder(_PositionalTimestamp).decode
+
+
+def _map_or_array(source: Source) -> _Envelope | _Positional:
+    try:
+        return _map(source)
+    except msgspec.ValidationError:
+        first = memoryview(source)[0]
+        if first & 0xF0 != 0x90 and first not in {0xDC, 0xDD}:
+            raise
+    return _array(source)
+
+
+class _Form(NamedTuple):
+    """How an entry is written: what reads it, and what reads its id alone when the rest cannot be read."""
+
+    decode: Callable[[Source], _Envelope | _Positional]
+    decode_id: Callable[[Source], _Id]
+
+
+_MSGPACK = _Form(_map_or_array, msgspec.msgpack.Decoder(_Id).decode)
+_JSON = _Form(msgspec.json.Decoder(_Envelope).decode, msgspec.json.Decoder(_Id).decode)
+
+
+class Codec:
+    """Opens the deliveries of one stream."""
+
+    def __init__(self, incarnation: Incarnation, max_inflated: int = MAX_INFLATED) -> None:
+        self._incarnation = incarnation
+        self._max_inflated = max_inflated
+
+    def open(self, delivery: Delivery) -> Opened:
+        """Return everything that is in a delivery: each entry once, as an entry or as a reject. Never raises."""
+        entries: list[Entry] = []
+        rejects: list[Reject] = []
+        try:
+            form, sources = self._sources(delivery)
+        except Poison as poison:
+            rejects.append(self._reject(delivery, None, None, delivery.body, poison))
+            return Opened(delivery, entries, rejects)
+        for position, source in sources:
+            try:
+                entries.append(self._entry(delivery, position, form, source))
+            except Poison as poison:
+                rejects.append(self._reject(delivery, position, form, source, poison))
+        return Opened(delivery, entries, rejects)
+
+    def original(self, delivery: Delivery, position: int | None) -> bytes:
+        """Return the bytes of one entry as its publisher sent them: its slice of a bundle, else the body unchanged."""
+        return delivery.body if position is None else self.originals(delivery, [position])[0]
+
+    def originals(self, delivery: Delivery, positions: Iterable[int | None]) -> list[bytes]:
+        """Return the bytes of several entries of a delivery that was opened; it is inflated and split once for them."""
+        sources = dict(self._sources(delivery)[1])
+        return [delivery.body if position is None else bytes(sources[position]) for position in positions]
+
+    def _sources(self, delivery: Delivery) -> tuple[_Form, Iterable[tuple[int | None, Source]]]:
+        """Return the bytes of each entry with its position. Raises Poison when that cannot be said of the message."""
+        media_type = ""
+        body: Source = delivery.body
+        if b"content-" in delivery.raw_headers.lower():
+            fields = headers(delivery.raw_headers)
+            media_type = _field(fields, CONTENT_TYPE).partition(";")[0].strip()
+            body = inflate(delivery.body, _field(fields, CONTENT_ENCODING), self._max_inflated)
+        if not body:
+            raise Poison(Reason.MALFORMED, "body: expected an entry, got nothing")
+        if media_type == BUNDLE:
+            return _MSGPACK, enumerate(split(body))
+        if media_type in _LONE:
+            return (_JSON if body[0] == _BRACE else _MSGPACK), ((None, body),)
+        if media_type == JSON:
+            return _JSON, ((None, body),)
+        expected = f"{MSGPACK}, {JSON} or {BUNDLE}"
+        raise Poison(Reason.MALFORMED, f"Content-Type: expected {expected}, got {media_type[:80]!r}")
+
+    def _entry(self, delivery: Delivery, position: int | None, form: _Form, source: Source) -> Entry:
+        try:
+            envelope = form.decode(source)
+            moment = envelope.timestamp
+            if type(moment) is not datetime or moment.year == 1 or not moment.microsecond % 1000:
+                moment = _moment(envelope, source) or _published(delivery)
+        except _UNREADABLE as error:
+            raise Poison(Reason.MALFORMED, _sentence(error)) from error
+        document = envelope.data  # becomes the document itself: a copy would cost as much as decoding
+        own_id = document.get("_id") is not None
+        if not own_id:
+            document["_id"] = self._identity(delivery, position, envelope.id)
+        document["timestamp"] = moment
+        document["metadata"] = envelope.metadata
+        return Entry(delivery, position, document, own_id)
+
+    def _identity(self, delivery: Delivery, position: int | None, claimed: Any) -> ObjectId:
+        if claimed is None:
+            return self._incarnation.identity(delivery.sequence, position)
+        try:
+            return ObjectId(claimed)
+        except (InvalidId, TypeError) as error:
+            expected = "id: expected 12 bytes, or 24 hex digits as text"
+            raise Poison(Reason.MALFORMED, f"{expected}, got another `{type(claimed).__name__}`") from error
+
+    def _reject(
+        self, delivery: Delivery, position: int | None, form: _Form | None, source: Source, poison: Poison
+    ) -> Reject:
+        body = delivery.body if position is None else bytes(source)
+        identity = self._readable_identity(delivery, position, form, source)
+        return Reject(delivery, position, identity, poison.reason, poison.error, body)
+
+    def _readable_identity(
+        self, delivery: Delivery, position: int | None, form: _Form | None, source: Source
+    ) -> ObjectId:
+        """Return the identity that the entry brings, when that much of it can be read; else the derived one."""
+        derived = self._incarnation.identity(delivery.sequence, position)
+        if form is None:
+            return derived
+        try:
+            return self._identity(delivery, position, form.decode_id(source).id)
+        except (*_UNREADABLE, Poison):
+            return derived
+
+
+def _moment(envelope: _Envelope | _Positional, source: Source) -> datetime | None:
+    timestamp = envelope.timestamp
+    if type(timestamp) is not datetime or timestamp.year == 1:
+        return read_timestamp(timestamp)
+    encoded = _timestamp_in_map(source) if type(envelope) is _Envelope else _timestamp_in_array(source)
+    return undo_rounding(timestamp, bytes(encoded.timestamp))
+
+
+def _published(delivery: Delivery) -> datetime:
+    return EPOCH + timedelta(microseconds=delivery.published_ns // 1000)
+
+
+_UNREADABLE = (ValueError, RecursionError)
+"""What decoding raises: msgspec.DecodeError and UnicodeDecodeError are ValueErrors, and so is a time in year 10000."""
+
+
+def _sentence(error: Exception) -> str:
+    match error:
+        case msgspec.DecodeError():
+            return str(error)
+        case RecursionError():
+            return "Expected values nested less deep than Python's recursion limit, got more"
+        case UnicodeDecodeError():
+            return "Expected text in UTF-8, got other bytes"
+    return "Expected times in the years 1 to 9999, got one beyond them"
+
+
+def headers(raw_headers: bytes) -> list[tuple[str, str]]:
+    """Read a header block: all of its fields, in order, also those that came more than once. Never raises.
+
+    A character stands for a byte, see `_BYTES`. A line without a colon is a name without a value.
+    """
+    fields = []
+    for line in raw_headers.decode(_BYTES).split("\r\n")[1:]:
+        if line:
+            name, _, value = line.partition(":")
+            fields.append((name, value.strip(" \t")))
+    return fields
+
+
+def _field(fields: list[tuple[str, str]], wanted: str) -> str:
+    """Return the value in lower case; what came more than once is one list, as in HTTP."""
+    return ", ".join(value.lower() for name, value in fields if name.lower() == wanted.lower())

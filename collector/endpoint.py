@@ -1,0 +1,106 @@
+"""HTTP: `/metrics`, `/livez`, `/readyz`, `/status`, from a thread of its own, so that a stuck event loop cannot lie."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import contextmanager
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import TYPE_CHECKING
+
+from prometheus_client import CONTENT_TYPE_LATEST
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from collector.metrics import Metrics
+    from collector.status import Status
+
+_JSON = "application/json"
+_TEXT = "text/plain; charset=utf-8"
+_SLOW_CLIENT = 5.0
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+    timeout = _SLOW_CLIENT
+    protocol_version = "HTTP/1.1"
+    server_version = "collector"
+    sys_version = ""
+
+    def do_GET(self) -> None:
+        """Answer a path; others get the list of them."""
+        path = self.path.split("?", 1)[0]
+        answers = {
+            "/metrics": self._metrics,
+            "/livez": self._livez,
+            "/readyz": self._readyz,
+            "/status": self._status,
+        }
+        answer = answers.get(path)
+        if answer is None:
+            self._send(HTTPStatus.NOT_FOUND, _TEXT, ("paths: " + " ".join(answers) + "\n").encode())
+        else:
+            answer()
+
+    do_HEAD = do_GET
+
+    def _metrics(self) -> None:
+        self._send(HTTPStatus.OK, CONTENT_TYPE_LATEST, self.server.metrics.text(time.time()))
+
+    def _livez(self) -> None:
+        alive = self.server.status.alive
+        self._say(alive, "ok" if alive else "the event loop does not turn")
+
+    def _readyz(self) -> None:
+        not_ready = self.server.status.not_ready
+        self._say(not not_ready, ", ".join(not_ready) or "ok")
+
+    def _status(self) -> None:
+        self._send(HTTPStatus.OK, _JSON, json.dumps(self.server.status.snapshot(), indent=2).encode() + b"\n")
+
+    def _say(self, well: bool, text: str) -> None:  # noqa: FBT001 - private
+        self._send(HTTPStatus.OK if well else HTTPStatus.SERVICE_UNAVAILABLE, _TEXT, text.encode() + b"\n")
+
+    def _send(self, status: HTTPStatus, content_type: str, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Cache-Control", "no-store")
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Probes and scrapes are not worth a line."""
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], metrics: Metrics, status: Status) -> None:
+        self.metrics = metrics
+        self.status = status
+        super().__init__(address, _Handler)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that went away in the middle of an answer is its own affair."""
+
+
+@contextmanager
+def serving(host: str, port: int, metrics: Metrics, status: Status) -> Iterator[int]:
+    """Answer HTTP while the block lasts; yields the port, which is a free one when 0 was asked for.
+
+    Raises OSError when the address cannot be listened on.
+    """
+    server = _Server((host, port), metrics, status)
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="endpoint", daemon=True)
+    thread.start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

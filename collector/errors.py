@@ -1,0 +1,52 @@
+"""What can go wrong in the collector: one class for each decision that the caller can take."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collector.model import Reason
+
+
+class CollectorError(Exception):
+    """Base of everything raised by this package."""
+
+
+class Poison(CollectorError):
+    """An entry or a message that can never be stored: keep it as a dead letter and go on with its neighbours."""
+
+    def __init__(self, reason: Reason, error: str) -> None:
+        super().__init__(f"{reason.value}: {error}")
+        self.reason = reason
+        self.error = error
+
+
+class SinkUnavailable(CollectorError):
+    """MongoDB did not take it now and will later: try the same again, in place."""
+
+    def __init__(self, error: str, *, ambiguous: bool = False) -> None:
+        super().__init__(error)
+        self.ambiguous = ambiguous
+        """All, some or nothing of it may be stored; the same identities make a second try harmless."""
+
+
+class StreamLost(CollectorError):
+    """The stream or the durable of a logger is gone or another one: prepare the pipeline again."""
+
+
+class ChildExited(CollectorError):
+    """An actor ended although nobody asked it to."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"expected {name} to run until it is asked to stop, but it returned or was cancelled")
+
+
+class GaveUp(CollectorError):
+    """A permanent child of the root crashed too often in a short time: the process has to end."""
+
+    def __init__(self, name: str, crashes: int, seconds: float, last: BaseException) -> None:
+        super().__init__(f"{name} crashed {crashes} times within {seconds:.0f} s, the last time with {last!r}")
+
+
+class ConnectionClosed(CollectorError):
+    """nats-py has closed the connection for good, which only the server can make it do: the process has to end."""

@@ -1,0 +1,233 @@
+"""What happens in the service, as values. Every stage reports them to one function, from which metrics, log and status
+are made; a test looks at the same values."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeAlias
+
+from collector.model import Reason, Trigger
+
+
+class Stage(StrEnum):
+    """Where a failure happened."""
+
+    PULL = "pull"
+    DECODE = "decode"
+    WRITE = "write"
+    SETTLE = "settle"
+    DEAD_LETTER = "dead_letter"
+    CONTROL = "control"
+
+
+class Failure(StrEnum):
+    """Why something failed: a closed list, the label of a metric. The text goes to the log."""
+
+    UNAVAILABLE = "unavailable"
+    AMBIGUOUS = "ambiguous"
+    DURABLE_LOST = "durable_lost"
+    SILENT = "silent"
+
+
+POSSIBLE_FAILURES = (
+    (Stage.PULL, Failure.SILENT),
+    (Stage.PULL, Failure.DURABLE_LOST),
+    (Stage.PULL, Failure.UNAVAILABLE),
+    (Stage.WRITE, Failure.UNAVAILABLE),
+    (Stage.WRITE, Failure.AMBIGUOUS),
+    (Stage.DEAD_LETTER, Failure.UNAVAILABLE),
+    (Stage.DEAD_LETTER, Failure.AMBIGUOUS),
+    (Stage.SETTLE, Failure.UNAVAILABLE),
+    (Stage.CONTROL, Failure.UNAVAILABLE),
+)
+"""What can fail how: a closed list, so that each is exported as 0 before it happens."""
+
+
+class State(StrEnum):
+    """What a logger's pipeline is doing."""
+
+    RUNNING = "running"
+    STANDBY = "standby"
+    BACKING_OFF = "backing_off"
+    PARKED = "parked"
+    DRAINING = "draining"
+
+
+@dataclass(frozen=True, slots=True)
+class LoggerState:
+    """A logger's pipeline has gone over to a state; None: it is gone."""
+
+    logger: str
+    state: State | None
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """Deliveries came from JetStream and were opened."""
+
+    logger: str
+    messages: int
+    entries: int
+    bytes: int
+    redelivered: int
+
+
+@dataclass(frozen=True, slots=True)
+class BatchSettled:
+    """A batch is written and answered for."""
+
+    logger: str
+    batch: int
+    trigger: Trigger
+    messages: int
+    entries: int
+    bytes: int
+    written: int
+    duplicates: int
+    dead_letters: Counter[Reason]
+    write_seconds: float
+    """From the first attempt to MongoDB's acknowledgement, retries included."""
+    latency_seconds: float
+    """From JetStream's storing of the oldest message to MongoDB's acknowledgement."""
+    unanswered: int
+    """Answers that could not be sent; those messages come again and are found to be written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """How much of a logger this replica holds."""
+
+    logger: str
+    messages: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class WritesInProgress:
+    """How many batches of a logger are on their way to MongoDB."""
+
+    logger: str
+    writes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """Deliveries were given back to JetStream unwritten."""
+
+    logger: str
+    messages: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Something failed and is dealt with: `action` says how."""
+
+    logger: str
+    stage: Stage
+    failure: Failure
+    error: str
+    action: str
+
+
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """A stage tries again after `delay` seconds."""
+
+    logger: str
+    stage: Stage
+    failure: Failure
+    attempt: int
+    delay: float
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Crashed:
+    """An actor ended by something that nobody foresaw; it is started again after `delay` seconds."""
+
+    actor: str
+    logger: str | None
+    attempt: int
+    delay: float
+    errors: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """What the server says of a logger's stream and durable."""
+
+    logger: str
+    messages: int
+    bytes: int
+    oldest_age_seconds: float
+    pending: int
+    ack_pending: int
+    ack_pending_limit: int
+    redelivered: int
+    waiting_pulls: int
+    at: float
+    """Of the replica's clock, in seconds since 1970."""
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """The connection to NATS or to MongoDB came or went."""
+
+    server: str
+    connected: bool
+    why: str = ""
+    again: bool = False
+    """It had been connected before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What /readyz answers has changed."""
+
+    ready: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LoopLag:
+    """How late the event loop was."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """The endpoint answers."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stopping:
+    """The service was asked to stop."""
+
+    signal: str
+
+
+Event: TypeAlias = (
+    LoggerState
+    | Received
+    | BatchSettled
+    | Held
+    | WritesInProgress
+    | Returned
+    | Failed
+    | Retried
+    | Crashed
+    | Sampled
+    | Connection
+    | Listening
+    | Ready
+    | LoopLag
+    | Stopping
+)
+Report: TypeAlias = Callable[[Event], None]

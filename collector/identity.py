@@ -1,0 +1,46 @@
+"""The `_id` of an entry that brings none: derived from where JetStream keeps it, always the same for the same entry."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+
+from bson import ObjectId
+
+_SEQUENCE_BITS = 40
+_POSITION_BITS = 16
+_SEQUENCE_MASK = (1 << _SEQUENCE_BITS) - 1
+_POSITION_MASK = (1 << _POSITION_BITS) - 1
+
+
+class Incarnation:
+    """One life of a stream: a stream that is deleted and made again counts from 1 once more and is another one.
+
+    An identity is 12 bytes: 5 of a hash, 5 of the stream sequence, 2 of the position in a bundle. Neighbours in the
+    stream are neighbours in `_id`. What sequence and position have above their bits goes into the hash, so there is
+    no limit on either.
+    """
+
+    __slots__ = ("_prefix", "created", "stream")
+
+    def __init__(self, stream: str, created: str) -> None:
+        """`created` is the stream's creation time exactly as the server gives it."""
+        self.stream = stream
+        self.created = created
+        self._prefix = self._hash(0, 0)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Incarnation) and (self.stream, self.created) == (other.stream, other.created)
+
+    def __hash__(self) -> int:
+        return hash((self.stream, self.created))
+
+    def identity(self, sequence: int, position: int | None = None) -> ObjectId:
+        """The same sequence and position always make the same identity; None is the position of a lone entry."""
+        place = 0 if position is None else position
+        high, above = sequence >> _SEQUENCE_BITS, place >> _POSITION_BITS
+        prefix = self._hash(high, above) if high or above else self._prefix
+        tail = (sequence & _SEQUENCE_MASK) << _POSITION_BITS | (place & _POSITION_MASK)
+        return ObjectId(prefix + tail.to_bytes(7, "big"))
+
+    def _hash(self, high: int, above: int) -> bytes:
+        return blake2b(f"{self.stream}\n{self.created}\n{high}\n{above}".encode(), digest_size=5).digest()

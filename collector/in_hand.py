@@ -1,0 +1,37 @@
+"""What this replica has received and not yet answered: to be kept alive, to be returned, and to be counted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from collector.model import Delivery
+
+
+class InHand:
+    """The unanswered deliveries of one logger. Each hand-over counts on its own, also of the same message."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self._deliveries: dict[str, Delivery] = {}
+
+    def __len__(self) -> int:
+        return len(self._deliveries)
+
+    def take(self, deliveries: Iterable[Delivery]) -> None:
+        """Count what was received."""
+        for delivery in deliveries:
+            self._deliveries[delivery.reply] = delivery
+            self.bytes += delivery.size
+
+    def release(self, deliveries: Iterable[Delivery]) -> None:
+        """Count what was answered; what is not in hand is passed over."""
+        for delivery in deliveries:
+            if self._deliveries.pop(delivery.reply, None) is not None:
+                self.bytes -= delivery.size
+
+    def all(self) -> list[Delivery]:
+        """Return them, the oldest first."""
+        return list(self._deliveries.values())

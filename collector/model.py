@@ -1,0 +1,112 @@
+"""The nouns that flow through a pipeline: what comes in from JetStream, what goes to MongoDB, what became of it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    from bson import ObjectId
+
+
+class Reason(StrEnum):
+    """Why an entry is a dead letter: a closed list, the label of a metric and a field of the letter."""
+
+    MALFORMED = "malformed"
+    TOO_LARGE_INFLATED = "too_large_inflated"
+    RULE = "rule"
+    DOCUMENT_INVALID = "document_invalid"
+    DOCUMENT_TOO_LARGE = "document_too_large"
+    DUPLICATE_KEY = "duplicate_key"
+    EXHAUSTED = "exhausted"
+    OTHER = "other"
+
+
+class Trigger(StrEnum):
+    """Why a batch left the batcher."""
+
+    ENTRIES = "entries"
+    BYTES = "bytes"
+    AGE = "age"
+    DRAIN = "drain"
+
+
+# One of each is made for every message: a msgspec.Struct costs a tenth of a frozen dataclass.
+
+
+class Delivery(msgspec.Struct, frozen=True):
+    """One hand-over of a message by JetStream, still unanswered."""
+
+    subject: str
+    reply: str
+    """Where JetStream takes the answer."""
+    body: bytes
+    raw_headers: bytes
+    """The header block as it came, from `NATS/1.0` to the empty line; empty when there is none."""
+    stream: str
+    sequence: int
+    """Of the message in its stream."""
+    num_delivered: int
+    published_ns: int
+    """When the stream stored the message, in nanoseconds since 1970, by the server's clock."""
+
+    @property
+    def size(self) -> int:
+        """The bytes it holds in memory, as far as they grow with the message."""
+        return len(self.body) + len(self.raw_headers)
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One entry, decoded into the document it will be. `document["_id"]` is its identity."""
+
+    delivery: Delivery
+    position: int | None
+    """In its bundle, from 0; None when the message is the entry."""
+    document: dict[str, Any]
+    own_id: bool
+    """The `_id` is the publisher's own field `data._id`, so a duplicate need not be the same entry."""
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """An entry that the sink can never take."""
+
+    entry: Entry
+    reason: Reason
+    error: str
+    """One sentence: expected, got, where. It is kept with the dead letter and not logged."""
+
+
+class Reject(msgspec.Struct, frozen=True):
+    """One entry that can never be stored, or a whole message that cannot be opened (position None)."""
+
+    delivery: Delivery
+    position: int | None
+    identity: ObjectId
+    """The entry's own identity, under which its dead letter is kept once."""
+    reason: Reason
+    error: str
+    """One sentence: expected, got, where. Never the payload itself."""
+    body: bytes
+    """The original bytes: of the entry within its bundle, else of the message, unchanged."""
+
+
+class Opened(msgspec.Struct, frozen=True):
+    """A delivery and everything that was in it."""
+
+    delivery: Delivery
+    entries: list[Entry]
+    rejects: list[Reject]
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """What is written in one go. A delivery is never split over two batches."""
+
+    id: int
+    """Counted within one pipeline, for the log."""
+    deliveries: list[Delivery]
+    entries: list[Entry]
+    rejects: list[Reject]
+    bytes: int
+    trigger: Trigger

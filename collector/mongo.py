@@ -1,0 +1,145 @@
+"""Calls to MongoDB: never cut by a cancellation, each with a deadline of its own, foreign errors translated."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import pymongo
+from anyio import CancelScope, move_on_after
+from pymongo import AsyncMongoClient
+from pymongo.errors import (
+    AutoReconnect,
+    ConnectionFailure,
+    ExecutionTimeout,
+    NotPrimaryError,
+    OperationFailure,
+    ServerSelectionTimeoutError,
+)
+
+from pymongo.monitoring import TopologyListener
+
+from collector import events
+from collector.errors import SinkUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from pymongo.asynchronous.database import AsyncDatabase
+    from pymongo.monitoring import TopologyClosedEvent, TopologyDescriptionChangedEvent, TopologyOpenedEvent
+
+    from collector.events import Report
+    from transfer.wire import CollectionSpec
+
+_NAMESPACE_EXISTS = 48
+_SELECTION_MS = 5000
+_CLOSE_TIMEOUT = 5.0
+_NOTHING_SENT = (ServerSelectionTimeoutError, NotPrimaryError)
+
+
+@asynccontextmanager
+async def calling(timeout: float) -> AsyncIterator[None]:
+    """Shield what is called within, and give it `timeout` seconds.
+
+    On Python 3.11 a cancellation that reaches pymongo while it selects a server breaks its lock or hangs.
+    Raises SinkUnavailable when MongoDB cannot be reached or does not answer in time.
+    """
+    with CancelScope(shield=True):
+        try:
+            with pymongo.timeout(timeout):
+                yield
+        except (ConnectionFailure, ExecutionTimeout) as exc:
+            sent = isinstance(exc, (AutoReconnect, ExecutionTimeout)) and not isinstance(exc, _NOTHING_SENT)
+            raise SinkUnavailable(first_sentence(exc), ambiguous=sent) from exc
+
+
+class _Topology(TopologyListener):
+    """Says when a primary that takes writes comes and goes."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._writable: bool | None = None
+
+    def opened(self, event: TopologyOpenedEvent) -> None:
+        """Nothing is known yet."""
+
+    def description_changed(self, event: TopologyDescriptionChangedEvent) -> None:
+        """Report a change of what we can do."""
+        writable = event.new_description.has_writable_server()
+        if writable != self._writable and (writable or self._writable is not None):
+            why = "a primary takes writes" if writable else "no primary takes writes"
+            self._report(events.Connection("mongodb", writable, why, again=self._writable is not None))
+        self._writable = writable
+
+    def closed(self, event: TopologyClosedEvent) -> None:
+        """Nothing is reported: it is us who closed it."""
+
+
+@asynccontextmanager
+async def open_mongo(uri: str, report: Report) -> AsyncIterator[AsyncMongoClient[dict[str, Any]]]:
+    """Open a client; it connects when it can, and leaving the block closes it.
+
+    No retries by the driver: the identities of entries make our own harmless, and theirs would hide an outage.
+    """
+    client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(
+        uri,
+        appname="collector",
+        retryWrites=False,
+        serverSelectionTimeoutMS=_SELECTION_MS,
+        w="majority",
+        tz_aware=True,
+        event_listeners=[_Topology(report)],
+    )
+    try:
+        with CancelScope(shield=True):
+            await client.aconnect()
+        yield client
+    finally:
+        with CancelScope(shield=True), move_on_after(_CLOSE_TIMEOUT):
+            await client.close()
+
+
+async def insert(
+    database: AsyncDatabase[dict[str, Any]], collection: str, documents: Sequence[dict[str, Any]], timeout: float
+) -> dict[str, Any]:
+    """Send one unordered insert with majority write concern and return the server's reply.
+
+    The reply may hold `writeErrors` and `writeConcernError`; nothing is raised for them. Raises SinkUnavailable, what
+    bson raises for a document that cannot be encoded, and OperationFailure for a command that was refused as a whole.
+    """
+    async with calling(timeout):
+        return await database.command(
+            {
+                "insert": collection,
+                "documents": documents,
+                "ordered": False,
+                "writeConcern": {"w": "majority", "wtimeout": int(timeout * 1000)},
+            }
+        )
+
+
+async def make_collection(
+    database: AsyncDatabase[dict[str, Any]], collection: str, spec: CollectionSpec, timeout: float
+) -> None:
+    """Create the collection as the spec asks, when there is none of that name; one that exists is never altered.
+
+    Raises SinkUnavailable when MongoDB cannot do it now, or refuses.
+    """
+    command: dict[str, Any] = {"create": collection, "writeConcern": {"w": "majority"}}
+    if spec.kind == "timeseries":
+        options = {"timeField": "timestamp", "metaField": "metadata", "granularity": spec.granularity}
+        command["timeseries"] = {name: value for name, value in options.items() if value is not None}
+        if spec.expire_after_seconds is not None:
+            command["expireAfterSeconds"] = spec.expire_after_seconds
+    async with calling(timeout):
+        try:
+            await database.command(command)
+        except OperationFailure as exc:
+            if exc.code != _NAMESPACE_EXISTS:
+                raise SinkUnavailable(f"MongoDB did not create {collection}: {exc.details}") from exc
+
+
+def first_sentence(exc: BaseException) -> str:
+    """The beginning of a driver's error: its whole text is a description of the cluster."""
+    said = str(exc).split(", Timeout:")[0].split("\n")[0]
+    return f"{type(exc).__name__}: {said[:200]}"

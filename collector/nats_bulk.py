@@ -1,0 +1,248 @@
+"""Receiving and answering many messages at once on a nats-py connection.
+
+nats-py spends about 11 µs on each message that is received and acked. Here one read of the socket becomes one list of
+frames for each subscription, and all answers of a batch become one buffer. That needs names which nats-py calls
+private; they are used in this file only and `tests/integration/test_nats_bulk.py` fails when they change. `PlainLink`
+does the same with nats-py's public means alone, and `open_link` falls back to it when the private names are not there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
+
+import nats.errors
+from anyio import lowlevel
+from nats.errors import ProtocolError
+from nats.protocol.parser import AWAITING_CONTROL_LINE, Parser
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from nats.aio.client import Client
+    from nats.aio.msg import Msg
+    from nats.aio.subscription import Subscription
+
+_CHECKPOINT_EVERY = 64  # nats-py's publish() never yields
+_MAX_CONTROL_LINE = 4096  # nats-server's own limit
+_NO_HEADERS = b""
+# https://docs.nats.io/reference/reference-protocols/nats-protocol, written as nats-server writes it
+_PLAIN = re.compile(rb"MSG (\S+) (\d+) (?:(\S+) )?(\d+)\r\n")
+_HEADED = re.compile(rb"HMSG (\S+) (\d+) (?:(\S+) )?(\d+) (\d+)\r\n")
+
+
+class Frame(NamedTuple):
+    """One message as it stood on the wire."""
+
+    subject: bytes
+    reply: bytes
+    raw_headers: bytes
+    """From `NATS/1.0` to the empty line, empty when there are none."""
+    body: bytes
+
+
+Receive: TypeAlias = "Callable[[list[Frame]], None]"
+
+
+class Subscribed(Protocol):
+    """A subscription that is open."""
+
+    async def drain(self) -> None:
+        """End it: after this no frame comes any more, and none that the server had sent by then is lost."""
+
+
+class Link(Protocol):
+    """What the collector needs of a NATS connection to move many messages."""
+
+    async def subscribe(self, subject: str, receive: Receive) -> Subscribed:
+        """Hand every frame to `receive`, in order; it is called from the reading loop and must not block or raise."""
+
+    async def publish(self, subject: str, payload: bytes, reply: str) -> None:
+        """Send one message."""
+
+    async def answer(self, answers: Sequence[tuple[str, bytes]]) -> int:
+        """Publish each payload to its reply subject; return how many could not even be queued (connection lost)."""
+
+
+def open_link(connection: Client) -> Link:
+    """Make the fast link, or the plain one when nats-py's inner names are not what this file knows."""
+    known = all(hasattr(connection, name) for name in ("_ps", "_send_command", "_flush_pending", "_process_msg"))
+    if known and type(connection._ps) is Parser:  # noqa: SLF001 - see the module's docstring
+        return BulkLink(connection)
+    return PlainLink(connection)
+
+
+class PlainLink:
+    """The link by public means of nats-py only."""
+
+    def __init__(self, connection: Client) -> None:
+        self._connection = connection
+
+    async def subscribe(self, subject: str, receive: Receive) -> Subscribed:
+        """See `Link`. Headers that came more than once are seen once: nats-py keeps a dict of them."""
+
+        async def receive_one(message: Msg) -> None:
+            receive([_frame_of(message)])
+
+        return await self._connection.subscribe(subject, cb=receive_one, pending_msgs_limit=0, pending_bytes_limit=0)
+
+    async def publish(self, subject: str, payload: bytes, reply: str) -> None:
+        """See `Link`."""
+        await self._connection.publish(subject, payload, reply=reply)
+
+    async def answer(self, answers: Sequence[tuple[str, bytes]]) -> int:
+        """See `Link`."""
+        lost = 0
+        for count, (reply, payload) in enumerate(answers):
+            if count % _CHECKPOINT_EVERY == 0:
+                await lowlevel.checkpoint()
+            try:
+                await self._connection.publish(reply, payload)
+            except (nats.errors.OutboundBufferLimitError, nats.errors.ConnectionClosedError):
+                lost += 1
+        return lost
+
+
+def _frame_of(message: Msg) -> Frame:
+    raw = _NO_HEADERS
+    if message.headers:
+        status = message.headers.get("Status", "")
+        lines = [f"NATS/1.0 {status} {message.headers.get('Description', '')}".rstrip()]
+        lines += [f"{name!s}: {value}" for name, value in message.headers.items() if name not in _STATUS_HEADERS]
+        raw = "\r\n".join([*lines, "", ""]).encode()
+    return Frame(message.subject.encode(), message.reply.encode(), raw, message.data)
+
+
+_STATUS_HEADERS = frozenset({"Status", "Description"})
+
+
+class BulkLink(PlainLink):
+    """The link with a parser of its own and joined answers."""
+
+    def __init__(self, connection: Client) -> None:
+        super().__init__(connection)
+        self._parser = BulkParser(connection)
+        connection._ps = self._parser  # noqa: SLF001 - see the module's docstring
+
+    async def subscribe(self, subject: str, receive: Receive) -> Subscribed:
+        """See `Link`."""
+        # With a future nats-py starts no task and no iterator; the parser takes the frames before it is looked at.
+        subscription = await self._connection.subscribe(subject, future=asyncio.Future())
+        self._parser.receivers[subscription._id] = receive  # noqa: SLF001
+        return _BulkSubscribed(self._connection, self._parser, subscription)
+
+    async def answer(self, answers: Sequence[tuple[str, bytes]]) -> int:
+        """See `Link`."""
+        connection = self._connection
+        buffer = "".join(
+            [f"PUB {reply} {len(payload)}\r\n{payload.decode()}\r\n" for reply, payload in answers]
+        ).encode()
+        if connection.is_closed or (
+            not connection.is_connected and len(buffer) + connection.pending_data_size > connection._max_pending_size  # noqa: SLF001
+        ):
+            return len(answers)
+        await connection._send_command(buffer)  # noqa: SLF001
+        await connection._flush_pending()  # noqa: SLF001
+        connection.stats["out_msgs"] += len(answers)
+        return 0
+
+
+class _BulkSubscribed:
+    def __init__(self, connection: Client, parser: BulkParser, subscription: Subscription) -> None:
+        self._connection = connection
+        self._parser = parser
+        self._subscription = subscription
+
+    async def drain(self) -> None:
+        """See `Subscribed`: what the server sent before it saw UNSUB comes before its answer to PING."""
+        try:
+            if not self._connection.is_closed and not self._connection.is_draining:
+                await self._subscription.unsubscribe()
+                if self._connection.is_connected:
+                    await self._connection.flush()
+        finally:
+            self._parser.receivers.pop(self._subscription._id, None)  # noqa: SLF001
+
+
+class BulkParser(Parser):
+    """nats-py's parser, with the frames of some subscriptions taken out on the way, a list for each read."""
+
+    def __init__(self, connection: Client) -> None:
+        self.receivers: dict[int, Receive] = {}
+        self._life = 0
+        super().__init__(connection)
+
+    def reset(self) -> None:
+        """Forget what is half read: the connection is a new one."""
+        super().reset()
+        self._life += 1
+        self._chunks: list[bytes] = []
+        self._have = 0
+        self._need = 0
+
+    async def parse(self, data: bytes = b"") -> None:
+        """Take the whole frames out of what was read and keep the rest for the next read."""
+        self._chunks.append(data)
+        self._have += len(data)
+        if self._have < self._need:  # a large message in many reads is put together once, not at every read
+            return
+        buffer = data if len(self._chunks) == 1 else b"".join(self._chunks)
+        self._chunks, self._have, self._need = [], 0, 0
+        rest = await self._take_frames(buffer)
+        if rest:
+            self._chunks, self._have = [rest], len(rest)
+
+    async def _take_frames(self, buffer: bytes) -> bytes:
+        """Return what is left over; set `_need` when it is known how long the first unfinished frame is."""
+        taken: dict[int, list[Frame]] = {}
+        life, start, end = self._life, 0, len(buffer)
+        while start < end:
+            if found := _PLAIN.match(buffer, start):
+                subject, sid_digits, reply, size = found.groups()
+                headers_size = 0
+            elif found := _HEADED.match(buffer, start):
+                subject, sid_digits, reply, headers_digits, size = found.groups()
+                headers_size = int(headers_digits)
+            else:
+                line_end = buffer.find(b"\r\n", start) + 2
+                if line_end < 2:
+                    break
+                self._hand_over(taken)  # what came before a PONG is there before whoever waits for it goes on
+                await self._obey(buffer[start:line_end])
+                if self._life != life:  # that line was the end of the connection
+                    return b""
+                start = line_end
+                continue
+            headers_start = found.end()
+            body_start, body_end = headers_start + headers_size, headers_start + int(size)
+            if body_end + 2 > end:
+                self._need = body_end + 2 - start
+                break
+            sid, headers = int(sid_digits), buffer[headers_start:body_start]
+            if sid in self.receivers:
+                frames = taken.get(sid)
+                if frames is None:
+                    frames = taken[sid] = []
+                frames.append(Frame(subject, reply or b"", headers, buffer[body_start:body_end]))
+            else:
+                self._hand_over(taken)
+                await self.nc._process_msg(sid, subject, reply or b"", buffer[body_start:body_end], headers or None)  # noqa: SLF001
+                if self._life != life:
+                    return b""
+            start = body_end + 2
+        self._hand_over(taken)
+        if not self._need and end - start > _MAX_CONTROL_LINE:
+            raise ProtocolError
+        return buffer[start:]
+
+    async def _obey(self, line: bytes) -> None:
+        """Leave PING, PONG, INFO, +OK and -ERR to nats-py."""
+        await super().parse(line)
+        if self.state != AWAITING_CONTROL_LINE:
+            raise ProtocolError
+
+    def _hand_over(self, taken: dict[int, list[Frame]]) -> None:
+        for sid, frames in taken.items():
+            self.receivers[sid](frames)
+        taken.clear()

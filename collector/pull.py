@@ -1,0 +1,283 @@
+"""The pull subscription of one durable: what is asked for, what came, what JetStream says about it.
+
+In: frames of one inbox. Out: deliveries in the order they came, and `Signal`s for what they do not say.
+The requests are the documented ones (https://docs.nats.io/reference/reference-protocols/nats_api_reference,
+`$JS.API.CONSUMER.MSG.NEXT`): `batch`, `max_bytes`, `expires`, `idle_heartbeat`. Every request has `max_bytes`, because
+nats-server then says when a request is done ("Batch Completed") and how much of it was not used, so that what is
+outstanding is known exactly while requests overlap.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+import msgspec
+from anyio import Event
+
+from collector.model import Delivery
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from collector.nats_bulk import Frame, Link, Subscribed
+
+EXPIRES = 60.0
+"""Seconds a request lives at the server."""
+HEARTBEAT = 2.0
+"""Seconds of silence after which the server says that a request is still alive."""
+_NANOSECONDS = 1_000_000_000
+_NO_MAX_BYTES = 1 << 30
+"""As good as no limit: a lone message that no budget allows for is asked for with it."""
+
+
+class Status(Enum):
+    """What a message without a body means, by the server's own words (server/consumer.go)."""
+
+    HEARTBEAT = auto()
+    REQUEST_DONE = auto()
+    REQUEST_EXPIRED = auto()
+    NO_MESSAGES = auto()
+    MESSAGE_TOO_LARGE = auto()
+    DURABLE_DELETED = auto()
+    DURABLE_IS_PUSH = auto()
+    LEADER_CHANGED = auto()
+    SERVER_STOPS = auto()
+    LIMIT_EXCEEDED = auto()
+    NOBODY_ANSWERS = auto()
+    UNKNOWN = auto()
+
+
+class Signal(Enum):
+    """What the consumer has to act on."""
+
+    RECHECK = auto()
+    """Stream or durable may be gone or changed: look, re-create or wait."""
+    SILENT = auto()
+    """Neither a message nor a heartbeat for two heartbeats: the requests may be lost (nats.py#504)."""
+
+
+_BY_CODE = {
+    "100": Status.HEARTBEAT,
+    "404": Status.NO_MESSAGES,
+    "408": Status.REQUEST_EXPIRED,
+    "503": Status.NOBODY_ANSWERS,
+}
+_CONFLICTS = (
+    ("batch completed", Status.REQUEST_DONE),
+    ("message size exceeds maxbytes", Status.MESSAGE_TOO_LARGE),
+    ("consumer deleted", Status.DURABLE_DELETED),
+    ("consumer is push based", Status.DURABLE_IS_PUSH),
+    ("leadership change", Status.LEADER_CHANGED),
+    ("server shutdown", Status.SERVER_STOPS),
+    ("exceeded max", Status.LIMIT_EXCEEDED),
+)
+_RECHECK = frozenset({Status.DURABLE_DELETED, Status.DURABLE_IS_PUSH, Status.NOBODY_ANSWERS})
+
+
+def read_status(raw_headers: bytes) -> tuple[Status, str]:
+    """Name the status of a header block `NATS/1.0 CODE text`; return it with the server's own line."""
+    line = raw_headers.split(b"\r\n", 1)[0].decode("latin-1")
+    _, _, words = line.partition(" ")
+    code, _, text = words.partition(" ")
+    if code == "409":
+        said = text.lower()
+        return next((status for start, status in _CONFLICTS if said.startswith(start)), Status.UNKNOWN), words
+    return _BY_CODE.get(code, Status.UNKNOWN), words
+
+
+def unused(raw_headers: bytes) -> tuple[int, int]:
+    """Messages and bytes of an ended request that were never sent; zeros where the server does not say."""
+    values = {b"nats-pending-messages": 0, b"nats-pending-bytes": 0}
+    for line in raw_headers.split(b"\r\n")[1:]:
+        name, _, value = line.partition(b":")
+        if name.lower() in values and value.strip().isdigit():
+            values[name.lower()] = int(value)
+    return values[b"nats-pending-messages"], values[b"nats-pending-bytes"]
+
+
+def read_delivery(frame: Frame) -> Delivery:
+    """Read the reply subject `$JS.ACK.[domain.account.]stream.durable.delivered.sequence.sequence.time.pending[.x]`.
+
+    Raises ValueError when it is another one: then the message was not delivered by JetStream.
+    """
+    reply = frame.reply.decode()
+    fields = reply.split(".")
+    if len(fields) >= 11:  # with domain and account hash: ADR-15
+        del fields[2:4]
+    if len(fields) < 9 or fields[0] != "$JS" or fields[1] != "ACK":
+        message = f"expected a reply subject $JS.ACK.<stream>.<durable>.<five numbers>, got {reply!r}"
+        raise ValueError(message)
+    return Delivery(
+        frame.subject.decode(),
+        reply,
+        frame.body,
+        frame.raw_headers,
+        fields[2],
+        int(fields[5]),
+        int(fields[4]),
+        int(fields[7]),
+    )
+
+
+@dataclass(slots=True)
+class Outstanding:
+    """What was asked for and has not come: exact while every request ends with a word of the server."""
+
+    messages: int = 0
+    bytes: int = 0
+    requests: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    def asked(self, request: str, messages: int, max_bytes: int) -> None:
+        """Count a request."""
+        self.requests[request] = (messages, max_bytes)
+        self.messages += messages
+        self.bytes += max_bytes
+
+    def came(self, size: int) -> None:
+        """Count a message; one that nobody asked for any more (see `forget`) counts for nothing."""
+        self.messages = max(0, self.messages - 1)
+        self.bytes = max(0, self.bytes - size)
+
+    def ended(self, request: str, messages: int, max_bytes: int) -> None:
+        """Count what an ended request leaves; a request that was forgotten counts for nothing."""
+        if self.requests.pop(request, None) is None:
+            return
+        self.messages = max(0, self.messages - messages)
+        self.bytes = max(0, self.bytes - max_bytes)
+        if not self.requests:
+            self.messages = self.bytes = 0
+
+    def ended_at_once(self, request: str) -> None:
+        """Count a request that the server refused, or that ended without a word about the rest."""
+        messages, max_bytes = self.requests.get(request, (0, 0))
+        self.ended(request, messages, max_bytes)
+
+    def forget(self) -> None:
+        """Nothing of what was asked for is waited for any more."""
+        self.requests.clear()
+        self.messages = self.bytes = 0
+
+
+class Pull:
+    """The pull subscription of one durable, from `open` to `drain`. Not more comes than was asked for."""
+
+    def __init__(
+        self,
+        link: Link,
+        inbox: str,
+        stream: str,
+        durable: str,
+        clock: Callable[[], float],
+        heartbeat: float = HEARTBEAT,
+    ) -> None:
+        self.outstanding = Outstanding()
+        self.too_large = False
+        """The next message is larger than the last request allowed: ask for it alone."""
+        self.unsure = True
+        """Stream and durable may have been made anew unnoticed: there was a time without a request that would tell."""
+        self.last_words = ""
+        """What the server said when it last ended a request otherwise than by doing it."""
+        self._link = link
+        self._inbox = inbox
+        self._next = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}"
+        self._clock = clock
+        self._heartbeat = heartbeat
+        self._subscribed: Subscribed | None = None
+        self._number = 0
+        self._deliveries: list[Delivery] = []
+        self._signals: set[Signal] = set()
+        self._heard = clock()
+        self.changed = Event()
+
+    async def open(self) -> None:
+        """Listen on the inbox; nothing comes before `ask`."""
+        self._subscribed = await self._link.subscribe(f"{self._inbox}.*", self.receive)
+
+    async def ask(self, messages: int, max_bytes: int) -> None:
+        """Ask for that many messages, and not more than that many bytes of them; requests add up.
+
+        While a request is outstanding the server says when the durable is deleted. A time without one makes `unsure`.
+        """
+        self._number += 1
+        request = f"{self._inbox}.{self._number}"
+        if not self.outstanding.requests:
+            self._heard = self._clock()
+            self.unsure = True
+        self.outstanding.asked(request, messages, max_bytes)
+        wanted = {
+            "batch": messages,
+            "max_bytes": max_bytes,
+            "expires": int(EXPIRES * _NANOSECONDS),
+            "idle_heartbeat": int(self._heartbeat * _NANOSECONDS),
+        }
+        await self._link.publish(self._next, msgspec.json.encode(wanted), request)
+
+    async def ask_for_one(self) -> None:
+        """Ask for a lone message of any size, because it is larger than what is free."""
+        self.too_large = False
+        await self.ask(1, _NO_MAX_BYTES)
+
+    def receive(self, frames: list[Frame]) -> None:
+        """Take what the connection read; called from its reading loop."""
+        self._heard = self._clock()
+        for frame in frames:
+            if frame.reply.startswith(b"$JS.ACK."):
+                self.outstanding.came(len(frame.body) + len(frame.raw_headers) + len(frame.subject) + len(frame.reply))
+                self._deliveries.append(read_delivery(frame))
+            elif not frame.body:
+                self._hear(frame)
+        self.changed.set()
+
+    def _hear(self, frame: Frame) -> None:
+        status, words = read_status(frame.raw_headers)
+        request = frame.subject.decode()
+        if status is Status.HEARTBEAT:
+            return
+        if status in {Status.REQUEST_DONE, Status.REQUEST_EXPIRED, Status.MESSAGE_TOO_LARGE}:
+            whole = self.outstanding.requests.get(request)
+            rest = unused(frame.raw_headers)
+            self.outstanding.ended(request, *rest)
+            self.too_large = self.too_large or (status is Status.MESSAGE_TOO_LARGE and rest == whole)
+            return
+        self.last_words = words
+        self.outstanding.ended_at_once(request)
+        if status in _RECHECK:
+            self._signals.add(Signal.RECHECK)
+
+    def take(self) -> list[Delivery]:
+        """Return what has come, in order, and be ready for the next `changed`."""
+        deliveries, self._deliveries = self._deliveries, []
+        self.changed = Event()
+        return deliveries
+
+    def signals(self) -> set[Signal]:
+        """Return what is to be acted on, once."""
+        signals, self._signals = self._signals, set()
+        if self.outstanding.requests and self._clock() >= self.deadline:
+            self.outstanding.forget()
+            signals.add(Signal.SILENT)
+        return signals
+
+    @property
+    def deadline(self) -> float:
+        """When silence becomes a signal, by the clock."""
+        return self._heard + 2.5 * self._heartbeat
+
+    def forget_requests(self) -> None:
+        """A new connection: what was asked for on the old one is lost."""
+        self.outstanding.forget()
+        self._heard = self._clock()
+        self.wake()
+
+    def wake(self) -> None:
+        """Make whoever waits for `changed` look again."""
+        self.changed.set()
+
+    async def drain(self) -> list[Delivery]:
+        """End the subscription; return what had still come. Nothing that was sent to it is stranded."""
+        if self._subscribed is not None:
+            await self._subscribed.drain()
+        self.outstanding.forget()
+        return self.take()

@@ -1,0 +1,107 @@
+"""The settings of the service: read from the environment once, all wrong values reported together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pymongo.errors import InvalidName, InvalidURI, ConfigurationError
+from pymongo.uri_parser import parse_uri
+
+from transfer.environment import Environment, NatsSettings
+from transfer.errors import InvalidNamespace
+from transfer.names import check_namespace
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+KIB = 1024
+MIB = 1024 * KIB
+_LEAST_DRAIN = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the service is told; sizes in bytes, durations in seconds."""
+
+    namespace: str
+    nats: NatsSettings
+    database: str
+    """The MongoDB URI; a secret."""
+    release: bool
+    batch_entries: int
+    batch_bytes: int
+    batch_age: float
+    buffer_bytes: int
+    writes: int
+    write_timeout: float
+    ack_wait: float
+    shutdown_timeout: float
+    reconcile_period: float
+    lag_period: float
+    http_host: str
+    http_port: int
+
+    @property
+    def drain_timeout(self) -> float:
+        """Seconds a pipeline may take to write what it has: the shutdown less one write and the closing."""
+        return max(_LEAST_DRAIN, self.shutdown_timeout - self.write_timeout - 5.0)
+
+    def __repr__(self) -> str:
+        return f"Settings(namespace={self.namespace!r}, …)"
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str]) -> Settings:
+        """Read all settings. Raises WrongSettings, which names every wrong variable."""
+        environment = Environment(environ)
+        settings = cls(
+            namespace=_namespace(environment),
+            nats=NatsSettings.read(environment),
+            database=_database(environment),
+            release=environment.choice("MODE", ("debug", "release"), "debug") == "release",
+            batch_entries=environment.integer("COLLECTOR_BATCH_ENTRIES", 1000, minimum=1, maximum=100_000),
+            batch_bytes=environment.size("COLLECTOR_BATCH_BYTES", 4 * MIB, minimum=64 * KIB),
+            batch_age=environment.duration("COLLECTOR_BATCH_AGE", 0.1, minimum=0.0),
+            buffer_bytes=environment.size("COLLECTOR_BUFFER_BYTES", 64 * MIB, minimum=MIB),
+            writes=environment.integer("COLLECTOR_WRITES", 4, minimum=1, maximum=64),
+            write_timeout=environment.duration("COLLECTOR_WRITE_TIMEOUT", 10.0, minimum=0.1),
+            ack_wait=environment.duration("COLLECTOR_ACK_WAIT", 30.0, minimum=1.0),
+            shutdown_timeout=environment.duration("COLLECTOR_SHUTDOWN_TIMEOUT", 30.0, minimum=1.0),
+            reconcile_period=environment.duration("COLLECTOR_RECONCILE_PERIOD", 60.0, minimum=0.1),
+            lag_period=environment.duration("COLLECTOR_LAG_PERIOD", 5.0, minimum=0.1),
+            **_http(environment),
+        )
+        environment.finish()
+        return settings
+
+
+def _namespace(environment: Environment) -> str:
+    namespace = environment.text("NAMESPACE", required=True) or ""
+    if namespace:
+        try:
+            check_namespace(namespace)
+        except InvalidNamespace as exc:
+            environment.add_problem("NAMESPACE", "1 to 63 of A-Z a-z 0-9 _ -", str(exc))
+    return namespace
+
+
+def _database(environment: Environment) -> str:
+    """The URI is a secret: what is wrong with it is said without quoting it."""
+    uri = environment.secret("DATABASE") or ""
+    if not uri:
+        environment.add_problem("DATABASE", "a MongoDB URI such as mongodb://127.0.0.1:27017", "nothing")
+        return ""
+    try:
+        parse_uri(uri, validate=True, warn=False, connect_timeout=None, srv_max_hosts=None)
+    except (InvalidURI, InvalidName, ConfigurationError, ValueError) as exc:
+        environment.add_problem("DATABASE", "a MongoDB URI such as mongodb://127.0.0.1:27017", type(exc).__name__)
+    return uri
+
+
+def _http(environment: Environment) -> dict[str, object]:
+    text = environment.text("COLLECTOR_HTTP", "0.0.0.0:8080") or ""
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdigit() or int(port) > 65_535:
+        environment.add_problem("COLLECTOR_HTTP", "HOST:PORT such as 0.0.0.0:8080", repr(text))
+        return {"http_host": "", "http_port": 0}
+    return {"http_host": host.strip("[]") or "0.0.0.0", "http_port": int(port)}  # noqa: S104 - a container's probes come from outside

@@ -1,0 +1,36 @@
+"""What JetStream is told about each delivery of a batch: the table of DESIGN.md 4 as a pure function."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from collector.model import Delivery, Entry, Reason, Reject
+
+ACK = b"+ACK"
+NAK = b"-NAK"
+IN_PROGRESS = b"+WPI"
+TERM = b"+TERM"
+
+Answer = tuple[str, bytes]
+"""The reply subject of a delivery and what is published to it."""
+
+
+def settle(deliveries: Iterable[Delivery], written: Iterable[Entry], rejects: Sequence[Reject]) -> list[Answer]:
+    """Answer every delivery once, when all its entries are written or kept as dead letters.
+
+    A delivery of which nothing was written is terminated with the reason, so that it shows in JetStream's advisories;
+    one of which anything was written, a bundle with a bad entry, is acked.
+    """
+    if not rejects:
+        return [(delivery.reply, ACK) for delivery in deliveries]
+    reasons = {reject.delivery.reply: reject.reason for reject in rejects}
+    for entry in written:
+        reasons.pop(entry.delivery.reply, None)
+    return [(delivery.reply, _answer(reasons.get(delivery.reply))) for delivery in deliveries]
+
+
+def _answer(reason: Reason | None) -> bytes:
+    return ACK if reason is None else TERM + b" " + reason.encode()

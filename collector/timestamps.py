@@ -1,0 +1,88 @@
+"""The `timestamp` of an entry: every form that publishes send, in; a moment in UTC, out. Pure."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+import msgspec
+
+from collector.errors import Poison
+from collector.model import Reason
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_GO_ZERO = datetime(1, 1, 1, tzinfo=UTC)
+"""`time.Time{}`: what a Go struct sends that was given no time."""
+_MICROSECOND = timedelta(microseconds=1)
+_SECOND = timedelta(seconds=1)
+_AwareDatetime = Annotated[datetime, msgspec.Meta(tz=True)]
+
+
+def read_timestamp(value: object) -> datetime | None:
+    """Return the moment, to the microsecond and never rounded up; None for null and Go's zero time. Raises Poison."""
+    if value is None:
+        return None
+    try:
+        moment = _read(value)
+    except OverflowError as error:
+        raise _poison("a moment in the years 1 to 9999", "one beyond them") from error
+    return None if moment == _GO_ZERO else moment
+
+
+def _read(value: object) -> datetime:
+    match value:
+        case datetime():
+            return value.astimezone(UTC)
+        case bool():
+            pass
+        case int() | float():
+            return _from_epoch(value)
+        case str():
+            return _from_text(value)
+        case [int(seconds), int(nanoseconds)] if not isinstance(seconds, bool) and 0 <= nanoseconds < 1_000_000_000:
+            return EPOCH + timedelta(seconds=seconds, microseconds=nanoseconds // 1000)
+        case [_, _]:
+            raise _poison("[seconds, nanoseconds] as integers, nanoseconds below 1,000,000,000", "another pair")
+    raise _poison("a time, [seconds, nanoseconds], RFC 3339 text or epoch seconds", f"`{type(value).__name__}`")
+
+
+def _from_epoch(seconds: float) -> datetime:
+    try:
+        return EPOCH + timedelta(seconds=seconds)
+    except ValueError as error:
+        raise _poison("a number of seconds", "NaN") from error
+    except OverflowError as error:
+        expected = "seconds since 1970, in the years 1 to 9999"
+        raise _poison(expected, "a number beyond them: are these milliseconds or finer? divide") from error
+
+
+def _from_text(text: str) -> datetime:
+    """Read RFC 3339; a leap second, 23:59:60, is the second after it, as everywhere where time counts from 1970."""
+    leap = text[17:19] == "60"
+    seconds = f"{text[:17]}59" if leap else text[:19]
+    zone = text[19:].lstrip(".0123456789")
+    fraction = text[19 : len(text) - len(zone)][:7]  # msgspec would round what is finer than a microsecond
+    try:
+        moment = msgspec.convert(f"{seconds}{fraction}{zone}", _AwareDatetime).astimezone(UTC)
+    except msgspec.ValidationError as error:
+        raise _poison("RFC 3339 text like 2024-05-06T07:08:09.123Z", "other text") from error
+    return moment + _SECOND if leap else moment
+
+
+def undo_rounding(moment: datetime, encoded: bytes) -> datetime:
+    """Return what `encoded`, a msgpack time, means without rounding it up to the next millisecond, as msgspec does.
+
+    MongoDB keeps milliseconds, so 08:59:59.9999997 would otherwise be stored as 09:00:00.
+    """
+    match len(encoded):
+        case 10:
+            nanoseconds = int.from_bytes(encoded[2:6]) >> 2
+        case 15:
+            nanoseconds = int.from_bytes(encoded[3:7])
+        case _:
+            return moment
+    return moment - _MICROSECOND if nanoseconds % 1_000_000 > 999_000 else moment
+
+
+def _poison(expected: str, got: str) -> Poison:
+    return Poison(Reason.MALFORMED, f"timestamp: expected {expected}, got {got}")
