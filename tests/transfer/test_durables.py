@@ -1,0 +1,125 @@
+"""The durable: made once by many, brought in line, and what becomes of the push one of a Go collector."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anyio
+import nats
+import pytest
+from nats.js.api import AckPolicy, ConsumerConfig
+
+from transfer import Conflict, DurableInUse, Logger, Transfer
+from transfer.errors import UnknownDurable, UnknownStream
+from transfer.names import Names
+from transfer.streams import DurableInfo, durable_info, ensure_bucket, ensure_durable, ensure_stream, stream_state
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from nats.js import JetStreamContext
+
+    from collector.local import NatsServer
+
+pytestmark = pytest.mark.anyio
+SECOND = 1_000_000_000
+
+
+@pytest.fixture
+async def jetstream(nats_server: NatsServer) -> AsyncIterator[JetStreamContext]:
+    async with await nats.connect(nats_server.url) as connection:
+        yield connection.jetstream()
+
+
+@pytest.fixture
+async def names(jetstream: JetStreamContext, namespace: str) -> Names:
+    await Transfer(jetstream, namespace=namespace).set(Logger("a"))
+    return Names(namespace)
+
+
+async def go_durable(jetstream: JetStreamContext, names: Names) -> None:
+    """Make what `QueueSubscribe` of nats.go makes for the Go collector."""
+    config = ConsumerConfig(
+        durable_name=names.durable("a"),
+        deliver_subject=f"_INBOX.{names.namespace}",
+        deliver_group=names.durable("a"),
+        ack_policy=AckPolicy.EXPLICIT,
+        max_ack_pending=1000,
+        filter_subject=names.subject("a"),
+    )
+    await jetstream.add_consumer(names.stream("a"), config)
+
+
+async def test_a_durable_is_a_pull_consumer_that_never_gives_up(jetstream: JetStreamContext, names: Names) -> None:
+    made = await ensure_durable(jetstream, names, "a")
+    config = made.config
+    assert (made.name, made.stream_name, made.is_push) == (names.durable("a"), names.stream("a"), False)
+    assert (config.durable_name, config.ack_policy, config.deliver_policy) == (names.durable("a"), "explicit", "all")
+    assert (config.ack_wait, config.max_ack_pending, config.max_deliver) == (30 * SECOND, 100_000, -1)
+    assert config.max_waiting == 512
+    again = await ensure_durable(jetstream, names, "a")
+    assert (again.created, again.config) == (made.created, made.config)
+
+
+async def test_a_durable_that_differs_is_brought_in_line_and_keeps_its_state(
+    jetstream: JetStreamContext, names: Names
+) -> None:
+    made = await ensure_durable(jetstream, names, "a")
+    changed = await ensure_durable(jetstream, names, "a", ack_wait=1.5, max_ack_pending=10)
+    assert (changed.config.ack_wait, changed.config.max_ack_pending) == (1.5 * SECOND, 10)
+    assert changed.created == made.created
+
+
+async def test_replicas_may_make_everything_at_once(jetstream: JetStreamContext, namespace: str) -> None:
+    names, infos = Names(namespace), list[DurableInfo]()
+
+    async def replica(ack_wait: float) -> None:
+        await ensure_bucket(jetstream, names)
+        await ensure_stream(jetstream, names, Logger("a"))
+        infos.append(await ensure_durable(jetstream, names, "a", ack_wait=ack_wait))
+
+    async with anyio.create_task_group() as group:
+        for number in range(8):
+            group.start_soon(replica, 30.0 + number % 2)
+    assert {info.created for info in infos} == {infos[0].created}
+
+
+async def test_replicas_may_replace_a_push_durable_at_once(jetstream: JetStreamContext, names: Names) -> None:
+    await go_durable(jetstream, names)
+    async with anyio.create_task_group() as group:
+        for _ in range(4):
+            group.start_soon(lambda: ensure_durable(jetstream, names, "a", replace_push=True))
+    assert not (await durable_info(jetstream, names, "a")).is_push
+
+
+async def test_a_push_durable_is_left_alone_unless_asked(jetstream: JetStreamContext, names: Names) -> None:
+    await go_durable(jetstream, names)
+    found = await ensure_durable(jetstream, names, "a", ack_wait=5)
+    assert (found.is_push, found.push_bound, found.config.ack_wait) == (True, False, 30 * SECOND)
+    assert found.config.deliver_group == names.durable("a")
+
+
+async def test_a_push_durable_is_replaced_only_when_nobody_is_bound(jetstream: JetStreamContext, names: Names) -> None:
+    await go_durable(jetstream, names)
+    await jetstream.publish(names.subject("a"), b"waiting")
+    bound = await jetstream._nc.subscribe(f"_INBOX.{names.namespace}", queue=names.durable("a"))
+    await jetstream._nc.flush()
+    with pytest.raises(DurableInUse, match="somebody is bound"):
+        await ensure_durable(jetstream, names, "a", replace_push=True)
+    await bound.unsubscribe()
+    await jetstream._nc.flush()
+    replaced = await ensure_durable(jetstream, names, "a", replace_push=True)
+    assert (replaced.is_push, replaced.num_pending) == (False, 1)
+
+
+async def test_what_is_missing_or_taken_is_said_by_type(jetstream: JetStreamContext, names: Names) -> None:
+    with pytest.raises(UnknownDurable):
+        await durable_info(jetstream, names, "a")
+    for missing in (durable_info, ensure_durable):
+        with pytest.raises(UnknownStream):
+            await missing(jetstream, names, "nothing")
+    with pytest.raises(UnknownStream):
+        await stream_state(jetstream, names.stream("nothing"))
+    await jetstream.add_consumer(names.stream("a"), ConsumerConfig(durable_name="other", ack_policy=AckPolicy.EXPLICIT))
+    with pytest.raises(Conflict, match="no other consumer"):
+        await ensure_durable(jetstream, names, "a")

@@ -1,0 +1,68 @@
+"""The client of Transfer & Collector: declares loggers and publishes log entries to them.
+
+The public names load on first use, so that `import transfer` costs an application next to nothing until it logs.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transfer.client import Confirmation, Found, Logger, Transfer
+    from transfer.errors import (
+        Conflict,
+        DurableInUse,
+        InvalidEntry,
+        InvalidKey,
+        InvalidNamespace,
+        JetStreamError,
+        LoggerNotEmpty,
+        PublishUnconfirmed,
+        Refused,
+        TransferError,
+        Unavailable,
+        UnknownLogger,
+        UnreadableSpec,
+        WrongSettings,
+    )
+    from transfer.wire import CollectionSpec, StreamSpec, new_id
+
+__all__ = [
+    "CollectionSpec",
+    "Confirmation",
+    "Conflict",
+    "DurableInUse",
+    "Found",
+    "InvalidEntry",
+    "InvalidKey",
+    "InvalidNamespace",
+    "JetStreamError",
+    "Logger",
+    "LoggerNotEmpty",
+    "PublishUnconfirmed",
+    "Refused",
+    "StreamSpec",
+    "Transfer",
+    "TransferError",
+    "Unavailable",
+    "UnknownLogger",
+    "UnreadableSpec",
+    "WrongSettings",
+    "new_id",
+]
+
+_ELSEWHERE = dict.fromkeys(("Confirmation", "Found", "Logger", "Transfer"), "transfer.client")
+_ELSEWHERE |= dict.fromkeys(("CollectionSpec", "StreamSpec", "new_id"), "transfer.wire")
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_ELSEWHERE.get(name, "transfer.errors")), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,304 @@
+"""The command `transfer`: loggers are declared, looked at and removed, entries published, from a shell."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import os
+import sys
+from typing import TYPE_CHECKING, NoReturn, TypeVar
+
+from transfer.errors import InvalidKey, TransferError, UnreadableSpec, WrongSettings
+from transfer.names import check_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Sequence
+
+    from transfer.client import Found, Transfer
+    from transfer.wire import CollectionSpec, LoggerSpec, StreamSpec
+
+    _Spec = TypeVar("_Spec", CollectionSpec, StreamSpec)
+_Number = TypeVar("_Number", int, float)
+
+FAILED = 1
+WRONG_USE = 2
+
+_EXAMPLE = """\
+example:
+  export NATS_HOSTS=nats://127.0.0.1:4222 NAMESPACE=beta
+  transfer set system --description "what the system does"
+  transfer publish system '{"msg": "hello", "level": "info"}'
+  tail -f app.jsonl | transfer publish system       # one JSON object a line
+  transfer get system
+
+environment:
+  NAMESPACE (required), NATS_HOSTS (nats://127.0.0.1:4222), and one way to log in:
+  NATS_NKEY (seed), NATS_TOKEN, NATS_USER + NATS_PASSWORD, NATS_CREDS (file);
+  NATS_TLS_CA, NATS_TLS_CERT, NATS_TLS_KEY (files). Every secret also as NAME_FILE.
+
+exit status: 0 done, 1 failed, 2 wrong use or settings
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit status."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    logging.getLogger("transfer").addHandler(logging.NullHandler())  # what matters is said below, once
+    try:
+        return asyncio.run(_run(options))
+    except (WrongSettings, InvalidKey) as error:
+        return _complain(error, WRONG_USE)
+    except TransferError as error:
+        return _complain(error, FAILED)
+    except BrokenPipeError:  # whoever read our output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except KeyboardInterrupt:
+        return 130
+
+
+def _complain(error: Exception, status: int) -> int:
+    print(f"transfer: {error}", file=sys.stderr)
+    return status
+
+
+async def _run(options: argparse.Namespace) -> int:
+    from transfer.client import Transfer  # noqa: PLC0415 - `--help` need not wait for nats-py
+
+    command: Callable[[Transfer, argparse.Namespace], Coroutine[object, object, int]] = options.run
+    async with Transfer.connect() as transfer:
+        return await command(transfer, options)
+
+
+# --- what the commands do
+
+
+async def _set(transfer: Transfer, options: argparse.Namespace) -> int:
+    await transfer.set(_logger(options))
+    return _done(options, "set")
+
+
+async def _update(transfer: Transfer, options: argparse.Namespace) -> int:
+    """Change what was given and keep the rest."""
+    found = await transfer.get(options.key)
+    await transfer.update(_logger(options, found.logger))
+    return _done(options, "updated")
+
+
+async def _remove(transfer: Transfer, options: argparse.Namespace) -> int:
+    await transfer.remove(options.key, drain=options.drain, force=options.force, timeout=options.timeout)
+    return _done(options, "removed")
+
+
+async def _get(transfer: Transfer, options: argparse.Namespace) -> int:
+    found = await transfer.get(options.key)
+    if options.json:
+        _print_json(_as_json(found))
+    else:
+        for name, value in _as_json(found).items():
+            print(f"{name:12} {'-' if value in (None, '') else value}")
+    return 0
+
+
+async def _list(transfer: Transfer, options: argparse.Namespace) -> int:
+    found = await transfer.list()
+    if options.json:
+        _print_json([_as_json(one) for one in found])
+        return 0
+    width = max((len(one.key if isinstance(one, UnreadableSpec) else one.logger.key) for one in found), default=3)
+    print(f"{'KEY':{width}}  {'WAITING':>9}  {'BYTES':>11}  DESCRIPTION")
+    for one in found:
+        row = _as_json(one)
+        waiting, size = row.get("messages", "-"), row.get("bytes", "-")
+        print(f"{row['key']:{width}}  {waiting:>9}  {size:>11}  {row.get('description') or row.get('error', '')}")
+    return 0
+
+
+async def _publish(transfer: Transfer, options: argparse.Namespace) -> int:
+    if options.data in (None, "-"):
+        from transfer.publish_lines import publish_lines  # noqa: PLC0415 - see _run
+
+        return await publish_lines(transfer, options.key, sys.stdin.fileno(), as_json=options.json)
+    confirmation = await transfer.publish(options.key, options.data)
+    said = {"stream": confirmation.stream, "sequence": confirmation.sequence, "id": confirmation.id.hex()}
+    if options.json:
+        _print_json(said)
+    else:
+        print(f"confirmed: {said['stream']} sequence {said['sequence']} id {said['id']}")
+    return 0
+
+
+def _done(options: argparse.Namespace, done: str) -> int:
+    if options.json:
+        _print_json({"key": options.key, "done": done})
+    else:
+        print(f"{options.key}: {done}")
+    return 0
+
+
+def _as_json(found: Found | UnreadableSpec) -> dict[str, object]:
+    import msgspec  # noqa: PLC0415 - see _run
+
+    if isinstance(found, UnreadableSpec):
+        return {"key": found.key, "error": found.why}
+    spec: dict[str, object] = msgspec.to_builtins(found.logger)
+    if found.stream is None:
+        return spec | {"messages": None, "bytes": None, "first": None, "last": None}
+    times = {"first": found.stream.first, "last": found.stream.last}
+    state = {"messages": found.stream.messages, "bytes": found.stream.bytes}
+    return spec | state | {name: time and time.isoformat() for name, time in times.items()}
+
+
+def _print_json(value: object) -> None:
+    print(json.dumps(value))
+
+
+def _logger(options: argparse.Namespace, known: LoggerSpec | None = None) -> LoggerSpec:
+    """Return the spec of the options; what they do not state is as it is known."""
+    from transfer.wire import CollectionSpec, LoggerSpec, StreamSpec  # noqa: PLC0415 - see _run
+
+    collection = {"kind": options.collection, "expire_after_seconds": options.expire_after}
+    collection |= {"granularity": options.granularity}
+    stream = {"replicas": options.replicas, "max_age": options.max_age, "max_bytes": options.max_bytes}
+    stream |= {"storage": options.storage}
+    known = known or LoggerSpec(options.key)
+    try:
+        return LoggerSpec(
+            options.key,
+            known.description if options.description is None else options.description,
+            _changed(CollectionSpec, known.collection, collection),
+            _changed(StreamSpec, known.stream, stream),
+        )
+    except ValueError as error:
+        parser: argparse.ArgumentParser = options.parser
+        parser.error(str(error))
+
+
+def _changed(kind: type[_Spec], known: _Spec | None, given: dict[str, object]) -> _Spec | None:
+    import msgspec  # noqa: PLC0415 - see _run
+
+    stated = {name: value for name, value in given.items() if value is not None}
+    return msgspec.structs.replace(known or kind(), **stated) if stated else known
+
+
+# --- what the command line looks like
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="transfer",
+        description="Declare loggers and publish log entries, which the collector moves into MongoDB.",
+        epilog=_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action=_Version)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _specifying(_command(commands, "set", _set, "declare a logger, or bring it up to date"))
+    _command(commands, "get", _get, "show a logger and what waits in its stream")
+    _command(commands, "list", _list, "list all loggers", key=False)
+    _specifying(_command(commands, "update", _update, "change what is given of a logger that exists"))
+    remove = _command(commands, "remove", _remove, "remove a logger; refuses while entries wait to be stored")
+    how = remove.add_mutually_exclusive_group()
+    how.add_argument("--drain", action="store_true", help="wait until the collector has stored them")
+    how.add_argument("--force", action="store_true", help="discard them")
+    remove.add_argument("--timeout", type=_duration, default=60.0, metavar="DURATION", help="of --drain (60s)")
+    publish = _command(commands, "publish", _publish, "publish an entry, or one a line from standard input")
+    publish.add_argument(
+        "data", nargs="?", type=_entry, metavar="DATA", help="a JSON object; none or -: standard input"
+    )
+    return parser
+
+
+class _Version(argparse.Action):
+    def __init__(self, **keywords: object) -> None:
+        super().__init__(nargs=0, help="show the version", **keywords)  # type: ignore[arg-type]
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - see _run
+
+        try:
+            print(f"transfer {version('transfer-collector')}")
+        except PackageNotFoundError:
+            print("transfer, not installed")
+        parser.exit()
+
+
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    run: Callable[[Transfer, argparse.Namespace], Coroutine[object, object, int]],
+    what: str,
+    *,
+    key: bool = True,
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=what, description=what)
+    parser.set_defaults(run=run, parser=parser)
+    if key:
+        parser.add_argument("key", type=_key, metavar="KEY", help="the logger's name: A-Z a-z 0-9 _ -")
+    parser.add_argument("--json", action="store_true", help="answer in JSON")
+    return parser
+
+
+def _specifying(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--description", metavar="TEXT")
+    collection = parser.add_argument_group("collection", "how it is made, if it does not exist yet")
+    collection.add_argument("--collection", choices=("plain", "timeseries"), help="its kind")
+    collection.add_argument("--expire-after", type=_seconds, metavar="DURATION", help="documents are deleted after it")
+    collection.add_argument(
+        "--granularity", choices=("seconds", "minutes", "hours"), help="of a time-series collection"
+    )
+    stream = parser.add_argument_group("stream", "its limits; none is the default")
+    stream.add_argument("--replicas", type=int, choices=range(1, 6), help="copies in the NATS cluster")
+    stream.add_argument(
+        "--max-age", type=_duration, metavar="DURATION", help="entries nobody stored are discarded after it"
+    )
+    stream.add_argument("--max-bytes", type=_size, metavar="SIZE", help="the oldest entries are discarded beyond it")
+    stream.add_argument("--storage", choices=("file", "memory"))
+
+
+def _key(text: str) -> str:
+    try:
+        return check_key(text)
+    except InvalidKey as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _entry(text: str) -> object:
+    if text == "-":
+        return text
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected a JSON object, got {error}") from error
+    if not isinstance(data, dict):
+        raise argparse.ArgumentTypeError(f"expected a JSON object, got {text[:40]}")
+    return data
+
+
+def _duration(text: str) -> float:
+    from transfer.environment import parse_duration  # noqa: PLC0415 - see _run
+
+    return _positive(parse_duration, text)
+
+
+def _seconds(text: str) -> int:
+    return max(1, round(_duration(text)))
+
+
+def _size(text: str) -> int:
+    from transfer.environment import parse_size  # noqa: PLC0415 - see _run
+
+    return _positive(parse_size, text)
+
+
+def _positive(parse: Callable[[str], _Number], text: str) -> _Number:
+    try:
+        value = parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"expected more than nothing, got {text}")
+    return value

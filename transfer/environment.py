@@ -1,0 +1,169 @@
+"""Settings from the environment: every problem is collected and all are reported at once, secrets never shown."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeVar, overload
+
+from transfer.errors import Problem, WrongSettings
+from transfer.nats_settings import NatsSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+__all__ = ["Environment", "NatsSettings", "parse_duration", "parse_size"]
+
+_Number = TypeVar("_Number", int, float)
+_DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:ms|s|m|h|d))+")
+_DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([KMGT]i?B|B)", re.IGNORECASE)
+_BYTES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_BYTES |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
+EXPECTED_DURATION = "a duration such as 250ms, 15s, 5m, 1m30s or plain seconds"
+EXPECTED_SIZE = "a size such as 512KiB, 4MiB, 10MB or plain bytes"
+
+
+def parse_duration(text: str) -> float:
+    """Return the seconds in `250ms`, `15s`, `1m30s`, `7d` or `15`; raise ValueError for anything else."""
+    if _NUMBER.fullmatch(text):
+        return float(text)
+    if _DURATION.fullmatch(text):
+        return sum(float(number) * _SECONDS[unit] for number, unit in _DURATION_PART.findall(text))
+    raise ValueError(f"expected {EXPECTED_DURATION}, got {text!r}")
+
+
+def parse_size(text: str) -> int:
+    """Return the bytes in `4MiB`, `512KiB`, `10MB` or `4096`; raise ValueError for anything else."""
+    match = _SIZE.fullmatch(text)
+    if match:
+        return int(float(match[1]) * _BYTES[match[2].upper()])
+    if text.isascii() and text.isdigit():
+        return int(text)
+    raise ValueError(f"expected {EXPECTED_SIZE}, got {text!r}")
+
+
+def _bounds(minimum: float | None, maximum: float | None) -> str:
+    at_least = f" of at least {minimum}" if minimum is not None else ""
+    return at_least + (f" of at most {maximum}" if maximum is not None else "")
+
+
+class Environment:
+    """Reads variables one by one, notes what is wrong, and raises it all in `finish`. An empty variable is not set."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self.problems: list[Problem] = []
+
+    def add_problem(self, variable: str, expected: str, got: str) -> None:
+        """Note a wrong setting; `got` must not hold a secret."""
+        self.problems.append(Problem(variable, expected, got))
+
+    def finish(self) -> None:
+        """Raise `WrongSettings` with every problem, if there is one."""
+        if self.problems:
+            raise WrongSettings(self.problems)
+
+    @overload
+    def text(self, name: str, default: str, *, check: Callable[[str], object] | None = None) -> str: ...
+    @overload
+    def text(
+        self,
+        name: str,
+        default: str | None = None,
+        *,
+        required: Literal[True],
+        check: Callable[[str], object] | None = None,
+    ) -> str: ...
+    @overload
+    def text(self, name: str, default: None = None, *, check: Callable[[str], object] | None = None) -> str | None: ...
+    def text(
+        self,
+        name: str,
+        default: str | None = None,
+        *,
+        required: bool = False,
+        check: Callable[[str], object] | None = None,
+    ) -> str | None:
+        """Return a text; `check` raises ValueError (its `expected`, if it has one) for what it does not like."""
+        value = self._environ.get(name) or default
+        if value is None and required:
+            self.add_problem(name, "a value", "nothing: it is not set")
+            return ""
+        if value is not None and check is not None:
+            try:
+                check(value)
+            except ValueError as error:
+                self.add_problem(name, getattr(error, "expected", str(error)), repr(value))
+        return value
+
+    def choice(self, name: str, options: Sequence[str], default: str) -> str:
+        """Return one of the options."""
+        value = self._environ.get(name) or default
+        if value not in options:
+            self.add_problem(name, "one of " + ", ".join(options), repr(value))
+            return default
+        return value
+
+    def integer(self, name: str, default: int, *, minimum: int | None = None, maximum: int | None = None) -> int:
+        """Return a whole number within the bounds."""
+        return self._number(name, default, int, "a whole number", minimum=minimum, maximum=maximum)
+
+    def duration(self, name: str, default_seconds: float, *, minimum: float | None = None) -> float:
+        """Return seconds."""
+        return self._number(name, default_seconds, parse_duration, EXPECTED_DURATION, minimum=minimum)
+
+    def size(self, name: str, default: int, *, minimum: int | None = None) -> int:
+        """Return bytes."""
+        return self._number(name, default, parse_size, EXPECTED_SIZE, minimum=minimum)
+
+    def _number(
+        self,
+        name: str,
+        default: _Number,
+        parse: Callable[[str], _Number],
+        expected: str,
+        *,
+        minimum: float | None,
+        maximum: float | None = None,
+    ) -> _Number:
+        text = self._environ.get(name)
+        if not text:
+            return default
+        bounds = _bounds(minimum, maximum)
+        try:
+            value = parse(text)
+        except ValueError:
+            self.add_problem(name, expected + bounds, repr(text))
+            return default
+        if (minimum is not None and value < minimum) or (maximum is not None and value > maximum):
+            self.add_problem(name, expected + bounds, repr(text))
+        return value
+
+    def secret(self, name: str) -> str | None:
+        """Return the value of NAME or the content of the file that NAME_FILE names, without its last line break."""
+        value, path = self._environ.get(name), self._environ.get(f"{name}_FILE")
+        if value and path:
+            self.add_problem(name, f"either {name} or {name}_FILE", "both")
+        if value or not path:
+            return value or None
+        return self._content(f"{name}_FILE", path)
+
+    def is_set(self, name: str) -> bool:
+        """Say whether a variable has a value."""
+        return bool(self._environ.get(name))
+
+    def path(self, name: str) -> str | None:
+        """Return the path of a file that can be read."""
+        path = self._environ.get(name)
+        return path if path and self._content(name, path) is not None else None
+
+    def _content(self, name: str, path: str) -> str | None:
+        try:
+            return Path(path).read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is not text"
+            self.add_problem(name, "a text file that can be read", f"{path!r}: {why}")
+            return None

@@ -1,0 +1,72 @@
+"""The names of everything outside, built nowhere else; they are those of the Go collector and client v1.7."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from transfer.errors import InvalidKey, InvalidNamespace
+
+MAX_KEY = 128
+MAX_NAMESPACE = 63
+"""A namespace is the name of a MongoDB database too."""
+_NAME = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def check_key(key: object) -> str:
+    """Return the key, or raise `InvalidKey`."""
+    if isinstance(key, str) and len(key) <= MAX_KEY and _NAME.fullmatch(key):
+        return key
+    raise InvalidKey(key, f"1 to {MAX_KEY} of the characters A-Z a-z 0-9 _ -")
+
+
+def check_namespace(namespace: object) -> str:
+    """Return the namespace, or raise `InvalidNamespace`."""
+    if isinstance(namespace, str) and len(namespace) <= MAX_NAMESPACE and _NAME.fullmatch(namespace):
+        return namespace
+    raise InvalidNamespace(namespace, f"1 to {MAX_NAMESPACE} of the characters A-Z a-z 0-9 _ -")
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Every name in one namespace; a name is never made from an invalid key, so nothing is written under one."""
+
+    namespace: str
+
+    def __post_init__(self) -> None:
+        check_namespace(self.namespace)
+
+    @property
+    def bucket(self) -> str:
+        """The KV bucket of the loggers."""
+        return f"{self.namespace}_logs"
+
+    @property
+    def database(self) -> str:
+        """The MongoDB database."""
+        return self.namespace
+
+    @property
+    def all_subjects(self) -> str:
+        """A wildcard for the subjects of all loggers."""
+        return f"{self.namespace}.logs.>"
+
+    def stream(self, key: str) -> str:
+        """Name the work-queue stream of a logger."""
+        return f"{self.namespace}:logs:{check_key(key)}"
+
+    def durable(self, key: str) -> str:
+        """Name the one durable of that stream, of the same name."""
+        return self.stream(key)
+
+    def subject(self, key: str) -> str:
+        """Name the subject that entries are published to."""
+        return f"{self.namespace}.logs.{check_key(key)}"
+
+    def collection(self, key: str) -> str:
+        """Name the collection that entries arrive in."""
+        return f"{check_key(key)}_logs"
+
+    def dead_letters(self, key: str) -> str:
+        """Name the collection that keeps what could not be stored."""
+        return f"{check_key(key)}_fail"

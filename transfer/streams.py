@@ -1,0 +1,229 @@
+"""What exists in JetStream for a logger: bucket and stream, made exactly as the Go client v1.7 makes them.
+
+Its durable is in `durables.py`, the requests themselves in `jetstream_api.py`; both can be had from here.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime  # noqa: TC003 - msgspec reads it when it runs
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from nats import errors as nats_errors
+
+from transfer.durables import DurableConfig, DurableInfo, durable_info, ensure_durable
+from transfer.errors import Conflict, JetStreamError, Unavailable, UnknownStream
+from transfer.jetstream_api import NAME_IN_USE, NANOSECONDS, SUBJECTS_OVERLAP, api, request
+
+if TYPE_CHECKING:
+    from nats.js import JetStreamContext
+    from nats.js.kv import KeyValue
+
+    from transfer.names import Names
+    from transfer.wire import LoggerSpec
+
+__all__ = [
+    "DurableConfig",
+    "DurableInfo",
+    "StreamState",
+    "api",
+    "bind_bucket",
+    "delete_stream",
+    "durable_info",
+    "ensure_bucket",
+    "ensure_durable",
+    "ensure_stream",
+    "stream_state",
+    "stream_states",
+]
+
+_PAGE = 256
+"""Streams in one answer of STREAM.LIST."""
+
+
+async def ensure_bucket(jetstream: JetStreamContext, names: Names) -> KeyValue:
+    """Bind the KV bucket of the loggers; make it, as Go makes it, when there is none."""
+    stream = f"KV_{names.bucket}"
+    try:
+        await request(jetstream, f"STREAM.INFO.{stream}")
+    except UnknownStream:
+        await _make_bucket(jetstream, stream, names.bucket)
+    return await bind_bucket(jetstream, names)
+
+
+async def bind_bucket(jetstream: JetStreamContext, names: Names) -> KeyValue:
+    """Bind the KV bucket of the loggers, or raise `UnknownStream`."""
+    await request(jetstream, f"STREAM.INFO.KV_{names.bucket}")
+    try:
+        return await jetstream.key_value(names.bucket)
+    except (nats_errors.Error, TimeoutError) as error:
+        raise Unavailable(f"bucket {names.bucket!r}: expected to bind it, got {error}") from error
+
+
+async def _make_bucket(jetstream: JetStreamContext, stream: str, bucket: str) -> None:
+    config = {
+        "name": stream,
+        "subjects": [f"$KV.{bucket}.>"],
+        "max_msgs_per_subject": 1,
+        "discard": "new",
+        "storage": "file",
+        "num_replicas": 1,
+        "allow_direct": True,
+        "deny_delete": True,
+        "allow_rollup_hdrs": True,
+    }
+    try:
+        await request(jetstream, f"STREAM.CREATE.{stream}", config)
+    except JetStreamError as error:
+        if error.err_code != NAME_IN_USE:  # somebody else was quicker, with limits of their own
+            raise
+
+
+# --- stream
+
+
+class _Created(msgspec.Struct):
+    did_create: bool = False
+
+
+class _Config(msgspec.Struct):
+    config: dict[str, Any]
+
+
+async def ensure_stream(jetstream: JetStreamContext, names: Names, spec: LoggerSpec) -> bool:
+    """Make the work-queue stream of a logger, or bring description and stated limits of the one there up to the spec.
+
+    Returns whether this call made it. A limit that the spec does not state is left as it is. Raises `Conflict` when the
+    name or the subject belongs to something else, or when what differs cannot be changed.
+    """
+    name, subject = names.stream(spec.key), names.subject(spec.key)
+    stated = _stated(spec)
+    fresh = {"name": name, "subjects": [subject], "retention": "workqueue", "storage": "file", "num_replicas": 1}
+    try:
+        reply = await request(jetstream, f"STREAM.CREATE.{name}", fresh | stated)
+    except JetStreamError as error:
+        if error.err_code == SUBJECTS_OVERLAP:
+            raise Conflict(f"subject {subject!r}: expected no other stream to take it, but one does") from error
+        if error.err_code != NAME_IN_USE:
+            raise
+        await _update_stream(jetstream, name, subject, stated)
+        return False
+    return msgspec.json.decode(reply, type=_Created).did_create
+
+
+def _stated(spec: LoggerSpec) -> dict[str, object]:
+    """Return what the spec says of the stream, as JetStream's fields."""
+    fields: dict[str, object] = {"description": spec.description}
+    if spec.stream is not None:
+        max_age = spec.stream.max_age
+        fields |= {
+            "num_replicas": spec.stream.replicas,
+            "max_age": None if max_age is None else round(max_age * NANOSECONDS),
+            "max_bytes": spec.stream.max_bytes,
+            "storage": spec.stream.storage,
+        }
+    return {field: value for field, value in fields.items() if value is not None}
+
+
+async def _update_stream(jetstream: JetStreamContext, name: str, subject: str, stated: dict[str, object]) -> None:
+    config = await _stream_config(jetstream, name)
+    if config["subjects"] != [subject] or config["retention"] != "workqueue":
+        what = f"{config['retention']} of {config['subjects']}"
+        raise Conflict(f"stream {name!r}: expected a workqueue of {subject!r}, got a {what} that somebody else made")
+    wanted = {"description": ""} | config | stated
+    if wanted == {"description": ""} | config:
+        return
+    if 0 < wanted["max_age"] < wanted.get("duplicate_window", 0):
+        wanted["duplicate_window"] = wanted["max_age"]  # the server refuses a longer one
+    try:
+        await request(jetstream, f"STREAM.UPDATE.{name}", wanted)
+    except JetStreamError as error:
+        raise Conflict(f"stream {name!r}: expected to change it to {stated}, got {error.description}") from error
+
+
+async def _stream_config(jetstream: JetStreamContext, name: str) -> dict[str, Any]:
+    reply = await request(jetstream, f"STREAM.INFO.{name}")
+    return msgspec.json.decode(reply, type=_Config).config
+
+
+async def delete_stream(jetstream: JetStreamContext, name: str) -> None:
+    """Delete a stream with its durable and all that waits in it; one that is not there is fine."""
+    try:
+        await request(jetstream, f"STREAM.DELETE.{name}")
+    except UnknownStream:
+        return
+
+
+class StreamState(msgspec.Struct, frozen=True, kw_only=True):
+    """A stream as the server that leads it sees it, at `server_time`."""
+
+    created: str
+    """Exactly as the server wrote it: which life of the stream this is."""
+    server_time: datetime
+    messages: int
+    bytes: int
+    first_seq: int
+    last_seq: int
+    first_ts: datetime
+    """Year 1 in a stream that never had a message."""
+    last_ts: datetime
+
+    @property
+    def first(self) -> datetime | None:
+        """When the oldest message that waits was published."""
+        return self.first_ts if self.messages else None
+
+    @property
+    def last(self) -> datetime | None:
+        """When the newest message that waits was published."""
+        return self.last_ts if self.messages else None
+
+    @property
+    def oldest_age(self) -> float:
+        """Seconds that the oldest message has waited, 0 when none waits."""
+        return (self.server_time - self.first_ts).total_seconds() if self.messages else 0.0
+
+
+class _State(msgspec.Struct):
+    messages: int
+    bytes: int
+    first_seq: int
+    last_seq: int
+    first_ts: datetime
+    last_ts: datetime
+
+
+class _Name(msgspec.Struct):
+    name: str
+
+
+class _Info(msgspec.Struct):
+    config: _Name
+    created: str
+    state: _State
+    ts: datetime
+
+    def as_state(self) -> StreamState:
+        return StreamState(created=self.created, server_time=self.ts, **msgspec.structs.asdict(self.state))
+
+
+class _Page(msgspec.Struct):
+    total: int
+    streams: list[_Info] | None = None
+
+
+async def stream_state(jetstream: JetStreamContext, stream: str) -> StreamState:
+    """Return the state of a stream, or raise `UnknownStream`."""
+    return msgspec.json.decode(await request(jetstream, f"STREAM.INFO.{stream}"), type=_Info).as_state()
+
+
+async def stream_states(jetstream: JetStreamContext, names: Names) -> dict[str, StreamState]:
+    """Return the state of all streams of the namespace by name, with one request for 256 of them."""
+    states: dict[str, StreamState] = {}
+    for offset in range(0, 1 << 31, _PAGE):
+        reply = await request(jetstream, "STREAM.LIST", {"offset": offset, "subject": names.all_subjects})
+        page = msgspec.json.decode(reply, type=_Page)
+        states |= {info.config.name: info.as_state() for info in page.streams or ()}
+        if offset + _PAGE >= page.total:
+            break
+    return states
