@@ -26,6 +26,7 @@ from collector.bucket import KvBucket
 from collector.budget import Budget
 from collector.connection import close, connect
 from collector.endpoint import serving
+from collector.errors import Aborted
 from collector.lag import JetStreamLag
 from collector.log import EventLog
 from collector.metrics import Metrics
@@ -58,8 +59,9 @@ class Service:
         self._everything = CancelScope()
 
     async def run(self) -> Tally:
-        """Serve until a signal; a second one cancels. Raises GaveUp, ConnectionClosed, OSError for the endpoint."""
-        settings = self._settings
+        """Serve until a signal; a second one cancels. Raises GaveUp, ConnectionClosed, Aborted, and
+        OSError when the endpoint's address cannot be listened on."""
+        settings, served = self._settings, False
         with serving(settings.http_host, settings.http_port, self._metrics, self._status) as port:
             self._report(events.Listening(settings.http_host, port))
             async with create_task_group() as group:
@@ -67,7 +69,10 @@ class Service:
                 group.start_soon(self._obey_signals, name="signals")
                 group.start_soon(self._pulse, name="pulse")
                 await self._serve()
+                served = True
                 group.cancel_scope.cancel()
+        if not served:
+            raise Aborted("expected to drain before the end, but was told to end at once: what was in hand is given back")
         return self._status.tally
 
     def _report(self, event: events.Event) -> None:

@@ -15,12 +15,12 @@ from bson.errors import InvalidId
 from collector.bundle import split
 from collector.errors import Poison
 from collector.inflate import inflate
-from collector.model import Delivery, Entry, Opened, Reason, Reject
+from collector.model import Delivery, Entry, Opened, Reason, Refusal, Reject
 from collector.timestamps import EPOCH, read_timestamp, undo_rounding
 from transfer.wire import BUNDLE, CONTENT_ENCODING, CONTENT_TYPE, JSON, MAX_INFLATED, MSGPACK
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from collector.identity import Incarnation
 
@@ -29,6 +29,7 @@ Source: TypeAlias = "bytes | bytearray"
 _BYTES = "latin-1"
 """The encoding in which every byte is a character, so that any header comes back unchanged, also from MongoDB."""
 _LONE = frozenset({"", MSGPACK})
+"""The media types of an entry that is a message of its own; with either, a body that begins with a brace is JSON."""
 _BRACE = ord("{")
 _NODE_TIME = 13
 """The extension that Node.js publishers use for a time; Go's msgpack, and so the Go collector, reads it as one."""
@@ -93,12 +94,13 @@ def _map_or_array(source: Source) -> _Envelope | _Positional:
 class _Form(NamedTuple):
     """How an entry is written: what reads it, and what reads its id alone when the rest cannot be read."""
 
+    name: str
     decode: Callable[[Source], _Envelope | _Positional]
     decode_id: Callable[[Source], _Id]
 
 
-_MSGPACK = _Form(_map_or_array, msgspec.msgpack.Decoder(_Id).decode)
-_JSON = _Form(msgspec.json.Decoder(_Envelope).decode, msgspec.json.Decoder(_Id).decode)
+_MSGPACK = _Form("msgpack", _map_or_array, msgspec.msgpack.Decoder(_Id).decode)
+_JSON = _Form("JSON", msgspec.json.Decoder(_Envelope).decode, msgspec.json.Decoder(_Id).decode)
 
 
 class Codec:
@@ -128,10 +130,32 @@ class Codec:
         """Return the bytes of one entry as its publisher sent them: its slice of a bundle, else the body unchanged."""
         return delivery.body if position is None else self.originals(delivery, [position])[0]
 
-    def originals(self, delivery: Delivery, positions: Iterable[int | None]) -> list[bytes]:
+    def originals(self, delivery: Delivery, positions: Sequence[int | None]) -> list[bytes]:
         """Return the bytes of several entries of a delivery that was opened; it is inflated and split once for them."""
+        if None in positions:
+            return [delivery.body]
         sources = dict(self._sources(delivery)[1])
-        return [delivery.body if position is None else bytes(sources[position]) for position in positions]
+        return [bytes(sources[position]) for position in positions]
+
+    def rejects(self, refused: Sequence[Refusal]) -> list[Reject]:
+        """Return what the sink refused as rejects, with their original bytes; a bundle is opened once for all of it.
+
+        The identity of an entry that brought an `_id` of its own is the derived one: its publisher may use an `_id`
+        twice, and the letter of one entry must not hide that of another.
+        """
+        by_delivery: dict[str, list[Refusal]] = {}
+        for refusal in refused:
+            by_delivery.setdefault(refusal.entry.delivery.reply, []).append(refusal)
+        return [reject for refusals in by_delivery.values() for reject in self._rejects_of_one(refusals)]
+
+    def _rejects_of_one(self, refusals: list[Refusal]) -> Iterator[Reject]:
+        delivery = refusals[0].entry.delivery
+        bodies = self.originals(delivery, [refusal.entry.position for refusal in refusals])
+        for refusal, body in zip(refusals, bodies, strict=True):
+            entry = refusal.entry
+            derived = self._incarnation.identity(delivery.sequence, entry.position)
+            identity = derived if entry.own_id else entry.document["_id"]
+            yield Reject(delivery, entry.position, identity, refusal.reason, refusal.error, body)
 
     def _sources(self, delivery: Delivery) -> tuple[_Form, Iterable[tuple[int | None, Source]]]:
         """Return the bytes of each entry with its position. Raises Poison when that cannot be said of the message."""
@@ -159,7 +183,7 @@ class Codec:
             if type(moment) is not datetime or moment.year == 1 or not moment.microsecond % 1000:
                 moment = _moment(envelope, source) or _published(delivery)
         except _UNREADABLE as error:
-            raise Poison(Reason.MALFORMED, _sentence(error)) from error
+            raise Poison(Reason.MALFORMED, f"{form.name}: {_sentence(error)}") from error
         document = envelope.data  # becomes the document itself: a copy would cost as much as decoding
         own_id = document.get("_id") is not None
         if not own_id:

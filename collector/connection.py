@@ -68,7 +68,9 @@ async def connect(settings: NatsSettings, report: Report) -> NatsConnection:
     connection, reconnects, closed = Connection(), Reconnects(), Event()
 
     async def on_error(exc: Exception) -> None:
-        report(events.Connection("nats", connection.is_connected, f"{type(exc).__name__}: {exc}"))
+        action = "going on" if connection.is_connected else "connecting again"
+        failure, error = events.Failure.UNAVAILABLE, f"{type(exc).__name__}: {exc}"
+        report(events.Failed("", events.Stage.CONTROL, failure, error, action))
 
     async def on_disconnect() -> None:
         report(events.Connection("nats", connected=False, why="the connection was lost"))

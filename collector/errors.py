@@ -48,5 +48,9 @@ class GaveUp(CollectorError):
         super().__init__(f"{name} crashed {crashes} times within {seconds:.0f} s, the last time with {last!r}")
 
 
+class Aborted(CollectorError):
+    """The service was ended before it had drained: by a second signal, or at the end of its shutdown timeout."""
+
+
 class ConnectionClosed(CollectorError):
     """nats-py has closed the connection for good, which only the server can make it do: the process has to end."""

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pymongo
-from anyio import CancelScope, move_on_after
+from anyio import CancelScope
 from pymongo import AsyncMongoClient
 from pymongo.errors import (
     AutoReconnect,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 _NAMESPACE_EXISTS = 48
 _SELECTION_MS = 5000
-_CLOSE_TIMEOUT = 5.0
+_CLOSE_TIMEOUT = 1.0
 _NOTHING_SENT = (ServerSelectionTimeoutError, NotPrimaryError)
 
 
@@ -95,7 +95,7 @@ async def open_mongo(uri: str, report: Report) -> AsyncIterator[AsyncMongoClient
             await client.aconnect()
         yield client
     finally:
-        with CancelScope(shield=True), move_on_after(_CLOSE_TIMEOUT):
+        with CancelScope(shield=True), pymongo.timeout(_CLOSE_TIMEOUT):
             await client.close()
 
 

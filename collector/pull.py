@@ -21,6 +21,7 @@ from collector.model import Delivery
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from collector.in_hand import InHand
     from collector.nats_bulk import Frame, Link, Subscribed
 
 EXPIRES = 60.0
@@ -169,6 +170,7 @@ class Pull:
         inbox: str,
         stream: str,
         durable: str,
+        in_hand: InHand,
         clock: Callable[[], float],
         heartbeat: float = HEARTBEAT,
     ) -> None:
@@ -182,6 +184,7 @@ class Pull:
         self._link = link
         self._inbox = inbox
         self._next = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}"
+        self._in_hand = in_hand
         self._clock = clock
         self._heartbeat = heartbeat
         self._subscribed: Subscribed | None = None
@@ -220,14 +223,16 @@ class Pull:
         await self.ask(1, _NO_MAX_BYTES)
 
     def receive(self, frames: list[Frame]) -> None:
-        """Take what the connection read; called from its reading loop."""
+        """Take what the connection read; called from its reading loop. From here on deliveries are in hand."""
         self._heard = self._clock()
+        before = len(self._deliveries)
         for frame in frames:
             if frame.reply.startswith(b"$JS.ACK."):
                 self.outstanding.came(len(frame.body) + len(frame.raw_headers) + len(frame.subject) + len(frame.reply))
                 self._deliveries.append(read_delivery(frame))
             elif not frame.body:
                 self._hear(frame)
+        self._in_hand.take(self._deliveries[before:])
         self.changed.set()
 
     def _hear(self, frame: Frame) -> None:

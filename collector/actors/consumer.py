@@ -78,6 +78,7 @@ class Consumer:
 
     async def run(self, stopping: Event) -> None:
         """Pull until asked to stop, then hand on what is still under way and close the mailbox."""
+        rest: list[Delivery] = []
         async with self._outbox:
             with self._reconnects.listening(self._pull.forget_requests):
                 try:
@@ -87,15 +88,15 @@ class Consumer:
                         pass
                 finally:
                     with CancelScope(shield=True), move_on_after(_DRAIN_TIMEOUT):
-                        rest = self._receive(await self._pull.drain())
-            if stopping.is_set() and (not self._pull.unsure or await self._verified()):
+                        rest = await self._pull.drain()
+            if rest and stopping.is_set() and (not self._pull.unsure or await self._verified()):
                 await self._hand_on(rest)
 
     async def _turn(self) -> bool:
         """Wait for something to do and do it; return whether stream and durable are still the same."""
         with move_on_after(max(0.0, self._pull.deadline - self._clock())):
             await self._pull.changed.wait()
-        deliveries = self._receive(self._pull.take())
+        deliveries = self._pull.take()
         signals = self._pull.signals()
         if signals:
             self._say(signals)
@@ -104,10 +105,6 @@ class Consumer:
         await self._top_up(flowing=bool(deliveries))
         await self._hand_on(deliveries)
         return True
-
-    def _receive(self, deliveries: list[Delivery]) -> list[Delivery]:
-        self._in_hand.take(deliveries)
-        return deliveries
 
     def _say(self, signals: set[Signal]) -> None:
         silent = Signal.SILENT in signals

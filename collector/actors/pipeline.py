@@ -110,7 +110,7 @@ class Pipeline:
         tools, in_hand = self._tools, InHand()
         inbox = tools.nats.connection.new_inbox()
         stream = tools.names.stream(self._key)
-        pull = Pull(tools.nats.link, inbox, stream, tools.names.durable(self._key), current_time)
+        pull = Pull(tools.nats.link, inbox, stream, tools.names.durable(self._key), in_hand, current_time)
         with self._account(pull.wake) as account, CancelScope() as drained:
             try:
                 async with create_task_group() as helpers:

@@ -1,0 +1,76 @@
+"""A publisher that knows nothing of this project: nats-py, msgpack packed by hand, and the names of the Go system."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import nats
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Mapping
+
+    from nats.js import JetStreamContext
+
+_IN_FLIGHT = 2000
+
+
+def text(value: str) -> bytes:
+    """A msgpack str 8, or fixstr where it is short enough."""
+    raw = value.encode()
+    return (bytes([0xA0 | len(raw)]) if len(raw) < 32 else b"\xd9" + bytes([len(raw)])) + raw
+
+
+def entry(number: int, message: str = "GET /health", seconds: int = 1_700_000_000, nanoseconds: int = 123_456_789) -> bytes:
+    """What the Go client sends: metadata, data, timestamp as extension -1 in its 8 byte form; Go's int is an int64."""
+    metadata = b"\x81" + text("number") + b"\xd3" + struct.pack(">q", number)
+    data = b"\x82" + text("msg") + text(message) + text("number") + b"\xd3" + struct.pack(">q", number)
+    timestamp = b"\xd7\xff" + struct.pack(">Q", nanoseconds << 34 | seconds)
+    return b"\x83" + text("metadata") + metadata + text("data") + data + text("timestamp") + timestamp
+
+
+class Ancestor:
+    """The Go system's way of declaring loggers and publishing to them."""
+
+    def __init__(self, connection: nats.NATS, namespace: str) -> None:
+        self.connection = connection
+        self.jetstream: JetStreamContext = connection.jetstream()
+        self.namespace = namespace
+
+    async def make_stream(self, key: str) -> None:
+        """Make the work-queue stream of a logger."""
+        subject = f"{self.namespace}.logs.{key}"
+        await self.jetstream.add_stream(name=f"{self.namespace}:logs:{key}", subjects=[subject], retention="workqueue")
+
+    async def put(self, key: str, value: bytes | None = None) -> None:
+        """Put the KV entry of a logger: a msgpack map of key and description."""
+        bucket = await self.jetstream.key_value(f"{self.namespace}_logs")
+        await bucket.put(key, b"\x82" + text("key") + text(key) + text("description") + text("") if value is None else value)
+
+    async def declare(self, *keys: str) -> None:
+        """Make streams and entries."""
+        for key in keys:
+            await self.make_stream(key)
+            await self.put(key)
+
+    async def publish(self, key: str, bodies: Iterable[bytes], headers: Mapping[str, str] | None = None) -> int:
+        """Publish messages and wait for all confirmations; return how many there were."""
+        subject, confirmed, waiting = f"{self.namespace}.logs.{key}", 0, []
+        for body in bodies:
+            waiting.append(await self.jetstream.publish_async(subject, body, headers=dict(headers) if headers else None))
+            if len(waiting) == _IN_FLIGHT:
+                confirmed += len(await asyncio.gather(*waiting))  # noqa: TID251 - futures of nats-py, not tasks of ours
+                waiting.clear()
+        return confirmed + len(await asyncio.gather(*waiting))  # noqa: TID251
+
+
+@asynccontextmanager
+async def ancestor(url: str, namespace: str) -> AsyncIterator[Ancestor]:
+    """Connect."""
+    connection = await nats.connect(url, max_reconnect_attempts=-1, reconnect_time_wait=0.2)
+    try:
+        yield Ancestor(connection, namespace)
+    finally:
+        await connection.close()
