@@ -59,11 +59,13 @@ class Service:
         self._everything = CancelScope()
 
     async def run(self) -> Tally:
-        """Serve until a signal; a second one cancels. Raises GaveUp, ConnectionClosed, Aborted, and
-        OSError when the endpoint's address cannot be listened on."""
+        """Serve until a signal; a second one cancels.
+
+        Raises GaveUp, ConnectionClosed, Aborted, and OSError when the endpoint's address cannot be listened on.
+        """
         settings, served = self._settings, False
-        with serving(settings.http_host, settings.http_port, self._metrics, self._status) as port:
-            self._report(events.Listening(settings.http_host, port))
+        with serving(settings.http, self._metrics, self._status) as (host, port):
+            self._report(events.Listening(host, port))
             async with create_task_group() as group:
                 self._everything = group.cancel_scope
                 group.start_soon(self._obey_signals, name="signals")
@@ -72,7 +74,7 @@ class Service:
                 served = True
                 group.cancel_scope.cancel()
         if not served:
-            raise Aborted("expected to drain before the end, but was told to end at once: what was in hand is given back")
+            raise Aborted("expected to drain before the end, but had to end at once: what was in hand is given back")
         return self._status.tally
 
     def _report(self, event: events.Event) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
-from tenacity import RetryCallState, Retrying, wait_exponential_jitter
+from tenacity import RetryCallState, Retrying, wait_exponential, wait_random
 
 Curve: TypeAlias = Callable[[int], float]
 """Seconds to wait after the attempt of that number, from 1."""
@@ -13,7 +13,7 @@ Curve: TypeAlias = Callable[[int], float]
 
 def exponential(initial: float, cap: float) -> Curve:
     """Double from `initial` to `cap`, with up to a quarter of `initial` at random on top."""
-    wait = wait_exponential_jitter(initial=initial, max=cap, jitter=initial / 4)
+    wait = wait_exponential(multiplier=initial, max=cap) + wait_random(0, initial / 4)
 
     def delay(attempt: int) -> float:
         state = RetryCallState(Retrying(), fn=None, args=(), kwargs={})

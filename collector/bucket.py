@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -83,10 +83,8 @@ class KvBucket:
             yield _KvWatch(watcher)
         finally:
             with CancelScope(shield=True):
-                try:
+                with suppress(nats.errors.Error):  # the connection is closed, and the watch with it
                     await watcher.stop()
-                except nats.errors.Error:
-                    pass  # the connection is closed, and the watch with it
 
 
 class _KvWatch:

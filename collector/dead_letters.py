@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -84,15 +85,13 @@ class DeadLetters:
         """Store the body in GridFS, whole: what an interrupted try left is replaced."""
         bucket = AsyncGridFSBucket(self._database, bucket_name=self._collection)
         async with calling(self._write_timeout):
-            try:
+            with suppress(NoFile):
                 await bucket.delete(reject.identity)
-            except NoFile:
-                pass
             await bucket.upload_from_stream_with_id(reject.identity, str(reject.delivery.sequence), reject.body)
 
 
 def _plain(value: str) -> str | bytes:
-    """A header is kept as the text that it is in UTF-8, else as the bytes that it was."""
+    """Return a header as the text that it is in UTF-8, else as the bytes that it was."""
     raw = value.encode("latin-1")  # see codec.headers: a character stands for a byte
     try:
         return raw.decode()

@@ -45,7 +45,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             answer()
 
-    do_HEAD = do_GET
+    do_HEAD = do_GET  # noqa: N815 - http.server's name
 
     def _metrics(self) -> None:
         self._send(HTTPStatus.OK, CONTENT_TYPE_LATEST, self.server.metrics.text(time.time()))
@@ -61,7 +61,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _status(self) -> None:
         self._send(HTTPStatus.OK, _JSON, json.dumps(self.server.status.snapshot(), indent=2).encode() + b"\n")
 
-    def _say(self, well: bool, text: str) -> None:  # noqa: FBT001 - private
+    def _say(self, well: bool, text: str) -> None:
         self._send(HTTPStatus.OK if well else HTTPStatus.SERVICE_UNAVAILABLE, _TEXT, text.encode() + b"\n")
 
     def _send(self, status: HTTPStatus, content_type: str, body: bytes) -> None:
@@ -73,8 +73,8 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(body)
 
-    def log_message(self, format: str, *args: object) -> None:
-        """Probes and scrapes are not worth a line."""
+    def log_message(self, *_: object) -> None:
+        """Say nothing: probes and scrapes are not worth a line."""
 
 
 class _Server(ThreadingHTTPServer):
@@ -86,20 +86,20 @@ class _Server(ThreadingHTTPServer):
         super().__init__(address, _Handler)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that went away in the middle of an answer is its own affair."""
+        """Say nothing: a client that went away in the middle of an answer is its own affair."""
 
 
 @contextmanager
-def serving(host: str, port: int, metrics: Metrics, status: Status) -> Iterator[int]:
-    """Answer HTTP while the block lasts; yields the port, which is a free one when 0 was asked for.
+def serving(address: tuple[str, int], metrics: Metrics, status: Status) -> Iterator[tuple[str, int]]:
+    """Answer HTTP while the block lasts; yield the address, whose port is a free one when 0 was asked for.
 
     Raises OSError when the address cannot be listened on.
     """
-    server = _Server((host, port), metrics, status)
+    server = _Server(address, metrics, status)
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="endpoint", daemon=True)
     thread.start()
     try:
-        yield server.server_port
+        yield address[0], server.server_port
     finally:
         server.shutdown()
         thread.join()

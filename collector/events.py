@@ -1,15 +1,19 @@
-"""What happens in the service, as values. Every stage reports them to one function, from which metrics, log and status
-are made; a test looks at the same values."""
+"""What happens in the service, as values: every stage reports them to one function.
+
+Metrics, log and status are made from them, and tests look at the same values.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-from collector.model import Reason, Trigger
+if TYPE_CHECKING:
+    from collections import Counter
+
+    from collector.model import Reason, Trigger
 
 
 class Stage(StrEnum):

@@ -23,7 +23,7 @@ class Incarnation:
     __slots__ = ("_prefix", "created", "stream")
 
     def __init__(self, stream: str, created: str) -> None:
-        """`created` is the stream's creation time exactly as the server gives it."""
+        """Take the stream's creation time exactly as the server gives it."""
         self.stream = stream
         self.created = created
         self._prefix = self._hash(0, 0)
@@ -35,7 +35,7 @@ class Incarnation:
         return hash((self.stream, self.created))
 
     def identity(self, sequence: int, position: int | None = None) -> ObjectId:
-        """The same sequence and position always make the same identity; None is the position of a lone entry."""
+        """Return the one identity of a place in the stream; the position of a lone entry is None."""
         place = 0 if position is None else position
         high, above = sequence >> _SEQUENCE_BITS, place >> _POSITION_BITS
         prefix = self._hash(high, above) if high or above else self._prefix

@@ -43,38 +43,54 @@ class EventLog:
         self._clock = clock
         self._said: dict[Hashable, float] = {}
         self._kept_quiet: Counter[Hashable] = Counter()
+        self._saying: dict[type, Callable[[Any], None]] = {
+            events.LoggerState: self._logger_state,
+            events.BatchSettled: self._batch,
+            events.Connection: self._connection,
+            events.Failed: self._failed,
+            events.Retried: self._retried,
+            events.Crashed: self._crashed,
+            events.Returned: self._returned,
+            events.Listening: self._listening,
+            events.Ready: self._ready,
+            events.Stopping: self._stopping,
+        }
 
     def observe(self, event: events.Event) -> None:
         """Write about an event, or not."""
-        match event:
-            case events.BatchSettled():
-                self._batch(event)
-            case events.LoggerState(logger, state, why):
-                name = "gone" if state is None else state.value
-                self._log.info("logger", logger=logger, state=name, **({"why": why} if why else {}))
-            case events.Connection():
-                self._connection(event)
-            case events.Failed():
-                key = (event.logger, event.stage, event.failure)
-                facts = {"stage": event.stage.value, "error": event.error, "action": event.action}
-                self._warn(key, "failed", logger=event.logger or None, **facts)
-            case events.Retried():
-                key = (event.logger, event.stage, "retry")
-                facts = {"stage": event.stage.value, "error": event.error, "attempt": event.attempt}
-                self._warn(key, "trying again", logger=event.logger, **facts, seconds=round(event.delay, 2))
-            case events.Crashed():
-                facts = {"actor": event.actor, "logger": event.logger, "errors": list(event.errors)}
-                self._log.error("crashed", **facts, attempt=event.attempt, restart_in=round(event.delay, 2))
-            case events.Returned():
-                self._log.info("given back", logger=event.logger, messages=event.messages)
-            case events.Listening():
-                self._log.info("listening", address=f"http://{event.host}:{event.port}")
-            case events.Stopping():
-                self._log.info("stopping", signal=event.signal)
-            case events.Ready():
-                self._log.info("ready" if event.ready else "not ready")
-            case _:
-                pass
+        say = self._saying.get(type(event))
+        if say is not None:
+            say(event)
+
+    def _logger_state(self, event: events.LoggerState) -> None:
+        state = "gone" if event.state is None else event.state.value
+        self._log.info("logger", logger=event.logger, state=state, **({"why": event.why} if event.why else {}))
+
+    def _failed(self, event: events.Failed) -> None:
+        key = (event.logger, event.stage, event.failure)
+        stage, action = event.stage.value, event.action
+        self._warn(key, "failed", logger=event.logger or None, stage=stage, error=event.error, action=action)
+
+    def _retried(self, event: events.Retried) -> None:
+        key = (event.logger, event.stage, "retry")
+        facts = {"stage": event.stage.value, "error": event.error, "seconds": round(event.delay, 2)}
+        self._warn(key, "trying again", logger=event.logger, attempt=event.attempt, **facts)
+
+    def _crashed(self, event: events.Crashed) -> None:
+        facts = {"attempt": event.attempt, "restart_in": round(event.delay, 2)}
+        self._log.error("crashed", actor=event.actor, logger=event.logger, errors=list(event.errors), **facts)
+
+    def _returned(self, event: events.Returned) -> None:
+        self._log.info("given back", logger=event.logger, messages=event.messages)
+
+    def _listening(self, event: events.Listening) -> None:
+        self._log.info("listening", address=f"http://{event.host}:{event.port}")
+
+    def _ready(self, event: events.Ready) -> None:
+        self._log.info("ready" if event.ready else "not ready")
+
+    def _stopping(self, event: events.Stopping) -> None:
+        self._log.info("stopping", signal=event.signal)
 
     def _batch(self, event: events.BatchSettled) -> None:
         facts = {

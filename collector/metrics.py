@@ -12,7 +12,7 @@ from collector.events import POSSIBLE_FAILURES, Stage, State
 from collector.model import Reason, Trigger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from prometheus_client.metrics import MetricWrapperBase
 
@@ -45,6 +45,21 @@ class Metrics:
         self._declare_flow()
         self._declare_batches()
         self._declare_service()
+        self._counting: dict[type, Callable[[Any], None]] = {
+            events.LoggerState: self._move,
+            events.Received: self._count_received,
+            events.BatchSettled: self._count_batch,
+            events.Held: self._set_held,
+            events.WritesInProgress: self._set_writes,
+            events.Returned: self._count_returned,
+            events.Failed: self._count_failed,
+            events.Retried: self._count_failed,
+            events.Crashed: self._count_crashed,
+            events.Sampled: self._set_lag,
+            events.Connection: self._set_connected,
+            events.Ready: self._set_ready,
+            events.LoopLag: self._set_loop_lag,
+        }
         self._service_info.labels(namespace, version).set(1)
         self._buffer_limit.labels(namespace).set(buffer_limit)
 
@@ -148,37 +163,33 @@ class Metrics:
 
     def observe(self, event: events.Event) -> None:
         """Count what happened."""
-        match event:
-            case events.LoggerState():
-                self._move(event)
-            case events.Received():
-                self._count_received(event)
-            case events.BatchSettled():
-                self._count_batch(event)
-            case events.Held():
-                self._buffer_messages.labels(self._namespace, event.logger).set(event.messages)
-                self._buffer_bytes.labels(self._namespace, event.logger).set(event.bytes)
-            case events.WritesInProgress():
-                self._writes.labels(self._namespace, event.logger).set(event.writes)
-            case events.Returned():
-                self._returned.labels(self._namespace, event.logger).inc(event.messages)
-            case events.Failed():
-                self._failures.labels(self._namespace, event.logger, event.stage, event.failure).inc()
-            case events.Retried():
-                self._failures.labels(self._namespace, event.logger, event.stage, event.failure).inc()
-                self._retries.labels(self._namespace, event.logger, event.stage).inc()
-            case events.Crashed():
-                self._restarts.labels(self._namespace, event.logger or "", event.actor, "crashed").inc()
-            case events.Sampled():
-                self._set_lag(event)
-            case events.Connection():
-                self._set_connected(event)
-            case events.Ready():
-                self._ready.labels(self._namespace).set(event.ready)
-            case events.LoopLag():
-                self._loop_lag.labels(self._namespace).set(event.seconds)
-            case events.Listening() | events.Stopping():
-                pass
+        count = self._counting.get(type(event))
+        if count is not None:
+            count(event)
+
+    def _count_failed(self, event: events.Failed | events.Retried) -> None:
+        self._failures.labels(self._namespace, event.logger, event.stage, event.failure).inc()
+        if isinstance(event, events.Retried):
+            self._retries.labels(self._namespace, event.logger, event.stage).inc()
+
+    def _count_crashed(self, event: events.Crashed) -> None:
+        self._restarts.labels(self._namespace, event.logger or "", event.actor, "crashed").inc()
+
+    def _count_returned(self, event: events.Returned) -> None:
+        self._returned.labels(self._namespace, event.logger).inc(event.messages)
+
+    def _set_held(self, event: events.Held) -> None:
+        self._buffer_messages.labels(self._namespace, event.logger).set(event.messages)
+        self._buffer_bytes.labels(self._namespace, event.logger).set(event.bytes)
+
+    def _set_writes(self, event: events.WritesInProgress) -> None:
+        self._writes.labels(self._namespace, event.logger).set(event.writes)
+
+    def _set_ready(self, event: events.Ready) -> None:
+        self._ready.labels(self._namespace).set(event.ready)
+
+    def _set_loop_lag(self, event: events.LoopLag) -> None:
+        self._loop_lag.labels(self._namespace).set(event.seconds)
 
     def _move(self, event: events.LoggerState) -> None:
         before = self._states.pop(event.logger, None)

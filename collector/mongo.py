@@ -16,7 +16,6 @@ from pymongo.errors import (
     OperationFailure,
     ServerSelectionTimeoutError,
 )
-
 from pymongo.monitoring import TopologyListener
 
 from collector import events
@@ -140,6 +139,6 @@ async def make_collection(
 
 
 def first_sentence(exc: BaseException) -> str:
-    """The beginning of a driver's error: its whole text is a description of the cluster."""
+    """Return the beginning of a driver's error: its whole text is a description of the cluster."""
     said = str(exc).split(", Timeout:")[0].split("\n")[0]
     return f"{type(exc).__name__}: {said[:200]}"

@@ -55,6 +55,10 @@ class Subscribed(Protocol):
 class Link(Protocol):
     """What the collector needs of a NATS connection to move many messages."""
 
+    @property
+    def connected(self) -> bool:
+        """Whether there is a server at the other end now."""
+
     async def subscribe(self, subject: str, receive: Receive) -> Subscribed:
         """Hand every frame to `receive`, in order; it is called from the reading loop and must not block or raise."""
 
@@ -78,6 +82,11 @@ class PlainLink:
 
     def __init__(self, connection: Client) -> None:
         self._connection = connection
+
+    @property
+    def connected(self) -> bool:
+        """See `Link`."""
+        return self._connection.is_connected
 
     async def subscribe(self, subject: str, receive: Receive) -> Subscribed:
         """See `Link`. Headers that came more than once are seen once: nats-py keeps a dict of them."""
@@ -160,6 +169,8 @@ class _BulkSubscribed:
             if not self._connection.is_closed and not self._connection.is_draining:
                 await self._subscription.unsubscribe()
                 if self._connection.is_connected:
+                    # nats-py writes PING past what is still to be written, so also past UNSUB
+                    await self._connection._flush_pending(force_flush=True)  # noqa: SLF001
                     await self._connection.flush()
         finally:
             self._parser.receivers.pop(self._subscription._id, None)  # noqa: SLF001
@@ -193,7 +204,7 @@ class BulkParser(Parser):
         if rest:
             self._chunks, self._have = [rest], len(rest)
 
-    async def _take_frames(self, buffer: bytes) -> bytes:
+    async def _take_frames(self, buffer: bytes) -> bytes:  # noqa: C901 - the hot path: one loop, no calls
         """Return what is left over; set `_need` when it is known how long the first unfinished frame is."""
         taken: dict[int, list[Frame]] = {}
         life, start, end = self._life, 0, len(buffer)

@@ -9,6 +9,7 @@ outstanding is known exactly while requests overlap.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import TYPE_CHECKING
@@ -29,8 +30,8 @@ EXPIRES = 60.0
 HEARTBEAT = 2.0
 """Seconds of silence after which the server says that a request is still alive."""
 _NANOSECONDS = 1_000_000_000
-_NO_MAX_BYTES = 1 << 30
-"""As good as no limit: a lone message that no budget allows for is asked for with it."""
+_OVERHEAD = 64 * 1024
+"""Bytes of subject, reply and headers that the server counts beside the largest payload."""
 
 
 class Status(Enum):
@@ -57,6 +58,8 @@ class Signal(Enum):
     """Stream or durable may be gone or changed: look, re-create or wait."""
     SILENT = auto()
     """Neither a message nor a heartbeat for two heartbeats: the requests may be lost (nats.py#504)."""
+    REFUSED = auto()
+    """The server does not take our requests and says why: ask again later, not at once."""
 
 
 _BY_CODE = {
@@ -74,7 +77,13 @@ _CONFLICTS = (
     ("server shutdown", Status.SERVER_STOPS),
     ("exceeded max", Status.LIMIT_EXCEEDED),
 )
-_RECHECK = frozenset({Status.DURABLE_DELETED, Status.DURABLE_IS_PUSH, Status.NOBODY_ANSWERS})
+_SIGNALS = {
+    Status.DURABLE_DELETED: Signal.RECHECK,
+    Status.DURABLE_IS_PUSH: Signal.RECHECK,
+    Status.NOBODY_ANSWERS: Signal.RECHECK,
+    Status.LIMIT_EXCEEDED: Signal.REFUSED,
+    Status.UNKNOWN: Signal.REFUSED,
+}
 
 
 def read_status(raw_headers: bytes) -> tuple[Status, str]:
@@ -167,11 +176,13 @@ class Pull:
     def __init__(
         self,
         link: Link,
+        *,
         inbox: str,
         stream: str,
         durable: str,
         in_hand: InHand,
         clock: Callable[[], float],
+        max_payload: int,
         heartbeat: float = HEARTBEAT,
     ) -> None:
         self.outstanding = Outstanding()
@@ -186,6 +197,7 @@ class Pull:
         self._next = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}"
         self._in_hand = in_hand
         self._clock = clock
+        self._max_payload = max_payload
         self._heartbeat = heartbeat
         self._subscribed: Subscribed | None = None
         self._number = 0
@@ -220,7 +232,7 @@ class Pull:
     async def ask_for_one(self) -> None:
         """Ask for a lone message of any size, because it is larger than what is free."""
         self.too_large = False
-        await self.ask(1, _NO_MAX_BYTES)
+        await self.ask(1, self._max_payload + _OVERHEAD)
 
     def receive(self, frames: list[Frame]) -> None:
         """Take what the connection read; called from its reading loop. From here on deliveries are in hand."""
@@ -228,16 +240,23 @@ class Pull:
         before = len(self._deliveries)
         for frame in frames:
             if frame.reply.startswith(b"$JS.ACK."):
-                self.outstanding.came(len(frame.body) + len(frame.raw_headers) + len(frame.subject) + len(frame.reply))
-                self._deliveries.append(read_delivery(frame))
-            elif not frame.body:
+                self._deliver(frame)
+            elif frame.raw_headers and not frame.body:
                 self._hear(frame)
         self._in_hand.take(self._deliveries[before:])
         self.changed.set()
 
+    def _deliver(self, frame: Frame) -> None:
+        try:
+            delivery = read_delivery(frame)
+        except ValueError:
+            return  # anybody may publish to an inbox; an error here would end the reading of the whole connection
+        self.outstanding.came(len(frame.body) + len(frame.raw_headers) + len(frame.subject) + len(frame.reply))
+        self._deliveries.append(delivery)
+
     def _hear(self, frame: Frame) -> None:
         status, words = read_status(frame.raw_headers)
-        request = frame.subject.decode()
+        request = frame.subject.decode("latin-1")
         if status is Status.HEARTBEAT:
             return
         if status in {Status.REQUEST_DONE, Status.REQUEST_EXPIRED, Status.MESSAGE_TOO_LARGE}:
@@ -248,8 +267,9 @@ class Pull:
             return
         self.last_words = words
         self.outstanding.ended_at_once(request)
-        if status in _RECHECK:
-            self._signals.add(Signal.RECHECK)
+        if signal := _SIGNALS.get(status):
+            self._signals.add(signal)
+            self.unsure = True
 
     def take(self) -> list[Delivery]:
         """Return what has come, in order, and be ready for the next `changed`."""
@@ -260,18 +280,24 @@ class Pull:
     def signals(self) -> set[Signal]:
         """Return what is to be acted on, once."""
         signals, self._signals = self._signals, set()
-        if self.outstanding.requests and self._clock() >= self.deadline:
+        if self._clock() >= self.deadline:
             self.outstanding.forget()
-            signals.add(Signal.SILENT)
+            if self._link.connected:
+                signals.add(Signal.SILENT)
         return signals
 
     @property
     def deadline(self) -> float:
-        """When silence becomes a signal, by the clock."""
-        return self._heard + 2.5 * self._heartbeat
+        """When silence becomes a signal, by the clock; never while nothing is asked for."""
+        return self._heard + 2.5 * self._heartbeat if self.outstanding.requests else math.inf
+
+    @property
+    def can_ask(self) -> bool:
+        """Whether a request would reach anybody; when it does again, `forget_requests` is called."""
+        return self._link.connected
 
     def forget_requests(self) -> None:
-        """A new connection: what was asked for on the old one is lost."""
+        """Take note of a new connection: what was asked for on the old one is lost."""
         self.outstanding.forget()
         self._heard = self._clock()
         self.wake()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pymongo.errors import InvalidName, InvalidURI, ConfigurationError
+from pymongo.errors import ConfigurationError, InvalidName, InvalidURI
 from pymongo.uri_parser import parse_uri
 
 from transfer.environment import Environment, NatsSettings
@@ -39,8 +39,8 @@ class Settings:
     shutdown_timeout: float
     reconcile_period: float
     lag_period: float
-    http_host: str
-    http_port: int
+    http: tuple[str, int]
+    """Host and port."""
 
     @property
     def drain_timeout(self) -> float:
@@ -69,7 +69,7 @@ class Settings:
             shutdown_timeout=environment.duration("COLLECTOR_SHUTDOWN_TIMEOUT", 30.0, minimum=1.0),
             reconcile_period=environment.duration("COLLECTOR_RECONCILE_PERIOD", 60.0, minimum=0.1),
             lag_period=environment.duration("COLLECTOR_LAG_PERIOD", 5.0, minimum=0.1),
-            **_http(environment),
+            http=_http(environment),
         )
         environment.finish()
         return settings
@@ -86,7 +86,7 @@ def _namespace(environment: Environment) -> str:
 
 
 def _database(environment: Environment) -> str:
-    """The URI is a secret: what is wrong with it is said without quoting it."""
+    """Read the URI, a secret: what is wrong with it is said without quoting it."""
     uri = environment.secret("DATABASE") or ""
     if not uri:
         environment.add_problem("DATABASE", "a MongoDB URI such as mongodb://127.0.0.1:27017", "nothing")
@@ -98,10 +98,10 @@ def _database(environment: Environment) -> str:
     return uri
 
 
-def _http(environment: Environment) -> dict[str, object]:
+def _http(environment: Environment) -> tuple[str, int]:
     text = environment.text("COLLECTOR_HTTP", "0.0.0.0:8080") or ""
     host, colon, port = text.rpartition(":")
     if not colon or not port.isdigit() or int(port) > 65_535:
         environment.add_problem("COLLECTOR_HTTP", "HOST:PORT such as 0.0.0.0:8080", repr(text))
-        return {"http_host": "", "http_port": 0}
-    return {"http_host": host.strip("[]") or "0.0.0.0", "http_port": int(port)}  # noqa: S104 - a container's probes come from outside
+        return "", 0
+    return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - probes come from outside the container

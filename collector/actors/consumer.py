@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from anyio import CancelScope, lowlevel, move_on_after
-from anyio.abc import ObjectSendStream
 
 from collector.budget import SMALLEST_ASK
 from collector.events import Failed, Failure, Held, Received, Stage
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from anyio import Event
+    from anyio.abc import ObjectSendStream
 
     from collector.budget import Account
     from collector.codec import Codec
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 _SLICE = 64
 """Messages opened without a checkpoint: about 0.3 ms."""
 _DRAIN_TIMEOUT = 3.0
+_SIGNAL_PAUSE = 0.5
+"""Seconds before asking again after a signal: what ends our requests again and again makes no hot loop of us."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ class Consumer:
                 try:
                     await self._pull.open()
                     await self._top_up(flowing=False)
-                    while not stopping.is_set() and await self._turn():
+                    while not stopping.is_set() and await self._turn(stopping):
                         pass
                 finally:
                     with CancelScope(shield=True), move_on_after(_DRAIN_TIMEOUT):
@@ -92,7 +94,7 @@ class Consumer:
             if rest and stopping.is_set() and (not self._pull.unsure or await self._verified()):
                 await self._hand_on(rest)
 
-    async def _turn(self) -> bool:
+    async def _turn(self, stopping: Event) -> bool:
         """Wait for something to do and do it; return whether stream and durable are still the same."""
         with move_on_after(max(0.0, self._pull.deadline - self._clock())):
             await self._pull.changed.wait()
@@ -102,14 +104,19 @@ class Consumer:
             self._say(signals)
         if (signals or (deliveries and self._pull.unsure)) and not await self._verified():
             return False
+        if signals:
+            with move_on_after(_SIGNAL_PAUSE):
+                await stopping.wait()
         await self._top_up(flowing=bool(deliveries))
         await self._hand_on(deliveries)
         return True
 
     def _say(self, signals: set[Signal]) -> None:
-        silent = Signal.SILENT in signals
-        failure = Failure.SILENT if silent else Failure.DURABLE_LOST
-        error = "no heartbeat of the server came in time" if silent else f"the server said {self._pull.last_words!r}"
+        error = f"the server said {self._pull.last_words!r}"
+        if Signal.SILENT in signals:
+            failure, error = Failure.SILENT, "no heartbeat of the server came in time"
+        else:
+            failure = Failure.DURABLE_LOST if Signal.RECHECK in signals else Failure.UNAVAILABLE
         self._report(Failed(self._key, Stage.PULL, failure, error, "looking at stream and durable, then asking again"))
 
     async def _verified(self) -> bool:
@@ -130,7 +137,6 @@ class Consumer:
         for start in range(0, len(deliveries), _SLICE):
             opened = [self._codec.open(delivery) for delivery in deliveries[start : start + _SLICE]]
             await lowlevel.checkpoint()
-            await self._outbox.send(opened)
             self._report(
                 Received(
                     self._key,
@@ -140,12 +146,15 @@ class Consumer:
                     redelivered=sum(one.delivery.num_delivered > 1 for one in opened),
                 )
             )
+            await self._outbox.send(opened)
 
     async def _top_up(self, *, flowing: bool) -> None:
         """Ask for more when a good part of the room is free, so that requests are few and overlap."""
         outstanding = self._pull.outstanding
         self._account.use(outstanding.bytes + self._in_hand.bytes)
         self._report(Held(self._key, len(self._in_hand), self._in_hand.bytes))
+        if not self._pull.can_ask:
+            return
         free = self._room.messages - len(self._in_hand) - outstanding.messages
         if outstanding.requests and free < self._room.messages // 3:
             return

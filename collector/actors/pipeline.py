@@ -108,9 +108,15 @@ class Pipeline:
 
     async def _move(self, attached: Attached, stopping: Event) -> None:
         tools, in_hand = self._tools, InHand()
-        inbox = tools.nats.connection.new_inbox()
-        stream = tools.names.stream(self._key)
-        pull = Pull(tools.nats.link, inbox, stream, tools.names.durable(self._key), in_hand, current_time)
+        pull = Pull(
+            tools.nats.link,
+            inbox=tools.nats.connection.new_inbox(),
+            stream=tools.names.stream(self._key),
+            durable=tools.names.durable(self._key),
+            in_hand=in_hand,
+            clock=current_time,
+            max_payload=tools.nats.connection.max_payload,
+        )
         with self._account(pull.wake) as account, CancelScope() as drained:
             try:
                 async with create_task_group() as helpers:

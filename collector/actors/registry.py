@@ -82,7 +82,7 @@ class Registry:
                 pass  # nats-py says it once
 
     def _put(self, key: str, value: bytes) -> None:
-        """A value that cannot be read parks its own logger and nothing else."""
+        """Have a pipeline; a value that cannot be read parks its own logger and nothing else."""
         try:
             check_key(key)
             spec = decode_spec(key, value)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from anyio import EndOfStream, Semaphore, create_task_group, move_on_after
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_when_event_set
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
 from collector.backoff import exponential
 from collector.errors import SinkUnavailable
@@ -169,7 +169,7 @@ class Writer:
         return AsyncRetrying(
             retry=retry_if_exception_type(SinkUnavailable),
             wait=lambda state: curve(state.attempt_number),
-            stop=stop_when_event_set(stopping),
+            stop=lambda _: stopping.is_set(),
             sleep=sleep,
             before_sleep=before_sleep,
             reraise=True,
@@ -177,6 +177,6 @@ class Writer:
 
 
 def _kept(batch: Batch, refused: Sequence[Refusal]) -> list[Entry]:
-    """The entries that are stored."""
+    """Return the entries that are stored."""
     gone = {id(refusal.entry) for refusal in refused}
     return [entry for entry in batch.entries if id(entry) not in gone]

@@ -36,7 +36,7 @@ _LATER = frozenset(
 _DOCUMENT_AT_FAULT = frozenset({2, 9, 14, 15, 22, 52, 54, 55, 56, 57, 10334, 17419, 17420, 17280})
 """Errors of a whole command that a document in it can cause: BadValue, FailedToParse, TypeMismatch, Overflow (nested
 too deep), InvalidBSON, field names, size."""
-_RAW = CodecOptions(document_class=RawBSONDocument)
+_RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
 
 
 class MongoSink:
@@ -134,13 +134,8 @@ class MongoSink:
         return Written(refused=written.refused, again=again, error=said)
 
     async def _compare(self, entries: list[Entry]) -> Written:
-        """A publisher's own `_id` is there already: the same document is a duplicate, another one a reject."""
-        written = Written()
-        collection = self._database.get_collection(self._collection, codec_options=_RAW)
-        async with calling(self._write_timeout):
-            query = {"_id": {"$in": [entry.document["_id"] for entry in entries]}}
-            stored = [found.raw async for found in collection.find(query)]
-        known = set(stored)
+        """Look at what is stored under publishers' own `_id`s: the same document is a duplicate."""
+        written, known = Written(), await self._stored(entries)
         for entry in entries:
             identity_first = {"_id": entry.document["_id"], **entry.document}
             if bson.encode(identity_first) in known:
@@ -148,6 +143,16 @@ class MongoSink:
             else:
                 written.refused.append(Refusal(entry, Reason.DUPLICATE_KEY, _OTHER_DOCUMENT))
         return written
+
+    async def _stored(self, entries: list[Entry]) -> set[bytes]:
+        """Read the documents that are stored under the `_id`s of these entries, as bytes."""
+        collection = self._database.with_options(_RAW).get_collection(self._collection)
+        query = {"_id": {"$in": [entry.document["_id"] for entry in entries]}}
+        async with calling(self._write_timeout):
+            try:
+                return {bytes(found.raw) async for found in collection.find(query)}
+            except OperationFailure as exc:
+                raise SinkUnavailable(_said(exc)) from exc
 
 
 _MAX_DOCUMENT = 16 * 1024 * 1024
@@ -195,6 +200,6 @@ def _refused(error: Mapping[str, Any]) -> str:
 
 
 def _said(exc: OperationFailure) -> str:
-    """What the server answered, without its text: that may quote the whole command, documents included."""
+    """Name what the server answered, without its text: that may quote the whole command, documents included."""
     name = (exc.details or {}).get("codeName", "no name")
     return f"MongoDB answered {name} (code {exc.code})"

@@ -12,21 +12,22 @@ import nats
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
 
+    from nats.aio.client import Client
     from nats.js import JetStreamContext
 
 _IN_FLIGHT = 2000
 
 
 def text(value: str) -> bytes:
-    """A msgpack str 8, or fixstr where it is short enough."""
+    """Pack a msgpack str 8, or a fixstr where it is short enough."""
     raw = value.encode()
     return (bytes([0xA0 | len(raw)]) if len(raw) < 32 else b"\xd9" + bytes([len(raw)])) + raw
 
 
-def entry(number: int, message: str = "GET /health", seconds: int = 1_700_000_000, nanoseconds: int = 123_456_789) -> bytes:
-    """What the Go client sends: metadata, data, timestamp as extension -1 in its 8 byte form; Go's int is an int64."""
+def entry(number: int, seconds: int = 1_700_000_000, nanoseconds: int = 123_456_789) -> bytes:
+    """Pack what the Go client sends: metadata, data, timestamp as extension -1 in 8 bytes; Go's int is an int64."""
     metadata = b"\x81" + text("number") + b"\xd3" + struct.pack(">q", number)
-    data = b"\x82" + text("msg") + text(message) + text("number") + b"\xd3" + struct.pack(">q", number)
+    data = b"\x82" + text("msg") + text("GET /health") + text("number") + b"\xd3" + struct.pack(">q", number)
     timestamp = b"\xd7\xff" + struct.pack(">Q", nanoseconds << 34 | seconds)
     return b"\x83" + text("metadata") + metadata + text("data") + data + text("timestamp") + timestamp
 
@@ -34,7 +35,7 @@ def entry(number: int, message: str = "GET /health", seconds: int = 1_700_000_00
 class Ancestor:
     """The Go system's way of declaring loggers and publishing to them."""
 
-    def __init__(self, connection: nats.NATS, namespace: str) -> None:
+    def __init__(self, connection: Client, namespace: str) -> None:
         self.connection = connection
         self.jetstream: JetStreamContext = connection.jetstream()
         self.namespace = namespace
@@ -47,7 +48,8 @@ class Ancestor:
     async def put(self, key: str, value: bytes | None = None) -> None:
         """Put the KV entry of a logger: a msgpack map of key and description."""
         bucket = await self.jetstream.key_value(f"{self.namespace}_logs")
-        await bucket.put(key, b"\x82" + text("key") + text(key) + text("description") + text("") if value is None else value)
+        plain = b"\x82" + text("key") + text(key) + text("description") + text("")
+        await bucket.put(key, plain if value is None else value)
 
     async def declare(self, *keys: str) -> None:
         """Make streams and entries."""
@@ -59,7 +61,8 @@ class Ancestor:
         """Publish messages and wait for all confirmations; return how many there were."""
         subject, confirmed, waiting = f"{self.namespace}.logs.{key}", 0, []
         for body in bodies:
-            waiting.append(await self.jetstream.publish_async(subject, body, headers=dict(headers) if headers else None))
+            sent = await self.jetstream.publish_async(subject, body, headers=dict(headers) if headers else None)
+            waiting.append(sent)
             if len(waiting) == _IN_FLIGHT:
                 confirmed += len(await asyncio.gather(*waiting))  # noqa: TID251 - futures of nats-py, not tasks of ours
                 waiting.clear()

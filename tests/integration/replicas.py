@@ -71,11 +71,11 @@ class Replica(Server):
         return found
 
     def state(self, key: str) -> str:
-        """The state of a logger, or that there is none."""
+        """Return the state of a logger, or `none`."""
         return str(self.status["loggers"].get(key, {}).get("state", "none"))
 
     def metric(self, name: str) -> float:
-        """The sum of a metric over its children."""
+        """Return the sum of a metric over its children."""
         lines = [line for line in self.get("/metrics")[1].splitlines() if line.startswith(f"{name}{{")]
         return sum(float(line.rpartition(" ")[2]) for line in lines)
 

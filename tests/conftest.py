@@ -1,0 +1,88 @@
+"""Real servers for the tests: one of each for the whole run, started when first asked for; more for one test."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import nats
+import pytest
+from pymongo import MongoClient
+
+from collector.local import Mongod, NatsServer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+FAIL_POINTS = {"enableTestCommands": 1}
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """Run on asyncio alone: nats-py and pymongo are asyncio libraries."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def nats_server() -> Iterator[NatsServer]:
+    """Give the one nats-server for all tests; a test works in its `namespace` and leaves the process alone."""
+    with TemporaryDirectory(prefix="nats-") as folder, NatsServer(Path(folder)) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mongod() -> Iterator[Mongod]:
+    """Give the one mongod for all tests; a test works in its `namespace`'s database and leaves the process alone."""
+    with TemporaryDirectory(prefix="mongod-") as folder, Mongod(Path(folder), parameters=FAIL_POINTS) as server:
+        yield server
+        server.kill()
+
+
+@pytest.fixture
+def namespace(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Give a namespace, and so a database, that is nobody else's; what is in it on the common servers is dropped."""
+    name = f"test_{secrets.token_hex(6)}"
+    yield name
+    if "nats_server" in request.fixturenames:
+        asyncio.run(_drop_streams(request.getfixturevalue("nats_server").url, name))
+    if "mongod" in request.fixturenames:
+        with MongoClient[dict[str, object]](request.getfixturevalue("mongod").url) as client:
+            client.drop_database(name)
+
+
+@pytest.fixture
+def own_nats() -> Iterator[Callable[..., NatsServer]]:
+    """Make `own_nats(config="")`: a running nats-server that the test may stop, kill, pause or reconfigure."""
+    with ExitStack() as stack:
+
+        def start(config: str = "") -> NatsServer:
+            folder = stack.enter_context(TemporaryDirectory(prefix="nats-"))
+            return stack.enter_context(NatsServer(Path(folder), config=config))
+
+        yield start
+
+
+@pytest.fixture
+def own_mongod() -> Iterator[Callable[[], Mongod]]:
+    """Make `own_mongod()`: a running mongod that the test may stop, kill or pause."""
+    with ExitStack() as stack:
+
+        def start() -> Mongod:
+            folder = stack.enter_context(TemporaryDirectory(prefix="mongod-"))
+            server = stack.enter_context(Mongod(Path(folder), parameters=FAIL_POINTS))
+            stack.callback(server.kill)
+            return server
+
+        yield start
+
+
+async def _drop_streams(url: str, namespace: str) -> None:
+    async with await nats.connect(url) as connection:
+        jetstream = connection.jetstream()
+        for stream in await jetstream.streams_info():
+            if stream.config.name and stream.config.name.startswith((f"{namespace}:logs:", f"KV_{namespace}_logs")):
+                await jetstream.delete_stream(stream.config.name)
