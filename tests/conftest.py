@@ -14,6 +14,7 @@ import pytest
 from pymongo import MongoClient
 
 from collector.local import Mongod, NatsServer
+from tests.certificates import Authority
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -78,6 +79,15 @@ def own_mongod() -> Iterator[Callable[[], Mongod]]:
             return server
 
         yield start
+
+
+@pytest.fixture(scope="session")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Give a certificate authority with certificates of a server and a client."""
+    authority = Authority.make(tmp_path_factory.mktemp("pki"))
+    authority.issue("server")
+    authority.issue("client")
+    return authority
 
 
 async def _drop_streams(url: str, namespace: str) -> None:

@@ -11,10 +11,12 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import anyio
+
 from collector.local import Server
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from collector.local import Mongod, NatsServer
 
@@ -91,3 +93,12 @@ class Replica(Server):
     def output(self) -> str:
         """All that it wrote."""
         return self._output_path.read_text()
+
+
+async def until(condition: Callable[[], bool], seconds: float) -> float:
+    """Wait for what another process does; return how long it took, fail when it takes too long."""
+    started = time.monotonic()
+    with anyio.fail_after(seconds):
+        while not condition():  # noqa: ASYNC110 - nobody in this process could set an event
+            await anyio.sleep(0.01)
+    return time.monotonic() - started

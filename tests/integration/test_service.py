@@ -21,7 +21,7 @@ from nats.js.api import DeliverPolicy
 from pymongo import MongoClient
 
 from tests.integration.ancestor import Ancestor, ancestor, entry, text
-from tests.integration.replicas import Replica
+from tests.integration.replicas import Replica, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -57,15 +57,6 @@ async def go(namespace: str, nats_server: NatsServer) -> AsyncIterator[Ancestor]
     """Give the Go system's publisher."""
     async with ancestor(nats_server.url, namespace) as publisher:
         yield publisher
-
-
-async def until(condition: Callable[[], bool], seconds: float) -> float:
-    """Wait for what another process does; return how long it took, fail when it takes too long."""
-    started = time.monotonic()
-    with anyio.fail_after(seconds):
-        while not condition():  # noqa: ASYNC110 - nobody in this process could set an event
-            await anyio.sleep(0.01)
-    return time.monotonic() - started
 
 
 def count(database: Database[dict[str, Any]], key: str) -> int:
