@@ -1,0 +1,85 @@
+"""What is seen while the demo works: a line for each stage, and on a terminal one line below them that moves."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TextIO
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_WIDTH = 80
+_CLEAR = "\r\x1b[K"
+
+
+class Stage:
+    """One step of the demo; what it found out is said behind its text."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def add(self, text: str) -> None:
+        """Say more about it."""
+        self.text += text
+
+
+class Display:
+    """Writes to a terminal or a pipe."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._live = stream.isatty()
+        self._done, self._failed, self._working = _marks(stream)
+        self._counts = ""
+        self.doing = ""
+
+    @contextmanager
+    def stage(self, text: str) -> Iterator[Stage]:
+        """Show a stage while the block lasts; then a line stays that says how it went and how long it took."""
+        stage, started = Stage(text), time.monotonic()
+        self.doing = text
+        self._draw()
+        mark = click.style(self._failed, fg="red")
+        try:
+            yield stage
+            mark, self.doing = click.style(self._done, fg="green"), ""
+        finally:
+            seconds = f"{time.monotonic() - started:.1f} s"
+            width = self._width - len(self._done) - len(seconds) - 2
+            self.say(f"{mark} {stage.text:<{width}} {seconds}")
+
+    def count(self, confirmed: int, arrived: int) -> None:
+        """Show how far the entries are."""
+        behind = max(0, confirmed - arrived)
+        self._counts = f"{confirmed:,} confirmed, {confirmed - behind:,} stored, {behind:,} to go"
+        self._draw()
+
+    def say(self, text: str = "") -> None:
+        """Write lines that stay."""
+        click.echo(f"{_CLEAR if self._live else ''}{text}", file=self._stream)
+
+    @property
+    def _width(self) -> int:
+        return min(_WIDTH, shutil.get_terminal_size((_WIDTH, 0)).columns) - 1 if self._live else _WIDTH
+
+    def _draw(self) -> None:
+        """Write the line that moves over the one before; the counts are at its end, as far as there is room."""
+        if self._live:
+            room = max(0, self._width - len(self._counts) - 1)
+            text = f"{self._working} {self.doing}"
+            text = text if len(text) <= room else f"{text[: room - 1]}{self._working}"
+            line = f"{text:<{room}} {self._counts}"[: self._width]
+            click.echo(_CLEAR + click.style(line, dim=True), file=self._stream, nl=False)
+
+
+def _marks(stream: TextIO) -> tuple[str, str, str]:
+    marks = ("✓", "✗", "…")
+    try:
+        "".join(marks).encode(stream.encoding or "ascii")
+    except UnicodeEncodeError:
+        return "+", "x", "~"
+    return marks

@@ -1,0 +1,53 @@
+"""What the demo looks up in MongoDB."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from bson import ObjectId
+
+from collector.demo.ledger import Found, Letter
+from collector.mongo import calling
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pymongo.asynchronous.database import AsyncDatabase
+
+    from transfer.names import Names
+
+_TIMEOUT = 10.0
+
+
+class Lookup:
+    """The collections of one namespace. Raises SinkUnavailable when MongoDB does not answer in time."""
+
+    def __init__(self, database: AsyncDatabase[dict[str, Any]], names: Names) -> None:
+        self._database = database
+        self._names = names
+
+    async def holds(self, key: str, entry_id: bytes) -> bool:
+        """Tell whether an entry is stored."""
+        async with calling(_TIMEOUT):
+            found = await self._database[self._names.collection(key)].find_one({"_id": ObjectId(entry_id)}, {"_id": 1})
+        return found is not None
+
+    async def count(self, keys: Iterable[str]) -> int:
+        """Count documents and dead letters of these loggers, quickly and not exactly."""
+        names = [name for key in keys for name in (self._names.collection(key), self._names.dead_letters(key))]
+        async with calling(_TIMEOUT):
+            return sum([await self._database[name].estimated_document_count() for name in names])
+
+    async def find(self, keys: Iterable[str]) -> dict[str, Found]:
+        """Read the identities of everything that these loggers have stored."""
+        return {key: await self._find(key) for key in keys}
+
+    async def _find(self, key: str) -> Found:
+        names, database = self._names, self._database
+        async with calling(_TIMEOUT):
+            stored = database[names.collection(key)].find({}, {"_id": 1})
+            letters = database[names.dead_letters(key)].find({}, {"reason": 1, "error": 1})
+            return Found(
+                [document["_id"] async for document in stored],
+                [Letter(letter["_id"], letter["reason"], letter["error"]) async for letter in letters],
+            )

@@ -1,0 +1,120 @@
+"""What was confirmed, entry by entry, and its comparison with what was found in MongoDB. Pure."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+from bson import ObjectId
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from collector.model import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Bad:
+    """An entry that has to become a dead letter."""
+
+    what: str
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A dead letter, as far as it is compared and shown."""
+
+    identity: ObjectId
+    reason: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a logger's two collections hold."""
+
+    stored: Sequence[ObjectId]
+    letters: Sequence[Letter]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What became of the confirmed entries of a logger."""
+
+    logger: str
+    confirmed: int
+    stored: int
+    dead_lettered: int
+    missing: int
+    """Confirmed and nowhere."""
+    duplicated: int
+    """Documents and dead letters beyond one for each confirmed entry."""
+    misplaced: int
+    """Stored and should be a dead letter, or the other way round, or with another reason."""
+
+    @property
+    def right(self) -> bool:
+        """Whether each entry is where it belongs, once."""
+        return not (self.missing or self.duplicated or self.misplaced)
+
+
+class Ledger:
+    """The identities of all confirmed entries."""
+
+    def __init__(self) -> None:
+        self._confirmed: defaultdict[str, dict[ObjectId, Bad | None]] = defaultdict(dict)
+
+    def confirm(self, key: str, entry_id: bytes) -> None:
+        """Remember an entry that has to be stored."""
+        self._confirmed[key][ObjectId(entry_id)] = None
+
+    def confirm_bad(self, key: str, identity: ObjectId, what: str, reason: Reason) -> None:
+        """Remember an entry that has to become a dead letter."""
+        self._confirmed[key][identity] = Bad(what, reason)
+
+    @property
+    def total(self) -> int:
+        """How many entries were confirmed."""
+        return sum(map(len, self._confirmed.values()))
+
+    @property
+    def keys(self) -> list[str]:
+        """The loggers that entries were confirmed for."""
+        return sorted(self._confirmed)
+
+    def compare(self, found: Mapping[str, Found]) -> list[Row]:
+        """Return a row for each logger."""
+        return [_compare(key, self._confirmed[key], found[key]) for key in self.keys]
+
+    def letters(self, found: Mapping[str, Found]) -> list[tuple[str, Bad, Letter | None]]:
+        """Return each bad entry with its logger and its dead letter, if there is one."""
+        kept = {letter.identity: letter for one in found.values() for letter in one.letters}
+        return [
+            (key, bad, kept.get(identity))
+            for key, confirmed in self._confirmed.items()
+            for identity, bad in confirmed.items()
+            if bad is not None
+        ]
+
+
+def _compare(key: str, confirmed: Mapping[ObjectId, Bad | None], found: Found) -> Row:
+    stored, letters = set(found.stored), {letter.identity: letter.reason for letter in found.letters}
+    arrived = confirmed.keys() & (stored | letters.keys())
+    wanted = {identity: bad.reason.value for identity, bad in confirmed.items() if bad is not None}
+    return Row(
+        key,
+        confirmed=len(confirmed),
+        stored=len(confirmed.keys() & stored),
+        dead_lettered=len(confirmed.keys() & letters.keys()),
+        missing=len(confirmed) - len(arrived),
+        duplicated=len(found.stored) + len(found.letters) - len(arrived),
+        misplaced=sum(wanted.get(identity) != letters.get(identity) for identity in arrived),
+    )
+
+
+def total(rows: Sequence[Row]) -> Row:
+    """Add the rows up."""
+    names = [field.name for field in fields(Row) if field.name != "logger"]
+    return Row("total", **{name: sum(getattr(row, name) for row in rows) for name in names})
