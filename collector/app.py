@@ -30,7 +30,7 @@ from collector.errors import Aborted
 from collector.lag import JetStreamLag
 from collector.log import EventLog
 from collector.metrics import Metrics
-from collector.mongo import open_mongo
+from collector.mongo import open_mongo, watch_primary
 from collector.source import JetStreamSource
 from collector.status import Status
 from transfer.names import Names
@@ -82,11 +82,13 @@ class Service:
             observe(event)
 
     async def _serve(self) -> None:
-        async with open_mongo(self._settings.database, self._report) as mongo:
+        async with open_mongo(self._settings.database) as mongo, create_task_group() as group:
+            group.start_soon(watch_primary, mongo, self._report, name="mongodb watch")
             nats = None
             with self._opening:
                 nats = await connect(self._settings.nats, self._report)
             if nats is None:
+                group.cancel_scope.cancel()
                 return
             try:
                 tools = Tools(
@@ -101,6 +103,7 @@ class Service:
                 await self._supervise(tools, nats)
             finally:
                 await close(nats.connection)
+            group.cancel_scope.cancel()
 
     async def _supervise(self, tools: Tools, nats: NatsConnection) -> None:
         settings, report = self._settings, self._report

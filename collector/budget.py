@@ -2,7 +2,8 @@
 
 Half of the budget is promised: every logger can always have its equal part of it. The other half is lent to whoever
 has a use for it. An account counts what it has asked for and what it holds; together they never exceed what was
-granted, except by the one message that is larger than any grant.
+granted, except by the one message that is larger than any grant, and after a logger was added by its promised part,
+until what was lent before has come back.
 """
 
 from __future__ import annotations
@@ -41,8 +42,9 @@ class Account:
 
     def close(self) -> None:
         """Give everything back."""
-        self.use(0)
         self._budget.accounts.discard(self)
+        self._budget.waiting.discard(self)
+        self.use(0)
 
 
 class Budget:
@@ -52,7 +54,7 @@ class Budget:
         self.limit = limit
         self.used = 0
         self.accounts: set[Account] = set()
-        self._waiting: set[Account] = set()
+        self.waiting: set[Account] = set()
 
     def open(self, on_room: Callable[[], None]) -> Account:
         """Open the account of a logger; `on_room` is called when it was refused and there is room again."""
@@ -70,11 +72,11 @@ class Budget:
             fair = half // max(1, len(loans)) - max(0, account.used - promised)
             room += max(0, min(fair, half - sum(loans)))
         if room < SMALLEST_ASK:
-            self._waiting.add(account)
+            self.waiting.add(account)
         return room
 
     def tell(self) -> None:
         """Wake whoever was refused."""
-        waiting, self._waiting = self._waiting, set()
+        waiting, self.waiting = self.waiting, set()
         for account in waiting:
             account.on_room()

@@ -34,11 +34,12 @@ def main() -> None:
     \b
     New here?  collector demo    shows all of it in under a minute
                collector local   keeps servers and one replica up to try things out
-    """
+    """  # noqa: D301 - a backspace keeps click from filling the lines
 
 
 @main.command(help=_RUN_HELP)
 def run() -> None:
+    """Run one replica; `_RUN_HELP` is what a user reads."""
     from collector.app import serve  # noqa: PLC0415 - --help need not load the drivers
     from collector.log import set_up  # noqa: PLC0415
     from collector.settings import Settings  # noqa: PLC0415

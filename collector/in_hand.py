@@ -21,10 +21,11 @@ class InHand:
         return len(self._deliveries)
 
     def take(self, deliveries: Iterable[Delivery]) -> None:
-        """Count what was received."""
+        """Count what was received, once: a nats-server that was killed may hand over the same again."""
         for delivery in deliveries:
-            self._deliveries[delivery.reply] = delivery
-            self.bytes += delivery.size
+            if delivery.reply not in self._deliveries:
+                self._deliveries[delivery.reply] = delivery
+                self.bytes += delivery.size
 
     def release(self, deliveries: Iterable[Delivery]) -> None:
         """Count what was answered; what is not in hand is passed over."""

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pymongo
-from anyio import CancelScope
+from anyio import CancelScope, sleep
 from pymongo import AsyncMongoClient
 from pymongo.errors import (
     AutoReconnect,
@@ -16,7 +16,6 @@ from pymongo.errors import (
     OperationFailure,
     ServerSelectionTimeoutError,
 )
-from pymongo.monitoring import TopologyListener
 
 from collector import events
 from collector.errors import SinkUnavailable
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from pymongo.asynchronous.database import AsyncDatabase
-    from pymongo.monitoring import TopologyClosedEvent, TopologyDescriptionChangedEvent, TopologyOpenedEvent
 
     from collector.events import Report
     from transfer.wire import CollectionSpec
@@ -33,6 +31,7 @@ if TYPE_CHECKING:
 _NAMESPACE_EXISTS = 48
 _SELECTION_MS = 5000
 _CLOSE_TIMEOUT = 1.0
+_LOOK = 0.1
 _NOTHING_SENT = (ServerSelectionTimeoutError, NotPrimaryError)
 
 
@@ -52,30 +51,23 @@ async def calling(timeout: float) -> AsyncIterator[None]:
             raise SinkUnavailable(first_sentence(exc), ambiguous=sent) from exc
 
 
-class _Topology(TopologyListener):
-    """Says when a primary that takes writes comes and goes."""
+async def watch_primary(client: AsyncMongoClient[dict[str, Any]], report: Report) -> None:
+    """Report when a primary that takes writes comes and goes, until cancelled.
 
-    def __init__(self, report: Report) -> None:
-        self._report = report
-        self._writable: bool | None = None
-
-    def opened(self, event: TopologyOpenedEvent) -> None:
-        """Nothing is known yet."""
-
-    def description_changed(self, event: TopologyDescriptionChangedEvent) -> None:
-        """Report a change of what we can do."""
-        writable = event.new_description.has_writable_server()
-        if writable != self._writable and (writable or self._writable is not None):
+    The client's own topology is looked at: its listeners are called up to a second late.
+    """
+    writable, again = False, False
+    while True:
+        before, writable = writable, client.topology_description.has_writable_server()
+        if writable != before:
             why = "a primary takes writes" if writable else "no primary takes writes"
-            self._report(events.Connection("mongodb", writable, why, again=self._writable is not None))
-        self._writable = writable
-
-    def closed(self, event: TopologyClosedEvent) -> None:
-        """Nothing is reported: it is us who closed it."""
+            report(events.Connection("mongodb", writable, why, again=again))
+            again = True
+        await sleep(_LOOK)
 
 
 @asynccontextmanager
-async def open_mongo(uri: str, report: Report) -> AsyncIterator[AsyncMongoClient[dict[str, Any]]]:
+async def open_mongo(uri: str) -> AsyncIterator[AsyncMongoClient[dict[str, Any]]]:
     """Open a client; it connects when it can, and leaving the block closes it.
 
     No retries by the driver: the identities of entries make our own harmless, and theirs would hide an outage.
@@ -87,7 +79,6 @@ async def open_mongo(uri: str, report: Report) -> AsyncIterator[AsyncMongoClient
         serverSelectionTimeoutMS=_SELECTION_MS,
         w="majority",
         tz_aware=True,
-        event_listeners=[_Topology(report)],
     )
     try:
         with CancelScope(shield=True):

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from nats.aio.subscription import Subscription
 
 _CHECKPOINT_EVERY = 64  # nats-py's publish() never yields
-_MAX_CONTROL_LINE = 4096  # nats-server's own limit
+_MAX_LINE = 1024 * 1024  # the INFO of a large cluster names all its servers; no line is longer than this
+_PRIVATE_NAMES = ("_ps", "_send_command", "_flush_pending", "_process_msg", "_max_pending_size")
 _NO_HEADERS = b""
 # https://docs.nats.io/reference/reference-protocols/nats-protocol, written as nats-server writes it
 _PLAIN = re.compile(rb"MSG (\S+) (\d+) (?:(\S+) )?(\d+)\r\n")
@@ -71,7 +72,7 @@ class Link(Protocol):
 
 def open_link(connection: Client) -> Link:
     """Make the fast link, or the plain one when nats-py's inner names are not what this file knows."""
-    known = all(hasattr(connection, name) for name in ("_ps", "_send_command", "_flush_pending", "_process_msg"))
+    known = all(hasattr(connection, name) for name in _PRIVATE_NAMES)
     if known and type(connection._ps) is Parser:  # noqa: SLF001 - see the module's docstring
         return BulkLink(connection)
     return PlainLink(connection)
@@ -243,7 +244,7 @@ class BulkParser(Parser):
                     return b""
             start = body_end + 2
         self._hand_over(taken)
-        if not self._need and end - start > _MAX_CONTROL_LINE:
+        if not self._need and end - start > _MAX_LINE:
             raise ProtocolError
         return buffer[start:]
 

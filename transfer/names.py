@@ -10,6 +10,7 @@ from transfer.errors import InvalidKey, InvalidNamespace
 MAX_KEY = 128
 MAX_NAMESPACE = 63
 """A namespace is the name of a MongoDB database too."""
+_TAKEN = frozenset({"admin", "config", "local"})
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 
 

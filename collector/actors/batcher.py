@@ -67,3 +67,5 @@ class Batcher:
         full, self._full = self._full, []
         for batch in full:
             await self._outbox.send(batch)
+        if full and self._pending:  # what is left over waited for the writer: its age begins when it can be filled
+            self._deadline = self._clock() + self._policy.age

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from anyio import CancelScope, create_task_group, move_on_after
+from anyio import create_task_group, move_on_after, sleep
 
 from collector.backoff import exponential
 from collector.bucket import Bucket, Change, Gone, Listed, Put
 from collector.events import Failed, Failure, Report, Stage
-from transfer.errors import InvalidKey, Unavailable, UnreadableSpec
+from transfer.errors import InvalidKey, TransferError, UnreadableSpec
 from transfer.names import check_key
 from transfer.wire import decode_spec
 
 if TYPE_CHECKING:
-    from anyio import Event
+    from anyio import CancelScope, Event
 
     from collector.actors.supervisor import Pipelines
     from collector.connection import Reconnects
@@ -42,23 +42,21 @@ class Registry:
 
     async def run(self, stopping: Event) -> None:
         """Reconcile until asked to stop."""
-        curve, attempt = exponential(0.1, _RETRY_CAP), 0
-        while not stopping.is_set():
-            try:
-                await self._watch_for_a_while(stopping)
-                attempt = 0
-            except Unavailable as exc:
-                attempt += 1
-                self._report(Failed("", Stage.CONTROL, Failure.UNAVAILABLE, str(exc), "listing the bucket again"))
-                with move_on_after(curve(attempt)):
-                    await stopping.wait()
-
-    async def _watch_for_a_while(self, stopping: Event) -> None:
         async with create_task_group() as group:
             group.start_soon(_cancel_when, stopping, group.cancel_scope, name="registry stop")
-            with move_on_after(self._period) as turn, self._reconnects.listening(turn.cancel):
-                await self._follow()
-            group.cancel_scope.cancel()
+            await self._reconcile()
+
+    async def _reconcile(self) -> None:
+        curve, attempt = exponential(0.1, _RETRY_CAP), 0
+        while True:
+            try:
+                with move_on_after(self._period) as turn, self._reconnects.listening(turn.cancel):
+                    await self._follow()
+                attempt = 0
+            except TransferError as exc:
+                attempt += 1
+                self._report(Failed("", Stage.CONTROL, Failure.UNAVAILABLE, str(exc), "listing the bucket again"))
+                await sleep(curve(attempt))
 
     async def _follow(self) -> None:
         seen: set[str] = set()

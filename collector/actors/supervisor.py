@@ -144,11 +144,15 @@ class Pipelines:
 
     async def run(self, stopping: Event) -> None:
         """Keep the pipelines until asked to stop, then let all of them drain at the same time."""
-        async with create_task_group() as self._group:
-            for key in self._desired:
-                self._start(key)
-            await stopping.wait()
-            self._desired.clear()
+        async with create_task_group() as group:
+            self._group = group
+            try:
+                for key in self._desired:
+                    self._start(key)
+                await stopping.wait()
+                self._desired.clear()
+            finally:
+                self._group = None  # nothing is started any more, whatever is wanted from here on
             for running in self._running.values():
                 running.stopping.set()
 
@@ -196,7 +200,7 @@ class Pipelines:
             return delay
 
         try:
-            while key in self._desired:
+            while self._group is not None and key in self._desired:
                 running = self._running[key] = _Running(self._desired[key], Event())
                 await _keep_running(self._make(running.spec), running.stopping, on_crash)
         finally:

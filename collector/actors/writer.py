@@ -120,7 +120,8 @@ class Writer:
         refused = progress.written.refused
         rejects = [*batch.rejects, *self._codec.rejects(refused)] if refused else batch.rejects
         write_seconds = self._clock() - started
-        latency = time.time() - min(delivery.published_ns for delivery in batch.deliveries) / 1e9
+        oldest = min(delivery.published_ns for delivery in batch.deliveries) / 1e9
+        latency = max(0.0, time.time() - oldest)  # two clocks
         if rejects:
             await self._retrying(Stage.DEAD_LETTER, stopping)(self._letters.store, rejects)
         kept = _kept(batch, refused) if rejects else ()

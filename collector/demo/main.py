@@ -68,7 +68,7 @@ async def _play(display: Display) -> Report:
         with display.stage("start nats-server and mongod"):
             servers = await stack.enter_async_context(in_threads(local_servers()))
         connection = await stack.enter_async_context(_connected(servers.nats.url))
-        mongo = await stack.enter_async_context(open_mongo(servers.mongod.url, lambda _: None))
+        mongo = await stack.enter_async_context(open_mongo(servers.mongod.url))
         replicas = stack.enter_context(Replicas(NAMESPACE, servers, SETTINGS))
         transfer = Transfer(connection.jetstream(), namespace=NAMESPACE)
         lookup = Lookup(mongo[transfer.names.database], transfer.names)

@@ -6,9 +6,8 @@ import shlex
 import socket
 import sys
 import sysconfig
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NoReturn
 
 import anyio
@@ -20,12 +19,10 @@ from collector.demo.feeds import LogFile
 from collector.demo.replica import Replicas
 from collector.demo.signals import in_threads, until_signal
 from collector.errors import CollectorError
-from collector.local import LocalServers, Mongod, NatsServer
+from collector.local import local_servers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from collector.demo.replica import Replica
+    from collector.local import LocalServers, Replica
 
 _NAMESPACE = "beta"
 _NATS_PORT, _MONGODB_PORT, _HTTP_PORT = 4222, 27017, 8080
@@ -49,26 +46,13 @@ def stay_up() -> int:
 
 async def _stay_up() -> None:
     click.echo("Starting nats-server, mongod and a replica ...")
-    async with in_threads(_servers()) as servers:
+    async with in_threads(local_servers(nats_port=_free(_NATS_PORT), mongodb_port=_free(_MONGODB_PORT))) as servers:
         with Replicas(_NAMESPACE, servers, {}) as replicas:
             (replica,) = await replicas.start(1, port=_free(_HTTP_PORT))
             click.echo(_introduction(servers, replica))
             async with create_task_group() as group:
                 group.start_soon(replicas.watch, name="watch")
                 await _show_log(replica)
-
-
-@contextmanager
-def _servers() -> Iterator[LocalServers]:
-    with TemporaryDirectory(prefix="collector-") as name:
-        folder = Path(name)
-        nats, mongod = NatsServer(folder, port=_free(_NATS_PORT)), Mongod(folder, port=_free(_MONGODB_PORT))
-        with nats, mongod:
-            try:
-                yield LocalServers(folder, nats, mongod)
-            finally:  # nobody will read their data
-                nats.kill()
-                mongod.kill()
 
 
 def _free(port: int) -> int | None:

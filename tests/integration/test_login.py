@@ -8,7 +8,8 @@ import anyio
 import pytest
 from pymongo import MongoClient
 
-from tests.integration.replicas import Replica, until
+from collector.local import Replica
+from tests.integration.waiting import until
 from tests.logins import WAYS, way_of
 from transfer import Logger, Transfer
 
@@ -42,7 +43,7 @@ async def test_a_replica_logs_in_and_goes_on_after_a_restart_of_the_server(
         await until(lambda: logs.estimated_document_count() == 2, 10)
         assert replica.metric("collector_nats_reconnects_total") == 1
         secrets = [way.right[name] for name in ("nkey", "token", "password") if name in way.right]
-        assert not [secret for secret in secrets if secret in replica.output]
+        assert not [secret for secret in secrets if secret in replica.log_path.read_text()]
 
 
 async def test_secrets_may_come_from_files(

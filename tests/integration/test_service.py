@@ -20,8 +20,9 @@ import pytest
 from nats.js.api import DeliverPolicy
 from pymongo import MongoClient
 
+from collector.local import Replica
 from tests.integration.ancestor import Ancestor, ancestor, entry, text
-from tests.integration.replicas import Replica, until
+from tests.integration.waiting import state, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -198,15 +199,16 @@ async def test_sigterm_with_10_000_messages_in_flight_loses_nothing_and_the_othe
 ) -> None:
     leaving, staying = start_replica(), start_replica()
     await go.declare("busy")
-    await until(lambda: {leaving.state("busy"), staying.state("busy")} == {"running"}, 5)
+    await until(lambda: {state(leaving, "busy"), state(staying, "busy")} == {"running"}, 5)
     await go.publish("busy", (entry(number) for number in range(5_000)))
     before = staying.metric("collector_written_entries_total")
     async with anyio.create_task_group() as group:
         group.start_soon(go.publish, "busy", [entry(number) for number in range(5_000, 15_000)])
         await until(lambda: leaving.metric("collector_buffer_messages") > 0, 10)
-        status, seconds = await anyio.to_thread.run_sync(leaving.terminate)
-        assert status == 0, leaving.output
-        assert seconds < 10
+        started = time.monotonic()
+        leaving.terminate()
+        assert await anyio.to_thread.run_sync(leaving.wait) == 0
+        assert time.monotonic() - started < 10
     left = time.monotonic()
     await until(lambda: staying.metric("collector_written_entries_total") > before, 1)
     assert time.monotonic() - left < 1
@@ -227,14 +229,10 @@ async def test_a_second_signal_cancels_at_once(
     mongod.pause()
     await go.publish("stuck", [entry(number) for number in range(100)])
     await until(lambda: replica.metric("collector_writes_in_progress") > 0, 5)
-    process = replica._process
-    assert process is not None
-    process.terminate()
+    replica.terminate()
     await until(lambda: replica.status["not_ready"][:1] == ["stopping"], 2)
-    process.terminate()
-    status, seconds = await anyio.to_thread.run_sync(lambda: (process.wait(20), 0))
-    del seconds
-    assert status == 1
+    replica.terminate()
+    assert await anyio.to_thread.run_sync(replica.wait) == 1
     mongod.resume()
 
 
@@ -272,11 +270,11 @@ async def test_a_deleted_or_purged_entry_stops_its_pipeline(
 ) -> None:
     replica = start_replica()
     await go.declare("going", "staying")
-    await until(lambda: replica.state("going") == replica.state("staying") == "running", 5)
+    await until(lambda: state(replica, "going") == state(replica, "staying") == "running", 5)
     bucket = await go.jetstream.key_value(f"{namespace}_logs")
     await getattr(bucket, way)("going")
-    await until(lambda: replica.state("going") == "none", 5)
-    assert replica.state("staying") == "running"
+    await until(lambda: state(replica, "going") == "none", 5)
+    assert state(replica, "staying") == "running"
     assert replica.metric("collector_loggers") == 1
 
 
@@ -285,7 +283,7 @@ async def test_a_stream_that_does_not_exist_yet_is_waited_for(
 ) -> None:
     replica = start_replica()
     await go.put("early")
-    await until(lambda: replica.state("early") == "backing_off", 5)
+    await until(lambda: state(replica, "early") == "backing_off", 5)
     assert "stream" in replica.status["loggers"]["early"]["why"]
     await go.make_stream("early")
     await go.publish("early", [entry(1)])
@@ -301,7 +299,7 @@ async def test_a_value_that_cannot_be_read_parks_its_logger_only(
     await go.put("broken", b"\xc1 is no spec")
     await go.publish("fine", [entry(1)])
     await until(lambda: count(database, "fine") == 1, 5)
-    await until(lambda: replica.state("broken") == "parked", 5)
+    await until(lambda: state(replica, "broken") == "parked", 5)
     await go.publish("broken", [entry(2)])
     await go.put("broken")
     await until(lambda: count(database, "broken") == 1, 5)
@@ -376,7 +374,7 @@ async def test_an_outage_of_mongodb_is_waited_out_without_redelivery(
     mongod = own_mongod()
     replica = start_replica(mongo=mongod, COLLECTOR_ACK_WAIT="2s")
     await go.declare("patient")
-    await until(lambda: replica.state("patient") == "running", 5)
+    await until(lambda: state(replica, "patient") == "running", 5)
     await anyio.to_thread.run_sync(mongod.stop)
     await go.publish("patient", (entry(number) for number in range(20_000)))
     await until(lambda: replica.metric("collector_retries_total") > 0, 20)

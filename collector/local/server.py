@@ -1,0 +1,205 @@
+"""A server process that answers once it has started, keeps port and data over restarts, and ends with its starter.
+
+Everything here blocks, and may be called from any thread. Linux and macOS.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import time
+from abc import ABC, abstractmethod
+from contextlib import suppress
+from typing import TYPE_CHECKING, ClassVar, Self
+
+from collector.errors import CollectorError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+START_TIMEOUT = 30.0
+STOP_TIMEOUT = 10.0
+
+_POLL = 0.01
+_PORT_TRIES = 5
+_PORTS = range(20_000, 32_000)
+"""Below those that Linux and macOS give to outgoing connections: while a server is down, nobody is given its port."""
+_WATCHDOG = 'read -r _; kill -KILL "$1"'
+"""Waits for the end of a pipe whose other end only our process holds. Linux's parent-death signal would be sent when
+the *thread* that started the server ends, which is too early."""
+
+
+class ServerDidNotStart(CollectorError):
+    """A server ended, or did not answer in time, while it was being started: the message ends with its last words."""
+
+
+class ServerDidNotEnd(CollectorError):
+    """A server is still there although it was asked to end."""
+
+
+class Server(ABC):
+    """One server process: started when it answers, ended with us; the same port and data over restarts.
+
+    `port` is chosen when none is given, and chosen anew when somebody else takes it before the first start.
+    `log_path` is where the server itself writes its log; a restart appends. Leaving the `with` block stops it.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, folder: Path, program: Path, *, port: int | None) -> None:
+        self.folder = folder
+        self.program = program
+        self.port = port or _free_port()
+        self.log_path = folder / f"{self.name}.log"
+        self._output_path = folder / f"{self.name}.out"  # what it says before it has its log
+        self._port_tries = 1 if port else _PORT_TRIES
+        self._process: subprocess.Popen[bytes] | None = None
+        self._watchdog: subprocess.Popen[bytes] | None = None
+        self._logged_before = 0
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    @abstractmethod
+    def url(self) -> str:
+        """What a client connects to."""
+
+    @property
+    def pid(self) -> int:
+        """The process id; raises ProcessLookupError before a start, and after a stop or kill."""
+        if self._process is None:
+            raise ProcessLookupError(f"expected {self.name} to be started, got one that is not")
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process is there; a paused one is."""
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        """Return when the server answers; raise ServerDidNotStart, with nothing left running, when it does not."""
+        if self.alive:
+            raise RuntimeError(f"expected {self.name} to be stopped before its start, got one that runs: {self.pid}")
+        for tries_left in reversed(range(self._port_tries)):
+            try:
+                self._launch()
+                self._wait_until_it_answers()
+            except BaseException as failure:
+                self.kill()
+                if not tries_left or "address already in use" not in str(failure).lower():
+                    raise
+                self.port = _free_port()
+            else:
+                self._port_tries = 1
+                return
+
+    def stop(self) -> None:
+        """End it with SIGTERM, as an administrator would; with SIGKILL when that takes too long."""
+        if self._process is None:
+            return
+        self._process.terminate()
+        self._process.send_signal(signal.SIGCONT)
+        try:
+            self._process.wait(STOP_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+        self._reap()
+
+    def kill(self) -> None:
+        """End it with SIGKILL, as a power cut would."""
+        if self._process is not None:
+            self._process.kill()
+            self._reap()
+
+    def restart(self) -> None:
+        """Stop it, and start it again on the same port with the same data."""
+        self.stop()
+        self.start()
+
+    def pause(self) -> None:
+        """Make it hang: connections stay open and nothing answers. Return when its last thread has stopped."""
+        os.kill(self.pid, signal.SIGSTOP)
+        deadline = time.monotonic() + 1
+        while os.waitpid(self.pid, os.WUNTRACED | os.WNOHANG) == (0, 0) and time.monotonic() < deadline:
+            time.sleep(_POLL / 10)
+
+    def resume(self) -> None:
+        """Let a paused one go on."""
+        os.kill(self.pid, signal.SIGCONT)
+
+    @abstractmethod
+    def _command(self) -> list[str]:
+        """Prepare the folder, and return the command that starts it."""
+
+    def _environment(self) -> Mapping[str, str]:
+        return os.environ
+
+    @abstractmethod
+    def _answers(self) -> bool:
+        """Tell whether this very process serves requests, and not somebody else on its port."""
+
+    def _tells_why(self, line: str) -> bool:
+        """Tell whether a line of the log belongs to the last words."""
+        return bool(line)
+
+    def _launch(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._logged_before = self.log_path.stat().st_size if self.log_path.exists() else 0
+        # Sessions of their own: a Ctrl-C on the terminal is for us, and we stop the servers when nobody needs them.
+        with self._output_path.open("wb") as output:
+            self._process = subprocess.Popen(  # noqa: S603 - the program was looked for by name
+                self._command(),
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        self._watchdog = subprocess.Popen(  # noqa: S603 - a constant and a number
+            ["/bin/sh", "-c", _WATCHDOG, f"watchdog-of-{self.name}", str(self.pid)],
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+        )
+
+    def _wait_until_it_answers(self) -> None:
+        deadline = time.monotonic() + START_TIMEOUT
+        while not self._answers():
+            if not self.alive or time.monotonic() > deadline:
+                got = f"it did not within {START_TIMEOUT:.0f} s" if self.alive else "it ended"
+                raise ServerDidNotStart(f"expected {self.name} to answer, but {got}:\n{self._last_words()}")
+            time.sleep(_POLL)
+
+    def _connected(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), 1)
+
+    def _last_words(self) -> str:
+        logged = self.log_path.read_bytes() if self.log_path.exists() else b""
+        said = self._output_path.read_bytes() + logged[self._logged_before :]
+        lines = [line for line in said.decode(errors="replace").splitlines() if self._tells_why(line)]
+        return "\n".join(lines[-10:])
+
+    def _reap(self) -> None:
+        if self._watchdog is not None:
+            self._watchdog.kill()
+            self._watchdog.communicate()
+            self._watchdog = None
+        if self._process is not None:
+            self._process.wait()
+            self._process = None
+
+
+def _free_port() -> int:
+    while True:
+        port = secrets.choice(_PORTS)
+        with suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
