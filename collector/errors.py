@@ -30,10 +30,6 @@ class SinkUnavailable(CollectorError):
         """All, some or nothing of it may be stored; the same identities make a second try harmless."""
 
 
-class StreamLost(CollectorError):
-    """The stream or the durable of a logger is gone or another one: prepare the pipeline again."""
-
-
 class ChildExited(CollectorError):
     """An actor ended although nobody asked it to."""
 

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from collector.model import Delivery
+    from collector.settlement import Answer
 
 
 class InHand:
@@ -16,6 +17,7 @@ class InHand:
     def __init__(self) -> None:
         self.bytes = 0
         self._deliveries: dict[str, Delivery] = {}
+        self._disowned = False
 
     def __len__(self) -> int:
         return len(self._deliveries)
@@ -32,6 +34,22 @@ class InHand:
         for delivery in deliveries:
             if self._deliveries.pop(delivery.reply, None) is not None:
                 self.bytes -= delivery.size
+
+    def disown(self) -> None:
+        """Have nothing in hand any more: stream or durable are gone.
+
+        An answer would reach the ones made anew under the same names, and an ack would remove a message there that
+        nobody has written.
+        """
+        self._disowned = True
+        self._deliveries.clear()
+        self.bytes = 0
+
+    def still_held(self, answers: list[Answer]) -> list[Answer]:
+        """Return the answers that may be sent: those to deliveries that were not disowned."""
+        if not self._disowned:
+            return answers
+        return [answer for answer in answers if answer[0] in self._deliveries]
 
     def all(self) -> list[Delivery]:
         """Return them, the oldest first."""

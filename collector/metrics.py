@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
+from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
@@ -23,6 +24,8 @@ _ENTRIES = (1, 10, 50, 100, 250, 500, 1000, 2500, 5000, 10_000)
 _BYTES = tuple(1024 * 4**power for power in range(8))
 _SECONDS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _LATENCY = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)
+ROOT_ACTORS = ("pipelines", "registry", "sampler")
+"""The permanent children of the root: what befalls them is no logger's, so their label `logger` is empty."""
 _STALE_AFTER = 60.0
 """Seconds after which a reading of the lag is withdrawn: absent beats wrong."""
 
@@ -41,6 +44,7 @@ class Metrics:
         self._of_lag: list[Gauge] = []
         self._states: dict[str, State] = {}
         self._lag: dict[str, events.Sampled] = {}
+        self._lock = Lock()  # `text` is called by the threads of the endpoint, and withdraws what is old
         self._declare_lag()
         self._declare_flow()
         self._declare_batches()
@@ -61,6 +65,9 @@ class Metrics:
             events.LoopLag: self._set_loop_lag,
         }
         self._service_info.labels(namespace, version).set(1)
+        self._failures.labels(namespace, "", Stage.CONTROL, events.Failure.UNAVAILABLE)
+        for actor in ROOT_ACTORS:
+            self._restarts.labels(namespace, "", actor, "crashed")
         self._buffer_limit.labels(namespace).set(buffer_limit)
 
     def text(self, now: float) -> bytes:
@@ -68,8 +75,9 @@ class Metrics:
 
         `now` is in seconds since 1970; readings that are too old by it are withdrawn first.
         """
-        for logger in [key for key, sampled in self._lag.items() if now - sampled.at > _STALE_AFTER]:
-            self._forget_lag(logger)
+        with self._lock:
+            for logger in [key for key, sampled in self._lag.items() if now - sampled.at > _STALE_AFTER]:
+                self._forget_lag(logger)
         return generate_latest(self._registry)
 
     # declarations
@@ -204,6 +212,7 @@ class Metrics:
         for state in {before, event.state} - {None}:
             count = sum(current is state for current in self._states.values())
             self._loggers.labels(self._namespace, state).set(count)
+        self._sum_lag()
 
     def _forget(self, logger: str) -> None:
         labels = {"log_namespace": self._namespace, "logger": logger}
@@ -261,6 +270,9 @@ class Metrics:
             self._sum_lag()
 
     def _sum_lag(self) -> None:
+        if self._states and not self._lag:
+            self._backlog.remove(self._namespace)  # nobody knows it now, and 0 would be wrong
+            return
         total = sum(sampled.pending + sampled.ack_pending for sampled in self._lag.values())
         self._backlog.labels(self._namespace).set(total)
 

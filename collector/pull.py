@@ -202,6 +202,7 @@ class Pull:
         self._subscribed: Subscribed | None = None
         self._number = 0
         self._deliveries: list[Delivery] = []
+        self._taken_in_hand = 0
         self._signals: set[Signal] = set()
         self._heard = clock()
         self.changed = Event()
@@ -237,14 +238,17 @@ class Pull:
     def receive(self, frames: list[Frame]) -> None:
         """Take what the connection read; called from its reading loop. From here on deliveries are in hand."""
         self._heard = self._clock()
-        before = len(self._deliveries)
         for frame in frames:
             if frame.reply.startswith(b"$JS.ACK."):
                 self._deliver(frame)
             elif frame.raw_headers and not frame.body:
                 self._hear(frame)
-        self._in_hand.take(self._deliveries[before:])
+        self._take_in_hand()
         self.changed.set()
+
+    def _take_in_hand(self) -> None:
+        self._in_hand.take(self._deliveries[self._taken_in_hand :])
+        self._taken_in_hand = len(self._deliveries)
 
     def _deliver(self, frame: Frame) -> None:
         try:
@@ -267,13 +271,16 @@ class Pull:
             return
         self.last_words = words
         self.outstanding.ended_at_once(request)
+        if status is Status.DURABLE_DELETED:
+            self._take_in_hand()
+            self._in_hand.disown()
         if signal := _SIGNALS.get(status):
             self._signals.add(signal)
             self.unsure = True
 
     def take(self) -> list[Delivery]:
         """Return what has come, in order, and be ready for the next `changed`."""
-        deliveries, self._deliveries = self._deliveries, []
+        deliveries, self._deliveries, self._taken_in_hand = self._deliveries, [], 0
         self.changed = Event()
         return deliveries
 

@@ -10,7 +10,7 @@ from anyio import CancelScope, lowlevel, move_on_after
 from collector.budget import SMALLEST_ASK
 from collector.events import Failed, Failure, Held, Received, Stage
 from collector.pull import Signal
-from transfer.errors import TransferError
+from transfer.errors import TransferError, UnknownStream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -124,14 +124,19 @@ class Consumer:
 
         A stream that was made anew counts from 1: under the old incarnation its entries would pass for old ones.
         """
+        self._pull.unsure = False  # before the question: what is heard meanwhile makes it unsure again
         try:
             with CancelScope(shield=True):
                 attached = await self._source.attach(self._key)
         except TransferError as exc:
             self._report(Failed(self._key, Stage.PULL, Failure.UNAVAILABLE, str(exc), "preparing the pipeline again"))
+            if isinstance(exc, UnknownStream):
+                self._in_hand.disown()
             return False
-        self._pull.unsure = False
-        return attached == self._attached
+        if attached.incarnation != self._attached.incarnation:
+            self._in_hand.disown()
+            return False
+        return True
 
     async def _hand_on(self, deliveries: Sequence[Delivery]) -> None:
         for start in range(0, len(deliveries), _SLICE):

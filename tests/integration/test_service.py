@@ -347,6 +347,29 @@ async def test_a_deleted_durable_and_a_stream_made_anew_are_noticed(
     assert replica.metric("collector_actor_restarts_total") == 0
 
 
+async def test_acks_of_a_stream_that_is_gone_do_not_reach_the_one_made_anew(
+    start_replica: Callable[..., Replica], go: Ancestor, own_mongod: Callable[[], Mongod], namespace: str
+) -> None:
+    mongod = own_mongod()
+    replica = start_replica(mongo=mongod)
+    name = f"{namespace}:logs:phoenix"
+    await go.declare("phoenix")
+    await until(lambda: state(replica, "phoenix") == "running", 5)
+    await anyio.to_thread.run_sync(mongod.stop)
+    await go.publish("phoenix", [entry(number) for number in range(10)])
+    await until(lambda: replica.metric("collector_buffer_messages") == 10, 10)
+    await go.jetstream.delete_stream(name)
+    await go.make_stream("phoenix")
+    await go.publish("phoenix", [entry(number) for number in range(10, 20)])
+    other = await go.jetstream.pull_subscribe(f"{namespace}.logs.phoenix", durable=name, stream=name)
+    assert len(await other.fetch(10, timeout=2)) == 10
+    await anyio.to_thread.run_sync(mongod.start)
+    with MongoClient[dict[str, Any]](mongod.url) as client:
+        await until(lambda: count(client[namespace], "phoenix") == 10, 20)
+    await until(lambda: replica.status["loggers"]["phoenix"]["in_hand_messages"] == 0, 5)
+    assert (await go.jetstream.stream_info(name)).state.messages == 10
+
+
 async def test_a_push_durable_of_the_go_collector_is_replaced_when_nobody_is_bound_to_it(
     start_replica: Callable[..., Replica], go: Ancestor, database: Database[dict[str, Any]], namespace: str
 ) -> None:
@@ -388,6 +411,24 @@ async def test_an_outage_of_mongodb_is_waited_out_without_redelivery(
         assert numbers(client[namespace], "patient") == Counter(range(20_000))
     assert replica.metric("collector_redelivered_messages_total") == 0
     assert replica.metric("collector_returned_messages_total") == 0
+
+
+async def test_on_stop_during_an_outage_what_is_in_hand_is_given_back_at_once(
+    start_replica: Callable[..., Replica], go: Ancestor, own_mongod: Callable[[], Mongod], namespace: str
+) -> None:
+    mongod = own_mongod()
+    replica = start_replica(mongo=mongod)
+    await go.declare("held")
+    await until(lambda: state(replica, "held") == "running", 5)
+    await anyio.to_thread.run_sync(mongod.stop)
+    await go.publish("held", (entry(number) for number in range(100)))
+    await until(lambda: replica.metric("collector_buffer_messages") == 100, 10)
+    replica.terminate()
+    assert await anyio.to_thread.run_sync(replica.wait) == 0
+    assert '"returned": 100' in replica.log_path.read_text()
+    name = f"{namespace}:logs:held"
+    taken = await go.jetstream.pull_subscribe_bind(name, name)
+    assert len(await taken.fetch(100, timeout=1)) == 100
 
 
 async def test_users_own_ids_count_as_written_only_for_the_same_document(
