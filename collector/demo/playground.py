@@ -47,7 +47,7 @@ def stay_up() -> int:
 async def _stay_up() -> None:
     click.echo("Starting nats-server, mongod and a replica ...")
     async with in_threads(local_servers(nats_port=_free(_NATS_PORT), mongodb_port=_free(_MONGODB_PORT))) as servers:
-        with Replicas(_NAMESPACE, servers, {}) as replicas:
+        with Replicas(_NAMESPACE, servers, {"MODE": "debug"}) as replicas:
             (replica,) = await replicas.start(1, port=_free(_HTTP_PORT))
             click.echo(_introduction(servers, replica))
             async with create_task_group() as group:
