@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from gridfs.asynchronous import AsyncGridFSBucket
-from gridfs.errors import NoFile
+from gridfs.errors import GridFSError
 from pymongo.errors import OperationFailure
 
 from collector.codec import headers
@@ -17,13 +16,17 @@ from collector.mongo import calling, insert
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from bson import ObjectId
     from pymongo.asynchronous.database import AsyncDatabase
 
     from collector.model import Reject
 
 _DUPLICATE_KEY = 11000
 _INLINE = 8 * 1024 * 1024
-"""Bytes of a body that a letter holds itself; a larger one goes to GridFS. A document ends at 16 MiB."""
+"""Bytes of body and headers that a letter holds itself; else the body goes to GridFS. A document ends at 16 MiB."""
+_FEW_HEADERS = 64 * 1024
+"""Bytes of headers that are kept as pairs, each of which costs up to ten times its size; more are kept as one block."""
+_PAIRED = 10
 
 
 class DeadLetters:
@@ -62,16 +65,14 @@ class DeadLetters:
 
     async def _letter(self, reject: Reject) -> dict[str, Any]:
         delivery = reject.delivery
-        inline = len(reject.body) <= _INLINE
-        if not inline:
-            await self._keep_file(reject)
+        inline = _is_inline(reject)
         return {
             "_id": reject.identity,
             "body": reject.body if inline else None,
-            "body_file": None if inline else reject.identity,
-            "headers": [[name, _plain(value)] for name, value in headers(delivery.raw_headers)],
+            "body_file": None if inline else await self._keep_file(reject),
+            "headers": _readable(delivery.raw_headers),
             "reason": reject.reason.value,
-            "error": reject.error,
+            "error": reject.error.encode(errors="backslashreplace").decode(),
             "subject": delivery.subject,
             "stream": delivery.stream,
             "sequence": delivery.sequence,
@@ -81,13 +82,31 @@ class DeadLetters:
             "failed_at": datetime.fromtimestamp(self._clock(), UTC),
         }
 
-    async def _keep_file(self, reject: Reject) -> None:
-        """Store the body in GridFS, whole: what an interrupted try left is replaced."""
+    async def _keep_file(self, reject: Reject) -> ObjectId:
+        """Store the body in GridFS, whole, and return its file; one that is there already is taken.
+
+        Each try has a file of its own: of two replicas that store the same, none can spoil the other's.
+        """
         bucket = AsyncGridFSBucket(self._database, bucket_name=self._collection)
+        name = str(reject.identity)
         async with calling(self._write_timeout):
-            with suppress(NoFile):
-                await bucket.delete(reject.identity)
-            await bucket.upload_from_stream_with_id(reject.identity, str(reject.delivery.sequence), reject.body)
+            try:
+                async for file in bucket.find({"filename": name}, limit=1):
+                    return cast("ObjectId", file._id)  # noqa: SLF001 - GridFS calls it so
+                return await bucket.upload_from_stream(name, reject.body)
+            except (OperationFailure, GridFSError) as exc:
+                raise SinkUnavailable(f"{type(exc).__name__} for the file of a dead letter") from exc
+
+
+def _is_inline(reject: Reject) -> bool:
+    return len(reject.body) + len(reject.delivery.raw_headers) <= _INLINE
+
+
+def _readable(raw_headers: bytes) -> list[list[str | bytes]] | bytes:
+    """Return the headers as pairs, in order, or as they came when they are very many."""
+    if len(raw_headers) > _FEW_HEADERS:
+        return raw_headers[:_INLINE]  # no server that keeps to the limits of NATS lets more through
+    return [[_plain(name), _plain(value)] for name, value in headers(raw_headers)]
 
 
 def _plain(value: str) -> str | bytes:
@@ -100,14 +119,22 @@ def _plain(value: str) -> str | bytes:
 
 
 def _groups(rejects: Sequence[Reject]) -> Iterator[list[Reject]]:
-    """Cut into groups whose inline bodies fit into one command together."""
+    """Cut into groups that fit into one command."""
     group: list[Reject] = []
     size = 0
     for reject in rejects:
-        if group and size + len(reject.body) > _INLINE:
+        reject_size = _size(reject)
+        if group and size + reject_size > _INLINE:
             yield group
             group, size = [], 0
         group.append(reject)
-        size += min(len(reject.body), _INLINE)
+        size += reject_size
     if group:
         yield group
+
+
+def _size(reject: Reject) -> int:
+    """Return about how many bytes a letter takes."""
+    body = len(reject.body) if _is_inline(reject) else 0
+    raw = len(reject.delivery.raw_headers)
+    return body + len(reject.error) + (raw if raw > _FEW_HEADERS else raw * _PAIRED)

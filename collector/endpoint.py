@@ -7,6 +7,7 @@ import time
 from contextlib import contextmanager
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socket import AF_INET, AF_INET6
 from threading import Thread
 from typing import TYPE_CHECKING
 
@@ -83,6 +84,7 @@ class _Server(ThreadingHTTPServer):
     def __init__(self, address: tuple[str, int], metrics: Metrics, status: Status) -> None:
         self.metrics = metrics
         self.status = status
+        self.address_family = AF_INET6 if ":" in address[0] else AF_INET
         super().__init__(address, _Handler)
 
     def handle_error(self, request: object, client_address: object) -> None:

@@ -17,7 +17,7 @@ class InHand:
     def __init__(self) -> None:
         self.bytes = 0
         self._deliveries: dict[str, Delivery] = {}
-        self._disowned = False
+        self._disowned: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._deliveries)
@@ -34,22 +34,21 @@ class InHand:
         for delivery in deliveries:
             if self._deliveries.pop(delivery.reply, None) is not None:
                 self.bytes -= delivery.size
+                self._disowned.discard(delivery.reply)
 
     def disown(self) -> None:
-        """Have nothing in hand any more: stream or durable are gone.
+        """Have nothing of what is in hand answered for good: its stream or durable is gone.
 
-        An answer would reach the ones made anew under the same names, and an ack would remove a message there that
-        nobody has written.
+        The answer would reach what was made anew under the same name, and an ack removes a message there that nobody
+        has written. Giving back is harmless: it makes JetStream deliver once more.
         """
-        self._disowned = True
-        self._deliveries.clear()
-        self.bytes = 0
+        self._disowned.update(self._deliveries)
 
-    def still_held(self, answers: list[Answer]) -> list[Answer]:
-        """Return the answers that may be sent: those to deliveries that were not disowned."""
+    def owned(self, answers: list[Answer]) -> list[Answer]:
+        """Return the answers that may be sent."""
         if not self._disowned:
             return answers
-        return [answer for answer in answers if answer[0] in self._deliveries]
+        return [answer for answer in answers if answer[0] not in self._disowned]
 
     def all(self) -> list[Delivery]:
         """Return them, the oldest first."""

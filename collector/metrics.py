@@ -173,7 +173,8 @@ class Metrics:
         """Count what happened."""
         count = self._counting.get(type(event))
         if count is not None:
-            count(event)
+            with self._lock:
+                count(event)
 
     def _count_failed(self, event: events.Failed | events.Retried) -> None:
         self._failures.labels(self._namespace, event.logger, event.stage, event.failure).inc()

@@ -6,9 +6,12 @@ import time
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from collector import events
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ALIVE_WITHIN = 30.0
 """Seconds without a turn of the event loop after which the process cannot help itself."""
@@ -53,24 +56,25 @@ class _Seen:
     tally: Tally = field(default_factory=Tally)
     last_error: str = ""
     stopping: bool = False
-    pulse: float = field(default_factory=time.monotonic)
+    pulse: float = 0.0
     loop_lag: float = 0.0
 
 
 class Status:
     """The state of the replica. `observe` is called in the event loop, everything else from any thread."""
 
-    def __init__(self, namespace: str, version: str) -> None:
+    def __init__(self, namespace: str, version: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._namespace = namespace
         self._version = version
+        self._clock = clock
         self._started = _now()
         self._lock = Lock()
-        self._seen = _Seen()
+        self._seen = _Seen(pulse=clock())
 
     @property
     def alive(self) -> bool:
         """Whether the event loop turns; it never depends on NATS or MongoDB."""
-        return time.monotonic() - self._seen.pulse < ALIVE_WITHIN
+        return self._clock() - self._seen.pulse < ALIVE_WITHIN
 
     @property
     def not_ready(self) -> list[str]:
@@ -79,7 +83,7 @@ class Status:
         return [
             *(["stopping"] if seen.stopping else []),
             *(f"not connected to {server}" for server, connected in seen.connected.items() if not connected),
-            *(["the event loop does not turn"] if time.monotonic() - seen.pulse > READY_WITHIN else []),
+            *(["the event loop does not turn"] if self._clock() - seen.pulse > READY_WITHIN else []),
         ]
 
     @property
@@ -116,7 +120,7 @@ class Status:
                 case events.Stopping():
                     self._seen.stopping = True
                 case events.LoopLag():
-                    self._seen.pulse = time.monotonic()
+                    self._seen.pulse = self._clock()
                     self._seen.loop_lag = event.seconds
                 case events.Returned():
                     self._seen.tally.returned += event.messages

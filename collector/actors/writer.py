@@ -125,7 +125,7 @@ class Writer:
         if rejects:
             await self._retrying(Stage.DEAD_LETTER, stopping)(self._letters.store, rejects)
         kept = _kept(batch, refused) if rejects else ()
-        answers = self._in_hand.still_held(settle(batch.deliveries, kept, rejects))
+        answers = self._in_hand.owned(settle(batch.deliveries, kept, rejects))
         unanswered = len(batch.deliveries) - len(answers) + await self._answering.answer(answers)
         self._in_hand.release(batch.deliveries)
         self._on_settled()

@@ -29,7 +29,8 @@ _UNENCODABLE = (OverflowError, InvalidDocument, UnicodeEncodeError, RecursionErr
 """What pymongo raises for a document, before anything is sent."""
 # https://github.com/mongodb/mongo/blob/master/src/mongo/base/error_codes.yml
 _LATER = frozenset(
-    {6, 7, 50, 64, 79, 89, 91, 100, 112, 133, 134, 189, 202, 211, 234, 262, 290, 317, 384, 402}
+    {6, 7, 24, 46, 50, 63, 64, 79, 89, 91, 100, 112, 133, 134, 150, 189, 202, 211, 215, 216, 234, 246, 249, 262, 290}
+    | {317, 342, 343, 355, 365, 371, 384, 402, 433, 449}
     | {9001, 10058, 10107, 11600, 11601, 11602, 13388, 13435, 13436, 14031}
 )
 """Write errors of one document that say nothing about the document."""
@@ -65,7 +66,7 @@ class MongoSink:
             if exc.code not in _DOCUMENT_AT_FAULT:
                 raise SinkUnavailable(_said(exc)) from exc
             if len(entries) == 1:
-                return Written(refused=[Refusal(entries[0], _reason(exc.code), _said(exc))])
+                return Written(refused=[Refusal(entries[0], _reason(exc.code, entries[0]), _said(exc))])
             return await self._halves(entries)
         if "writeErrors" not in reply and "writeConcernError" not in reply:
             return Written(stored=len(entries))
@@ -81,10 +82,8 @@ class MongoSink:
     async def _without_unencodable(self, entries: Sequence[Entry], cause: Exception) -> Written:
         """Nothing was sent, because of one entry or because all together are too large for a command."""
         guilty = {index: refusal for index, entry in enumerate(entries) if (refusal := self._judge(entry)) is not None}
-        if not guilty and len(entries) == 1:  # fits a document, and not the command around it
-            guilty[0] = Refusal(entries[0], Reason.DOCUMENT_TOO_LARGE, _TOO_LARGE_SENTENCE)
-        if not guilty and not isinstance(cause, DocumentTooLarge):
-            raise cause
+        if not guilty and len(entries) == 1:  # it can be encoded alone, and not with the command around it
+            guilty[0] = _unencodable(entries[0], cause)
         if not guilty:
             return await self._halves(entries)
         total = Written(refused=list(guilty.values()))
@@ -97,7 +96,7 @@ class MongoSink:
         try:
             size = len(bson.encode(entry.document))
         except _UNENCODABLE as exc:
-            return Refusal(entry, Reason.DOCUMENT_INVALID, f"{_EXPECTED[type(exc)]}, at {_guilty(entry.document)}")
+            return _unencodable(entry, exc)
         if size > _MAX_DOCUMENT:
             return Refusal(entry, Reason.DOCUMENT_TOO_LARGE, _TOO_LARGE_SENTENCE)
         return None
@@ -118,7 +117,7 @@ class MongoSink:
                 written.again.append(entries[index])
                 written.error = f"MongoDB answered write error {code}"
             else:
-                written.refused.append(Refusal(entries[index], _reason(code), _refused(error)))
+                written.refused.append(Refusal(entries[index], _reason(code, entries[index]), _refused(error)))
         written.stored = len(entries) - len(failed)
         if doubtful:
             written.add(await self._compare([entries[index] for index in doubtful]))
@@ -163,8 +162,17 @@ _EXPECTED: dict[type[Exception], str] = {
     InvalidDocument: "expected text keys without NUL and values of BSON types",
     UnicodeEncodeError: "expected text that UTF-8 can hold",
     RecursionError: "expected fewer levels of nesting",
-    DocumentTooLarge: _TOO_LARGE_SENTENCE,
 }
+_LONGEST_PATH = 200
+"""Letters of the name of a field in a sentence about it; publishers make names of any length."""
+
+
+def _unencodable(entry: Entry, exc: Exception) -> Refusal:
+    if isinstance(exc, DocumentTooLarge):
+        return Refusal(entry, Reason.DOCUMENT_TOO_LARGE, _TOO_LARGE_SENTENCE)
+    expected = next(text for kind, text in _EXPECTED.items() if isinstance(exc, kind))
+    where = _guilty(entry.document)[:_LONGEST_PATH].encode(errors="backslashreplace").decode()
+    return Refusal(entry, Reason.DOCUMENT_INVALID, f"{expected}, at {where}")
 
 
 def _guilty(value: Any, path: str = "") -> str:
@@ -184,10 +192,12 @@ def _of_identity(error: Mapping[str, Any]) -> bool:
     return list(error.get("keyPattern", ())) == ["_id"]
 
 
-def _reason(code: int | None) -> Reason:
+def _reason(code: int | None, entry: Entry) -> Reason:
     if code == _DUPLICATE_KEY:
         return Reason.DUPLICATE_KEY
-    return Reason.DOCUMENT_TOO_LARGE if code in _TOO_LARGE else Reason.DOCUMENT_INVALID
+    # For a document slightly too large the server's code is BadValue.
+    too_large = code in _TOO_LARGE or len(bson.encode(entry.document)) > _MAX_DOCUMENT
+    return Reason.DOCUMENT_TOO_LARGE if too_large else Reason.DOCUMENT_INVALID
 
 
 def _refused(error: Mapping[str, Any]) -> str:

@@ -1,0 +1,316 @@
+"""What stands in for the outside in the tests of actors: scripted, behind the collector's own protocols."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+from anyio import Event, create_memory_object_stream, wait_all_tasks_blocked
+from bson import ObjectId
+
+from collector.identity import Incarnation
+from collector.model import Batch, Delivery, Entry, Opened, Reason, Refusal, Reject, Trigger
+from collector.nats_bulk import Frame
+from collector.sinks import Written
+from collector.source import Attached
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+
+    from collector import events
+    from collector.bucket import Change
+    from collector.nats_bulk import Receive
+
+KEY = "system"
+STREAM = "beta:logs:system"
+ATTACHED = Attached(Incarnation(STREAM, "2024-05-06T07:08:09Z"), 30.0)
+ANOTHER_LIFE = Attached(Incarnation(STREAM, "2025-01-01T00:00:00Z"), 30.0)
+_E = TypeVar("_E")
+
+
+def delivery(sequence: int, body: bytes = b"\x81\xa4data\x80", delivered: int = 1) -> Delivery:
+    """Make a hand-over of a lone entry, by default one without any field."""
+    reply = f"$JS.ACK.{STREAM}.{STREAM}.{delivered}.{sequence}.{sequence}.1714979289123456789.0"
+    return Delivery("beta.logs.system", reply, body, b"", STREAM, sequence, delivered, 1_714_979_289_123_456_789)
+
+
+def entry(of: Delivery, position: int | None = None, **fields: Any) -> Entry:
+    """Make an entry as the codec does."""
+    return Entry(of, position, {"_id": ATTACHED.incarnation.identity(of.sequence, position), **fields}, own_id=False)
+
+
+def opened(sequence: int, entries: int = 1, body: bytes = b"x") -> Opened:
+    """Make a delivery with that many entries; a bundle unless there is one."""
+    of = delivery(sequence, body)
+    positions: list[int | None] = [None] if entries == 1 else list(range(entries))
+    return Opened(of, [entry(of, position) for position in positions], [])
+
+
+def reject(of: Delivery, position: int | None = None, reason: Reason = Reason.MALFORMED) -> Reject:
+    """Make an entry that could not be opened."""
+    return Reject(of, position, ObjectId(), reason, "expected another one", of.body)
+
+
+def batch(*several: Opened, rejects: Sequence[Reject] = (), number: int = 1) -> Batch:
+    """Make a batch of whole deliveries."""
+    return Batch(
+        number,
+        [one.delivery for one in several],
+        [entry for one in several for entry in one.entries],
+        [*(reject for one in several for reject in one.rejects), *rejects],
+        sum(one.delivery.size for one in several),
+        Trigger.ENTRIES,
+    )
+
+
+@dataclass
+class Reports:
+    """What was reported, to be looked at and waited for."""
+
+    all: list[events.Event] = field(default_factory=list)
+    _changed: Event = field(default_factory=Event)
+
+    def __call__(self, event: events.Event) -> None:
+        """Take a report."""
+        self.all.append(event)
+        self._changed.set()
+        self._changed = Event()
+
+    def of(self, kind: type[_E]) -> list[_E]:
+        """Return the reports of one kind, in order."""
+        return [event for event in self.all if isinstance(event, kind)]
+
+    async def until(self, enough: Callable[[], object]) -> None:
+        """Wait for reports until that is so."""
+        while not enough():
+            await self._changed.wait()
+
+
+class FakeLink:
+    """A connection to a JetStream that is played by the test."""
+
+    def __init__(self) -> None:
+        self.connected = True
+        self.requests: list[tuple[str, dict[str, int]]] = []
+        """The inbox subject and the body of each pull request."""
+        self.answers: list[tuple[str, bytes]] = []
+        self.drained = Event()
+        self.let_drain = Event()
+        self.let_drain.set()
+        self.late: list[Frame] = []
+        """What comes while the subscription drains."""
+        self.receive: Receive = _nobody
+        self.asked = Event()
+
+    async def subscribe(self, subject: str, receive: Receive) -> FakeLink:
+        """Listen."""
+        self.inbox = subject.removesuffix(".*")
+        self.receive = receive
+        return self
+
+    async def publish(self, subject: str, payload: bytes, reply: str) -> None:
+        """Take a pull request."""
+        assert subject == f"$JS.API.CONSUMER.MSG.NEXT.{STREAM}.{STREAM}"
+        self.requests.append((reply, msgspec.json.decode(payload)))
+        self.asked.set()
+        self.asked = Event()
+
+    async def answer(self, answers: Sequence[tuple[str, bytes]]) -> int:
+        """Take answers."""
+        self.answers += answers
+        return 0
+
+    async def drain(self) -> None:
+        """End the subscription, after what was still under way."""
+        await self.let_drain.wait()
+        if self.late:
+            self.receive(self.late)
+        self.receive = _nobody
+        self.drained.set()
+
+    # what the server does
+
+    def deliver(self, *several: Delivery) -> None:
+        """Send messages in one read."""
+        self.receive([frame(one) for one in several])
+
+    def say(self, status: str, number: int = -1, headers: str = "") -> None:
+        """Say something about a request, by default about the last one."""
+        request = self.requests[number][0]
+        self.receive([Frame(request.encode(), b"", f"NATS/1.0 {status}\r\n{headers}\r\n".encode(), b"")])
+
+
+def _nobody(frames: list[Frame]) -> None:
+    """Pass over what comes without a subscription, as nats-py does."""
+
+
+def frame(of: Delivery) -> Frame:
+    """Return a delivery as it stands on the wire."""
+    return Frame(of.subject.encode(), of.reply.encode(), of.raw_headers, of.body)
+
+
+class FakeSource:
+    """Streams and durables that are played by the test: attaches give what is in `next`, the last one for ever."""
+
+    def __init__(self, *answers: Attached | Exception) -> None:
+        self.answers: list[Attached | Exception] = list(answers) or [ATTACHED]
+        self.looks = 0
+        self.let_look = Event()
+        self.let_look.set()
+
+    async def attach(self, key: str) -> Attached:
+        """Attach."""
+        assert key == KEY
+        self.looks += 1
+        await self.let_look.wait()
+        found = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+
+class FakeSink:
+    """A sink that is played by the test: each write gives what `script` says, in the end all is stored."""
+
+    def __init__(self, *script: Callable[[Sequence[Entry]], Written]) -> None:
+        self.script = list(script)
+        self.writes: list[list[Entry]] = []
+        self.let_write = Event()
+        self.let_write.set()
+        self.writing = Event()
+        self.at_once = 0
+        self.most_at_once = 0
+
+    async def write(self, entries: Sequence[Entry]) -> Written:
+        """Write."""
+        self.writes.append(list(entries))
+        self.at_once += 1
+        self.most_at_once = max(self.at_once, self.most_at_once)
+        self.writing.set()
+        try:
+            await self.let_write.wait()
+        finally:
+            self.at_once -= 1
+        play = self.script.pop(0) if self.script else all_stored
+        return play(entries)
+
+
+def all_stored(entries: Sequence[Entry]) -> Written:
+    """Everything is new and stored."""
+    return Written(stored=len(entries))
+
+
+def fails(exc: Exception) -> Callable[[Sequence[Entry]], Written]:
+    """Let the write raise."""
+
+    def play(_: Sequence[Entry]) -> Written:
+        raise exc
+
+    return play
+
+
+def refuses(*sequences: int) -> Callable[[Sequence[Entry]], Written]:
+    """Entries of these messages can never be stored, the others are."""
+
+    def play(entries: Sequence[Entry]) -> Written:
+        bad = [one for one in entries if one.delivery.sequence in sequences]
+        refused = [Refusal(one, Reason.DOCUMENT_INVALID, "expected a better one") for one in bad]
+        return Written(stored=len(entries) - len(bad), refused=refused)
+
+    return play
+
+
+class FakeLetters:
+    """Dead letters in a list; `script` makes the first stores fail."""
+
+    def __init__(self, *script: Exception) -> None:
+        self.script = list(script)
+        self.stored: list[Reject] = []
+
+    async def store(self, rejects: Sequence[Reject]) -> None:
+        """Store."""
+        if self.script:
+            raise self.script.pop(0)
+        self.stored += rejects
+
+
+class FakeBucket:
+    """A bucket of loggers that is played by the test; each watch gives what it is sent."""
+
+    def __init__(self) -> None:
+        self.watches = 0
+        self.opened = Event()
+        self.failures: list[Exception] = []
+
+    @asynccontextmanager
+    async def watch(self) -> AsyncIterator[FakeWatch]:
+        """Open a watch."""
+        self.watches += 1
+        failure = self.failures.pop(0) if self.failures else None
+        self.opened.set()
+        self.opened = Event()
+        if failure is not None:
+            raise failure
+        send, receive = create_memory_object_stream[Any](100)
+        with send, receive:
+            self.says = send.send_nowait
+            yield FakeWatch(receive)
+
+
+class FakeWatch:
+    """An open watch."""
+
+    def __init__(self, receive: Any) -> None:
+        self._receive = receive
+
+    async def next(self) -> Change:
+        """Wait for the next change."""
+        change: Change | Exception = await self._receive.receive()
+        if isinstance(change, Exception):
+            raise change
+        return change
+
+
+class ScriptedChild:
+    """An actor whose lives are played by the test: each run does what is next in `script`, the last one for ever."""
+
+    def __init__(self, name: str, *script: str | Exception) -> None:
+        self.name = name
+        self.script = list(script) or ["run"]
+        self.runs = 0
+        self.running = 0
+        self.drained = Event()
+        self.drained.set()
+        self.started = Event()
+
+    async def run(self, stopping: Event) -> None:
+        """Live."""
+        self.runs += 1
+        self.running += 1
+        self.started.set()
+        try:
+            await self._live(stopping)
+        finally:
+            self.running -= 1
+
+    async def _live(self, stopping: Event) -> None:
+        play = self.script.pop(0) if len(self.script) > 1 else self.script[0]
+        match play:
+            case "run":
+                await stopping.wait()
+                await self.drained.wait()
+            case "return":
+                return
+            case "stray cancellation":
+                raise asyncio.CancelledError
+            case Exception():
+                raise play
+
+
+async def settled() -> None:
+    """Wait until nothing moves; the end of a task is told in callbacks, which are no tasks."""
+    for _ in range(10):
+        await wait_all_tasks_blocked()

@@ -1,0 +1,139 @@
+"""The batcher between two mailboxes that the test holds."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from anyio import create_memory_object_stream, create_task_group, current_time, fail_after, sleep
+
+from collector.actors.batcher import Batcher
+from collector.batching import BatchPolicy
+from collector.model import Batch, Opened, Trigger
+from tests.actors.fakes import opened, settled
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from anyio.abc import TaskGroup
+    from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+NEVER = 3600.0
+POLICY = BatchPolicy(entries=10, bytes=1000, age=NEVER)
+
+
+class Scene:
+    """A batcher that runs."""
+
+    def __init__(self, policy: BatchPolicy) -> None:
+        self.send: MemoryObjectSendStream[list[Opened]]
+        self.receive: MemoryObjectReceiveStream[Batch]
+        self.send, inbox = create_memory_object_stream[list[Opened]](1)
+        outbox, self.receive = create_memory_object_stream[Batch](0)
+        self.batcher = Batcher(policy, inbox, outbox, current_time)
+        self.group: TaskGroup
+
+
+@asynccontextmanager
+async def playing(policy: BatchPolicy = POLICY) -> AsyncIterator[Scene]:
+    scene = Scene(policy)
+    with fail_after(5):
+        async with scene.send, scene.receive, create_task_group() as scene.group:
+            scene.group.start_soon(scene.batcher.run)
+            yield scene
+            scene.group.cancel_scope.cancel()
+
+
+def sequences(batch: Batch) -> list[int]:
+    return [delivery.sequence for delivery in batch.deliveries]
+
+
+async def test_a_full_batch_leaves_at_once() -> None:
+    async with playing() as scene:
+        await scene.send.send([opened(number) for number in range(10)])
+        batch = await scene.receive.receive()
+        assert (sequences(batch), batch.trigger) == (list(range(10)), Trigger.ENTRIES)
+
+
+async def test_a_batch_leaves_when_it_has_its_bytes() -> None:
+    async with playing() as scene:
+        await scene.send.send([opened(1, body=b"x" * 600), opened(2, body=b"x" * 400)])
+        batch = await scene.receive.receive()
+        assert (batch.bytes, batch.trigger) == (1000, Trigger.BYTES)
+
+
+async def test_a_batch_leaves_when_it_is_old_enough() -> None:
+    async with playing(BatchPolicy(entries=10, bytes=1000, age=0.05)) as scene:
+        begun = current_time()
+        await scene.send.send([opened(1)])
+        await scene.send.send([opened(2)])
+        batch = await scene.receive.receive()
+        assert (sequences(batch), batch.trigger) == ([1, 2], Trigger.AGE)
+        assert current_time() - begun >= 0.05
+
+
+async def test_without_an_age_a_batch_is_what_came_together() -> None:
+    async with playing(BatchPolicy(entries=10, bytes=1000, age=0.0)) as scene:
+        await scene.send.send([opened(1), opened(2)])
+        assert sequences(await scene.receive.receive()) == [1, 2]
+
+
+async def test_what_is_too_much_for_one_batch_goes_into_more_in_order() -> None:
+    async with playing() as scene:
+        await scene.send.send([opened(number) for number in range(25)])
+        batches = [await scene.receive.receive(), await scene.receive.receive()]
+        await scene.send.aclose()
+        batches.append(await scene.receive.receive())
+        assert [sequence for batch in batches for sequence in sequences(batch)] == list(range(25))
+        assert [batch.trigger for batch in batches] == [Trigger.ENTRIES, Trigger.ENTRIES, Trigger.DRAIN]
+
+
+async def test_a_bundle_is_never_split() -> None:
+    async with playing() as scene:
+        await scene.send.send([opened(1, entries=7), opened(2, entries=7), opened(3)])
+        await scene.send.aclose()
+        batches = [batch async for batch in scene.receive]
+        assert [(sequences(batch), len(batch.entries)) for batch in batches] == [([1, 2], 14), ([3], 1)]
+
+
+async def test_when_its_mailbox_ends_the_rest_leaves_and_the_next_mailbox_ends_too() -> None:
+    async with playing() as scene:
+        await scene.send.send([opened(1)])
+        await scene.send.aclose()
+        batches = [batch async for batch in scene.receive]
+        assert [(sequences(batch), batch.trigger) for batch in batches] == [([1], Trigger.DRAIN)]
+
+
+async def test_an_empty_mailbox_that_ends_makes_no_batch() -> None:
+    async with playing() as scene:
+        await scene.send.aclose()
+        assert [batch async for batch in scene.receive] == []
+
+
+async def test_behind_a_slow_writer_batches_are_full_and_not_nearly_empty() -> None:
+    """What is left over from a full batch is older than its age when the writer takes that batch at last."""
+    age = 0.02
+    async with playing(BatchPolicy(entries=10, bytes=10**6, age=age)) as scene:
+
+        async def produce() -> None:
+            for start in range(0, 600, 6):
+                await scene.send.send([opened(number) for number in range(start, start + 6)])
+            await scene.send.aclose()
+
+        scene.group.start_soon(produce)
+        sizes = []
+        for _ in range(12):
+            await sleep(3 * age)  # the writer takes longer than the age
+            sizes.append(len((await scene.receive.receive()).entries))
+        assert min(sizes) == 10, sizes
+
+
+@pytest.mark.parametrize("where", ["empty", "filling", "sending"])
+async def test_cancelled_anywhere_it_ends_and_closes_its_mailboxes(where: str) -> None:
+    async with playing() as scene:
+        if where != "empty":
+            await scene.send.send([opened(number) for number in range(5 if where == "filling" else 10)])
+        await settled()
+    assert scene.send.statistics().open_receive_streams == 0
+    assert scene.receive.statistics().open_send_streams == 0

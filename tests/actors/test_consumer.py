@@ -1,0 +1,362 @@
+"""The consumer between a scripted JetStream and the batcher's mailbox."""
+
+from __future__ import annotations
+
+import math
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from anyio import EndOfStream, Event, create_memory_object_stream, create_task_group, current_time, fail_after, sleep
+
+from collector.actors.consumer import Consumer, Room
+from collector.budget import Budget
+from collector.codec import Codec
+from collector.connection import Reconnects
+from collector.events import Failed, Failure, Held, Received, Stage
+from collector.in_hand import InHand
+from collector.model import Opened
+from collector.pull import Pull
+from tests.actors.fakes import (
+    ANOTHER_LIFE,
+    ATTACHED,
+    KEY,
+    STREAM,
+    FakeLink,
+    FakeSource,
+    Reports,
+    delivery,
+    frame,
+    settled,
+)
+from transfer.errors import Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from anyio.abc import TaskGroup
+
+ROOM = Room(messages=300, request_bytes=1024 * 1024)
+
+
+class Scene:
+    """A consumer that runs."""
+
+    def __init__(self, source: FakeSource, mailbox: float, limit: int) -> None:
+        self.source, self.link, self.in_hand, self.reports = source, FakeLink(), InHand(), Reports()
+        self.reconnects, self.stopping, self.returned = Reconnects(), Event(), Event()
+        self.budget = Budget(limit)
+        self.pull = Pull(
+            self.link,
+            inbox="_INBOX.a",
+            stream=STREAM,
+            durable=STREAM,
+            in_hand=self.in_hand,
+            clock=current_time,
+            max_payload=1024 * 1024,
+            heartbeat=0.02,
+        )
+        self.account = self.budget.open(self.pull.wake)
+        outbox, self.mailbox = create_memory_object_stream[list[Opened]](mailbox)
+        self.group: TaskGroup
+        self.consumer = Consumer(
+            KEY,
+            source=source,
+            attached=ATTACHED,
+            pull=self.pull,
+            codec=Codec(ATTACHED.incarnation),
+            in_hand=self.in_hand,
+            account=self.account,
+            room=ROOM,
+            outbox=outbox,
+            reconnects=self.reconnects,
+            report=self.reports,
+            clock=current_time,
+        )
+
+    async def run(self) -> None:
+        await self.consumer.run(self.stopping)
+        self.returned.set()
+
+    async def keep_alive(self) -> None:
+        """Send heartbeats, so that only a test that wants silence has it."""
+        while True:
+            await sleep(0.01)
+            if self.link.requests:
+                self.link.say("100 Idle Heartbeat")
+
+    async def came(self) -> list[int]:
+        """Take what is in the mailbox."""
+        await settled()
+        found = []
+        while self.mailbox.statistics().current_buffer_used or self.mailbox.statistics().tasks_waiting_send:
+            found += [one.delivery.sequence for one in await self.mailbox.receive()]
+        return found
+
+    @property
+    def asked(self) -> list[tuple[int, int]]:
+        return [(wanted["batch"], wanted["max_bytes"]) for _, wanted in self.link.requests]
+
+
+@asynccontextmanager
+async def playing(
+    source: FakeSource | None = None, *, mailbox: float = math.inf, limit: int = 16 * 1024 * 1024, alive: bool = True
+) -> AsyncIterator[Scene]:
+    scene = Scene(source or FakeSource(), mailbox, limit)
+    with fail_after(10):
+        async with scene.mailbox, create_task_group() as scene.group:
+            scene.group.start_soon(scene.run)
+            if alive:
+                scene.group.start_soon(scene.keep_alive)
+            while not scene.link.requests:
+                await scene.link.asked.wait()
+            yield scene
+            scene.stopping.set()
+            scene.pull.wake()
+            if not scene.group.cancel_scope.cancel_called:
+                await scene.returned.wait()
+            scene.group.cancel_scope.cancel()
+
+
+async def test_what_is_delivered_is_handed_on_in_order_and_is_in_hand() -> None:
+    async with playing() as scene:
+        scene.link.deliver(*(delivery(number) for number in range(1, 150)))
+        scene.link.deliver(delivery(150, delivered=2))
+        assert await scene.came() == list(range(1, 151))
+        assert len(scene.in_hand) == 150
+        received = scene.reports.of(Received)
+        assert (sum(one.messages for one in received), sum(one.redelivered for one in received)) == (150, 1)
+        assert sum(one.entries for one in received) == 150
+
+
+async def test_it_asks_for_what_there_is_room_for_and_again_when_a_third_is_free() -> None:
+    async with playing() as scene:
+        await settled()
+        assert [messages for messages, _ in scene.asked] == [300]
+        scene.link.deliver(*(delivery(number) for number in range(1, 200)))
+        await scene.came()
+        assert len(scene.asked) == 1, "199 in hand and 101 still asked for"
+        scene.in_hand.release([delivery(number) for number in range(1, 90)])
+        scene.pull.wake()
+        await settled()
+        assert len(scene.asked) == 1
+        scene.in_hand.release([delivery(number) for number in range(90, 110)])
+        scene.pull.wake()
+        await settled()
+        assert [messages for messages, _ in scene.asked] == [300, 109]
+        assert scene.reports.of(Held)[-1] == Held(KEY, 90, scene.in_hand.bytes)
+
+
+async def test_it_asks_for_no_more_bytes_than_the_budget_has() -> None:
+    async with playing(limit=256 * 1024) as scene:
+        await settled()
+        assert scene.asked == [(300, 128 * 1024)], "its promised half: nothing flows yet"
+        assert scene.account.used == 128 * 1024
+
+
+async def test_without_room_in_the_budget_it_waits_without_turning_until_it_is_told() -> None:
+    async with playing(limit=64 * 1024) as scene:
+        await settled()
+        other = scene.budget.open(lambda: None)
+        scene.link.deliver(delivery(1, b"x" * 30_000))
+        scene.link.say("408 Request Timeout", headers="Nats-Pending-Messages: 299\r\nNats-Pending-Bytes: 0\r\n")
+        other.use(32 * 1024)
+        await scene.came()
+        asked, held = len(scene.asked), len(scene.reports.of(Held))
+        await settled()
+        assert len(scene.asked) == asked
+        assert len(scene.reports.of(Held)) - held < 50, "it turns and turns"
+        scene.in_hand.release([delivery(1, b"x" * 30_000)])
+        other.close()
+        await settled()
+        assert len(scene.asked) == asked + 1
+
+
+async def test_a_message_larger_than_what_is_free_is_asked_for_alone() -> None:
+    async with playing() as scene:
+        await settled()
+        messages, max_bytes = scene.asked[0]
+        scene.link.say(
+            "409 Message Size Exceeds MaxBytes",
+            headers=f"Nats-Pending-Messages: {messages}\r\nNats-Pending-Bytes: {max_bytes}\r\n",
+        )
+        await settled()
+        assert scene.asked[1][0] == 1
+        assert scene.asked[1][1] > 1024 * 1024
+
+
+async def test_after_a_reconnect_it_asks_again_and_looks_before_it_hands_on() -> None:
+    async with playing() as scene:
+        await settled()
+        scene.reconnects.tell()
+        await settled()
+        assert len(scene.asked) == 2
+        looks = scene.source.looks
+        scene.link.deliver(delivery(1))
+        assert await scene.came() == [1]
+        assert scene.source.looks == looks + 1
+        scene.link.deliver(delivery(2))
+        assert await scene.came() == [2]
+        assert scene.source.looks == looks + 1, "sure since"
+
+
+async def test_while_disconnected_it_asks_for_nothing() -> None:
+    async with playing() as scene:
+        await settled()
+        scene.link.connected = False
+        scene.pull.forget_requests()
+        await settled()
+        assert len(scene.asked) == 1
+        scene.link.connected = True
+        scene.reconnects.tell()
+        await settled()
+        assert len(scene.asked) == 2
+
+
+@pytest.mark.parametrize("words", ["409 Consumer Deleted", "409 Consumer is push based", "503"])
+async def test_when_the_durable_is_gone_and_the_stream_is_the_same_it_goes_on(words: str) -> None:
+    async with playing() as scene:
+        scene.link.say(words)
+        while len(scene.asked) < 2:
+            await scene.link.asked.wait()
+        assert scene.source.looks == 1
+        (failed,) = scene.reports.of(Failed)
+        assert (failed.stage, failed.failure) == (Stage.PULL, Failure.DURABLE_LOST)
+        assert repr(words) in failed.error
+        scene.link.deliver(delivery(1))
+        assert await scene.came() == [1]
+
+
+async def test_what_comes_from_another_life_of_the_stream_is_not_opened_and_ends_it() -> None:
+    async with playing(FakeSource(ANOTHER_LIFE)) as scene:
+        scene.link.say("409 Consumer Deleted")
+        scene.link.deliver(delivery(1))
+        await scene.returned.wait()
+        assert await scene.came() == []
+        assert [one.sequence for one in scene.in_hand.all()] == [1]
+        assert scene.reports.of(Received) == []
+        with pytest.raises(EndOfStream):
+            await scene.mailbox.receive()
+
+
+async def test_the_first_messages_after_a_time_without_a_request_are_looked_at_first() -> None:
+    async with playing(FakeSource(ANOTHER_LIFE)) as scene:
+        scene.link.deliver(delivery(1))
+        await scene.returned.wait()
+        assert await scene.came() == []
+        assert len(scene.in_hand) == 1
+
+
+async def test_when_it_cannot_look_it_ends_and_leaves_what_came_in_hand() -> None:
+    async with playing(FakeSource(Unavailable("no leader"))) as scene:
+        scene.link.deliver(delivery(1))
+        await scene.returned.wait()
+        assert len(scene.in_hand) == 1
+        assert scene.reports.of(Failed)[-1].error == "no leader"
+
+
+async def test_silence_is_looked_into_and_asked_again() -> None:
+    async with playing(alive=False) as scene:
+        while len(scene.asked) < 2:
+            await scene.link.asked.wait()
+        assert scene.source.looks == 1
+        assert scene.reports.of(Failed)[0].failure is Failure.SILENT
+
+
+async def test_a_server_that_refuses_every_request_makes_no_hot_loop() -> None:
+    async with playing() as scene:
+        begun = current_time()
+        for _ in range(3):
+            asked = len(scene.asked)
+            scene.link.say("409 Exceeded MaxRequestBatch of 100")
+            while len(scene.asked) == asked:
+                await scene.link.asked.wait()
+        assert current_time() - begun > 1.0
+        assert {(failed.stage, failed.failure) for failed in scene.reports.of(Failed)} == {
+            (Stage.PULL, Failure.UNAVAILABLE)
+        }
+
+
+async def test_asked_to_stop_it_hands_on_what_is_still_under_way_and_closes_the_mailbox() -> None:
+    async with playing() as scene:
+        scene.link.deliver(delivery(1))
+        assert await scene.came() == [1]
+        scene.link.late = [frame(delivery(2)), frame(delivery(3))]
+        scene.stopping.set()
+        scene.pull.wake()
+        await scene.returned.wait()
+        assert await scene.came() == [2, 3]
+        assert scene.link.drained.is_set()
+        with pytest.raises(EndOfStream):
+            await scene.mailbox.receive()
+
+
+async def test_asked_to_stop_it_does_not_look_for_the_sake_of_nothing() -> None:
+    async with playing() as scene:
+        await settled()
+        scene.stopping.set()
+        scene.pull.wake()
+        await scene.returned.wait()
+        assert scene.source.looks == 0
+
+
+async def test_what_comes_at_the_very_end_is_looked_at_too() -> None:
+    async with playing(FakeSource(ATTACHED, ANOTHER_LIFE)) as scene:
+        scene.link.deliver(delivery(1))
+        assert await scene.came() == [1]
+        deleted = scene.link.requests[-1][0]
+        scene.link.let_drain = Event()
+        scene.stopping.set()
+        scene.pull.wake()
+        await settled()
+        scene.link.say("409 Consumer Deleted", number=[reply for reply, _ in scene.link.requests].index(deleted))
+        scene.link.late = [frame(delivery(1))]
+        scene.link.let_drain.set()
+        await scene.returned.wait()
+        assert await scene.came() == []
+
+
+async def test_a_drain_that_does_not_end_is_cut_and_what_came_stays_in_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("collector.actors.consumer._DRAIN_TIMEOUT", 0.05)
+    async with playing() as scene:
+        scene.link.deliver(delivery(1))
+        assert await scene.came() == [1]
+        scene.link.let_drain = Event()
+        scene.stopping.set()
+        scene.pull.wake()
+        scene.link.deliver(delivery(2))
+        await scene.returned.wait()
+        assert {one.sequence for one in scene.in_hand.all()} == {1, 2}
+
+
+@pytest.mark.parametrize("where", ["waiting", "looking", "handing on", "draining"])
+async def test_cancelled_anywhere_what_came_is_in_hand_and_the_subscription_ends(where: str) -> None:
+    source = FakeSource()
+    async with playing(source, mailbox=0) as scene:
+        await settled()
+        if where == "looking":
+            source.let_look = Event()
+        if where != "waiting":
+            scene.link.deliver(delivery(1))
+            await settled()
+        if where == "draining":
+            scene.link.let_drain = Event()
+            scene.stopping.set()
+            scene.group.start_soon(scene.mailbox.receive)
+            await settled()
+        scene.group.cancel_scope.cancel()
+        source.let_look.set()
+        scene.link.let_drain.set()
+    assert scene.link.drained.is_set()
+    assert len(scene.in_hand) == (where != "waiting")
+    assert not scene.reconnects._listeners
+
+
+async def test_what_comes_while_the_mailbox_is_full_is_in_hand_and_so_kept_alive() -> None:
+    async with playing(mailbox=0) as scene:
+        scene.link.deliver(delivery(1))
+        await settled()
+        scene.link.deliver(delivery(2), delivery(3))
+        assert len(scene.in_hand) == 3
+        assert [one.delivery.sequence for one in await scene.mailbox.receive()] == [1]
+        assert [one.delivery.sequence for one in await scene.mailbox.receive()] == [2, 3]

@@ -1,0 +1,107 @@
+"""The keeper and the sampler: two loops on a clock."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from anyio import Event, create_task_group, current_time, fail_after
+
+from collector.actors.keeper import Keeper
+from collector.actors.sampler import Sampler
+from collector.events import Failed, Sampled
+from collector.in_hand import InHand
+from tests.actors.fakes import FakeLink, Reports, delivery
+from transfer.errors import JetStreamError, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+
+class HeardLink(FakeLink):
+    """Says when answers were sent."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent: list[tuple[float, list[tuple[str, bytes]]]] = []
+        self.changed = Event()
+
+    async def answer(self, answers: Sequence[tuple[str, bytes]]) -> int:
+        self.sent.append((current_time(), list(answers)))
+        self.changed.set()
+        self.changed = Event()
+        return 0
+
+
+async def test_everything_in_hand_is_kept_alive_three_times_in_an_ack_wait() -> None:
+    in_hand, link = InHand(), HeardLink()
+    in_hand.take([delivery(1), delivery(2)])
+    with fail_after(5):
+        begun = current_time()
+        async with create_task_group() as group:
+            group.start_soon(Keeper(in_hand, link, 0.3).run)
+            await link.changed.wait()
+            in_hand.release([delivery(1)])
+            await link.changed.wait()
+            group.cancel_scope.cancel()
+    assert [answers for _, answers in link.sent] == [
+        [(delivery(1).reply, b"+WPI"), (delivery(2).reply, b"+WPI")],
+        [(delivery(2).reply, b"+WPI")],
+    ]
+    assert 0.19 < link.sent[1][0] - begun < 0.3
+
+
+class ScriptedLag:
+    """Lag that is played by the test."""
+
+    def __init__(self, *script: Exception | list[Sampled]) -> None:
+        self.script, self.asked = list(script), list[set[str]]()
+
+    async def sample(self, keys: Collection[str]) -> list[Sampled]:
+        self.asked.append(set(keys))
+        found = self.script.pop(0) if len(self.script) > 1 else self.script[0]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+
+class Running:
+    """Pipelines that run."""
+
+    running = frozenset({"a"})
+
+
+def sampled(at: float) -> Sampled:
+    return Sampled(
+        "a",
+        messages=1,
+        bytes=2,
+        oldest_age_seconds=3,
+        pending=1,
+        ack_pending=0,
+        ack_pending_limit=10,
+        redelivered=0,
+        waiting_pulls=1,
+        at=at,
+    )
+
+
+async def test_the_sampler_survives_errors_and_says_them() -> None:
+    errors = [Unavailable("down"), JetStreamError("$JS", 500, 10008, "not available")]
+    lag, reports, stopping = ScriptedLag(*errors, [sampled(1.0)]), Reports(), Event()
+    with fail_after(5):
+        async with create_task_group() as group:
+            group.start_soon(Sampler(lag, Running(), reports, 0.01).run, stopping)  # type: ignore[arg-type]
+            await reports.until(lambda: len(reports.of(Sampled)) == 2)
+            stopping.set()
+    assert [failed.error for failed in reports.of(Failed)] == [str(error) for error in errors]
+    assert lag.asked[0] == {"a"}
+    assert reports.of(Sampled)[0] == sampled(1.0)
+
+
+async def test_the_sampler_returns_at_once_when_asked_to_stop_while_it_waits() -> None:
+    reports, stopping = Reports(), Event()
+    with fail_after(5):
+        async with create_task_group() as group:
+            group.start_soon(Sampler(ScriptedLag([sampled(1.0)]), Running(), reports, 3600).run, stopping)  # type: ignore[arg-type]
+            await reports.until(lambda: reports.of(Sampled))
+            stopping.set()

@@ -1,0 +1,236 @@
+"""A whole pipeline between a scripted JetStream and a scripted sink."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from anyio import Event, create_task_group, fail_after
+
+from collector.actors.pipeline import Pipeline, Tools
+from collector.budget import Budget
+from collector.connection import NatsConnection, Reconnects
+from collector.errors import SinkUnavailable
+from collector.events import BatchSettled, Held, LoggerState, Returned, State
+from collector.settings import Settings
+from tests.actors.fakes import (
+    ANOTHER_LIFE,
+    ATTACHED,
+    KEY,
+    FakeLetters,
+    FakeLink,
+    FakeSink,
+    FakeSource,
+    Reports,
+    delivery,
+    fails,
+    frame,
+    settled,
+)
+from transfer.errors import Unavailable, UnknownStream
+from transfer.names import Names
+from transfer.wire import LoggerSpec
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+ENVIRON = {
+    "NAMESPACE": "beta",
+    "NATS_HOSTS": "nats://127.0.0.1:4222",
+    "DATABASE": "mongodb://127.0.0.1:27017",
+    "COLLECTOR_BATCH_AGE": "10ms",
+    "COLLECTOR_SHUTDOWN_TIMEOUT": "16s",
+}
+NO_STREAM = UnknownStream("$JS.API.STREAM.INFO", 404, 10059, "stream not found")
+
+
+class FakeClient:
+    """What a pipeline takes from nats-py's client."""
+
+    max_payload = 1024 * 1024
+
+    def __init__(self) -> None:
+        self._inboxes = 0
+
+    def new_inbox(self) -> str:
+        self._inboxes += 1
+        return f"_INBOX.{self._inboxes}"
+
+
+class Scene:
+    """A pipeline that runs."""
+
+    def __init__(
+        self, source: FakeSource, sink: FakeSink, letters: FakeLetters, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.source, self.sink, self.letters, self.link = source, sink, letters, FakeLink()
+        self.reports, self.stopping, self.reconnects = Reports(), Event(), Reconnects()
+        self.budget = Budget(64 * 1024 * 1024)
+        monkeypatch.setattr("collector.actors.pipeline.MongoSink", lambda *_: sink)
+        monkeypatch.setattr("collector.actors.pipeline.DeadLetters", lambda *_: letters)
+        client: Any = FakeClient()
+        nothing: Any = None
+        tools = Tools(
+            names=Names("beta"),
+            settings=Settings.read(ENVIRON),
+            nats=NatsConnection(client, self.link, self.reconnects, Event()),
+            source=source,
+            database=nothing,
+            budget=self.budget,
+            report=self.reports,
+        )
+        self.pipeline = Pipeline(LoggerSpec(KEY), tools)
+
+    async def asked(self, requests: int = 1) -> None:
+        while len(self.link.requests) < requests:
+            await self.link.asked.wait()
+
+    async def until_settled(self, batches: int = 1) -> None:
+        await self.reports.until(lambda: len(self.reports.of(BatchSettled)) >= batches)
+
+    @property
+    def states(self) -> list[State | None]:
+        return [event.state for event in self.reports.of(LoggerState)]
+
+    def answers(self, kind: bytes) -> set[str]:
+        return {reply for reply, answer in self.link.answers if answer == kind}
+
+
+@asynccontextmanager
+async def playing(
+    monkeypatch: pytest.MonkeyPatch,
+    source: FakeSource | None = None,
+    sink: FakeSink | None = None,
+    letters: FakeLetters | None = None,
+) -> AsyncIterator[Scene]:
+    scene = Scene(source or FakeSource(), sink or FakeSink(), letters or FakeLetters(), monkeypatch)
+    with fail_after(10):
+        async with create_task_group() as group:
+            group.start_soon(scene.pipeline.run, scene.stopping)
+            yield scene
+            scene.stopping.set()
+    assert scene.budget.accounts == set()
+    assert scene.budget.used == 0
+    assert not scene.reconnects._listeners
+
+
+async def test_what_comes_is_stored_and_acked(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with playing(monkeypatch) as scene:
+        await scene.asked()
+        scene.link.deliver(*(delivery(number) for number in range(1, 6)))
+        await scene.until_settled()
+    assert scene.answers(b"+ACK") == {delivery(number).reply for number in range(1, 6)}
+    assert scene.states == [State.RUNNING, State.DRAINING]
+    assert scene.reports.of(Returned) == []
+    assert scene.reports.of(Held)[-1] == Held(KEY, 0, 0)
+
+
+async def test_a_stream_that_does_not_exist_yet_is_waited_for_and_that_is_said_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source = FakeSource(NO_STREAM, NO_STREAM, Unavailable("no leader"), ATTACHED)
+    async with playing(monkeypatch, source) as scene:
+        await scene.asked()
+    assert scene.states == [State.BACKING_OFF, State.BACKING_OFF, State.RUNNING, State.DRAINING]
+    assert [event.why for event in scene.reports.of(LoggerState)][:2] == [str(NO_STREAM), "no leader"]
+
+
+async def test_asked_to_stop_while_it_waits_for_a_stream_it_returns(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with playing(monkeypatch, FakeSource(NO_STREAM)) as scene:
+        await scene.reports.until(lambda: scene.states)
+    assert scene.link.requests == []
+
+
+async def test_asked_to_stop_what_is_under_way_is_still_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with playing(monkeypatch) as scene:
+        await scene.asked()
+        scene.link.deliver(delivery(1))
+        await settled()
+        scene.link.late = [frame(delivery(2)), frame(delivery(3))]
+    assert scene.answers(b"+ACK") == {delivery(number).reply for number in (1, 2, 3)}
+    assert scene.answers(b"-NAK") == set()
+
+
+async def test_asked_to_stop_in_an_outage_everything_in_hand_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with playing(monkeypatch, sink=FakeSink(*[fails(SinkUnavailable("down"))] * 1000)) as scene:
+        await scene.asked()
+        scene.link.deliver(*(delivery(number) for number in range(1, 4)))
+        await scene.reports.until(lambda: len(scene.sink.writes) > 1)
+    assert scene.answers(b"-NAK") == {delivery(number).reply for number in (1, 2, 3)}
+    assert scene.reports.of(Returned) == [Returned(KEY, 3)]
+
+
+async def test_what_nobody_foresaw_is_a_crash_that_gives_everything_back_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No inbox is open any more by then: what is given back must not come straight back to us."""
+    sink = FakeSink(fails(ValueError("boom")))
+    with pytest.raises(ExceptionGroup) as raised:  # noqa: PT012 - the crash ends what goes on in the block
+        async with playing(monkeypatch, sink=sink) as scene:
+            await scene.asked()
+            sink.let_write = Event()
+            scene.link.deliver(*(delivery(number) for number in range(1, 4)))
+            await sink.writing.wait()
+            scene.link.deliver(*(delivery(number) for number in range(4, 6)))
+            sink.let_write.set()
+            await scene.stopping.wait()
+    assert raised.group_contains(ValueError, match="boom")
+    assert scene.answers(b"-NAK") == {delivery(number).reply for number in range(1, 6)}
+    assert scene.link.drained.is_set()
+
+
+async def test_a_drain_that_takes_too_long_is_cut_and_the_rest_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    sink = FakeSink()
+    sink.let_write = Event()
+    async with playing(monkeypatch, sink=sink) as scene:  # 16 s less 10 s for a write and 5 s for the closing
+        await scene.asked()
+        scene.link.deliver(delivery(1))
+        await sink.writing.wait()
+    assert scene.answers(b"-NAK") == {delivery(1).reply}
+
+
+async def test_a_stream_that_is_made_anew_begins_a_new_life_with_other_identities(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source = FakeSource(ATTACHED, ATTACHED, ANOTHER_LIFE)
+    async with playing(monkeypatch, source) as scene:
+        await scene.asked()
+        scene.link.deliver(delivery(1))
+        await scene.until_settled()
+        scene.link.say("409 Consumer Deleted")
+        await scene.asked(2)
+        assert scene.link.requests[1][0].startswith("_INBOX.2.")
+        scene.link.deliver(delivery(1))
+        await scene.until_settled(2)
+    identities = [write[0].document["_id"] for write in scene.sink.writes]
+    assert identities == [attached.incarnation.identity(1) for attached in (ATTACHED, ANOTHER_LIFE)]
+    assert scene.states == [State.RUNNING, State.RUNNING, State.DRAINING]
+
+
+async def test_a_poison_message_is_kept_and_terminated_and_its_neighbours_stored(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with playing(monkeypatch) as scene:
+        await scene.asked()
+        scene.link.deliver(delivery(1), delivery(2, b"\xc1"), delivery(3))
+        await scene.until_settled()
+    assert scene.answers(b"+ACK") == {delivery(1).reply, delivery(3).reply}
+    assert scene.answers(b"+TERM malformed") == {delivery(2).reply}
+    assert [letter.body for letter in scene.letters.stored] == [b"\xc1"]
+
+
+async def test_cancelled_everything_in_hand_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    sink = FakeSink()
+    sink.let_write = Event()
+    scene = Scene(FakeSource(), sink, FakeLetters(), monkeypatch)
+    with fail_after(10):
+        async with create_task_group() as group:
+            group.start_soon(scene.pipeline.run, scene.stopping)
+            await scene.asked()
+            scene.link.deliver(delivery(1), delivery(2))
+            await sink.writing.wait()
+            scene.link.deliver(delivery(3))
+            group.cancel_scope.cancel()
+    assert scene.answers(b"-NAK") == {delivery(number).reply for number in (1, 2, 3)}
+    assert scene.budget.used == 0

@@ -1,0 +1,174 @@
+"""The registry with a scripted bucket."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+from anyio import Event, create_task_group, fail_after
+
+from collector.actors.registry import Registry
+from collector.bucket import Gone, Listed, Put
+from collector.connection import Reconnects
+from collector.events import Failed
+from tests.actors.fakes import FakeBucket, Reports, settled
+from transfer.errors import JetStreamError, Unavailable
+from transfer.wire import LoggerSpec, encode_spec
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+class Desired:
+    """What the registry asked for, instead of pipelines."""
+
+    def __init__(self) -> None:
+        self.wanted: dict[str, LoggerSpec] = {}
+        self.parked: dict[str, str] = {}
+        self.calls: list[str] = []
+
+    @property
+    def known(self) -> set[str]:
+        return {*self.wanted, *self.parked}
+
+    def want(self, spec: LoggerSpec) -> None:
+        self.calls.append(f"want {spec.key}")
+        self.parked.pop(spec.key, None)
+        self.wanted[spec.key] = spec
+
+    def drop(self, key: str) -> None:
+        self.calls.append(f"drop {key}")
+        self.wanted.pop(key, None)
+        self.parked.pop(key, None)
+
+    def park(self, key: str, why: str) -> None:
+        self.calls.append(f"park {key}")
+        self.wanted.pop(key, None)
+        self.parked[key] = why
+
+
+class Scene:
+    """A registry that runs, and everything around it."""
+
+    def __init__(self, period: float) -> None:
+        self.bucket, self.desired, self.reports, self.reconnects = FakeBucket(), Desired(), Reports(), Reconnects()
+        self.stopping = Event()
+        self.registry = Registry(self.bucket, self.desired, self.reconnects, self.reports, period)  # type: ignore[arg-type]
+
+    async def say(self, *changes: object) -> None:
+        for change in changes:
+            self.bucket.says(change)
+        await settled()
+
+
+@asynccontextmanager
+async def playing(period: float = 3600.0) -> AsyncIterator[Scene]:
+    scene = Scene(period)
+    with fail_after(5):
+        async with create_task_group() as group:
+            group.start_soon(scene.registry.run, scene.stopping)
+            await settled()
+            yield scene
+            scene.stopping.set()
+
+
+def put(key: str) -> Put:
+    return Put(key, encode_spec(LoggerSpec(key)))
+
+
+async def test_what_is_listed_and_what_is_put_later_is_wanted() -> None:
+    async with playing() as scene:
+        await scene.say(put("a"), Listed(), put("b"))
+        assert sorted(scene.desired.wanted) == ["a", "b"]
+
+
+async def test_what_is_gone_is_dropped() -> None:
+    async with playing() as scene:
+        await scene.say(put("a"), Listed(), Gone("a"))
+        assert scene.desired.known == set()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        Put("a", b"\xc1"),
+        Put("a", encode_spec(LoggerSpec("b"))),
+        Put("a.b", encode_spec(LoggerSpec("a"))),
+        Put("a", b""),
+    ],
+    ids=["bytes", "another's spec", "key", "nothing"],
+)
+async def test_a_value_that_cannot_be_read_parks_its_own_logger_and_says_why(change: Put) -> None:
+    async with playing() as scene:
+        await scene.say(put("good"), change, Listed())
+        assert list(scene.desired.wanted) == ["good"]
+        assert change.key in scene.desired.parked
+        assert scene.desired.parked[change.key]
+
+
+async def test_nothing_is_dropped_before_the_list_is_complete() -> None:
+    async with playing() as scene:
+        await scene.say(put("a"), put("b"), Listed())
+        scene.reconnects.tell()
+        await settled()
+        await scene.say(put("a"))
+        assert sorted(scene.desired.wanted) == ["a", "b"]
+
+
+async def test_after_a_reconnect_the_bucket_is_listed_again_and_what_is_missing_is_dropped() -> None:
+    async with playing() as scene:
+        await scene.say(put("a"), put("b"), Put("c", b"bad"), Listed())
+        scene.reconnects.tell()
+        await settled()
+        assert scene.bucket.watches == 2
+        await scene.say(put("b"), Listed())
+        assert scene.desired.known == {"b"}
+
+
+async def test_the_bucket_is_listed_again_periodically() -> None:
+    async with playing(period=0.01) as scene:
+        while scene.bucket.watches < 4:
+            await scene.bucket.opened.wait()
+
+
+@pytest.mark.parametrize("error", [Unavailable("down"), JetStreamError("$JS", 500, 10047, "insufficient storage")])
+async def test_a_bucket_that_cannot_be_listed_is_tried_again_without_a_crash(error: Exception) -> None:
+    async with playing() as scene:
+        scene.bucket.failures = [error, error]
+        scene.reconnects.tell()
+        while scene.bucket.watches < 4:
+            await scene.bucket.opened.wait()
+        await settled()
+        await scene.say(put("a"), Listed())
+        assert list(scene.desired.wanted) == ["a"]
+        assert len(scene.reports.of(Failed)) == 2
+
+
+async def test_a_watch_that_dies_is_opened_again() -> None:
+    async with playing() as scene:
+        await scene.say(put("a"), Listed(), Unavailable("gone"))
+        while scene.bucket.watches < 2:
+            await scene.bucket.opened.wait()
+        assert list(scene.desired.wanted) == ["a"]
+
+
+async def test_it_returns_when_asked_to_stop_while_it_waits_to_try_again() -> None:
+    scene = Scene(3600.0)
+    scene.bucket.failures = [Unavailable("down")] * 100
+    with fail_after(5):
+        async with create_task_group() as group:
+            group.start_soon(scene.registry.run, scene.stopping)
+            await scene.reports.until(lambda: len(scene.reports.of(Failed)) == 1)
+            scene.stopping.set()
+
+
+async def test_cancelled_anywhere_it_leaves_no_listener_behind() -> None:
+    scene = Scene(3600.0)
+    with fail_after(5), anyio.CancelScope() as scope:
+        async with create_task_group() as group:
+            group.start_soon(scene.registry.run, scene.stopping)
+            await settled()
+            scope.cancel()
+    assert not scene.reconnects._listeners

@@ -1,0 +1,278 @@
+"""The writer in front of a scripted sink."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+from anyio import Event, WouldBlock, create_memory_object_stream, create_task_group, current_time, fail_after
+
+from collector.actors.writer import Writer
+from collector.codec import Codec
+from collector.errors import SinkUnavailable
+from collector.events import BatchSettled, Failed, Failure, Retried, Stage, WritesInProgress
+from collector.in_hand import InHand
+from collector.model import Batch, Entry, Reason, Trigger
+from collector.sinks import Written
+from tests.actors.fakes import (
+    ATTACHED,
+    KEY,
+    FakeLetters,
+    FakeLink,
+    FakeSink,
+    Reports,
+    batch,
+    delivery,
+    fails,
+    opened,
+    refuses,
+    reject,
+    settled,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from anyio.abc import TaskGroup
+
+DOWN = SinkUnavailable("no primary")
+
+
+class Scene:
+    """A writer that runs."""
+
+    def __init__(self, sink: FakeSink, letters: FakeLetters, writes: int) -> None:
+        self.sink, self.letters, self.link = sink, letters, FakeLink()
+        self.in_hand, self.reports, self.stopping = InHand(), Reports(), Event()
+        self.settled = 0
+        self.send, inbox = create_memory_object_stream[Batch](0)
+        self.group: TaskGroup
+        self.writer = Writer(
+            KEY,
+            codec=Codec(ATTACHED.incarnation),
+            sink=sink,
+            letters=letters,
+            answering=self.link,
+            in_hand=self.in_hand,
+            inbox=inbox,
+            writes=writes,
+            on_settled=self._count,
+            report=self.reports,
+            clock=current_time,
+        )
+
+    def _count(self) -> None:
+        self.settled += 1
+
+    async def write(self, *batches: Batch) -> None:
+        for one in batches:
+            self.in_hand.take(one.deliveries)
+            await self.send.send(one)
+
+    @property
+    def answers(self) -> list[bytes]:
+        return [answer for _, answer in self.link.answers]
+
+    async def until_settled(self, batches: int) -> list[BatchSettled]:
+        await self.reports.until(lambda: len(self.reports.of(BatchSettled)) == batches)
+        return self.reports.of(BatchSettled)
+
+
+@asynccontextmanager
+async def playing(
+    sink: FakeSink | None = None, letters: FakeLetters | None = None, writes: int = 2
+) -> AsyncIterator[Scene]:
+    scene = Scene(sink or FakeSink(), letters or FakeLetters(), writes)
+    with fail_after(10):
+        async with scene.send, create_task_group() as scene.group:
+            scene.group.start_soon(scene.writer.run, scene.stopping)
+            yield scene
+            await scene.send.aclose()
+
+
+async def test_what_is_stored_is_acked_counted_and_no_longer_in_hand() -> None:
+    async with playing() as scene:
+        await scene.write(batch(opened(1), opened(2)))
+        (event,) = await scene.until_settled(1)
+    assert scene.answers == [b"+ACK", b"+ACK"]
+    assert (len(scene.in_hand), scene.settled) == (0, 1)
+    assert (event.messages, event.entries, event.written, event.duplicates, event.unanswered) == (2, 2, 2, 0, 0)
+    assert (event.trigger, event.bytes, event.dead_letters.total()) == (Trigger.ENTRIES, 2, 0)
+    assert scene.reports.of(WritesInProgress) == [WritesInProgress(KEY, 1), WritesInProgress(KEY, 0)]
+
+
+async def test_a_duplicate_is_acknowledged_as_written() -> None:
+    async with playing(FakeSink(lambda entries: Written(duplicates=len(entries)))) as scene:
+        await scene.write(batch(opened(1)))
+        (event,) = await scene.until_settled(1)
+    assert scene.answers == [b"+ACK"]
+    assert (event.written, event.duplicates) == (0, 1)
+
+
+async def test_a_refused_entry_is_kept_as_a_dead_letter_and_terminated_with_its_reason() -> None:
+    async with playing(FakeSink(refuses(2))) as scene:
+        await scene.write(batch(opened(1), opened(2), opened(3)))
+        (event,) = await scene.until_settled(1)
+    assert scene.answers == [b"+ACK", b"+TERM document_invalid", b"+ACK"]
+    (letter,) = scene.letters.stored
+    assert (letter.delivery.sequence, letter.error, letter.body) == (2, "expected a better one", b"x")
+    assert (event.written, dict(event.dead_letters)) == (2, {Reason.DOCUMENT_INVALID: 1})
+
+
+async def test_an_entry_that_could_not_be_opened_is_kept_without_being_written() -> None:
+    async with playing() as scene:
+        bad = delivery(1)
+        one = batch(rejects=[reject(bad)])
+        await scene.write(Batch(1, [bad], [], one.rejects, 0, Trigger.AGE))
+        await scene.until_settled(1)
+    assert scene.sink.writes == []
+    assert scene.answers == [b"+TERM malformed"]
+    assert len(scene.letters.stored) == 1
+
+
+async def test_a_bundle_with_one_refused_entry_is_acked_and_the_entry_kept() -> None:
+    def refuse_one(entries: Sequence[Entry]) -> Written:
+        played = refuses(1)(entries)
+        return Written(stored=len(entries) - 1, refused=[one for one in played.refused if one.entry.position == 1])
+
+    bundle = bytes.fromhex("93") + 3 * bytes.fromhex("81 a464617461 80")
+    one = opened(1, entries=3, body=bundle)
+    headed = b"NATS/1.0\r\nContent-Type: application/vnd.transfer.bundle+msgpack\r\n\r\n"
+    of = msgspec.structs.replace(one.delivery, raw_headers=headed)
+    entries = [Entry(of, entry.position, entry.document, own_id=False) for entry in one.entries]
+    async with playing(FakeSink(refuse_one)) as scene:
+        await scene.write(Batch(1, [of], entries, [], 1, Trigger.AGE))
+        (event,) = await scene.until_settled(1)
+    assert scene.answers == [b"+ACK"]
+    assert [(letter.position, letter.body) for letter in scene.letters.stored] == [
+        (1, bytes.fromhex("81 a464617461 80"))
+    ]
+    assert event.written == 2
+
+
+async def test_while_the_sink_is_unavailable_it_tries_again_in_place_and_answers_nothing() -> None:
+    async with playing(FakeSink(fails(DOWN), fails(SinkUnavailable("lost", ambiguous=True)))) as scene:
+        await scene.write(batch(opened(1)))
+        await scene.reports.until(lambda: len(scene.reports.of(Retried)) == 2)
+        assert (scene.answers, len(scene.in_hand)) == ([], 1)
+        (event,) = await scene.until_settled(1)
+    assert scene.answers == [b"+ACK"]
+    assert [(retry.failure, retry.attempt) for retry in scene.reports.of(Retried)] == [
+        (Failure.UNAVAILABLE, 1),
+        (Failure.AMBIGUOUS, 2),
+    ]
+    first, second = (retry.delay for retry in scene.reports.of(Retried))
+    assert 0.1 <= first < second
+    assert event.write_seconds >= first + second
+
+
+async def test_only_what_could_not_be_stored_is_written_again_and_refusals_are_remembered() -> None:
+    def half(entries: Sequence[Entry]) -> Written:
+        played = refuses(1)(entries[:2])
+        return Written(stored=1, refused=played.refused, again=list(entries[2:]), error="write error 91")
+
+    async with playing(FakeSink(half)) as scene:
+        await scene.write(batch(opened(1), opened(2), opened(3), opened(4)))
+        (event,) = await scene.until_settled(1)
+    assert [[one.delivery.sequence for one in write] for write in scene.sink.writes] == [[1, 2, 3, 4], [3, 4]]
+    assert scene.answers == [b"+TERM document_invalid", b"+ACK", b"+ACK", b"+ACK"]
+    assert (event.written, event.dead_letters.total()) == (3, 1)
+    assert scene.reports.of(Retried)[0].error == "write error 91"
+
+
+async def test_nothing_is_answered_before_its_dead_letter_is_stored() -> None:
+    async with playing(FakeSink(refuses(1)), FakeLetters(DOWN, DOWN)) as scene:
+        await scene.write(batch(opened(1), opened(2)))
+        await scene.reports.until(lambda: len(scene.reports.of(Retried)) == 2)
+        assert (scene.answers, len(scene.in_hand), scene.letters.stored) == ([], 2, [])
+        await scene.until_settled(1)
+    assert scene.answers == [b"+TERM document_invalid", b"+ACK"]
+    assert [retry.stage for retry in scene.reports.of(Retried)] == [Stage.DEAD_LETTER] * 2
+    assert len(scene.sink.writes) == 1, "what is stored is not written again for the sake of a letter"
+
+
+@pytest.mark.parametrize("letters", [FakeLetters(), FakeLetters(*[DOWN] * 100)])
+async def test_asked_to_stop_in_an_outage_it_gives_up_and_leaves_the_batch_in_hand(letters: FakeLetters) -> None:
+    sink = FakeSink(*[fails(DOWN)] * 100) if not letters.script else FakeSink(refuses(1))
+    async with playing(sink, letters) as scene:
+        await scene.write(batch(opened(1)))
+        await scene.reports.until(lambda: scene.reports.of(Retried))
+        scene.stopping.set()
+    assert (scene.answers, len(scene.in_hand)) == ([], 1)
+    assert len(scene.reports.of(Failed)) == 1
+    assert scene.reports.of(WritesInProgress)[-1] == WritesInProgress(KEY, 0)
+
+
+async def test_asked_to_stop_with_a_sink_that_works_it_writes_what_is_there() -> None:
+    async with playing() as scene:
+        scene.stopping.set()
+        await scene.write(batch(opened(1)), batch(opened(2)))
+    assert scene.answers == [b"+ACK", b"+ACK"]
+
+
+async def test_several_batches_are_written_at_a_time_and_not_more() -> None:
+    sink = FakeSink()
+    sink.let_write = Event()
+    async with playing(sink, writes=2) as scene:
+        await scene.write(batch(opened(1)), batch(opened(2), number=2))
+        await settled()
+        with pytest.raises(WouldBlock):  # nobody receives
+            scene.send.send_nowait(batch(opened(3), number=3))
+        sink.let_write.set()
+        await scene.write(batch(opened(3), number=3))
+        await scene.until_settled(3)
+    assert sink.most_at_once == 2
+
+
+async def test_an_answer_that_cannot_be_sent_is_counted_and_not_kept() -> None:
+    async with playing() as scene:
+
+        async def lose(answers: Sequence[tuple[str, bytes]]) -> int:
+            return len(answers)
+
+        scene.link.answer = lose  # type: ignore[method-assign]
+        await scene.write(batch(opened(1)))
+        (event,) = await scene.until_settled(1)
+    assert (event.unanswered, len(scene.in_hand)) == (1, 0)
+
+
+async def test_a_latency_is_never_negative_whatever_the_clocks_say() -> None:
+    async with playing() as scene:
+        future = msgspec.structs.replace(delivery(1), published_ns=4_000_000_000 * 10**9)
+        await scene.write(Batch(1, [future], [Entry(future, None, {"_id": 1}, own_id=False)], [], 1, Trigger.AGE))
+        (event,) = await scene.until_settled(1)
+    assert event.latency_seconds >= 0
+
+
+@pytest.mark.parametrize("where", ["write", "letter"])
+async def test_what_nobody_foresaw_crashes_it_and_leaves_everything_in_hand(where: str) -> None:
+    boom = ValueError("boom")
+    sink = FakeSink(fails(boom)) if where == "write" else FakeSink(refuses(1))
+    letters = FakeLetters(boom) if where == "letter" else FakeLetters()
+    with pytest.raises(ExceptionGroup) as raised:  # noqa: PT012 - the crash ends what goes on in the block
+        async with playing(sink, letters) as scene:
+            await scene.write(batch(opened(1)), batch(opened(2), number=2))
+            await settled()
+    assert raised.group_contains(ValueError, match="boom")
+    assert b"x" in {one.body for one in scene.in_hand.all()}
+    assert not scene.link.answers or where == "letter"
+    assert 1 in {one.sequence for one in scene.in_hand.all()}
+
+
+@pytest.mark.parametrize(
+    "where", ["receiving", "writing", "backing off", "storing letters", "waiting for a free write"]
+)
+async def test_cancelled_anywhere_it_leaves_in_hand_what_it_has_not_answered(where: str) -> None:
+    sink = FakeSink(*[fails(DOWN)] * 100) if where == "backing off" else FakeSink(refuses(1))
+    letters = FakeLetters(*[DOWN] * 100) if where == "storing letters" else FakeLetters()
+    if where in {"writing", "waiting for a free write"}:
+        sink.let_write = Event()
+    async with playing(sink, letters, writes=1) as scene:
+        if where != "receiving":
+            await scene.write(batch(opened(1)))
+        await settled()
+        scene.group.cancel_scope.cancel()
+    assert scene.link.answers == []
+    assert len(scene.in_hand) == (where != "receiving")

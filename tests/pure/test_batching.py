@@ -1,0 +1,103 @@
+"""When a batch is full, what is in hand, and what JetStream is told: the pure parts of a pipeline."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from collector.batching import BatchPolicy, Pending
+from collector.in_hand import InHand
+from collector.model import Delivery, Entry, Opened, Reason, Reject, Trigger
+from collector.settlement import ACK, settle
+from tests.actors.fakes import delivery, entry, opened, reject
+
+# batches
+
+
+@given(
+    sizes=st.lists(st.tuples(st.integers(1, 12), st.integers(0, 50)), max_size=60),
+    entries=st.integers(1, 30),
+    max_bytes=st.integers(1, 200),
+)
+def test_batches_keep_every_delivery_whole_once_and_in_order(
+    sizes: list[tuple[int, int]], entries: int, max_bytes: int
+) -> None:
+    pending, batches = Pending(BatchPolicy(entries, max_bytes, 0.1)), []
+    came = [opened(sequence, count, b"x" * size) for sequence, (count, size) in enumerate(sizes, 1)]
+    batches += [pending.take(trigger) for one in came if (trigger := pending.add(one))]
+    if pending:
+        batches.append(pending.take(Trigger.DRAIN))
+
+    assert [one for batch in batches for one in batch.deliveries] == [one.delivery for one in came]
+    assert [one for batch in batches for one in batch.entries] == [entry for one in came for entry in one.entries]
+    assert [batch.id for batch in batches] == list(range(1, len(batches) + 1))
+    for batch in batches:
+        assert batch.bytes == sum(one.size for one in batch.deliveries)
+        last = len([one for one in batch.entries if one.delivery == batch.deliveries[-1]])
+        assert len(batch.entries) - last < entries
+        assert batch.bytes - batch.deliveries[-1].size < max_bytes
+        if batch.trigger is Trigger.ENTRIES:
+            assert len(batch.entries) >= entries
+        elif batch.trigger is Trigger.BYTES:
+            assert batch.bytes >= max_bytes
+
+
+def test_rejects_fill_a_batch_as_entries_do() -> None:
+    pending = Pending(BatchPolicy(2, 1000, 0.1))
+    bad = [Opened(one, [], [reject(one)]) for one in (delivery(1), delivery(2))]
+    assert pending.add(bad[0]) is None
+    assert pending.add(bad[1]) is Trigger.ENTRIES
+    batch = pending.take(Trigger.ENTRIES)
+    assert [one.delivery.sequence for one in batch.rejects] == [1, 2]
+    assert not pending
+
+
+# in hand
+
+
+def test_each_hand_over_of_a_message_is_in_hand_on_its_own() -> None:
+    first, again = delivery(1, b"abc"), delivery(1, b"abc", delivered=2)
+    in_hand = InHand()
+    in_hand.take([first, again])
+    assert (len(in_hand), in_hand.bytes) == (2, 6)
+    in_hand.release([first])
+    assert in_hand.all() == [again]
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(1, 8))))
+def test_what_is_in_hand_is_what_was_taken_and_not_released(steps: list[tuple[bool, int]]) -> None:
+    in_hand, model = InHand(), dict[int, Delivery]()
+    for taken, sequence in steps:
+        one = delivery(sequence, b"x" * sequence)
+        if taken:
+            in_hand.take([one])
+            model.setdefault(sequence, one)
+        else:
+            in_hand.release([one])
+            model.pop(sequence, None)
+        assert (in_hand.all(), in_hand.bytes) == (list(model.values()), sum(model))
+
+
+# settlement
+
+
+@given(
+    bundles=st.lists(st.lists(st.booleans(), min_size=0, max_size=4), max_size=8),
+    reason=st.sampled_from(Reason),
+)
+def test_each_delivery_is_answered_once_and_terminated_only_if_nothing_of_it_is_stored(
+    bundles: list[list[bool]], reason: Reason
+) -> None:
+    """A bundle is a list of entries, each of which is stored or not."""
+    deliveries = [delivery(sequence) for sequence in range(1, len(bundles) + 1)]
+    written: list[Entry] = []
+    rejects: list[Reject] = []
+    for one, stored in zip(deliveries, bundles, strict=True):
+        written += [entry(one, position) for position, well in enumerate(stored) if well]
+        rejects += [reject(one, position, reason) for position, well in enumerate(stored) if not well]
+
+    answers = settle(deliveries, written, rejects)
+
+    assert [reply for reply, _ in answers] == [one.reply for one in deliveries]
+    term = b"+TERM " + reason.value.encode()
+    assert [answer for _, answer in answers] == [term if stored and not any(stored) else ACK for stored in bundles]

@@ -1,0 +1,118 @@
+"""The log: a line for what changed, the same trouble once in a while, nothing for an entry."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import structlog
+
+from collector import events
+from collector.events import Failure, LoggerState, Stage, State
+from collector.log import EventLog, set_up
+from collector.model import Reason, Trigger
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FAILED = events.Failed("a", Stage.PULL, Failure.SILENT, "no heartbeat", "asking again")
+SETTLED = events.BatchSettled(
+    "a",
+    batch=7,
+    trigger=Trigger.AGE,
+    messages=1,
+    entries=3,
+    bytes=10,
+    written=1,
+    duplicates=1,
+    dead_letters=Counter({Reason.RULE: 1}),
+    write_seconds=0.1,
+    latency_seconds=0.2,
+    unanswered=0,
+)
+
+
+class Scene:
+    """A log with a clock that the test moves, and what was written."""
+
+    def __init__(self, written: list[Any]) -> None:
+        self.now, self.written = 5.0, written
+        self.log = EventLog(lambda: self.now)
+
+    def lines(self, *several: events.Event) -> list[Any]:
+        self.written.clear()
+        for event in several:
+            self.log.observe(event)
+        return list(self.written)
+
+
+@pytest.fixture
+def scene() -> Iterator[Scene]:
+    with structlog.testing.capture_logs() as written:
+        yield Scene(written)
+
+
+def test_the_same_trouble_is_said_once_in_ten_seconds_and_then_how_often(scene: Scene) -> None:
+    assert [line["event"] for line in scene.lines(*[FAILED] * 5)] == ["failed"]
+    scene.now += 9.9
+    assert scene.lines(FAILED) == []
+    scene.now += 0.2
+    (line,) = scene.lines(FAILED)
+    assert line["repeated"] == 5
+    scene.now += 11
+    assert "repeated" not in scene.lines(FAILED)[0]
+
+
+def test_other_trouble_is_said_at_once(scene: Scene) -> None:
+    other = events.Failed("b", Stage.PULL, Failure.SILENT, "no heartbeat", "asking again")
+    assert [line["logger"] for line in scene.lines(FAILED, other, FAILED)] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("event", "level"),
+    [
+        (LoggerState("a", State.RUNNING), "info"),
+        (LoggerState("a", None), "info"),
+        (FAILED, "warning"),
+        (events.Retried("a", Stage.WRITE, Failure.UNAVAILABLE, 1, 0.1, "no primary"), "warning"),
+        (events.Crashed("registry", None, 1, 0.1, ("boom",)), "error"),
+        (events.Connection("nats", connected=True), "info"),
+        (events.Connection("nats", connected=False, why="lost"), "warning"),
+        (events.Returned("a", 1), "info"),
+        (events.Listening("127.0.0.1", 8080), "info"),
+        (events.Ready(ready=True), "info"),
+        (events.Stopping("SIGTERM"), "info"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_changes_are_said_at_info_and_trouble_above(scene: Scene, event: events.Event, level: str) -> None:
+    assert [line["log_level"] for line in scene.lines(event)] == [level]
+
+
+def test_a_batch_is_said_at_debug_and_its_dead_letters_at_warning(scene: Scene) -> None:
+    batch, dead = scene.lines(SETTLED)
+    assert (batch["log_level"], batch["batch"], batch["entries"], batch["written"]) == ("debug", 7, 3, 1)
+    assert (dead["log_level"], dead["rule"]) == ("warning", 1)
+
+
+def test_what_is_only_a_number_is_not_said(scene: Scene) -> None:
+    assert scene.lines(events.Received("a", 1, 1, 1, 0), events.Held("a", 1, 1), events.LoopLag(0.1)) == []
+
+
+def test_in_release_mode_a_line_is_json_without_debug(capsys: pytest.CaptureFixture[str]) -> None:
+    before, nats = structlog.get_config(), logging.getLogger("nats").level
+    try:
+        set_up(release=True)
+        log = EventLog()
+        log.observe(SETTLED)
+        log.observe(LoggerState("a", State.RUNNING, "why"))
+    finally:
+        structlog.configure(**before)
+        logging.getLogger("nats").setLevel(nats)
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [line["event"] for line in lines] == ["kept as dead letters", "logger"]
+    assert {"logger": "a", "state": "running", "why": "why", "level": "info"}.items() <= lines[1].items()
+    assert lines[1]["timestamp"].endswith("Z")

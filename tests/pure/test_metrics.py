@@ -1,0 +1,356 @@
+"""Metrics, status and log: what each event does to them."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from collector import events
+from collector.events import POSSIBLE_FAILURES, Failure, LoggerState, Stage, State
+from collector.metrics import Metrics
+from collector.model import Reason, Trigger
+
+NOW = 1_800_000_000.0
+
+# METRICS.md, what this version exports of it
+NAMES = {
+    "lag_messages",
+    "backlog_messages",
+    "lag_oldest_message_age_seconds",
+    "consumer_pending_messages",
+    "consumer_ack_pending_messages",
+    "consumer_ack_pending_limit_messages",
+    "consumer_redelivered_messages",
+    "consumer_waiting_pulls",
+    "stream_bytes",
+    "stream_stuck_messages",
+    "lag_refresh_timestamp_seconds",
+    "received_messages_total",
+    "received_entries_total",
+    "received_bytes_total",
+    "redelivered_messages_total",
+    "written_entries_total",
+    "duplicate_entries_total",
+    "acknowledged_messages_total",
+    "dead_lettered_entries_total",
+    "failures_total",
+    "retries_total",
+    "batches_total",
+    "batch_entries",
+    "batch_bytes",
+    "write_duration_seconds",
+    "delivery_latency_seconds",
+    "buffer_messages",
+    "buffer_bytes",
+    "buffer_limit_bytes",
+    "writes_in_progress",
+    "loggers",
+    "actor_restarts_total",
+    "event_loop_lag_seconds",
+    "nats_connected",
+    "mongodb_connected",
+    "ready",
+    "nats_reconnects_total",
+    "build_info",
+}
+OF_A_LOGGER_FROM_THE_START = [
+    *("received_messages_total", "received_entries_total", "received_bytes_total", "redelivered_messages_total"),
+    *("written_entries_total", "duplicate_entries_total", "acknowledged_messages_total", "returned_messages_total"),
+    *("buffer_messages", "buffer_bytes", "writes_in_progress"),
+    *("batch_entries_count", "batch_bytes_count", "write_duration_seconds_count", "delivery_latency_seconds_count"),
+]
+
+
+class Scene:
+    """The metrics of a replica with one running logger."""
+
+    def __init__(self, *loggers: str) -> None:
+        self.metrics = Metrics("beta", "1.2.3", 64 * 1024 * 1024)
+        for logger in loggers:
+            self.metrics.observe(LoggerState(logger, State.RUNNING))
+
+    def samples(self, now: float = NOW) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+        return {
+            (sample.name.removeprefix("collector_"), frozenset(sample.labels.items() - {("log_namespace", "beta")})): (
+                sample.value
+            )
+            for family in text_string_to_metric_families(self.metrics.text(now).decode())
+            for sample in family.samples
+        }
+
+    def value(self, name: str, now: float = NOW, /, **labels: str) -> float | None:
+        return self.samples(now).get((name, frozenset(labels.items())))
+
+
+def settled(**changes: Any) -> events.BatchSettled:
+    values: dict[str, Any] = {
+        "logger": "a",
+        "batch": 1,
+        "trigger": Trigger.BYTES,
+        "messages": 10,
+        "entries": 30,
+        "bytes": 4096,
+        "written": 20,
+        "duplicates": 7,
+        "dead_letters": Counter({Reason.RULE: 2, Reason.MALFORMED: 1}),
+        "write_seconds": 0.25,
+        "latency_seconds": 1.5,
+        "unanswered": 0,
+    }
+    return events.BatchSettled(**values | changes)
+
+
+def sampled(logger: str = "a", at: float = NOW, **changes: Any) -> events.Sampled:
+    values: dict[str, Any] = {
+        "messages": 100,
+        "bytes": 5000,
+        "oldest_age_seconds": 12.5,
+        "pending": 60,
+        "ack_pending": 30,
+        "ack_pending_limit": 1000,
+        "redelivered": 4,
+        "waiting_pulls": 2,
+    }
+    return events.Sampled(logger, at=at, **values | changes)
+
+
+def test_every_metric_of_the_list_is_there_under_its_name() -> None:
+    scene = Scene("a")
+    scene.metrics.observe(sampled())
+    text = scene.metrics.text(NOW).decode()
+    declared = set(re.findall(r"^# TYPE collector_(\S+)", text, re.MULTILINE))
+    assert declared >= NAMES
+    assert declared - NAMES == {"returned_messages_total"}, "METRICS.md and metrics.py say the same"
+
+
+def test_the_text_is_as_clean_as_promtool_wants_it() -> None:
+    scene = Scene("a")
+    for family in text_string_to_metric_families(scene.metrics.text(NOW).decode()):
+        assert family.documentation
+        assert family.name.startswith("collector_")
+        assert not family.name.endswith(("_created", "_total_total"))
+        for sample in family.samples:
+            assert not sample.name.endswith("_created")
+            assert family.type != "counter" or sample.name.endswith("_total")
+            assert family.type == "counter" or not sample.name.endswith("_total")
+            assert sample.labels["log_namespace"] == "beta"
+            assert not {"namespace", "job", "instance", "pod", "service"} & set(sample.labels)
+
+
+def test_every_child_of_a_logger_is_0_from_its_start() -> None:
+    scene = Scene("a")
+    for name in OF_A_LOGGER_FROM_THE_START:
+        assert scene.value(name, logger="a") == 0, name
+    for reason in Reason:
+        assert scene.value("dead_lettered_entries_total", logger="a", reason=reason) == 0
+    for trigger in Trigger:
+        assert scene.value("batches_total", logger="a", trigger=trigger) == 0
+    for stage, failure in POSSIBLE_FAILURES:
+        assert scene.value("failures_total", logger="a", stage=stage, reason=failure) == 0
+    for stage in (Stage.WRITE, Stage.DEAD_LETTER):
+        assert scene.value("retries_total", logger="a", stage=stage) == 0
+    assert scene.value("actor_restarts_total", logger="a", actor="pipeline", reason="crashed") == 0
+
+
+def test_what_belongs_to_no_logger_is_0_from_the_start_too() -> None:
+    scene = Scene()
+    assert scene.value("failures_total", logger="", stage="control", reason="unavailable") == 0
+    for actor in ("registry", "sampler", "pipelines"):
+        assert scene.value("actor_restarts_total", logger="", actor=actor, reason="crashed") == 0
+    for state in State:
+        assert scene.value("loggers", state=state) == 0
+    assert scene.value("build_info", version="1.2.3") == 1
+    assert scene.value("buffer_limit_bytes") == 64 * 1024 * 1024
+    for name in ("nats_connected", "mongodb_connected", "ready", "nats_reconnects_total", "event_loop_lag_seconds"):
+        assert scene.value(name) == 0
+
+
+def test_a_logger_that_is_gone_takes_all_its_children_along_and_only_those() -> None:
+    scene = Scene("a", "b")
+    for logger in ("a", "b"):
+        scene.metrics.observe(settled(logger=logger))
+        scene.metrics.observe(sampled(logger))
+        scene.metrics.observe(events.Crashed("pipeline", logger, 1, 0.1, ("boom",)))
+    scene.metrics.observe(LoggerState("a", None))
+    left = {dict(labels).get("logger") for _, labels in scene.samples()} - {None, ""}
+    assert left == {"b"}
+    assert scene.value("backlog_messages") == 90
+    assert scene.value("loggers", state="running") == 1
+
+
+def test_loggers_are_counted_by_state() -> None:
+    scene = Scene("a", "b")
+    scene.metrics.observe(LoggerState("a", State.BACKING_OFF))
+    scene.metrics.observe(LoggerState("a", State.BACKING_OFF))
+    assert scene.value("loggers", state="running") == 1
+    assert scene.value("loggers", state="backing_off") == 1
+
+
+def test_a_settled_batch_is_counted_by_what_became_of_its_entries() -> None:
+    scene = Scene("a")
+    scene.metrics.observe(settled(unanswered=3))
+    expected = {
+        "written_entries_total": 20,
+        "duplicate_entries_total": 7,
+        "acknowledged_messages_total": 7,
+        "batch_entries_sum": 30,
+        "batch_bytes_sum": 4096,
+        "write_duration_seconds_sum": 0.25,
+        "delivery_latency_seconds_sum": 1.5,
+        "delivery_latency_seconds_count": 1,
+    }
+    assert {name: scene.value(name, logger="a") for name in expected} == expected
+    assert scene.value("dead_lettered_entries_total", logger="a", reason="rule") == 2
+    assert scene.value("dead_lettered_entries_total", logger="a", reason="malformed") == 1
+    assert scene.value("batches_total", logger="a", trigger="bytes") == 1
+    assert scene.value("failures_total", logger="a", stage="settle", reason="unavailable") == 1
+
+
+@pytest.mark.parametrize(
+    ("event", "name", "labels", "value"),
+    [
+        (events.Received("a", 3, 40, 500, 1), "received_messages_total", {"logger": "a"}, 3),
+        (events.Received("a", 3, 40, 500, 1), "received_entries_total", {"logger": "a"}, 40),
+        (events.Received("a", 3, 40, 500, 1), "received_bytes_total", {"logger": "a"}, 500),
+        (events.Received("a", 3, 40, 500, 1), "redelivered_messages_total", {"logger": "a"}, 1),
+        (events.Held("a", 5, 600), "buffer_messages", {"logger": "a"}, 5),
+        (events.Held("a", 5, 600), "buffer_bytes", {"logger": "a"}, 600),
+        (events.WritesInProgress("a", 2), "writes_in_progress", {"logger": "a"}, 2),
+        (events.Returned("a", 9), "returned_messages_total", {"logger": "a"}, 9),
+        (
+            events.Failed("a", Stage.PULL, Failure.SILENT, "e", "a"),
+            "failures_total",
+            {"logger": "a", "stage": "pull", "reason": "silent"},
+            1,
+        ),
+        (
+            events.Retried("a", Stage.WRITE, Failure.AMBIGUOUS, 1, 0.1, "e"),
+            "failures_total",
+            {"logger": "a", "stage": "write", "reason": "ambiguous"},
+            1,
+        ),
+        (
+            events.Retried("a", Stage.WRITE, Failure.AMBIGUOUS, 1, 0.1, "e"),
+            "retries_total",
+            {"logger": "a", "stage": "write"},
+            1,
+        ),
+        (
+            events.Crashed("pipeline", "a", 1, 0.1, ("e",)),
+            "actor_restarts_total",
+            {"logger": "a", "actor": "pipeline", "reason": "crashed"},
+            1,
+        ),
+        (
+            events.Crashed("registry", None, 1, 0.1, ("e",)),
+            "actor_restarts_total",
+            {"logger": "", "actor": "registry", "reason": "crashed"},
+            1,
+        ),
+        (events.Connection("nats", connected=True), "nats_connected", {}, 1),
+        (events.Connection("nats", connected=True, again=True), "nats_reconnects_total", {}, 1),
+        (events.Connection("mongodb", connected=True, again=True), "mongodb_connected", {}, 1),
+        (events.Connection("mongodb", connected=True, again=True), "nats_reconnects_total", {}, 0),
+        (events.Ready(ready=True), "ready", {}, 1),
+        (events.LoopLag(0.5), "event_loop_lag_seconds", {}, 0.5),
+        (events.Listening("127.0.0.1", 1), "ready", {}, 0),
+        (events.Stopping("SIGTERM"), "ready", {}, 0),
+    ],
+    ids=lambda value: type(value).__name__ if not isinstance(value, (str, dict, float, int)) else str(value),
+)
+def test_every_event_moves_its_metric(event: events.Event, name: str, labels: dict[str, str], value: float) -> None:
+    scene = Scene("a")
+    scene.metrics.observe(event)
+    assert scene.value(name, **labels) == value
+
+
+def test_what_can_fail_is_in_the_closed_list() -> None:
+    """A child that is made when it first fails shows no increase from 0."""
+    source = "".join(path.read_text() for path in Path("collector").rglob("*.py"))
+    used = set(re.findall(r"Stage\.([A-Z_]+), Failure\.([A-Z_]+)", source))
+    assert used
+    assert used <= {(stage.name, failure.name) for stage, failure in POSSIBLE_FAILURES}
+
+
+# lag
+
+
+def test_the_lag_is_what_waits_and_what_is_unanswered() -> None:
+    scene = Scene("a", "b")
+    scene.metrics.observe(sampled())
+    scene.metrics.observe(sampled("b", pending=1, ack_pending=0, messages=1))
+    expected = {
+        "lag_messages": 90,
+        "lag_oldest_message_age_seconds": 12.5,
+        "consumer_pending_messages": 60,
+        "consumer_ack_pending_messages": 30,
+        "consumer_ack_pending_limit_messages": 1000,
+        "consumer_redelivered_messages": 4,
+        "consumer_waiting_pulls": 2,
+        "stream_bytes": 5000,
+        "stream_stuck_messages": 10,
+        "lag_refresh_timestamp_seconds": NOW,
+    }
+    assert {name: scene.value(name, logger="a") for name in expected} == expected
+    assert scene.value("stream_stuck_messages", logger="b") == 0
+    assert scene.value("backlog_messages") == 91
+
+
+def test_a_reading_that_is_too_old_is_withdrawn_and_the_backlog_with_it() -> None:
+    """A scaler that reads 0 for want of a reading takes replicas away in the middle of an outage."""
+    scene = Scene("a", "b")
+    scene.metrics.observe(sampled(at=NOW - 61))
+    scene.metrics.observe(sampled("b", at=NOW - 59))
+    assert scene.value("lag_messages", logger="a") is None
+    assert scene.value("lag_refresh_timestamp_seconds", logger="a") is None
+    assert scene.value("lag_messages", logger="b") == 90
+    assert scene.value("backlog_messages") == 90
+    assert scene.value("lag_messages", NOW + 60, logger="b") is None
+    assert scene.value("backlog_messages", NOW + 60) is None
+    scene.metrics.observe(sampled(at=NOW + 60))
+    assert scene.value("backlog_messages", NOW + 60) == 90
+
+
+def test_the_backlog_is_0_without_loggers_and_absent_before_the_first_reading_of_one() -> None:
+    scene = Scene()
+    assert scene.value("backlog_messages") == 0
+    scene.metrics.observe(LoggerState("a", State.RUNNING))
+    assert scene.value("backlog_messages") is None
+    scene.metrics.observe(LoggerState("a", None))
+    assert scene.value("backlog_messages") == 0
+
+
+def test_a_reading_of_a_logger_that_is_gone_is_passed_over() -> None:
+    scene = Scene()
+    scene.metrics.observe(sampled("gone"))
+    assert scene.value("lag_messages", logger="gone") is None
+
+
+def test_it_may_be_read_while_readings_come_and_go() -> None:
+    """The HTTP thread withdraws old readings of the very tables that the event loop fills."""
+    scene = Scene(*(f"l{number}" for number in range(20)))
+    failures: list[Exception] = []
+
+    def read() -> None:
+        try:
+            for _ in range(25):
+                scene.metrics.text(NOW)
+        except Exception as exc:  # noqa: BLE001 - whatever a thread raises is lost otherwise
+            failures.append(exc)
+
+    thread = Thread(target=read)
+    thread.start()
+    number = 0
+    while thread.is_alive():
+        number += 1
+        scene.metrics.observe(sampled(f"l{number % 20}", at=NOW - 61 * (number % 2)))
+        if number % 10 == 0:
+            scene.metrics.observe(LoggerState(f"l{number % 20}", None if number % 40 else State.RUNNING))
+    thread.join()
+    assert failures == []

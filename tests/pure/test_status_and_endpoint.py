@@ -1,0 +1,255 @@
+"""What is said about a replica over HTTP, also while its event loop is stuck."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections import Counter
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from threading import Thread
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+
+from collector import events
+from collector.endpoint import serving
+from collector.events import Failure, LoggerState, Stage, State
+from collector.metrics import Metrics
+from collector.model import Reason, Trigger
+from collector.status import ALIVE_WITHIN, READY_WITHIN, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+UP = (events.Connection("nats", connected=True), events.Connection("mongodb", connected=True))
+
+
+class Scene:
+    """A status with a clock that the test moves."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.status = Status("beta", "1.2.3", clock=lambda: self.now)
+        self.metrics = Metrics("beta", "1.2.3", 1024)
+        self.address = ("", 0)
+
+    def observe(self, *several: events.Event) -> None:
+        for event in several:
+            self.status.observe(event)
+
+    def get(self, path: str, method: str = "GET") -> tuple[int, str, dict[str, str]]:
+        connection = HTTPConnection(*self.address, timeout=5)
+        try:
+            connection.request(method, path)
+            response = connection.getresponse()
+            return response.status, response.read().decode(), dict(response.getheaders())
+        finally:
+            connection.close()
+
+
+@pytest.fixture
+def scene() -> Iterator[Scene]:
+    with served() as found:
+        yield found
+
+
+@contextmanager
+def served(host: str = "127.0.0.1") -> Iterator[Scene]:
+    found = Scene()
+    with serving((host, 0), found.metrics, found.status) as found.address:
+        yield found
+
+
+def settled(logger: str = "a") -> events.BatchSettled:
+    return events.BatchSettled(
+        logger,
+        batch=1,
+        trigger=Trigger.AGE,
+        messages=5,
+        entries=9,
+        bytes=100,
+        written=6,
+        duplicates=1,
+        dead_letters=Counter({Reason.RULE: 2}),
+        write_seconds=0.1,
+        latency_seconds=0.2,
+        unanswered=0,
+    )
+
+
+# readiness and liveness
+
+
+def test_it_is_ready_while_both_servers_are_connected_and_nobody_asked_it_to_stop(scene: Scene) -> None:
+    assert scene.get("/readyz")[:2] == (503, "not connected to nats, not connected to mongodb\n")
+    scene.observe(*UP)
+    assert scene.get("/readyz")[:2] == (200, "ok\n")
+    scene.observe(events.Connection("mongodb", connected=False))
+    assert scene.get("/readyz")[:2] == (503, "not connected to mongodb\n")
+    scene.observe(*UP, events.Stopping("SIGTERM"))
+    assert scene.get("/readyz")[:2] == (503, "stopping\n")
+
+
+def test_liveness_depends_on_the_event_loop_alone(scene: Scene) -> None:
+    assert scene.get("/livez")[:2] == (200, "ok\n")
+    scene.now += ALIVE_WITHIN + 1
+    assert scene.get("/livez")[:2] == (503, "the event loop does not turn\n")
+    scene.observe(events.LoopLag(0.0))
+    assert scene.get("/livez")[0] == 200
+
+
+def test_a_loop_that_has_not_turned_for_a_while_is_not_ready_and_still_alive(scene: Scene) -> None:
+    scene.observe(*UP)
+    scene.now += READY_WITHIN + 1
+    assert scene.get("/readyz")[:2] == (503, "the event loop does not turn\n")
+    assert scene.get("/livez")[0] == 200
+
+
+def test_it_answers_while_the_event_loop_is_blocked() -> None:
+    answers: list[int] = []
+
+    async def block() -> None:
+        with served() as scene:
+
+            def ask() -> None:
+                answers.extend(scene.get(path)[0] for path in ("/livez", "/readyz", "/metrics", "/status"))
+
+            thread = Thread(target=ask)
+            thread.start()
+            deadline = time.monotonic() + 5
+            while thread.is_alive() and time.monotonic() < deadline:
+                time.sleep(0.01)  # noqa: ASYNC251 - the loop is to be blocked
+
+    anyio.run(block)
+    assert answers == [200, 503, 200, 200]
+
+
+# paths
+
+
+def test_metrics_are_served_in_the_exposition_format(scene: Scene) -> None:
+    status, text, headers = scene.get("/metrics")
+    assert status == 200
+    assert headers["Content-Type"].startswith("text/plain; version=")
+    assert "# TYPE collector_loggers gauge" in text
+
+
+def test_a_query_is_passed_over(scene: Scene) -> None:
+    assert scene.get("/livez?verbose")[0] == 200
+
+
+def test_another_path_is_answered_with_the_list_of_them(scene: Scene) -> None:
+    assert scene.get("/")[:2] == (404, "paths: /metrics /livez /readyz /status\n")
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/livez", "/readyz", "/status", "/nothing"])
+def test_head_gives_the_same_without_a_body(scene: Scene, path: str) -> None:
+    (status, text, headers), (headed, nothing, its_headers) = scene.get(path), scene.get(path, "HEAD")
+    assert (headed, nothing) == (status, "")
+    if path != "/status":
+        assert its_headers["Content-Length"] == headers["Content-Length"] == str(len(text))
+
+
+def test_nothing_can_be_posted(scene: Scene) -> None:
+    assert scene.get("/status", "POST")[0] == 501
+
+
+def test_several_requests_go_over_one_connection(scene: Scene) -> None:
+    connection = HTTPConnection(*scene.address, timeout=5)
+    for path in ("/livez", "/metrics", "/livez"):
+        connection.request("GET", path)
+        assert connection.getresponse().read()
+    connection.close()
+
+
+def test_a_client_that_hangs_keeps_nobody_waiting() -> None:
+    with served() as scene, socket.create_connection(scene.address) as silent:
+        silent.sendall(b"GET /livez")
+        assert scene.get("/livez")[0] == 200
+
+
+def test_an_address_that_is_taken_is_an_error_at_once() -> None:
+    with served() as scene, pytest.raises(OSError, match="in use"), serving(scene.address, scene.metrics, scene.status):
+        pass
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="this machine has no IPv6")
+def test_it_listens_on_ipv6_too() -> None:
+    with served("::1") as scene:
+        assert scene.get("/livez")[0] == 200
+
+
+# status
+
+
+def test_the_snapshot_says_of_each_logger_what_this_replica_knows(scene: Scene) -> None:
+    scene.observe(
+        *UP,
+        LoggerState("a", State.RUNNING),
+        LoggerState("b", State.PARKED, "it is not msgpack"),
+        events.Received("a", 5, 9, 100, 0),
+        events.Held("a", 3, 60),
+        events.WritesInProgress("a", 2),
+        settled(),
+        events.Returned("a", 4),
+        events.Retried("a", Stage.WRITE, Failure.UNAVAILABLE, 1, 0.1, "no primary"),
+        events.Crashed("pipeline", "b", 1, 0.1, ("ValueError('boom')",)),
+        events.Failed("", Stage.CONTROL, Failure.UNAVAILABLE, "no bucket", "trying again"),
+        events.LoopLag(0.25),
+        events.Sampled(
+            "a",
+            messages=10,
+            bytes=1,
+            oldest_age_seconds=1.5,
+            pending=6,
+            ack_pending=3,
+            ack_pending_limit=9,
+            redelivered=0,
+            waiting_pulls=1,
+            at=1.0,
+        ),
+    )
+    found: dict[str, Any] = json.loads(scene.get("/status")[1])
+    assert (found["namespace"], found["version"], found["ready"], found["not_ready"]) == ("beta", "1.2.3", True, [])
+    assert found["connected"] == {"nats": True, "mongodb": True}
+    assert found["entries"] == {"received": 9, "written": 6, "duplicates": 1, "dead_lettered": 2, "returned": 4}
+    assert (found["last_error"], found["event_loop_lag_seconds"]) == ("no bucket", 0.25)
+    a, b = found["loggers"]["a"], found["loggers"]["b"]
+    assert {**a, "since": ""} == {
+        "state": "running",
+        "since": "",
+        "why": "",
+        "lag_messages": 9,
+        "oldest_message_age_seconds": 1.5,
+        "in_hand_messages": 3,
+        "in_hand_bytes": 60,
+        "writes_in_progress": 2,
+        "received": 9,
+        "written": 6,
+        "duplicates": 1,
+        "dead_lettered": 2,
+        "restarts": 0,
+        "last_error": "no primary",
+    }
+    assert (b["state"], b["why"], b["restarts"], b["last_error"]) == (
+        "parked",
+        "it is not msgpack",
+        1,
+        "ValueError('boom')",
+    )
+
+
+def test_a_logger_that_is_gone_is_not_in_the_snapshot_and_still_in_the_tally(scene: Scene) -> None:
+    scene.observe(LoggerState("a", State.RUNNING), settled(), LoggerState("a", None), settled())
+    assert scene.status.snapshot()["loggers"] == {}
+    assert scene.status.tally.written == 6
+
+
+def test_since_is_when_the_state_began(scene: Scene) -> None:
+    scene.observe(LoggerState("a", State.RUNNING))
+    since = scene.status.snapshot()["loggers"]["a"]["since"]
+    scene.observe(LoggerState("a", State.RUNNING, "again"))
+    assert scene.status.snapshot()["loggers"]["a"]["since"] == since
