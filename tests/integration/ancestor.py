@@ -72,7 +72,7 @@ class Ancestor:
 @asynccontextmanager
 async def ancestor(url: str, namespace: str) -> AsyncIterator[Ancestor]:
     """Connect."""
-    connection = await nats.connect(url, max_reconnect_attempts=-1, reconnect_time_wait=0.2)
+    connection = await nats.connect(url)
     try:
         yield Ancestor(connection, namespace)
     finally:

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import msgspec
-import nats
+import nats.errors
+import nats.js.errors
 import pytest
 from anyio import create_task_group, fail_after, lowlevel
 
 from collector.in_hand import InHand
 from collector.nats_bulk import BulkLink, BulkParser, Frame, PlainLink, open_link
 from collector.pull import Outstanding, Pull, Signal, Status, read_status, unused
+from transfer.connection import Connection
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -50,8 +52,9 @@ class Inbox:
 
 @asynccontextmanager
 async def connected(server: NatsServer, **options: Any) -> AsyncIterator[Client]:
-    connection = await nats.connect(server.url, max_reconnect_attempts=-1, reconnect_time_wait=0.05, **options)
+    connection = Connection()  # nats-py's own leaves a socket open when a reconnect fails half-way
     try:
+        await connection.connect(server.url, max_reconnect_attempts=-1, reconnect_time_wait=0.05, **options)
         yield connection
     finally:
         with anyio.move_on_after(5, shield=True):

@@ -121,6 +121,7 @@ def timed(timestamp: bytes) -> bytes:
 
 
 BUNDLE = {"Content-Type": "application/vnd.transfer.bundle+msgpack"}
+TOO_DEEP = "malformed" if sys.version_info < (3, 12) else "document_invalid"  # Python or MongoDB finds it so
 GO_ZERO_TIME = b"\xc7\x0c\xff" + struct.pack(">Iq", 0, -62_135_596_800)
 BAD: dict[str, tuple[bytes, dict[str, str] | None, str]] = {
     "undecodable bytes": (b"\xc1\xff\x00", None, "malformed"),
@@ -130,7 +131,7 @@ BAD: dict[str, tuple[bytes, dict[str, str] | None, str]] = {
     "a nested key that is no text": (in_map(b"\x81" + text("a") + b"\x81\x01\x02"), None, "document_invalid"),
     "a NaN timestamp": (timed(b"\xcb\x7f\xf8\x00\x00\x00\x00\x00\x00"), None, "malformed"),
     "uint64 above int64": (in_map(b"\x81" + text("a") + b"\xcf" + b"\xff" * 8), None, "document_invalid"),
-    "2,000 nested maps": (nested(2000), None, "malformed"),
+    "2,000 nested maps": (nested(2000), None, TOO_DEEP),
     "300 nested maps": (nested(300), None, "document_invalid"),
     "invalid UTF-8": (in_map(b"\x81" + text("a") + b"\xa2\xff\xfe"), None, "malformed"),
     "a zip bomb": (gzip.compress(bytes(200_000_000)), {"Content-Encoding": "gzip"}, "too_large_inflated"),
