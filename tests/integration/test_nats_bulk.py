@@ -54,7 +54,8 @@ class Inbox:
 async def connected(server: NatsServer, **options: Any) -> AsyncIterator[Client]:
     connection = Connection()  # nats-py's own leaves a socket open when a reconnect fails half-way
     try:
-        await connection.connect(server.url, max_reconnect_attempts=-1, reconnect_time_wait=0.05, **options)
+        policy: dict[str, Any] = {"max_reconnect_attempts": -1, "reconnect_time_wait": 0.05}
+        await connection.connect(server.url, **policy, **options)
         yield connection
     finally:
         with anyio.move_on_after(5, shield=True):
