@@ -234,6 +234,7 @@ async def test_what_comes_from_another_life_of_the_stream_is_not_opened_and_ends
         await scene.returned.wait()
         assert await scene.came() == []
         assert [one.sequence for one in scene.in_hand.all()] == [1]
+        assert scene.in_hand.owned([(delivery(1).reply, b"+ACK")]) == [], "it would ack another message"
         assert scene.reports.of(Received) == []
         with pytest.raises(EndOfStream):
             await scene.mailbox.receive()

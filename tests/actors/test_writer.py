@@ -238,6 +238,19 @@ async def test_an_answer_that_cannot_be_sent_is_counted_and_not_kept() -> None:
     assert (event.unanswered, len(scene.in_hand)) == (1, 0)
 
 
+async def test_what_was_disowned_while_it_was_written_is_not_answered() -> None:
+    sink = FakeSink()
+    sink.let_write = Event()
+    async with playing(sink) as scene:
+        await scene.write(batch(opened(1), opened(2)))
+        await sink.writing.wait()
+        scene.in_hand.disown()
+        sink.let_write.set()
+        (event,) = await scene.until_settled(1)
+    assert scene.answers == []
+    assert (event.written, event.unanswered) == (2, 2)
+
+
 async def test_a_latency_is_never_negative_whatever_the_clocks_say() -> None:
     async with playing() as scene:
         future = msgspec.structs.replace(delivery(1), published_ns=4_000_000_000 * 10**9)

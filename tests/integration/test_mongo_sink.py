@@ -378,11 +378,10 @@ async def test_a_mongod_that_is_gone_is_unavailable_quickly_and_works_again_afte
     async with sinking(server, namespace, 60) as scene:
         assert (await scene.sink.write(entries[:1])).stored == 1
         await anyio.to_thread.run_sync(server.kill)
-        for _ in range(2):
-            started = anyio.current_time()
-            with pytest.raises(SinkUnavailable):
-                await scene.sink.write(entries)
-            assert anyio.current_time() - started < 7
+        started = anyio.current_time()
+        with pytest.raises(SinkUnavailable):
+            await scene.sink.write(entries)
+        assert anyio.current_time() - started < 7
         await anyio.to_thread.run_sync(server.start)
         written = await scene.sink.write(entries)
         assert (written.stored, written.duplicates) == (2, 1)

@@ -62,6 +62,12 @@ async def connected(server: NatsServer, **options: Any) -> AsyncIterator[Client]
             await connection.close()
 
 
+async def written(connection: Client) -> None:
+    """Wait until the server has read all that was sent: nats-py's first PING overtakes it."""
+    for _ in range(2):
+        await connection.flush()
+
+
 @asynccontextmanager
 async def durable(server: NatsServer, name: str, **config: Any) -> AsyncIterator[JetStreamContext]:
     """Make a work-queue stream of that name with a pull durable of the same name."""
@@ -135,7 +141,7 @@ async def test_both_links_give_the_same_frames(nats_server: NatsServer, make: Ca
         async with connected(nats_server) as connection, connected(nats_server) as other:
             link, inbox = make(connection), Inbox()
             await link.subscribe("frames.*", inbox.receive)
-            await connection.flush()
+            await written(connection)
             await other.publish("frames.a", b"")
             await other.publish("frames.b", BODY, reply="back")
             await other.publish("frames.c", b"with", headers={"Content-Type": "text", "X": "ü"})
@@ -213,7 +219,7 @@ async def test_a_durable_that_is_deleted_is_a_signal_while_a_request_is_outstand
             pull = pulling(connection, make(connection), namespace)
             await pull.open()
             await pull.ask(10, 1_000_000)
-            await connection.flush()
+            await written(connection)
             await jetstream.delete_consumer(namespace, namespace)
             await until(pull, lambda: not pull.outstanding.requests)
             assert pull.signals() == {Signal.RECHECK}
@@ -283,16 +289,15 @@ async def test_after_a_drain_nothing_comes_any_more(nats_server: NatsServer, mak
         async with connected(nats_server) as connection, connected(nats_server) as other:
             link, inbox = make(connection), Inbox()
             subscribed = await link.subscribe("drained.*", inbox.receive)
-            await connection.flush()
+            await written(connection)
             for number in range(1000):
                 await other.publish(f"drained.{number}", BODY)
-            for _ in range(2):  # nats-py's PING overtakes what is still to be written
-                await other.flush()
+            await written(other)
             await subscribed.drain()
             assert len(inbox.frames) == 1000
             await other.publish("drained.after", BODY)
-            await other.flush()
-            await connection.flush()
+            await written(other)
+            await written(connection)
             assert len(inbox.frames) == 1000
             assert connection._subs == {}
 
@@ -305,7 +310,7 @@ async def test_answers_are_all_sent_in_order(
         async with connected(nats_server) as connection, connected(nats_server) as other:
             inbox = Inbox()
             await PlainLink(other).subscribe(f"{namespace}.answers.*", inbox.receive)
-            await other.flush()
+            await written(other)
             answers = [(f"{namespace}.answers.{number}", b"+TERM %d" % number) for number in range(500)]
             assert await make(connection).answer(answers) == 0
             assert await make(connection).answer([]) == 0
@@ -343,7 +348,7 @@ async def test_while_disconnected_answers_wait_for_the_connection_as_far_as_they
             assert 0 < unsent <= 198
             await anyio.to_thread.run_sync(server.start)
             await again.wait()
-            await connection.flush()
+            await written(connection)
             assert link.connected
             assert inbox.frames[0].subject == b"answers.1"
             if make is PlainLink:
@@ -377,7 +382,7 @@ async def test_after_a_restart_of_the_server_pulling_goes_on(
             await jetstream.publish("s.log", b"before")
             await until(pull, lambda: len(pull._deliveries) == 1)
             await link.answer([(delivery.reply, b"+ACK") for delivery in pull.take()])
-            await connection.flush()
+            await written(connection)
             await anyio.to_thread.run_sync(server.kill if kill else server.stop)
             await anyio.to_thread.run_sync(server.start)
             await again.wait()

@@ -78,6 +78,18 @@ def test_what_is_in_hand_is_what_was_taken_and_not_released(steps: list[tuple[bo
         assert (in_hand.all(), in_hand.bytes) == (list(model.values()), sum(model))
 
 
+def test_what_was_disowned_may_not_be_answered_and_is_in_hand_to_be_given_back() -> None:
+    old, new = delivery(1, b"old"), delivery(2, b"new")
+    in_hand = InHand()
+    in_hand.take([old])
+    answers = [(old.reply, ACK), (new.reply, ACK)]
+    assert in_hand.owned(answers) == answers
+    in_hand.disown()
+    in_hand.take([new])
+    assert in_hand.owned(answers) == [(new.reply, ACK)]
+    assert (in_hand.all(), in_hand.bytes) == ([old, new], 6)
+
+
 # settlement
 
 
