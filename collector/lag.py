@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Protocol
 
 from collector.events import Sampled
-from transfer.errors import UnknownDurable
+from transfer.errors import Unavailable, UnknownDurable
 from transfer.streams import StreamState, durable_info, stream_states
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class JetStreamLag:
             return None
         try:
             durable = await durable_info(self._jetstream, self._names, key)
-        except UnknownDurable:
+        except (UnknownDurable, Unavailable):  # without a leader it says nothing; the others' lag is known all the same
             return None
         return Sampled(
             key,
