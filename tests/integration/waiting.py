@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from collections import Counter
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from nats.js import JetStreamContext
+    from pymongo.database import Database
 
     from collector.local import Replica
 
@@ -25,3 +29,20 @@ async def until(condition: Callable[[], bool], seconds: float) -> float:
         while not condition():  # noqa: ASYNC110 - nobody in this process could set an event
             await anyio.sleep(0.01)
     return time.monotonic() - started
+
+
+async def until_empty(jetstream: JetStreamContext, stream: str, seconds: float = 5) -> None:
+    """Wait until all that is in a stream is answered for; that it is stored can be seen a moment before."""
+    with anyio.fail_after(seconds):
+        while (await jetstream.stream_info(stream)).state.messages:  # noqa: ASYNC110 - as above
+            await anyio.sleep(0.01)
+
+
+def count(database: Database[dict[str, Any]], key: str) -> int:
+    """Return how many documents a logger has."""
+    return database[f"{key}_logs"].estimated_document_count()
+
+
+def numbers(database: Database[dict[str, Any]], *keys: str) -> Counter[int]:
+    """Return how often each entry is stored."""
+    return Counter(found["number"] for key in keys for found in database[f"{key}_logs"].find({}, {"number": 1}))
