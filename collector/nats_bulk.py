@@ -144,6 +144,8 @@ class BulkLink(PlainLink):
 
     async def answer(self, answers: Sequence[tuple[str, bytes]]) -> int:
         """See `Link`."""
+        if not answers:
+            return 0  # CPython 3.12's writelines() never gets rid of an empty buffer: the loop spins, closing hangs
         connection = self._connection
         buffer = "".join(
             [f"PUB {reply} {len(payload)}\r\n{payload.decode()}\r\n" for reply, payload in answers]
