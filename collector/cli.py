@@ -10,6 +10,7 @@ from typing import NoReturn
 
 import click
 
+from collector.dead_letters_cli import dead_letters
 from collector.errors import CollectorError
 from transfer.errors import WrongSettings
 
@@ -85,6 +86,9 @@ def local() -> None:
     from collector.demo.playground import stay_up  # noqa: PLC0415 - embedded servers are no part of `run`
 
     sys.exit(stay_up())
+
+
+main.add_command(dead_letters)
 
 
 def _fail(exc: BaseException | None) -> NoReturn:

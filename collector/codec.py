@@ -6,7 +6,7 @@ The forms are those of DESIGN.md 2. Nothing here waits or keeps anything between
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 from bson import ObjectId
@@ -17,7 +17,17 @@ from collector.errors import Poison
 from collector.inflate import inflate
 from collector.model import Delivery, Entry, Opened, Reason, Refusal, Reject
 from collector.timestamps import EPOCH, read_timestamp, undo_rounding
-from transfer.wire import BUNDLE, CONTENT_ENCODING, CONTENT_TYPE, JSON, MAX_INFLATED, MSGPACK
+from transfer.wire import (
+    BUNDLE,
+    CONTENT_ENCODING,
+    CONTENT_TYPE,
+    JSON,
+    MAX_INFLATED,
+    MSGPACK,
+    TRANSFER_ATTEMPT,
+    TRANSFER_CONTENT_ID,
+    TRANSFER_CONTENT_TIME,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -33,6 +43,11 @@ _LONE = frozenset({"", MSGPACK})
 _BRACE = ord("{")
 _NODE_TIME = 13
 """The extension that Node.js publishers use for a time; Go's msgpack, and so the Go collector, reads it as one."""
+_CONTENT_TIME = TRANSFER_CONTENT_TIME.lower().encode()
+_LAST_MS = 253_402_300_799_999
+"""The end of the year 9999."""
+MAX_ATTEMPT = 999_999_999
+"""The highest Transfer-Attempt that is believed; with another one a message counts as sent for the first time."""
 
 
 class _Envelope(msgspec.Struct, gc=False):
@@ -103,6 +118,25 @@ _MSGPACK = _Form("msgpack", _map_or_array, msgspec.msgpack.Decoder(_Id).decode)
 _JSON = _Form("JSON", msgspec.json.Decoder(_Envelope).decode, msgspec.json.Decoder(_Id).decode)
 
 
+class _Origin(Protocol):
+    """What gives an identity to entries that bring none: the stream's incarnation, or a header of the message."""
+
+    def identity(self, sequence: int, position: int | None = None) -> ObjectId: ...
+
+
+class _Named(NamedTuple):
+    """The origin of a message that names its identity itself, see TRANSFER_CONTENT_ID.
+
+    A bundle's entries have the same identities as if they were derived: those that follow its own.
+    """
+
+    own: ObjectId
+
+    def identity(self, sequence: int, position: int | None = None) -> ObjectId:  # noqa: ARG002 - wherever it is
+        number = int.from_bytes(self.own.binary) + (position or 0)
+        return ObjectId((number % (1 << 96)).to_bytes(12))
+
+
 class Codec:
     """Opens the deliveries of one stream."""
 
@@ -115,13 +149,13 @@ class Codec:
         entries: list[Entry] = []
         rejects: list[Reject] = []
         try:
-            form, sources = self._sources(delivery)
+            form, origin, sources = self._sources(delivery)
         except Poison as poison:
             rejects.append(self._reject(delivery, None, None, delivery.body, poison))
             return Opened(delivery, entries, rejects)
         for position, source in sources:
             try:
-                entries.append(self._entry(delivery, position, form, source))
+                entries.append(self._entry(delivery, position, form, origin, source))
             except Poison as poison:
                 rejects.append(self._reject(delivery, position, form, source, poison))
         return Opened(delivery, entries, rejects)
@@ -134,7 +168,7 @@ class Codec:
         """Return the bytes of several entries of a delivery that was opened; it is inflated and split once for them."""
         if None in positions:
             return [delivery.body]
-        sources = dict(self._sources(delivery)[1])
+        sources = dict(self._sources(delivery)[2])
         return [bytes(sources[position]) for position in positions]
 
     def rejects(self, refused: Sequence[Refusal]) -> list[Reject]:
@@ -151,32 +185,42 @@ class Codec:
     def _rejects_of_one(self, refusals: list[Refusal]) -> Iterator[Reject]:
         delivery = refusals[0].entry.delivery
         bodies = self.originals(delivery, [refusal.entry.position for refusal in refusals])
+        origin = self._origin(delivery)
         for refusal, body in zip(refusals, bodies, strict=True):
             entry = refusal.entry
-            derived = self._incarnation.identity(delivery.sequence, entry.position)
+            derived = origin.identity(delivery.sequence, entry.position)
             identity = derived if entry.own_id else entry.document["_id"]
             yield Reject(delivery, entry.position, identity, refusal.reason, refusal.error, body)
 
-    def _sources(self, delivery: Delivery) -> tuple[_Form, Iterable[tuple[int | None, Source]]]:
+    def _sources(self, delivery: Delivery) -> tuple[_Form, _Origin, Iterable[tuple[int | None, Source]]]:
         """Return the bytes of each entry with its position. Raises Poison when that cannot be said of the message."""
         media_type = ""
         body: Source = delivery.body
+        origin: _Origin = self._incarnation
         if b"content-" in delivery.raw_headers.lower():
             fields = headers(delivery.raw_headers)
+            origin = _named(fields) or origin
             media_type = _field(fields, CONTENT_TYPE).partition(";")[0].strip()
             body = inflate(delivery.body, _field(fields, CONTENT_ENCODING), self._max_inflated)
         if not body:
             raise Poison(Reason.MALFORMED, "body: expected an entry, got nothing")
         if media_type == BUNDLE:
-            return _MSGPACK, enumerate(split(body))
+            return _MSGPACK, origin, enumerate(split(body))
         if media_type in _LONE:
-            return (_JSON if body[0] == _BRACE else _MSGPACK), ((None, body),)
+            return (_JSON if body[0] == _BRACE else _MSGPACK), origin, ((None, body),)
         if media_type == JSON:
-            return _JSON, ((None, body),)
+            return _JSON, origin, ((None, body),)
         expected = f"{MSGPACK}, {JSON} or {BUNDLE}"
         raise Poison(Reason.MALFORMED, f"Content-Type: expected {expected}, got {media_type[:80]!r}")
 
-    def _entry(self, delivery: Delivery, position: int | None, form: _Form, source: Source) -> Entry:
+    def _origin(self, delivery: Delivery) -> _Origin:
+        """Return the origin of a message that may be poison in every way."""
+        try:
+            return _named(headers(delivery.raw_headers)) or self._incarnation
+        except Poison:
+            return self._incarnation
+
+    def _entry(self, delivery: Delivery, position: int | None, form: _Form, origin: _Origin, source: Source) -> Entry:
         try:
             envelope = form.decode(source)
             moment = envelope.timestamp
@@ -187,19 +231,10 @@ class Codec:
         document = envelope.data  # becomes the document itself: a copy would cost as much as decoding
         own_id = document.get("_id") is not None
         if not own_id:
-            document["_id"] = self._identity(delivery, position, envelope.id)
+            document["_id"] = _identity(envelope.id) or origin.identity(delivery.sequence, position)
         document["timestamp"] = moment
         document["metadata"] = envelope.metadata
         return Entry(delivery, position, document, own_id)
-
-    def _identity(self, delivery: Delivery, position: int | None, claimed: Any) -> ObjectId:
-        if claimed is None:
-            return self._incarnation.identity(delivery.sequence, position)
-        try:
-            return ObjectId(claimed)
-        except (InvalidId, TypeError) as error:
-            expected = "id: expected 12 bytes, or 24 hex digits as text"
-            raise Poison(Reason.MALFORMED, f"{expected}, got another `{type(claimed).__name__}`") from error
 
     def _reject(
         self, delivery: Delivery, position: int | None, form: _Form | None, source: Source, poison: Poison
@@ -212,13 +247,29 @@ class Codec:
         self, delivery: Delivery, position: int | None, form: _Form | None, source: Source
     ) -> ObjectId:
         """Return the identity that the entry brings, when that much of it can be read; else the derived one."""
-        derived = self._incarnation.identity(delivery.sequence, position)
+        derived = self._origin(delivery).identity(delivery.sequence, position)
         if form is None:
             return derived
         try:
-            return self._identity(delivery, position, form.decode_id(source).id)
+            return _identity(form.decode_id(source).id) or derived
         except (*_UNREADABLE, Poison):
             return derived
+
+
+def _identity(claimed: Any, where: str = "id") -> ObjectId | None:
+    """Return the identity that an entry or a message brings, if it does."""
+    if claimed is None:
+        return None
+    try:
+        return ObjectId(claimed)
+    except (InvalidId, TypeError) as error:
+        expected = f"{where}: expected 12 bytes, or 24 hex digits as text"
+        raise Poison(Reason.MALFORMED, f"{expected}, got another `{type(claimed).__name__}`") from error
+
+
+def _named(fields: list[tuple[str, str]]) -> _Named | None:
+    own = _identity(_field(fields, TRANSFER_CONTENT_ID) or None, TRANSFER_CONTENT_ID)
+    return None if own is None else _Named(own)
 
 
 def _moment(envelope: _Envelope | _Positional, source: Source) -> datetime | None:
@@ -230,7 +281,7 @@ def _moment(envelope: _Envelope | _Positional, source: Source) -> datetime | Non
 
 
 def _published(delivery: Delivery) -> datetime:
-    return EPOCH + timedelta(microseconds=delivery.published_ns // 1000)
+    return EPOCH + timedelta(microseconds=first_published_ns(delivery) // 1000)
 
 
 _UNREADABLE = (ValueError, RecursionError)
@@ -264,3 +315,19 @@ def headers(raw_headers: bytes) -> list[tuple[str, str]]:
 def _field(fields: list[tuple[str, str]], wanted: str) -> str:
     """Return the value in lower case; what came more than once is one list, as in HTTP."""
     return ", ".join(value.lower() for name, value in fields if name.lower() == wanted.lower())
+
+
+def attempt(raw_headers: bytes) -> int:
+    """Return how many times the entry had been sent when this message was: its header Transfer-Attempt, else 1."""
+    value = _field(headers(raw_headers), TRANSFER_ATTEMPT)
+    believed = value.isascii() and value.isdigit() and len(value) <= len(str(MAX_ATTEMPT))
+    return max(1, int(value)) if believed else 1
+
+
+def first_published_ns(delivery: Delivery) -> int:
+    """Return when a message was first published, also if it was published again, in nanoseconds since 1970."""
+    if _CONTENT_TIME not in delivery.raw_headers.lower():
+        return delivery.published_ns
+    value = _field(headers(delivery.raw_headers), TRANSFER_CONTENT_TIME)
+    believed = value.isascii() and value.isdigit() and len(value) < 16 and int(value) <= _LAST_MS
+    return int(value) * 1_000_000 if believed else delivery.published_ns

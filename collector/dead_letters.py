@@ -1,4 +1,7 @@
-"""Keeping what can never be stored: the original bytes and headers, and why, once, in `${key}_fail`."""
+"""Keeping what can never be stored: the original bytes and headers, and why, once, in `${key}_fail`.
+
+How letters are published again, and what that asks of storing them, is in `redrive.py`.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from gridfs.asynchronous import AsyncGridFSBucket
 from gridfs.errors import GridFSError
 from pymongo.errors import OperationFailure
 
-from collector.codec import headers
+from collector.codec import attempt, first_published_ns, headers
 from collector.errors import SinkUnavailable
 from collector.mongo import calling, insert
 
@@ -47,6 +50,7 @@ class DeadLetters:
     async def store(self, rejects: Sequence[Reject]) -> None:
         """Store a letter for each, durably, under the entry's identity: a second time changes nothing.
 
+        One that was published again and comes back takes the place of the letter that it was published from.
         Raises SinkUnavailable when any of them may not be stored; then call again with the same.
         """
         for group in _groups(rejects):
@@ -62,11 +66,45 @@ class DeadLetters:
             raise SinkUnavailable(f"MongoDB refused dead letters of {self._collection} with codes {sorted(codes)}")
         if "writeConcernError" in reply:
             raise SinkUnavailable(f"the write concern was not met for dead letters of {self._collection}")
+        there = [letters[error["index"]] for error in reply.get("writeErrors", ())]
+        again = [letter for letter in there if "attempt" in letter]
+        if again:
+            await self._renew(again)
+
+    async def _renew(self, letters: list[dict[str, Any]]) -> None:
+        """Replace the letters that are there, each if it is of an earlier attempt.
+
+        Raises SinkUnavailable when one is not there any more: its redrive removed it just now.
+        """
+        updates = [{"q": {"_id": letter["_id"]}, "u": [_if_older(letter)]} for letter in letters]
+        concern = {"w": "majority", "wtimeout": int(self._write_timeout * 1000)}
+        async with calling(self._write_timeout):
+            try:
+                reply = await self._database.command(
+                    {"update": self._collection, "updates": updates, "ordered": False, "writeConcern": concern}
+                )
+            except OperationFailure as exc:
+                raise SinkUnavailable(f"MongoDB answered code {exc.code} for a dead letter") from exc
+        if reply["n"] < len(letters) or "writeConcernError" in reply:
+            raise SinkUnavailable(f"dead letters of {self._collection} were not replaced")
+        for letter in letters:
+            if letter["body_file"] is not None:
+                await self._remove_older_files(letter)
+
+    async def _remove_older_files(self, letter: dict[str, Any]) -> None:
+        bucket = AsyncGridFSBucket(self._database, bucket_name=self._collection)
+        older = {"filename": str(letter["_id"]), "metadata.attempt": {"$lt": letter["attempt"]}}
+        async with calling(self._write_timeout):
+            try:
+                async for file in bucket.find(older):
+                    await bucket.delete(file._id)  # noqa: SLF001 - GridFS calls it so
+            except (OperationFailure, GridFSError) as exc:
+                raise SinkUnavailable(f"{type(exc).__name__} for the file of a dead letter") from exc
 
     async def _letter(self, reject: Reject) -> dict[str, Any]:
         delivery = reject.delivery
-        inline = _is_inline(reject)
-        return {
+        inline, attempted = _is_inline(reject), attempt(delivery.raw_headers)
+        letter = {
             "_id": reject.identity,
             "body": reject.body if inline else None,
             "body_file": None if inline else await self._keep_file(reject),
@@ -78,24 +116,32 @@ class DeadLetters:
             "sequence": delivery.sequence,
             "entry": reject.position,
             "deliveries": delivery.num_delivered,
-            "published_at": datetime.fromtimestamp(delivery.published_ns / 1e9, UTC),
+            "published_at": datetime.fromtimestamp(first_published_ns(delivery) / 1e9, UTC),
             "failed_at": datetime.fromtimestamp(self._clock(), UTC),
         }
+        return letter if attempted == 1 else letter | {"attempt": attempted}
 
     async def _keep_file(self, reject: Reject) -> ObjectId:
         """Store the body in GridFS, whole, and return its file; one that is there already is taken.
 
-        Each try has a file of its own: of two replicas that store the same, none can spoil the other's.
+        Each try has a file of its own: of two replicas that store the same, none can spoil the other's. Each attempt
+        has one too, because a redrive removes that of the letter which it has published again.
         """
         bucket = AsyncGridFSBucket(self._database, bucket_name=self._collection)
-        name = str(reject.identity)
+        name, attempted = str(reject.identity), attempt(reject.delivery.raw_headers)
         async with calling(self._write_timeout):
             try:
-                async for file in bucket.find({"filename": name}, limit=1):
+                async for file in bucket.find({"filename": name, "metadata.attempt": attempted}, limit=1):
                     return cast("ObjectId", file._id)  # noqa: SLF001 - GridFS calls it so
-                return await bucket.upload_from_stream(name, reject.body)
+                return await bucket.upload_from_stream(name, reject.body, metadata={"attempt": attempted})
             except (OperationFailure, GridFSError) as exc:
                 raise SinkUnavailable(f"{type(exc).__name__} for the file of a dead letter") from exc
+
+
+def _if_older(letter: dict[str, Any]) -> dict[str, Any]:
+    """Return a stage that replaces a letter of an earlier attempt and leaves any other as it is."""
+    older = {"$lt": [{"$ifNull": ["$attempt", 1]}, letter["attempt"]]}
+    return {"$replaceWith": {"$cond": [older, {"$literal": letter}, "$$ROOT"]}}
 
 
 def _is_inline(reject: Reject) -> bool:

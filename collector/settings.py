@@ -55,9 +55,9 @@ class Settings:
         """Read all settings. Raises WrongSettings, which names every wrong variable."""
         environment = Environment(environ)
         settings = cls(
-            namespace=_namespace(environment),
+            namespace=read_namespace(environment),
             nats=NatsSettings.read(environment),
-            database=_database(environment),
+            database=read_database(environment),
             release=environment.choice("MODE", ("debug", "release"), "debug") == "release",
             batch_entries=environment.integer("COLLECTOR_BATCH_ENTRIES", 1000, minimum=1, maximum=100_000),
             batch_bytes=environment.size("COLLECTOR_BATCH_BYTES", 4 * MIB, minimum=64 * KIB),
@@ -75,7 +75,8 @@ class Settings:
         return settings
 
 
-def _namespace(environment: Environment) -> str:
+def read_namespace(environment: Environment) -> str:
+    """Read NAMESPACE; what is wrong with it is noted in `environment`."""
     namespace = environment.text("NAMESPACE", required=True) or ""
     if namespace:
         try:
@@ -85,8 +86,8 @@ def _namespace(environment: Environment) -> str:
     return namespace
 
 
-def _database(environment: Environment) -> str:
-    """Read the URI, a secret: what is wrong with it is said without quoting it."""
+def read_database(environment: Environment) -> str:
+    """Read DATABASE, the URI, a secret: what is wrong with it is noted in `environment` without quoting it."""
     uri = environment.secret("DATABASE") or ""
     if not uri:
         environment.add_problem("DATABASE", "a MongoDB URI such as mongodb://127.0.0.1:27017", "nothing")

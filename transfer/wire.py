@@ -19,6 +19,8 @@ __all__ = [
     "MESSAGE_ID",
     "MSGPACK",
     "TRANSFER_ATTEMPT",
+    "TRANSFER_CONTENT_ID",
+    "TRANSFER_CONTENT_TIME",
     "CollectionSpec",
     "LoggerSpec",
     "StreamSpec",
@@ -37,6 +39,14 @@ CONTENT_ENCODING = "Content-Encoding"
 MESSAGE_ID = "Nats-Msg-Id"
 TRANSFER_ATTEMPT = "Transfer-Attempt"
 """Above 1, or an entry that may have been sent before: the collector looks it up where a duplicate would be stored."""
+TRANSFER_CONTENT_ID = "Transfer-Content-Id"
+"""The identity, as 24 hex digits, of a lone entry that brings none in its bytes; in a bundle, that of its first place.
+
+A dead letter that is published again keeps its `_id` by it. `Content-` is in the name for the sake of speed: one look
+tells the collector whether any header says how to read the body.
+"""
+TRANSFER_CONTENT_TIME = "Transfer-Content-Time"
+"""When the message was first published, in milliseconds since 1970: the time of an entry that brings none."""
 MAX_INFLATED = 10 * 1024 * 1024
 """Bytes of a message once it is inflated; what is larger is a dead letter."""
 

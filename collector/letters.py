@@ -1,0 +1,224 @@
+"""The dead letters of one logger as its operator sees them: found by a filter, read, removed. See `redrive.py`."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from gridfs.asynchronous import AsyncGridFSBucket
+from gridfs.errors import CorruptGridFile, NoFile
+from pymongo.errors import OperationFailure
+
+from collector.codec import headers as read_headers
+from collector.errors import SinkUnavailable
+from collector.mongo import calling
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+    from datetime import datetime
+
+    from bson import ObjectId
+    from pymongo.asynchronous.client_session import AsyncClientSession
+    from pymongo.asynchronous.database import AsyncDatabase
+
+    from collector.model import Reason
+
+GROUP = 100
+"""Letters that are read, published and removed together."""
+_GROUP_BYTES = 8 * 1024 * 1024
+_TIMEOUT = 60.0
+"""Seconds for one call to MongoDB; looking through a million letters takes some."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which letters are meant; what is empty or None leaves none out. With a limit, those that failed first."""
+
+    reasons: tuple[Reason, ...] = ()
+    since: datetime | None = None
+    until: datetime | None = None
+    ids: tuple[ObjectId, ...] = ()
+    limit: int | None = None
+
+    def query(self) -> dict[str, Any]:
+        """Return it as MongoDB takes it."""
+        times = {"$gte": self.since, "$lt": self.until}
+        query = {
+            "reason": {"$in": [reason.value for reason in self.reasons]} if self.reasons else None,
+            "failed_at": {name: moment for name, moment in times.items() if moment is not None} or None,
+            "_id": {"$in": list(self.ids)} if self.ids else None,
+        }
+        return {name: wanted for name, wanted in query.items() if wanted is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A letter without anything that its publisher wrote."""
+
+    id: ObjectId
+    failed_at: datetime
+    published_at: datetime
+    reason: str
+    subject: str
+    stream: str
+    sequence: int
+    entry: int | None
+    deliveries: int
+    attempt: int
+    size: int | None
+    """Bytes of the body; None when the body is a file."""
+    body_file: ObjectId | None
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A whole letter."""
+
+    summary: Summary
+    error: str
+    headers: tuple[tuple[bytes, bytes], ...]
+    """As they came, in order."""
+    body: bytes | None
+    """None when it is a file that is gone: somebody has removed or replaced the letter meanwhile."""
+
+
+class Letters:
+    """The dead letters of one logger. Every method raises SinkUnavailable when MongoDB does not do it."""
+
+    def __init__(self, database: AsyncDatabase[dict[str, Any]], collection: str) -> None:
+        self._database = database
+        self._collection = database[collection]
+        self._files = AsyncGridFSBucket(database, bucket_name=collection)
+
+    async def exists(self, collection: str) -> bool:
+        """Say whether there is a collection for letters, or that other one."""
+        names = {"name": {"$in": [self._collection.name, collection]}}
+        async with _asking():
+            return bool(await self._database.list_collection_names(filter=names, authorizedCollections=True))
+
+    async def count(self, wanted: Filter) -> int:
+        """Return how many there are."""
+        async with _asking():
+            number = await self._collection.count_documents(wanted.query())
+        return number if wanted.limit is None else min(number, wanted.limit)
+
+    async def find(self, wanted: Filter) -> AsyncIterator[list[Summary]]:
+        """Yield them in groups, in the order in which they failed; what comes or changes meanwhile is not found."""
+        stages: list[dict[str, Any]] = [
+            {"$match": wanted.query()},
+            {"$project": _SUMMARY},
+            {"$sort": {"failed_at": 1, "_id": 1}},
+        ]
+        if wanted.limit is not None:
+            stages.append({"$limit": wanted.limit})
+        async with _asking():
+            cursor = await self._collection.aggregate(stages, allowDiskUse=True)
+        while True:
+            async with _asking():
+                group = [_summary(found) for found in await cursor.to_list(GROUP)]
+            if not group:
+                return
+            for part in _parts(group):
+                yield part
+
+    async def read(self, ids: Sequence[ObjectId]) -> list[Letter]:
+        """Return those that are there, as they are now."""
+        async with _asking():
+            found = await self._collection.find({"_id": {"$in": list(ids)}}).to_list()
+            return [await self._letter(document) for document in found]
+
+    async def remove(self, letters: Sequence[Summary]) -> int:
+        """Remove them, durably; return how many there were. One that is not as it was read is another one by now."""
+        inline = [letter for letter in letters if letter.body_file is None]
+        removed = 0
+        if inline:
+            deletes = [{"q": _exactly(letter), "limit": 1} for letter in inline]
+            command = {"delete": self._collection.name, "deletes": deletes, "ordered": False}
+            async with _asking():
+                reply = await self._database.command({**command, "writeConcern": {"w": "majority"}})
+            if "writeErrors" in reply or "writeConcernError" in reply:
+                raise SinkUnavailable(f"MongoDB did not remove all dead letters of {self._collection.name}")
+            removed = reply["n"]
+        for letter in letters:
+            if letter.body_file is not None:
+                removed += await self._remove_with_file(letter, letter.body_file)
+        return removed
+
+    async def _remove_with_file(self, letter: Summary, file: ObjectId) -> int:
+        """Remove both or none, so that a letter that is there has its body."""
+
+        async def both(session: AsyncClientSession) -> int:
+            removed = (await self._collection.delete_one(_exactly(letter), session=session)).deleted_count
+            if removed:  # GridFS itself would refuse to do it in a transaction
+                await self._collection.chunks.delete_many({"files_id": file}, session=session)
+                await self._collection.files.delete_one({"_id": file}, session=session)
+            return removed
+
+        async with _asking(), self._database.client.start_session() as session:
+            return await session.with_transaction(both)
+
+    async def _letter(self, document: dict[str, Any]) -> Letter:
+        body: bytes | None = document["body"]
+        if document["body_file"] is not None:
+            body = await self._file(document["body_file"])
+        kept = document["headers"]
+        pairs = read_headers(kept) if isinstance(kept, bytes) else kept
+        encoding = "latin-1" if isinstance(kept, bytes) else "utf-8"
+        fields = tuple((_raw(name, encoding), _raw(value, encoding)) for name, value in pairs)
+        return Letter(
+            _summary(document | {"size": None if body is None else len(body)}), document["error"], fields, body
+        )
+
+    async def _file(self, file: ObjectId) -> bytes | None:
+        try:
+            return await (await self._files.open_download_stream(file)).read()
+        except (NoFile, CorruptGridFile):
+            return None
+
+
+_SUMMARY = {
+    **dict.fromkeys(("failed_at", "published_at", "reason", "subject", "stream", "sequence"), 1),
+    **dict.fromkeys(("entry", "deliveries", "attempt", "body_file"), 1),
+    "size": {"$cond": [{"$eq": ["$body", None]}, None, {"$binarySize": "$body"}]},
+}
+
+
+def _summary(document: dict[str, Any]) -> Summary:
+    names = ("failed_at", "published_at", "reason", "subject", "stream", "sequence", "entry", "deliveries", "body_file")
+    same = {name: document[name] for name in names}
+    return Summary(id=document["_id"], attempt=document.get("attempt", 1), size=document["size"], **same)
+
+
+def _exactly(letter: Summary) -> dict[str, Any]:
+    """Match the letter only as it was read."""
+    attempt = None if letter.attempt == 1 else letter.attempt  # None matches where there is none
+    return {"_id": letter.id, "failed_at": letter.failed_at, "attempt": attempt}
+
+
+def _raw(text: str | bytes, encoding: str) -> bytes:
+    return text if isinstance(text, bytes) else text.encode(encoding)
+
+
+def _parts(group: list[Summary]) -> list[list[Summary]]:
+    """Cut a group so that no part takes much memory; a letter whose body is a file stands alone."""
+    parts: list[list[Summary]] = [[]]
+    room = _GROUP_BYTES
+    for letter in group:
+        size = _GROUP_BYTES if letter.size is None else letter.size
+        if parts[-1] and size > room:
+            parts.append([])
+            room = _GROUP_BYTES
+        parts[-1].append(letter)
+        room -= size
+    return parts
+
+
+@asynccontextmanager
+async def _asking() -> AsyncIterator[None]:
+    async with calling(_TIMEOUT):
+        try:
+            yield
+        except OperationFailure as exc:
+            name = (exc.details or {}).get("codeName", "no name")
+            raise SinkUnavailable(f"MongoDB answered {name} (code {exc.code})") from exc
