@@ -38,7 +38,7 @@ class Pending:
         self._deliveries.append(opened.delivery)
         self._entries += opened.entries
         self._rejects += opened.rejects
-        self._bytes += opened.delivery.size
+        self._bytes += opened.size
         if len(self._entries) + len(self._rejects) >= self._policy.entries:
             return Trigger.ENTRIES
         return Trigger.BYTES if self._bytes >= self._policy.bytes else None

@@ -152,13 +152,15 @@ class Codec:
             form, origin, sources = self._sources(delivery)
         except Poison as poison:
             rejects.append(self._reject(delivery, None, None, delivery.body, poison))
-            return Opened(delivery, entries, rejects)
+            return Opened(delivery, entries, rejects, delivery.size)
+        size = 0
         for position, source in sources:
+            size += len(source)
             try:
                 entries.append(self._entry(delivery, position, form, origin, source))
             except Poison as poison:
                 rejects.append(self._reject(delivery, position, form, source, poison))
-        return Opened(delivery, entries, rejects)
+        return Opened(delivery, entries, rejects, size)
 
     def original(self, delivery: Delivery, position: int | None) -> bytes:
         """Return the bytes of one entry as its publisher sent them: its slice of a bundle, else the body unchanged."""

@@ -90,6 +90,7 @@ class BatchSettled:
     messages: int
     entries: int
     bytes: int
+    """Of its entries, inflated."""
     written: int
     duplicates: int
     dead_letters: Counter[Reason]

@@ -123,7 +123,7 @@ class Metrics:
     def _declare_batches(self) -> None:
         self._batches = self._counter("batches", "Batches by what made them leave", ("trigger",), product(Trigger))
         self._batch_entries = self._histogram("batch_entries", "Entries in a batch", _ENTRIES)
-        self._batch_bytes = self._histogram("batch_bytes", "Bytes in a batch, as received", _BYTES)
+        self._batch_bytes = self._histogram("batch_bytes", "Bytes of the entries in a batch, inflated", _BYTES)
         self._write_duration = self._histogram("write_duration_seconds", "One batch, retries included", _SECONDS)
         self._latency = self._histogram(
             "delivery_latency_seconds", "JetStream's storing to MongoDB's acknowledgement, oldest of a batch", _LATENCY

@@ -98,6 +98,8 @@ class Opened(msgspec.Struct, frozen=True):
     delivery: Delivery
     entries: list[Entry]
     rejects: list[Reject]
+    size: int
+    """The bytes that its entries were read from: inflated, which may be far more than came."""
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -109,4 +111,5 @@ class Batch(msgspec.Struct, frozen=True):
     entries: list[Entry]
     rejects: list[Reject]
     bytes: int
+    """Of its entries, inflated."""
     trigger: Trigger

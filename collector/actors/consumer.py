@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 _SLICE = 64
 """Messages opened without a checkpoint: about 0.3 ms."""
+_SLICE_BYTES = 1024 * 1024
+"""Inflated bytes opened before the mailbox has to take them: what waits unopened is as small as it came."""
 _DRAIN_TIMEOUT = 3.0
 _SIGNAL_PAUSE = 0.5
 """Seconds before asking again after a signal: what ends our requests again and again makes no hot loop of us."""
@@ -139,19 +141,30 @@ class Consumer:
         return True
 
     async def _hand_on(self, deliveries: Sequence[Delivery]) -> None:
-        for start in range(0, len(deliveries), _SLICE):
-            opened = [self._codec.open(delivery) for delivery in deliveries[start : start + _SLICE]]
-            await lowlevel.checkpoint()
-            self._report(
-                Received(
-                    self._key,
-                    messages=len(opened),
-                    entries=sum(len(one.entries) + len(one.rejects) for one in opened),
-                    bytes=sum(one.delivery.size for one in opened),
-                    redelivered=sum(one.delivery.num_delivered > 1 for one in opened),
-                )
+        opened: list[Opened] = []
+        size = 0
+        for delivery in deliveries:
+            one = self._codec.open(delivery)
+            opened.append(one)
+            size += one.size
+            if len(opened) == _SLICE or size >= _SLICE_BYTES:
+                await self._send(opened)
+                opened, size = [], 0
+        if opened:
+            await self._send(opened)
+
+    async def _send(self, opened: list[Opened]) -> None:
+        self._report(
+            Received(
+                self._key,
+                messages=len(opened),
+                entries=sum(len(one.entries) + len(one.rejects) for one in opened),
+                bytes=sum(one.delivery.size for one in opened),
+                redelivered=sum(one.delivery.num_delivered > 1 for one in opened),
             )
-            await self._outbox.send(opened)
+        )
+        await lowlevel.checkpoint()
+        await self._outbox.send(opened)
 
     async def _top_up(self, *, flowing: bool) -> None:
         """Ask for more when a good part of the room is free, so that requests are few and overlap."""

@@ -46,7 +46,7 @@ def opened(sequence: int, entries: int = 1, body: bytes = b"x") -> Opened:
     """Make a delivery with that many entries; a bundle unless there is one."""
     of = delivery(sequence, body)
     positions: list[int | None] = [None] if entries == 1 else list(range(entries))
-    return Opened(of, [entry(of, position) for position in positions], [])
+    return Opened(of, [entry(of, position) for position in positions], [], of.size)
 
 
 def reject(of: Delivery, position: int | None = None, reason: Reason = Reason.MALFORMED) -> Reject:

@@ -129,6 +129,15 @@ async def test_what_is_delivered_is_handed_on_in_order_and_is_in_hand() -> None:
         assert sum(one.entries for one in received) == 150
 
 
+async def test_large_entries_are_opened_few_at_a_time_so_that_those_behind_them_stay_as_small_as_they_came() -> None:
+    body = b"\x81\xa4data\x81\xa1a\xc6" + (600_000).to_bytes(4, "big") + bytes(600_000)
+    async with playing(mailbox=1) as scene:
+        scene.link.deliver(*(delivery(number, body) for number in range(1, 11)))
+        await settled()
+        assert sum(one.messages for one in scene.reports.of(Received)) == 4, "two in the mailbox, two at its door"
+        assert await scene.came() == list(range(1, 11))
+
+
 async def test_it_asks_for_what_there_is_room_for_and_again_when_a_third_is_free() -> None:
     async with playing() as scene:
         await settled()

@@ -753,3 +753,11 @@ def test_every_form_of_a_moment_is_the_same_moment(moment: datetime, offset: int
         forms.append(moment.astimezone(timezone(timedelta(minutes=offset))).isoformat())
     stored = {document(msgspec.msgpack.encode({"data": {}, "timestamp": form}))["timestamp"] for form in forms}
     assert stored == {PUBLISHED if moment == utc(1, 1, 1) else moment}
+
+
+def test_the_size_of_what_was_opened_is_that_of_the_entries_inflated() -> None:
+    body = go()
+    assert CODEC.open(delivery(body)).size == len(body)
+    assert CODEC.open(delivery(gzip.compress(body), b"Content-Encoding: gzip")).size == len(body)
+    bundle = b"\x93" + body * 3
+    assert CODEC.open(delivery(gzip.compress(bundle), BUNDLE, b"Content-Encoding: gzip")).size == 3 * len(body)
