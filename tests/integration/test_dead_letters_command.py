@@ -148,7 +148,7 @@ async def refused(database: Database[dict[str, Any]], go: Ancestor, count: int) 
     database.create_collection("system_logs", validator={"never": True})
     await go.declare("system")
     await go.publish("system", (entry(number) for number in range(count)))
-    await until(lambda: database.system_fail.estimated_document_count() == count, 20)
+    await until(lambda: database.system_fail.count_documents({}) == count, 20)
     database.command("collMod", "system_logs", validator={})
 
 
@@ -323,7 +323,7 @@ async def test_entries_are_stored_once_under_their_identity_when_the_cause_is_me
     kept = {found["_id"] for found in database.system_fail.find()}
     assert await command.done("redrive", "system", "--limit", "120") == {"redriven": 120, "left": []}
     assert await command.done("redrive", "system") == {"redriven": 180, "left": []}
-    await until(lambda: database.system_logs.estimated_document_count() == 300, 10)
+    await until(lambda: database.system_logs.count_documents({}) == 300, 10)
     assert numbers(database) == Counter(range(300))
     assert {found["_id"] for found in database.system_logs.find()} == kept
     assert database.system_fail.count_documents({}) == 0
@@ -340,12 +340,12 @@ async def test_a_unique_index_that_is_dropped_lets_the_entry_in_and_its_own_id_i
     own = b"\x82" + text("data") + b"\x82" + text("_id") + text("mine") + text("msg") + text("GET /health")
     own += text("timestamp") + b"\xd6\xff\x00\x00\x00\x01"
     await go.publish("system", [entry(1)])
-    await until(lambda: database.system_logs.estimated_document_count() == 1, 5)
+    await until(lambda: database.system_logs.count_documents({}) == 1, 5)
     await go.publish("system", [entry(2), own])
-    await until(lambda: database.system_fail.estimated_document_count() == 2, 5)
+    await until(lambda: database.system_fail.count_documents({}) == 2, 5)
     database.system_logs.drop_index("msg_1")
     await command.done("redrive", "system", "--reason", "duplicate_key")
-    await until(lambda: database.system_logs.estimated_document_count() == 3, 5)
+    await until(lambda: database.system_logs.count_documents({}) == 3, 5)
     assert database.system_logs.find_one({"_id": "mine"}) is not None
     assert database.system_fail.count_documents({}) == 0
 
@@ -357,11 +357,11 @@ async def test_an_entry_without_a_time_keeps_that_of_its_first_publishing(
     database.create_collection("system_logs", validator={"a": {"$ne": 1}})
     await go.declare("system")
     await go.publish("system", [b'{"data": {"a": 1}}'])
-    await until(lambda: database.system_fail.estimated_document_count() == 1, 5)
+    await until(lambda: database.system_fail.count_documents({}) == 1, 5)
     (letter,) = database.system_fail.find()
     database.command({"collMod": "system_logs", "validator": {}})
     await command.done("redrive", "system")
-    await until(lambda: database.system_logs.estimated_document_count() == 1, 5)
+    await until(lambda: database.system_logs.count_documents({}) == 1, 5)
     (stored,) = database.system_logs.find()
     assert (stored["_id"], stored["timestamp"]) == (letter["_id"], letter["published_at"])
 
@@ -373,7 +373,7 @@ async def test_what_is_still_poison_becomes_the_same_letter_again(
     await go.declare("system")
     headers = {"X": "1", "Nats-Expected-Last-Sequence": "0", "Nats-Msg-Id": "first"}
     await go.publish("system", [POISON], headers)
-    await until(lambda: database.system_fail.estimated_document_count() == 1, 5)
+    await until(lambda: database.system_fail.count_documents({}) == 1, 5)
     (before,) = database.system_fail.find()
     for attempt in (2, 3):
         await command.done("redrive", "system")
@@ -398,14 +398,14 @@ async def test_killed_half_way_and_run_again_it_stores_each_entry_once(
     admin.command({"configureFailPoint": "failCommand", "mode": "alwaysOn", "data": slow})
     try:
         process = command.start("redrive", "system")
-        await until(lambda: database.system_fail.estimated_document_count() < 1500, 10)
+        await until(lambda: database.system_fail.count_documents({}) < 1500, 10)
         process.send_signal(signal.SIGKILL)
         await to_thread.run_sync(process.communicate)
     finally:
         admin.command({"configureFailPoint": "failCommand", "mode": "off"})
     assert 0 < database.system_fail.count_documents({}) < 1500
     await command.done("redrive", "system")
-    await until(lambda: database.system_logs.estimated_document_count() == 2000, 20)
+    await until(lambda: database.system_logs.count_documents({}) == 2000, 20)
     assert numbers(database) == Counter(range(2000))
     assert database.system_fail.count_documents({}) == 0
     await emptied(go)
@@ -419,7 +419,7 @@ async def test_two_at_the_same_time_store_each_entry_once(
     async with create_task_group() as group:
         for _ in range(2):
             group.start_soon(command.done, "redrive", "system")
-    await until(lambda: database.system_logs.estimated_document_count() == 1000, 20)
+    await until(lambda: database.system_logs.count_documents({}) == 1000, 20)
     assert numbers(database) == Counter(range(1000))
     assert database.system_fail.count_documents({}) == 0
 
@@ -433,10 +433,10 @@ async def test_an_entry_of_a_bundle_comes_back_alone_and_a_gzip_body_as_it_was(
     bundle = gzip.compress(b"\x93" + b"".join(entry(number) for number in range(3)))
     await go.publish("system", [bundle], {"Content-Type": BUNDLE, "Content-Encoding": "gzip", "X": "1"})
     await go.publish("system", [gzip.compress(entry(3))], {"Content-Encoding": "gzip"})
-    await until(lambda: database.system_fail.estimated_document_count() == 2, 5)
+    await until(lambda: database.system_fail.count_documents({}) == 2, 5)
     database.command("collMod", "system_logs", validator={})
     await command.done("redrive", "system")
-    await until(lambda: database.system_logs.estimated_document_count() == 4, 5)
+    await until(lambda: database.system_logs.count_documents({}) == 4, 5)
     assert numbers(database) == Counter(range(4))
     assert database.system_fail.count_documents({}) == 0
 

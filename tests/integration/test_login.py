@@ -36,11 +36,11 @@ async def test_a_replica_logs_in_and_goes_on_after_a_restart_of_the_server(
         async with Transfer.connect(server.url, namespace=namespace, **way.right) as transfer:  # type: ignore[arg-type]
             await transfer.set(Logger("system"))
             await transfer.publish("system", {"n": 1})
-            await until(lambda: logs.estimated_document_count() == 1, 5)
+            await until(lambda: logs.count_documents({}) == 1, 5)
             await anyio.to_thread.run_sync(server.kill)
             await anyio.to_thread.run_sync(server.start)
             await transfer.publish("system", {"n": 2}, timeout=20)
-        await until(lambda: logs.estimated_document_count() == 2, 10)
+        await until(lambda: logs.count_documents({}) == 2, 10)
         assert replica.metric("collector_nats_reconnects_total") == 1
         secrets = [way.right[name] for name in ("nkey", "token", "password") if name in way.right]
         assert not [secret for secret in secrets if secret in replica.log_path.read_text()]

@@ -14,7 +14,7 @@ import pytest
 from pymongo import MongoClient
 
 from tests.integration.ancestor import Ancestor, entry
-from tests.integration.waiting import count, numbers, state, until
+from tests.integration.waiting import numbers, state, until, until_stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +41,7 @@ async def test_of_50_000_entries_each_is_stored_once_though_a_replica_is_killed(
                 doomed.kill()
                 killed = True
     assert killed
-    await until(lambda: sum(count(database, key) for key in keys) >= 50_000, 30)
+    await until_stored(database, keys, 50_000, 30)
     assert numbers(database, *keys) == Counter(range(50_000))
 
 
@@ -63,7 +63,7 @@ async def test_sigterm_with_10_000_messages_in_flight_loses_nothing_and_the_othe
     left = time.monotonic()
     await until(lambda: staying.metric("collector_written_entries_total") > before, 1)
     assert time.monotonic() - left < 1
-    await until(lambda: count(database, "busy") >= 15_000, 20)
+    await until_stored(database, ["busy"], 15_000, 20)
     assert numbers(database, "busy") == Counter(range(15_000))
     assert (await go.jetstream.consumer_info(f"{namespace}:logs:busy", f"{namespace}:logs:busy")).num_pending == 0
 
@@ -105,7 +105,7 @@ async def test_an_outage_of_mongodb_is_waited_out_without_redelivery(
     await anyio.sleep(5)  # longer than ack wait: what is in hand is kept alive
     await anyio.to_thread.run_sync(mongod.start)
     with MongoClient[dict[str, Any]](mongod.url) as client:
-        seconds = await until(lambda: count(client[namespace], "patient") >= 20_000, 20)
+        seconds = await until_stored(client[namespace], ["patient"], 20_000, 20)
         assert seconds < 5
         assert numbers(client[namespace], "patient") == Counter(range(20_000))
     assert replica.metric("collector_redelivered_messages_total") == 0

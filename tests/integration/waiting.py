@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from nats.js import JetStreamContext
     from pymongo.database import Database
@@ -40,7 +40,17 @@ async def until_empty(jetstream: JetStreamContext, stream: str, seconds: float =
 
 def count(database: Database[dict[str, Any]], key: str) -> int:
     """Return how many documents a logger has."""
-    return database[f"{key}_logs"].estimated_document_count()
+    return database[f"{key}_logs"].count_documents({})
+
+
+async def until_stored(database: Database[dict[str, Any]], keys: Sequence[str], entries: int, seconds: float) -> float:
+    """Wait until that many entries are stored; return how long it took.
+
+    The estimate is cheap, but ahead for a moment: it counts the inserts of a group that a duplicate then rolls back.
+    """
+    logs = [database[f"{key}_logs"] for key in keys]
+    took = await until(lambda: sum(log.estimated_document_count() for log in logs) >= entries, seconds)
+    return took + await until(lambda: sum(log.count_documents({}) for log in logs) >= entries, seconds)
 
 
 def numbers(database: Database[dict[str, Any]], *keys: str) -> Counter[int]:
