@@ -10,10 +10,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from contextlib import ExitStack
 from datetime import UTC, datetime
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -21,14 +18,12 @@ import msgspec
 import pytest
 from anyio import Event, create_task_group, fail_after, to_thread
 from bson import ObjectId
-from pymongo import MongoClient
 
 from collector.codec import Codec
 from collector.dead_letters import DeadLetters
 from collector.errors import SinkUnavailable
 from collector.identity import Incarnation
 from collector.letters import Filter, Letters
-from collector.local import Replica
 from collector.model import Delivery, Reason, Reject
 from collector.mongo import open_mongo
 from collector.raw_publisher import publishing
@@ -38,12 +33,12 @@ from tests.integration.waiting import until
 from transfer.wire import BUNDLE
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncGenerator, Callable
 
     from pymongo.asynchronous.database import AsyncDatabase
     from pymongo.database import Database
 
-    from collector.local import Mongod, NatsServer
+    from collector.local import Mongod, NatsServer, Replica
     from collector.raw_publisher import RawPublisher
 
 MIB = 1024 * 1024
@@ -93,29 +88,6 @@ def command(namespace: str, mongod: Mongod, nats_server: NatsServer) -> Command:
 def offline(namespace: str, mongod: Mongod) -> Command:
     """Give the command where no NATS answers."""
     return Command(namespace, mongod, _NO_NATS)
-
-
-@pytest.fixture
-def start_replica(namespace: str, nats_server: NatsServer, mongod: Mongod) -> Iterator[Callable[..., Replica]]:
-    with ExitStack() as stack:
-
-        def start(nats: NatsServer = nats_server) -> Replica:
-            folder = stack.enter_context(TemporaryDirectory(prefix="replica-"))
-            return stack.enter_context(Replica(Path(folder), namespace, nats, mongod, {}))
-
-        yield start
-
-
-@pytest.fixture
-def database(namespace: str, mongod: Mongod) -> Iterator[Database[dict[str, Any]]]:
-    with MongoClient[dict[str, Any]](mongod.url, tz_aware=True) as client:
-        yield client[namespace]
-
-
-@pytest.fixture
-async def go(namespace: str, nats_server: NatsServer) -> AsyncIterator[Ancestor]:
-    async with ancestor(nats_server.url, namespace) as publisher:
-        yield publisher
 
 
 def reject(body: bytes = POISON, raw_headers: bytes = b"", sequence: int = 42, **changes: Any) -> Reject:
