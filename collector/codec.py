@@ -162,12 +162,11 @@ class Codec:
                 rejects.append(self._reject(delivery, position, form, source, poison))
         return Opened(delivery, entries, rejects, size)
 
-    def original(self, delivery: Delivery, position: int | None) -> bytes:
-        """Return the bytes of one entry as its publisher sent them: its slice of a bundle, else the body unchanged."""
-        return delivery.body if position is None else self.originals(delivery, [position])[0]
-
     def originals(self, delivery: Delivery, positions: Sequence[int | None]) -> list[bytes]:
-        """Return the bytes of several entries of a delivery that was opened; it is inflated and split once for them."""
+        """Return the bytes of entries of a delivery that was opened, as their publisher sent them.
+
+        Of an entry in a bundle that is its slice, else the body unchanged; a bundle is inflated and split once for all.
+        """
         if None in positions:
             return [delivery.body]
         sources = dict(self._sources(delivery)[2])

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import struct
+from collections import deque
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import nats
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import AsyncIterator, Iterable, Mapping
 
     from nats.aio.client import Client
     from nats.js import JetStreamContext
+    from nats.js.api import PubAck
 
 _IN_FLIGHT = 2000
 
@@ -59,14 +61,18 @@ class Ancestor:
 
     async def publish(self, key: str, bodies: Iterable[bytes], headers: Mapping[str, str] | None = None) -> int:
         """Publish messages and wait for all confirmations; return how many there were."""
-        subject, confirmed, waiting = f"{self.namespace}.logs.{key}", 0, []
+        subject, confirmed = f"{self.namespace}.logs.{key}", 0
+        waiting: deque[asyncio.Future[PubAck]] = deque()
         for body in bodies:
             sent = await self.jetstream.publish_async(subject, body, headers=dict(headers) if headers else None)
             waiting.append(sent)
             if len(waiting) == _IN_FLIGHT:
-                confirmed += len(await asyncio.gather(*waiting))  # noqa: TID251 - futures of nats-py, not tasks of ours
-                waiting.clear()
-        return confirmed + len(await asyncio.gather(*waiting))  # noqa: TID251
+                await waiting.popleft()
+                confirmed += 1
+        while waiting:
+            await waiting.popleft()
+            confirmed += 1
+        return confirmed
 
 
 @asynccontextmanager
