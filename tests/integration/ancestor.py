@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import nats
+from nats.js.errors import ServerError
 
 if TYPE_CHECKING:
     import asyncio
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from nats.js.api import PubAck
 
 _IN_FLIGHT = 2000
+_STORE_NOT_MADE = 10049  # seen once of many thousand, on a busy machine: the server could not make its folder then
 
 
 def text(value: str) -> bytes:
@@ -45,7 +47,15 @@ class Ancestor:
     async def make_stream(self, key: str) -> None:
         """Make the work-queue stream of a logger."""
         subject = f"{self.namespace}.logs.{key}"
-        await self.jetstream.add_stream(name=f"{self.namespace}:logs:{key}", subjects=[subject], retention="workqueue")
+        name = f"{self.namespace}:logs:{key}"
+        for tries_left in reversed(range(3)):
+            try:
+                await self.jetstream.add_stream(name=name, subjects=[subject], retention="workqueue")
+            except ServerError as exc:
+                if exc.err_code != _STORE_NOT_MADE or not tries_left:
+                    raise
+            else:
+                return
 
     async def put(self, key: str, value: bytes | None = None) -> None:
         """Put the KV entry of a logger: a msgpack map of key and description."""
