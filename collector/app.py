@@ -3,6 +3,7 @@
 endpoint                     answers from the first moment to the last
  └ MongoDB, NATS             opened until it works, closed last, each with a deadline
     └ root supervisor        one for one; gives up -> exit 1
+       ├ owners              ends after the pipelines
        ├ registry, sampler
        └ pipelines           one for one, never gives up
           └ pipeline[key]    consumer | batcher | writer: one for all
@@ -10,7 +11,10 @@ endpoint                     answers from the first moment to the last
 
 from __future__ import annotations
 
+import os
+import secrets
 import signal
+import socket
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -18,12 +22,14 @@ import anyio
 from anyio import CancelScope, Event, create_task_group, current_time, open_signal_receiver, sleep
 
 from collector import events
+from collector.actors.owners import Owners
 from collector.actors.pipeline import Pipeline, Tools
 from collector.actors.registry import Registry
 from collector.actors.sampler import Sampler
 from collector.actors.supervisor import Pipelines, Supervisor
 from collector.bucket import KvBucket
 from collector.budget import Budget
+from collector.claims import Claims
 from collector.connection import close, connect
 from collector.endpoint import serving
 from collector.errors import Aborted
@@ -91,13 +97,17 @@ class Service:
                 group.cancel_scope.cancel()
                 return
             try:
+                database = mongo[self._names.database]
+                claims = Claims(database, _replica_id(), self._settings.writes, self._settings.write_timeout)
                 tools = Tools(
                     names=self._names,
                     settings=self._settings,
                     nats=nats,
                     source=JetStreamSource(nats.connection.jetstream(), self._names, self._settings.ack_wait),
-                    database=mongo[self._names.database],
+                    database=database,
                     budget=Budget(self._settings.buffer_bytes),
+                    claims=claims,
+                    owners=Owners(claims, self._report),
                     report=self._report,
                 )
                 await self._supervise(tools, nats)
@@ -115,7 +125,11 @@ class Service:
         )
         async with create_task_group() as group:
             group.start_soon(nats.watch, name="nats watch")
-            await Supervisor((pipelines, registry, sampler), report).run(self._stopping)
+            async with create_task_group() as owning:  # claims are kept alive until the last pipeline has drained
+                drained = Event()
+                owning.start_soon(Supervisor((tools.owners,), report).run, drained, name="owners")
+                await Supervisor((pipelines, registry, sampler), report).run(self._stopping)
+                drained.set()
             group.cancel_scope.cancel()
 
     async def _obey_signals(self) -> None:
@@ -139,6 +153,11 @@ class Service:
             if (now_ready := not self._status.not_ready) != ready:
                 ready = now_ready
                 self._report(events.Ready(ready))
+
+
+def _replica_id() -> str:
+    """Return a name that no other replica has, and none had before."""
+    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
 
 
 def serve(settings: Settings) -> Tally:

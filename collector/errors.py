@@ -30,6 +30,13 @@ class SinkUnavailable(CollectorError):
         """All, some or nothing of it may be stored; the same identities make a second try harmless."""
 
 
+class OwnershipLost(CollectorError):
+    """Another replica writes the logger's entries now: drop all that is held of it, without a word, and stand by."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"expected to be the owner of {what}, but another replica has taken it over")
+
+
 class ChildExited(CollectorError):
     """An actor ended although nobody asked it to."""
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     from collections import Counter
 
+    from collector.horizon import Suspicion
     from collector.model import Reason, Trigger
 
 
@@ -100,6 +101,31 @@ class BatchSettled:
     """From JetStream's storing of the oldest message to MongoDB's acknowledgement."""
     unanswered: int
     """Answers that could not be sent; those messages come again and are found to be written."""
+
+
+class Change(StrEnum):
+    """How the ownership of a time-series logger changed: a closed list, the label of a metric."""
+
+    TAKEN = "taken"
+    GIVEN_BACK = "given_back"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True)
+class OwnershipChanged:
+    """This replica has become or is no longer the one that writes a time-series logger's entries."""
+
+    logger: str
+    change: Change
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Suspected:
+    """Entries that may have been written before were looked up."""
+
+    logger: str
+    suspects: Counter[Suspicion]
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +248,8 @@ Event: TypeAlias = (
     LoggerState
     | Received
     | BatchSettled
+    | OwnershipChanged
+    | Suspected
     | Held
     | WritesInProgress
     | Returned

@@ -44,6 +44,12 @@ class InHand:
         """
         self._disowned.update(self._deliveries)
 
+    def drop(self) -> None:
+        """Forget all without an answer: it is another replica's."""
+        self._deliveries.clear()
+        self._disowned.clear()
+        self.bytes = 0
+
     def owned(self, answers: list[Answer]) -> list[Answer]:
         """Return the answers that may be sent."""
         if not self._disowned:

@@ -51,6 +51,7 @@ class EventLog:
             events.Retried: self._retried,
             events.Crashed: self._crashed,
             events.Returned: self._returned,
+            events.OwnershipChanged: self._ownership,
             events.Listening: self._listening,
             events.Ready: self._ready,
             events.Stopping: self._stopping,
@@ -82,6 +83,9 @@ class EventLog:
 
     def _returned(self, event: events.Returned) -> None:
         self._log.info("given back", logger=event.logger, messages=event.messages)
+
+    def _ownership(self, event: events.OwnershipChanged) -> None:
+        self._log.info("ownership", logger=event.logger, change=event.change.value, epoch=event.epoch)
 
     def _listening(self, event: events.Listening) -> None:
         self._log.info("listening", address=f"http://{event.host}:{event.port}")

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 
 from collector import events
 from collector.events import POSSIBLE_FAILURES, Stage, State
+from collector.horizon import Suspicion
 from collector.model import Reason, Trigger
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ _ENTRIES = (1, 10, 50, 100, 250, 500, 1000, 2500, 5000, 10_000)
 _BYTES = tuple(1024 * 4**power for power in range(8))
 _SECONDS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _LATENCY = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)
-ROOT_ACTORS = ("pipelines", "registry", "sampler")
+ROOT_ACTORS = ("owners", "pipelines", "registry", "sampler")
 """The permanent children of the root: what befalls them is no logger's, so their label `logger` is empty."""
 _STALE_AFTER = 60.0
 """Seconds after which a reading of the lag is withdrawn: absent beats wrong."""
@@ -56,6 +57,8 @@ class Metrics:
             events.Held: self._set_held,
             events.WritesInProgress: self._set_writes,
             events.Returned: self._count_returned,
+            events.OwnershipChanged: self._count_ownership,
+            events.Suspected: self._count_suspects,
             events.Failed: self._count_failed,
             events.Retried: self._count_failed,
             events.Crashed: self._count_crashed,
@@ -116,6 +119,18 @@ class Metrics:
         )
         self._failures = counter("failures", "What failed", ("stage", "reason"), POSSIBLE_FAILURES)
         self._retries = counter("retries", "Tries after a failure", ("stage",), [(Stage.WRITE,), (Stage.DEAD_LETTER,)])
+        self._ownership = counter(
+            "ownership_changes",
+            "Times this replica became or ceased to be the one writer of a time-series logger",
+            ("reason",),
+            product(events.Change),
+        )
+        self._suspects = counter(
+            "suspect_entries",
+            "Entries of time-series loggers looked up before the insert, as they may have been written before",
+            ("reason",),
+            product(Suspicion),
+        )
         self._restarts = counter(
             "actor_restarts", "Actors started again", ("actor", "reason"), [("pipeline", "crashed")]
         )
@@ -186,6 +201,13 @@ class Metrics:
 
     def _count_returned(self, event: events.Returned) -> None:
         self._returned.labels(self._namespace, event.logger).inc(event.messages)
+
+    def _count_ownership(self, event: events.OwnershipChanged) -> None:
+        self._ownership.labels(self._namespace, event.logger, event.change).inc()
+
+    def _count_suspects(self, event: events.Suspected) -> None:
+        for suspicion, entries in event.suspects.items():
+            self._suspects.labels(self._namespace, event.logger, suspicion).inc(entries)
 
     def _set_held(self, event: events.Held) -> None:
         self._buffer_messages.labels(self._namespace, event.logger).set(event.messages)

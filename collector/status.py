@@ -124,7 +124,7 @@ class Status:
                     self._seen.loop_lag = event.seconds
                 case events.Returned():
                     self._seen.tally.returned += event.messages
-                case events.Ready() | events.Listening():
+                case events.Ready() | events.Listening() | events.OwnershipChanged() | events.Suspected():
                     pass
                 case events.Failed() | events.Retried() | events.Crashed():
                     self._note_error(event)

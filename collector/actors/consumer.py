@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collector.codec import Codec
     from collector.connection import Reconnects
     from collector.events import Report
+    from collector.horizon import Horizon
     from collector.in_hand import InHand
     from collector.model import Delivery, Opened
     from collector.pull import Pull
@@ -47,7 +48,8 @@ class Room:
 class Consumer:
     """Moves deliveries from a pull subscription to the batcher's mailbox.
 
-    Order: as delivered. Loss: none; what it received is in hand until somebody answers it. It returns when it is asked
+    Order: as delivered, but a copy of what is in hand waits where there is a horizon (a time-series collection).
+    Loss: none; what it received is in hand until somebody answers it. It returns when it is asked
     to stop, after all that was still under way has come, or when stream or durable are not what they were.
     """
 
@@ -60,6 +62,7 @@ class Consumer:
         pull: Pull,
         codec: Codec,
         in_hand: InHand,
+        horizon: Horizon | None,
         account: Account,
         room: Room,
         outbox: ObjectSendStream[list[Opened]],
@@ -73,6 +76,7 @@ class Consumer:
         self._pull = pull
         self._codec = codec
         self._in_hand = in_hand
+        self._horizon = horizon
         self._account = account
         self._room = room
         self._outbox = outbox
@@ -111,6 +115,8 @@ class Consumer:
                 await stopping.wait()
         await self._top_up(flowing=bool(deliveries))
         await self._hand_on(deliveries)
+        if self._horizon is not None and (released := self._horizon.released()):
+            await self._send(released)
         return True
 
     def _say(self, signals: set[Signal]) -> None:
@@ -145,6 +151,8 @@ class Consumer:
         size = 0
         for delivery in deliveries:
             one = self._codec.open(delivery)
+            if self._horizon is not None and not self._horizon.admit(one):
+                continue
             opened.append(one)
             size += one.size
             if len(opened) == _SLICE or size >= _SLICE_BYTES:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from anyio import CancelScope, Event, create_memory_object_stream, create_task_group, current_time, move_on_after
@@ -20,14 +20,18 @@ from collector.backoff import exponential
 from collector.batching import BatchPolicy
 from collector.codec import Codec
 from collector.dead_letters import DeadLetters
-from collector.errors import SinkUnavailable
+from collector.errors import OwnershipLost, SinkUnavailable
 from collector.events import Failed, Failure, Held, LoggerState, Report, Returned, Stage, State
+from collector.horizon import Horizon
 from collector.in_hand import InHand
 from collector.model import Batch, Opened
-from collector.mongo import make_collection
+from collector.mongo import is_timeseries, make_collection
 from collector.pull import Pull
 from collector.settlement import NAK
 from collector.sinks.mongodb import MongoSink
+from collector.sinks.timeseries import TimeSeriesSink
+from collector.timeseries_store import TimeSeriesStore
+from collector.waiting import first_of
 from transfer.errors import TransferError
 
 if TYPE_CHECKING:
@@ -35,9 +39,12 @@ if TYPE_CHECKING:
 
     from pymongo.asynchronous.database import AsyncDatabase
 
+    from collector.actors.owners import Candidacy, Owners
     from collector.budget import Account, Budget
+    from collector.claims import Claims, Fenced
     from collector.connection import NatsConnection
     from collector.settings import Settings
+    from collector.sinks import Sink
     from collector.source import Attached, Source
     from transfer.names import Names
     from transfer.wire import LoggerSpec
@@ -59,7 +66,19 @@ class Tools:
     source: Source
     database: AsyncDatabase[dict[str, Any]]
     budget: Budget
+    claims: Claims
+    owners: Owners
     report: Report
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """Where entries go; for a time-series collection also what keeps them from going there twice, and until when."""
+
+    sink: Sink
+    horizon: Horizon | None = None
+    handing_over: Event = field(default_factory=Event)
+    lost: Event = field(default_factory=Event)
 
 
 class Pipeline:
@@ -70,14 +89,21 @@ class Pipeline:
         self._key = spec.key
         self._spec = spec
         self._tools = tools
+        self._collection = tools.names.collection(spec.key)
 
     async def run(self, stopping: Event) -> None:
         """Find stream and collection, move entries, and begin again when the stream is made anew."""
         while not stopping.is_set():
-            attached = await self._patiently(lambda: self._tools.source.attach(self._key), stopping)
-            if attached is None or not await self._patiently(self._make_collection, stopping):
+            attached = await self._patiently(self._attach, stopping)
+            if attached is None:
                 return
-            await self._move(attached, stopping)
+            timeseries = await self._patiently(self._make_collection, stopping)
+            if timeseries is None:
+                return
+            if timeseries:
+                await self._own(attached, stopping)
+            else:
+                await self._move(attached, stopping, self._shared())
             with move_on_after(_ANEW_PAUSE):  # whatever makes a stream anew again and again makes no hot loop of us
                 await stopping.wait()
 
@@ -98,15 +124,47 @@ class Pipeline:
                 await stopping.wait()
         return None
 
-    async def _make_collection(self) -> bool:
-        if self._spec.collection is not None:
-            collection = self._tools.names.collection(self._key)
-            await make_collection(
-                self._tools.database, collection, self._spec.collection, self._tools.settings.write_timeout
-            )
-        return True
+    async def _attach(self) -> Attached:
+        return await self._tools.source.attach(self._key)
 
-    async def _move(self, attached: Attached, stopping: Event) -> None:
+    async def _make_collection(self) -> bool:
+        """Make the collection that the spec asks for; return whether what is there is a time-series collection."""
+        database, timeout = self._tools.database, self._tools.settings.write_timeout
+        if self._spec.collection is not None:
+            await make_collection(database, self._collection, self._spec.collection, timeout)
+        return await is_timeseries(database, self._collection, timeout)
+
+    async def _own(self, attached: Attached, stopping: Event) -> None:
+        """Stand by, and move entries while this replica is the one owner of a time-series logger."""
+        with self._tools.owners.candidacy(self._key, attached.incarnation) as candidacy:
+            self._tools.report(LoggerState(self._key, State.STANDBY, "another replica may own it"))
+            fenced = await candidacy.own(stopping)
+            if fenced is None:
+                return
+            lost = False
+            try:
+                now = await self._patiently(self._attach, stopping)  # it may have been made anew meanwhile
+                if now is not None and now.incarnation == attached.incarnation:
+                    await self._move(attached, stopping, self._owned(fenced, candidacy))
+            except* OwnershipLost:
+                lost = True
+            finally:
+                await candidacy.give_back(lost=lost)
+
+    def _shared(self) -> _Target:
+        """Return the collection that all replicas write into."""
+        tools = self._tools
+        return _Target(MongoSink(tools.database, self._collection, tools.settings.write_timeout))
+
+    def _owned(self, fenced: Fenced, candidacy: Candidacy) -> _Target:
+        """Return the collection that only this replica writes into, for as long as it is the owner."""
+        tools, horizon = self._tools, Horizon(fenced.tenure.mark)
+        timeout = tools.settings.write_timeout
+        store = TimeSeriesStore(tools.database, self._collection, tools.claims, fenced, timeout)
+        sink = TimeSeriesSink(self._key, store, fenced.tenure, horizon, tools.report)
+        return _Target(sink, horizon, candidacy.handing_over, candidacy.lost)
+
+    async def _move(self, attached: Attached, stopping: Event, target: _Target) -> None:
         tools, in_hand = self._tools, InHand()
         pull = Pull(
             tools.nats.link,
@@ -117,15 +175,21 @@ class Pipeline:
             clock=current_time,
             max_payload=tools.nats.connection.max_payload,
         )
+        ending = Event()
         with self._account(pull.wake) as account, CancelScope() as drained:
             try:
                 async with create_task_group() as helpers:
-                    helpers.start_soon(self._keep_moving, stopping, pull, drained, name=f"{self._key} stop")
+                    ends = (stopping, target.handing_over)
+                    helpers.start_soon(self._keep_moving, ends, ending, pull, drained, name=f"{self._key} stop")
+                    helpers.start_soon(self._until_lost, target.lost, name=f"{self._key} loss")
                     keeper = Keeper(in_hand, tools.nats.link, attached.ack_wait)
                     helpers.start_soon(keeper.run, name=f"{self._key} keeper")
                     tools.report(LoggerState(self._key, State.RUNNING))
-                    await self._run_stages(attached, pull, in_hand, account, stopping)
+                    await self._run_stages(attached, target, pull, in_hand, account=account, ending=ending)
                     helpers.cancel_scope.cancel()
+            except* OwnershipLost:
+                in_hand.drop()
+                raise
             finally:
                 await self._give_back(in_hand)
 
@@ -137,15 +201,20 @@ class Pipeline:
         finally:
             account.close()
 
-    async def _keep_moving(self, stopping: Event, pull: Pull, drained: CancelScope) -> None:
-        """Wake the consumer when the pipeline is asked to stop, and cut the draining short at its deadline."""
-        await stopping.wait()
+    async def _keep_moving(self, ends: tuple[Event, Event], ending: Event, pull: Pull, drained: CancelScope) -> None:
+        """Wake the consumer when the moving is to end, and cut the draining short at its deadline."""
+        await first_of(*ends)
+        ending.set()
         self._tools.report(LoggerState(self._key, State.DRAINING))
         drained.deadline = current_time() + self._tools.settings.drain_timeout
         pull.wake()
 
+    async def _until_lost(self, lost: Event) -> None:
+        await lost.wait()
+        raise OwnershipLost(self._key)
+
     async def _run_stages(
-        self, attached: Attached, pull: Pull, in_hand: InHand, account: Account, stopping: Event
+        self, attached: Attached, target: _Target, pull: Pull, in_hand: InHand, *, account: Account, ending: Event
     ) -> None:
         tools, settings = self._tools, self._tools.settings
         opened_in, opened_out = create_memory_object_stream[list[Opened]](1)
@@ -159,6 +228,7 @@ class Pipeline:
             pull=pull,
             codec=codec,
             in_hand=in_hand,
+            horizon=target.horizon,
             account=account,
             room=Room(settings.batch_entries * (settings.writes + 2), settings.batch_bytes),
             outbox=opened_in,
@@ -166,24 +236,30 @@ class Pipeline:
             report=tools.report,
             clock=current_time,
         )
+
+        def on_settled(batch: Batch) -> None:
+            if target.horizon is not None:
+                target.horizon.settled(batch.deliveries, batch.entries)
+            pull.wake()
+
         writer = Writer(
             self._key,
             codec=codec,
-            sink=MongoSink(tools.database, tools.names.collection(self._key), settings.write_timeout),
+            sink=target.sink,
             letters=DeadLetters(tools.database, tools.names.dead_letters(self._key), settings.write_timeout, time.time),
             answering=tools.nats.link,
             in_hand=in_hand,
             inbox=batch_out,
             writes=settings.writes,
-            on_settled=pull.wake,
+            on_settled=on_settled,
             report=tools.report,
             clock=current_time,
         )
         batcher = Batcher(policy, opened_out, batch_in, current_time)
         async with create_task_group() as stages:
-            stages.start_soon(consumer.run, stopping, name=f"{self._key} consumer")
+            stages.start_soon(consumer.run, ending, name=f"{self._key} consumer")
             stages.start_soon(batcher.run, name=f"{self._key} batcher")
-            stages.start_soon(writer.run, stopping, name=f"{self._key} writer")
+            stages.start_soon(writer.run, ending, name=f"{self._key} writer")
 
     async def _give_back(self, in_hand: InHand) -> None:
         """Nak what is left, so that another replica gets it now and not after ack wait."""

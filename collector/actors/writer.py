@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from anyio import EndOfStream, Semaphore, create_task_group, move_on_after
@@ -14,7 +13,6 @@ from collector.backoff import exponential
 from collector.errors import SinkUnavailable
 from collector.events import BatchSettled, Failed, Failure, Report, Retried, Stage, WritesInProgress
 from collector.settlement import settle
-from collector.sinks import Sink, Written
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -26,6 +24,7 @@ if TYPE_CHECKING:
     from collector.in_hand import InHand
     from collector.model import Batch, Entry, Refusal, Reject
     from collector.settlement import Answer
+    from collector.sinks import Sink
 
 RETRY_CAP = 2.0
 """Seconds between two tries of a write; an outage that ends is noticed within them."""
@@ -45,19 +44,12 @@ class Letters(Protocol):
         """Store them durably, each once. Raises SinkUnavailable."""
 
 
-@dataclass(slots=True)
-class _Progress:
-    """How far a batch has come, over all tries."""
-
-    left: Sequence[Entry]
-    written: Written = field(default_factory=Written)
-
-
 class Writer:
     """Writes and settles batches, at most `writes` at a time, in no order among them.
 
     A batch is answered when each of its entries is stored or kept as a dead letter, never before. While the sink is
     unavailable it tries again in place; when it is asked to stop meanwhile it gives up and leaves the batch in hand.
+    Raises OwnershipLost when the sink does; then nothing that is in hand may be answered.
     """
 
     def __init__(
@@ -71,7 +63,7 @@ class Writer:
         in_hand: InHand,
         inbox: ObjectReceiveStream[Batch],
         writes: int,
-        on_settled: Callable[[], None],
+        on_settled: Callable[[Batch], None],
         report: Report,
         clock: Callable[[], float],
     ) -> None:
@@ -115,9 +107,10 @@ class Writer:
 
     async def _store_and_settle(self, batch: Batch, stopping: Event) -> None:
         started = self._clock()
-        progress = _Progress(batch.entries)
-        await self._retrying(Stage.WRITE, stopping)(self._try_to_write, progress)
-        refused = progress.written.refused
+        writing = self._sink.begin(batch.entries)
+        if batch.entries:
+            await self._retrying(Stage.WRITE, stopping)(writing.attempt)
+        refused = writing.written.refused
         rejects = [*batch.rejects, *self._codec.rejects(refused)] if refused else batch.rejects
         write_seconds = self._clock() - started
         oldest = min(delivery.published_ns for delivery in batch.deliveries) / 1e9
@@ -128,7 +121,7 @@ class Writer:
         answers = self._in_hand.owned(settle(batch.deliveries, kept, rejects))
         unanswered = len(batch.deliveries) - len(answers) + await self._answering.answer(answers)
         self._in_hand.release(batch.deliveries)
-        self._on_settled()
+        self._on_settled(batch)
         self._report(
             BatchSettled(
                 self._key,
@@ -137,23 +130,14 @@ class Writer:
                 messages=len(batch.deliveries),
                 entries=len(batch.entries) + len(batch.rejects),
                 bytes=batch.bytes,
-                written=progress.written.stored,
-                duplicates=progress.written.duplicates,
+                written=writing.written.stored,
+                duplicates=writing.written.duplicates,
                 dead_letters=Counter(reject.reason for reject in rejects),
                 write_seconds=write_seconds,
                 latency_seconds=latency,
                 unanswered=unanswered,
             )
         )
-
-    async def _try_to_write(self, progress: _Progress) -> None:
-        if not progress.left:
-            return
-        written = await self._sink.write(progress.left)
-        progress.left, written.again = written.again, []
-        progress.written.add(written)
-        if progress.left:
-            raise SinkUnavailable(written.error)
 
     def _retrying(self, stage: Stage, stopping: Event) -> Callable[..., Awaitable[None]]:
         async def sleep(seconds: float) -> None:

@@ -13,31 +13,30 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Written:
-    """What became of entries: every one of them is in exactly one place of these four."""
+    """What became of entries."""
 
     stored: int = 0
     duplicates: int = 0
     """Were stored already, by an earlier delivery of the same entry."""
     refused: list[Refusal] = field(default_factory=list)
-    again: list[Entry] = field(default_factory=list)
-    """Could not be stored now, for the reason in `error`."""
-    error: str = ""
 
-    def add(self, other: Written) -> None:
-        """Add what became of other entries."""
-        self.stored += other.stored
-        self.duplicates += other.duplicates
-        self.refused += other.refused
-        self.again += other.again
-        self.error = other.error or self.error
+
+class Writing(Protocol):
+    """The writing of one batch, over as many attempts as it takes."""
+
+    written: Written
+    """What is known so far; of every entry when an attempt has returned."""
+
+    async def attempt(self) -> None:
+        """Write what is not known to be written, durably, in no order. Trying again stores nothing twice.
+
+        Raises SinkUnavailable when something is left: then attempt again, later. It is never cut by a cancellation: it
+        ends within the sink's write timeout, for each command that it takes.
+        """
 
 
 class Sink(Protocol):
     """What the writer needs of a place to write to."""
 
-    async def write(self, entries: Sequence[Entry]) -> Written:
-        """Store entries durably, in no order. Writing the same entries again stores nothing twice.
-
-        Raises SinkUnavailable when nothing is known about any of them. It is never cut by a cancellation: it ends
-        within its write timeout.
-        """
+    def begin(self, entries: Sequence[Entry]) -> Writing:
+        """Return the writing of these entries; nothing is sent before its first attempt."""

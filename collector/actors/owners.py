@@ -1,0 +1,168 @@
+"""Owners: says that this replica is alive, watches the claims on time-series loggers, and tells pipelines their turn.
+
+While the replica has no time-series logger, nothing is asked of MongoDB.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from anyio import CancelScope, Event, current_time, move_on_after
+
+from collector.errors import SinkUnavailable
+from collector.events import Change, Failed, Failure, OwnershipChanged, Report, Stage
+from collector.ownership import Claim, Shares, claim_id
+from collector.waiting import first_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from collector.claims import Claims, Fenced
+    from collector.identity import Incarnation
+    from collector.ownership import Board
+
+_PERIOD = 1.0
+"""Seconds between two looks at the claims, each of which is a sign of life."""
+_TOUCH_PERIOD = 300.0
+
+
+class Candidacy:
+    """One logger's candidacy of this replica: standing by, or owning."""
+
+    def __init__(self, logger: str, claim: str, claims: Claims, report: Report) -> None:
+        self.claim = claim
+        self.logger = logger
+        self.turn = Event()
+        """Set when the claim may be taken."""
+        self.handing_over = Event()
+        """Set when the owner has to drain and give the claim back."""
+        self.lost = Event()
+        """Set when the claim is another replica's."""
+        self.seen = Claim(None, 0)
+        self.fenced: Fenced | None = None
+        self.registered = False
+        self._claims = claims
+        self._report = report
+
+    async def own(self, stopping: Event) -> Fenced | None:
+        """Stand by until this replica is the owner, with every earlier one fenced off; None when asked to stop."""
+        while not stopping.is_set():
+            await first_of(stopping, self.turn)
+            self.turn = Event()
+            if stopping.is_set():
+                break
+            with CancelScope(shield=True):  # drivers are never cut; each call has a deadline of its own
+                self.fenced = await self._take()
+            if self.fenced is not None:
+                self.lost, self.handing_over = Event(), Event()
+                self._report(OwnershipChanged(self.logger, Change.TAKEN, self.fenced.tenure.epoch))
+                return self.fenced
+        return None
+
+    async def give_back(self, *, lost: bool) -> None:
+        """Own no more: let another replica take the claim now, unless it has been taken already."""
+        fenced, self.fenced = self.fenced, None
+        if fenced is None:
+            return
+        change = Change.LOST if lost else Change.GIVEN_BACK
+        self._report(OwnershipChanged(self.logger, change, fenced.tenure.epoch))
+        with CancelScope(shield=True):
+            await fenced.close()
+            if not lost:
+                try:
+                    await self._claims.give_back(fenced.tenure)
+                except SinkUnavailable as exc:
+                    self._fail(exc, "leaving the claim to expire")
+
+    async def _take(self) -> Fenced | None:
+        try:
+            return await self._claims.take(self.claim, self.seen)
+        except SinkUnavailable as exc:
+            self._fail(exc, "taking the claim again")
+            return None
+
+    def _fail(self, exc: SinkUnavailable, action: str) -> None:
+        self._report(Failed(self.logger, Stage.CONTROL, Failure.UNAVAILABLE, str(exc), action))
+
+
+class Owners:
+    """Keeps this replica's candidacies, and its share of the loggers about equal to that of the others."""
+
+    name = "owners"
+
+    def __init__(self, claims: Claims, report: Report) -> None:
+        self._claims = claims
+        self._report = report
+        self._shares = Shares(claims.me)
+        self._candidacies: dict[str, Candidacy] = {}
+        self._changed = Event()
+        self._touched = 0.0
+
+    @contextmanager
+    def candidacy(self, logger: str, incarnation: Incarnation) -> Iterator[Candidacy]:
+        """Be a candidate for a logger while the block lasts."""
+        claim = claim_id(incarnation)
+        candidacy = self._candidacies[claim] = Candidacy(logger, claim, self._claims, self._report)
+        self._changed.set()
+        try:
+            yield candidacy
+        finally:
+            del self._candidacies[claim]
+
+    async def run(self, stopping: Event) -> None:
+        """Watch until asked to stop, which has to be after the pipelines have ended."""
+        announced = False
+        while not stopping.is_set():
+            self._changed = Event()
+            if self._candidacies:
+                announced = True
+                await self._turn()
+            with move_on_after(_PERIOD if announced else None):
+                await first_of(stopping, self._changed)
+        if announced:
+            await self._leave()
+
+    async def _turn(self) -> None:
+        """Look at the claims once; what MongoDB does not answer now is asked again in a second."""
+        try:
+            with CancelScope(shield=True):
+                await self._claims.announce(len(self._candidacies))
+                await self._register()
+                board = await self._claims.board(list(self._candidacies))
+                await self._touch()
+        except SinkUnavailable as exc:
+            self._report(Failed("", Stage.CONTROL, Failure.UNAVAILABLE, str(exc), "looking at the claims again"))
+        else:
+            self._tell(board)
+
+    async def _register(self) -> None:
+        new = [candidacy for candidacy in self._candidacies.values() if not candidacy.registered]
+        if new:
+            await self._claims.register({candidacy.claim: candidacy.logger for candidacy in new})
+            for candidacy in new:
+                candidacy.registered = True
+
+    async def _touch(self) -> None:
+        if current_time() - self._touched > _TOUCH_PERIOD:
+            await self._claims.touch(claim for claim, one in self._candidacies.items() if one.fenced is not None)
+            self._touched = current_time()
+
+    def _tell(self, board: Board) -> None:
+        known = {claim: one for claim, one in self._candidacies.items() if claim in board.claims}
+        owning = {claim: one.fenced.tenure.epoch for claim, one in known.items() if one.fenced is not None}
+        decision = self._shares.decide(board, known.keys() - owning, owning, current_time())
+        for claim in decision.take:
+            known[claim].seen = board.claims[claim]
+            known[claim].turn.set()
+        for claim in decision.hand_over:
+            known[claim].handing_over.set()
+        for claim in decision.lost:
+            known[claim].lost.set()
+
+    async def _leave(self) -> None:
+        with CancelScope(shield=True):
+            try:
+                await self._claims.leave()
+            except SinkUnavailable as exc:
+                self._report(Failed("", Stage.CONTROL, Failure.UNAVAILABLE, str(exc), "leaving claims to expire"))

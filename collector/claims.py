@@ -1,0 +1,195 @@
+"""Claims on time-series loggers, in MongoDB: who owns which, who is alive, and the fence that an owner begins with.
+
+`collector_claims` has a document for each life of a stream: `owner`, `epoch`, `slots` (the sessions that any owner ever
+wrote through), `mark` (nobody has ever inserted a sequence above it). It is kept for ever: with it goes the knowledge
+of what may have been written. `collector_replicas` has one for each replica: `seen`, by the database's clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bson import Int64
+from pymongo.errors import OperationFailure
+
+from collector.errors import OwnershipLost, SinkUnavailable
+from collector.mongo import calling
+from collector.numbered_session import numbered_session, numbered_session_id
+from collector.ownership import Board, Claim, Tenure, session_id, write_number
+from collector.sinks.outcomes import said
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    from pymongo.asynchronous.client_session import AsyncClientSession
+    from pymongo.asynchronous.database import AsyncDatabase
+
+CLAIMS = "collector_claims"
+REPLICAS = "collector_replicas"
+_DUPLICATE_KEY = 11000
+TOO_OLD = 225
+"""TransactionTooOld: the session has seen a higher number."""
+_NO_NUMBERS = 20
+"""IllegalOperation: what a MongoDB that is no replica set answers to a numbered write."""
+_FORGOTTEN_AFTER = 24 * 3600 * 1000
+"""Milliseconds of silence after which a replica's document is removed."""
+_PARTING = 1.0
+"""Seconds for what only spares others a wait, at the end of a tenure or of the process."""
+_SILENCE = {"$subtract": ["$$NOW", "$seen"]}
+
+
+@dataclass(frozen=True, slots=True)
+class Fenced:
+    """A tenure, and the sessions that it writes through."""
+
+    tenure: Tenure
+    sessions: Sequence[AsyncClientSession]
+    since: Any
+    """The operation time of the fence: reads after it see whatever any earlier owner wrote."""
+
+    async def close(self) -> None:
+        """Let go of the sessions; the server keeps their numbers."""
+        for session in self.sessions:
+            await session.end_session()
+
+
+class Claims:
+    """The claims of a namespace, as one replica sees and changes them. Everything raises SinkUnavailable."""
+
+    def __init__(self, database: AsyncDatabase[dict[str, Any]], me: str, slots: int, timeout: float) -> None:
+        self.me = me
+        self._database = database
+        self._slots = slots
+        self._timeout = timeout
+
+    async def register(self, claims: Mapping[str, str]) -> None:
+        """Make the documents of these claims, id to logger, where there are none."""
+        new = {"owner": None, "epoch": Int64(0), "slots": 0, "mark": Int64(0)}
+        updates = [
+            {"q": {"_id": claim}, "u": {"$setOnInsert": {"logger": logger, **new}}, "upsert": True}
+            for claim, logger in claims.items()
+        ]
+        await self._command({"update": CLAIMS, "updates": updates, "ordered": False})
+
+    async def announce(self, willing: int) -> None:
+        """Say that this replica is alive, and for how many loggers it is a candidate."""
+        alive = [{"$set": {"seen": "$$NOW", "willing": willing}}]
+        await self._command({"update": REPLICAS, "updates": [{"q": {"_id": self.me}, "u": alive, "upsert": True}]})
+
+    async def leave(self) -> None:
+        """Take this replica's sign of life away, and those of replicas that were silent for a day."""
+        old = {"$expr": {"$gt": [_SILENCE, _FORGOTTEN_AFTER]}}
+        deletes = [{"q": {"_id": self.me}, "limit": 1}, {"q": old, "limit": 0}]
+        await self._command({"delete": REPLICAS, "deletes": deletes}, timeout=_PARTING)
+
+    async def board(self, claims: Collection[str]) -> Board:
+        """Read these claims and who is alive."""
+        async with calling(self._timeout):
+            try:
+                silence = {"willing": 1, "silence": _SILENCE}
+                replicas = [one async for one in await self._database[REPLICAS].aggregate([{"$project": silence}])]
+                found = self._database[CLAIMS].find({"_id": {"$in": list(claims)}}, {"owner": 1, "epoch": 1})
+                owned = {one["_id"]: Claim(one["owner"], one["epoch"]) async for one in found}
+            except OperationFailure as exc:
+                raise SinkUnavailable(said(exc)) from exc
+        return Board(
+            claims=owned,
+            silent={one["_id"]: one["silence"] / 1000 for one in replicas},
+            willing={one["_id"]: one["willing"] for one in replicas},
+        )
+
+    async def take(self, claim: str, seen: Claim) -> Fenced | None:
+        """Take a claim that is still as it was seen, and fence off whoever owned it; None when it is not.
+
+        When this returns, what any earlier owner had under way has ended, and what it sends later is refused.
+        """
+        reply = await self._command(
+            {
+                "findAndModify": CLAIMS,
+                "query": {"_id": claim, "owner": seen.owner, "epoch": seen.epoch},
+                "update": {"$set": {"owner": self.me}, "$inc": {"epoch": 1}, "$max": {"slots": self._slots}},
+                "new": True,
+            }
+        )
+        if reply["value"] is None:
+            return None
+        epoch, slots = int(reply["value"]["epoch"]), int(reply["value"]["slots"])
+        sessions = [numbered_session(self._database.client, session_id(claim, slot)) for slot in range(slots)]
+        try:
+            for slot, session in enumerate(sessions):
+                reply = await self._fence(claim, epoch, slot, session)
+            mark = await self._mark(claim, epoch, reply["operationTime"])
+        except OwnershipLost:
+            return None
+        return Fenced(Tenure(claim, epoch, self._slots, mark), sessions, reply["operationTime"])
+
+    async def give_back(self, tenure: Tenure) -> None:
+        """Make the claim free, unless somebody else has taken it."""
+        mine = {"_id": tenure.claim, "owner": self.me, "epoch": tenure.epoch}
+        free = {"q": mine, "u": {"$set": {"owner": None}}}
+        await self._command({"update": CLAIMS, "updates": [free]}, timeout=_PARTING)
+
+    async def raise_mark(self, claim: str, mark: int) -> None:
+        """Make the mark at least this, durably."""
+        raised = {"q": {"_id": claim}, "u": {"$max": {"mark": Int64(mark)}}}
+        reply = await self._command({"update": CLAIMS, "updates": [raised]})
+        if reply["n"] != 1:
+            raise SinkUnavailable(f"expected the document of {claim} in {CLAIMS}, but somebody has removed it")
+
+    async def touch(self, claims: Iterable[str]) -> None:
+        """Keep the server from forgetting the sessions of these claims, which it does 30 minutes after their use."""
+        ids = [numbered_session_id(session_id(claim, slot)) for claim in claims for slot in range(self._slots)]
+        for start in range(0, len(ids), 1000):
+            await self._command({"refreshSessions": ids[start : start + 1000]}, writes=False)
+
+    async def _fence(self, claim: str, epoch: int, slot: int, session: AsyncClientSession) -> dict[str, Any]:
+        """Write once in a session, under the first number of the epoch: a change, because only that is durable."""
+        fence = {"q": {"_id": claim, "epoch": epoch}, "u": {"$set": {f"fence.{slot}": epoch}}}
+        command = {"update": CLAIMS, "updates": [fence], "txnNumber": Int64(write_number(epoch, 0))}
+        reply = await self._command(command, session=session)
+        if reply["n"] != 1:
+            raise OwnershipLost(claim)
+        return reply
+
+    async def _mark(self, claim: str, epoch: int, since: Any) -> int:
+        reply = await self._command(
+            {
+                "find": CLAIMS,
+                "filter": {"_id": claim, "epoch": epoch},
+                "limit": 1,
+                "singleBatch": True,
+                "readConcern": {"level": "majority", "afterClusterTime": since},
+            },
+            writes=False,
+        )
+        found = reply["cursor"]["firstBatch"]
+        if not found:
+            raise OwnershipLost(claim)
+        return int(found[0]["mark"])
+
+    async def _command(
+        self,
+        command: dict[str, Any],
+        *,
+        session: AsyncClientSession | None = None,
+        writes: bool = True,
+        timeout: float | None = None,
+    ) -> dict[str, Any]:
+        """Run a command; a write waits for the majority. Raises SinkUnavailable, and OwnershipLost when fenced off."""
+        timeout = timeout or self._timeout
+        if writes:
+            command["writeConcern"] = {"w": "majority", "wtimeout": int(timeout * 1000)}
+        async with calling(timeout):
+            try:
+                reply = await self._database.command(command, session=session)
+            except OperationFailure as exc:
+                if exc.code == TOO_OLD:
+                    raise OwnershipLost("a claim") from exc
+                if exc.code == _NO_NUMBERS and session is not None:
+                    raise SinkUnavailable("expected MongoDB to be a replica set: time-series loggers need one") from exc
+                raise SinkUnavailable(said(exc)) from exc
+        codes = {error["code"] for error in reply.get("writeErrors", ())} - {_DUPLICATE_KEY}  # somebody else made it
+        if "writeConcernError" in reply or codes:
+            raise SinkUnavailable(f"MongoDB did not make a change to {CLAIMS} durable, codes {sorted(codes)}")
+        return reply

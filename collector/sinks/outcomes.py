@@ -1,0 +1,174 @@
+"""What MongoDB's answer to an insert command means for each of its entries. Pure: nothing is sent from here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import bson
+from bson.errors import InvalidDocument
+from pymongo.errors import DocumentTooLarge, OperationFailure
+
+from collector.model import Entry, Reason, Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+UNENCODABLE = (OverflowError, InvalidDocument, UnicodeEncodeError, RecursionError, DocumentTooLarge)
+"""What pymongo raises for a document, before anything is sent."""
+MAX_DOCUMENT = 16 * 1024 * 1024
+_DUPLICATE_KEY = 11000
+_VALIDATION = 121
+_TOO_LARGE = frozenset({10334, 17419, 17420})
+# https://github.com/mongodb/mongo/blob/master/src/mongo/base/error_codes.yml
+_LATER = frozenset(
+    {6, 7, 24, 46, 50, 63, 64, 79, 89, 91, 100, 112, 133, 134, 150, 189, 202, 211, 215, 216, 234, 246, 249, 262, 290}
+    | {317, 342, 343, 355, 365, 371, 384, 402, 433, 449}
+    | {9001, 10058, 10107, 11600, 11601, 11602, 13388, 13435, 13436, 14031}
+)
+"""Write errors of one document that say nothing about the document."""
+_DOCUMENT_AT_FAULT = frozenset({2, 9, 14, 15, 22, 52, 54, 55, 56, 57, 10334, 17419, 17420, 17280})
+"""Errors of a whole command that a document in it can cause: BadValue, FailedToParse, TypeMismatch, Overflow (nested
+too deep), InvalidBSON, field names, size."""
+
+
+@dataclass(slots=True)
+class Outcomes:
+    """What became of the entries of one command: every one of them is in exactly one place of these five."""
+
+    stored: int = 0
+    duplicates: int = 0
+    """Their derived `_id` is there: they are written."""
+    doubtful: list[Entry] = field(default_factory=list)
+    """Their publisher's own `_id` is there, which need not be the same entry."""
+    refused: list[Refusal] = field(default_factory=list)
+    later: list[Entry] = field(default_factory=list)
+    """Not stored durably now, for the reason in `error`, which is not theirs."""
+    error: str = ""
+
+
+def outcomes(entries: Sequence[Entry], reply: Mapping[str, Any]) -> Outcomes:
+    """Read the reply to an unordered insert; without a majority nothing counts as stored."""
+    if "writeErrors" not in reply and "writeConcernError" not in reply:
+        return Outcomes(stored=len(entries))
+    found = Outcomes()
+    failed = {error["index"]: error for error in reply.get("writeErrors", ())}
+    for index, error in failed.items():
+        _note(found, entries[index], error)
+    found.stored = len(entries) - len(failed)
+    if "writeConcernError" in reply:
+        error = reply["writeConcernError"]
+        refused = {id(refusal.entry) for refusal in found.refused}
+        later = [entry for entry in entries if id(entry) not in refused]
+        said = f"the write concern was not met: {error.get('codeName', error.get('code'))}"
+        return Outcomes(refused=found.refused, later=later, error=said)
+    return found
+
+
+def _note(found: Outcomes, entry: Entry, error: Mapping[str, Any]) -> None:
+    code = error["code"]
+    if code == _DUPLICATE_KEY and list(error.get("keyPattern", ())) == ["_id"]:
+        if entry.own_id:
+            found.doubtful.append(entry)
+        else:
+            found.duplicates += 1
+    elif code in _LATER:
+        found.later.append(entry)
+        found.error = f"MongoDB answered write error {code}"
+    else:
+        found.refused.append(Refusal(entry, _reason(code, entry), _refused(error)))
+
+
+def document_at_fault(exc: OperationFailure) -> bool:
+    """Tell whether a document in it can be why a whole command failed."""
+    return exc.code in _DOCUMENT_AT_FAULT
+
+
+def refusal_of_command(entry: Entry, exc: OperationFailure) -> Refusal:
+    """Return why an entry is refused for which alone a command failed as a whole."""
+    return Refusal(entry, _reason(exc.code, entry), said(exc))
+
+
+def halves(entries: Sequence[Entry]) -> list[Sequence[Entry]]:
+    """Return the halves, to be written on their own until the guilty entry stands alone."""
+    middle = len(entries) // 2
+    return [entries[:middle], entries[middle:]]
+
+
+def without_unencodable(entries: Sequence[Entry], cause: Exception) -> tuple[list[Refusal], list[Sequence[Entry]]]:
+    """Return whom to refuse and what to write instead, of a command that could not be encoded.
+
+    The cause is one entry, or that all together are too large for a command.
+    """
+    guilty = {index: refusal for index, entry in enumerate(entries) if (refusal := _judge(entry)) is not None}
+    if not guilty and len(entries) == 1:  # it can be encoded alone, and not with the command around it
+        guilty[0] = _unencodable(entries[0], cause)
+    if not guilty:
+        return [], halves(entries)
+    good = [entry for index, entry in enumerate(entries) if index not in guilty]
+    return list(guilty.values()), [good] if good else []
+
+
+def said(exc: OperationFailure) -> str:
+    """Name what the server answered, without its text: that may quote the whole command, documents included."""
+    name = (exc.details or {}).get("codeName", "no name")
+    return f"MongoDB answered {name} (code {exc.code})"
+
+
+def _judge(entry: Entry) -> Refusal | None:
+    try:
+        size = len(bson.encode(entry.document))
+    except UNENCODABLE as exc:
+        return _unencodable(entry, exc)
+    if size > MAX_DOCUMENT:
+        return Refusal(entry, Reason.DOCUMENT_TOO_LARGE, _TOO_LARGE_SENTENCE)
+    return None
+
+
+_TOO_LARGE_SENTENCE = "expected a document of at most 16 MiB as BSON, got a larger one"
+_EXPECTED: dict[type[Exception], str] = {
+    OverflowError: "expected integers of at most 64 bits with a sign",
+    InvalidDocument: "expected text keys without NUL and values of BSON types",
+    UnicodeEncodeError: "expected text that UTF-8 can hold",
+    RecursionError: "expected fewer levels of nesting",
+}
+_LONGEST_PATH = 200
+"""Letters of the name of a field in a sentence about it; publishers make names of any length."""
+
+
+def _unencodable(entry: Entry, exc: Exception) -> Refusal:
+    if isinstance(exc, DocumentTooLarge):
+        return Refusal(entry, Reason.DOCUMENT_TOO_LARGE, _TOO_LARGE_SENTENCE)
+    expected = next(text for kind, text in _EXPECTED.items() if isinstance(exc, kind))
+    where = _guilty(entry.document)[:_LONGEST_PATH].encode(errors="backslashreplace").decode()
+    return Refusal(entry, Reason.DOCUMENT_INVALID, f"{expected}, at {where}")
+
+
+def _guilty(value: Any, path: str = "") -> str:
+    """Name the field that cannot be encoded, as far down as only one is to blame."""
+    children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, child in children:
+        try:
+            bson.encode({"": child} if not isinstance(key, str) else {key: child})
+        except RecursionError:
+            return path or "the document"
+        except UNENCODABLE:
+            return _guilty(child, f"{path}.{key}" if path else str(key))
+    return path or "the document"
+
+
+def _reason(code: int | None, entry: Entry) -> Reason:
+    if code == _DUPLICATE_KEY:
+        return Reason.DUPLICATE_KEY
+    # For a document slightly too large the server's code is BadValue.
+    too_large = code in _TOO_LARGE or len(bson.encode(entry.document)) > MAX_DOCUMENT
+    return Reason.DOCUMENT_TOO_LARGE if too_large else Reason.DOCUMENT_INVALID
+
+
+def _refused(error: Mapping[str, Any]) -> str:
+    if error["code"] == _DUPLICATE_KEY:
+        index = ", ".join(error.get("keyPattern", ())) or "unknown"
+        return f"expected new values in the unique index on {index}, but another document has them"
+    if error["code"] == _VALIDATION:
+        return "expected a document that passes the collection's validator, and it does not"
+    return f"MongoDB refused the document with code {error['code']}: {error.get('errmsg', '')}"

@@ -1,0 +1,208 @@
+"""Writing into a time-series collection, each entry once, by its one owner: rules 3 to 5 and 8 of TIMESERIES.md.
+
+An insert has a session and a number: the same number again is applied once, and a number of an earlier epoch is
+refused. Nothing here decides by a clock.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from pymongo.errors import OperationFailure
+
+from collector.errors import SinkUnavailable
+from collector.events import Suspected
+from collector.horizon import hashable
+from collector.ownership import write_number
+from collector.sinks import Written
+from collector.sinks.mongodb import commands
+from collector.sinks.outcomes import (
+    UNENCODABLE,
+    document_at_fault,
+    halves,
+    outcomes,
+    refusal_of_command,
+    said,
+    without_unencodable,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Hashable, Mapping, Sequence
+
+    from collector.events import Report
+    from collector.horizon import Horizon
+    from collector.model import Entry
+    from collector.ownership import Tenure
+
+_HISTORY_LOST = 217
+"""IncompleteTransactionHistory: the number was used, and what it did is no longer known to the session."""
+
+
+class Store(Protocol):
+    """The database, as the owner of a time-series logger needs it."""
+
+    async def stored(self, entries: Sequence[Entry]) -> Sequence[Entry]:
+        """Return those that are stored, by a read that sees every write before the fence. Raises SinkUnavailable."""
+
+    async def raise_mark(self, mark: int) -> None:
+        """Make the mark at least this, durably. Raises SinkUnavailable."""
+
+    async def insert(self, slot: int, number: int, entries: Sequence[Entry]) -> Mapping[str, Any]:
+        """Insert under this number, durably; return the reply.
+
+        Raises OwnershipLost when the number is refused, SinkUnavailable when nothing is known, OperationFailure, and
+        what bson raises for a document that cannot be encoded, before anything is sent.
+        """
+
+
+class TimeSeriesSink:
+    """Writes entries of one logger for as long as its tenure lasts, at most `tenure.slots` batches at a time."""
+
+    def __init__(self, key: str, store: Store, tenure: Tenure, horizon: Horizon, report: Report) -> None:
+        self.key = key
+        self.store = store
+        self.tenure = tenure
+        self.horizon = horizon
+        self.report = report
+        self._free = [Slot(number) for number in range(tenure.slots)]
+
+    def begin(self, entries: Sequence[Entry]) -> TimeSeriesWriting:
+        """See `Sink`. Entries of deliveries that are suspects are looked up first."""
+        return TimeSeriesWriting(self, entries)
+
+    def take_slot(self) -> Slot:
+        """Return a session that no other batch writes through until it is given back."""
+        return self._free.pop()
+
+    def give_back(self, slot: Slot) -> None:
+        """Let the next batch write through it."""
+        self._free.append(slot)
+
+    def tell(self, suspects: Sequence[Entry]) -> None:
+        """Report what was looked up, unless it was for a failed command."""
+        if suspects:
+            known = self.horizon.suspects
+            reasons = Counter(known[entry.delivery.reply] for entry in suspects if entry.delivery.reply in known)
+            self.report(Suspected(self.key, reasons))
+
+
+@dataclass(slots=True)
+class Slot:
+    """A session of the owner, and how many numbers of its epoch were used in it; 0 was the fence."""
+
+    index: int
+    used: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """What is written in one command, after what is suspect of it was looked up."""
+
+    fresh: Sequence[Entry]
+    suspects: Sequence[Entry]
+
+
+@dataclass(frozen=True, slots=True)
+class _Command:
+    """An insert whose result is not known yet: it is sent under its number until it is."""
+
+    number: int
+    entries: Sequence[Entry]
+
+
+class TimeSeriesWriting:
+    """The writing of one batch into a time-series collection. See `Writing`.
+
+    Raises OwnershipLost besides: then another replica owns the logger, and nothing that is in hand may be answered.
+    """
+
+    def __init__(self, sink: TimeSeriesSink, entries: Sequence[Entry]) -> None:
+        self.written = Written()
+        self._sink = sink
+        self._steps = _steps(entries, sink.horizon.suspects)
+        self._slot: Slot | None = None
+        self._command: _Command | None = None
+
+    async def attempt(self) -> None:
+        """See `Writing`. A command that may have arrived is sent again under the same number and no other."""
+        slot = self._slot = self._slot or self._sink.take_slot()
+        while self._command or self._steps:
+            if self._command is None:
+                missing = await self._prepare(self._steps[0])
+                del self._steps[0]
+                if missing:
+                    slot.used += 1
+                    self._command = _Command(write_number(self._sink.tenure.epoch, slot.used), missing)
+            else:
+                await self._send(slot.index, self._command)
+        self._sink.give_back(slot)
+        self._slot = None
+
+    async def _prepare(self, step: _Step) -> Sequence[Entry]:
+        """Look up what is suspect, raise the mark over what is missing, and return that."""
+        missing, stored = step.fresh, 0
+        if step.suspects:
+            found = {id(entry) for entry in await self._sink.store.stored(step.suspects)}
+            missing = [*step.fresh, *(entry for entry in step.suspects if id(entry) not in found)]
+            stored = len(found)
+        tenure = self._sink.tenure
+        mark = tenure.mark_needed(max((entry.delivery.sequence for entry in missing), default=0))
+        if mark is not None:
+            await self._sink.store.raise_mark(mark)
+            tenure.raised(mark)
+        self.written.duplicates += stored
+        self._sink.tell(step.suspects)
+        return missing
+
+    async def _send(self, slot: int, command: _Command) -> None:
+        """Send a command until its result is known, and keep what it leaves to be written."""
+        group = command.entries
+        try:
+            reply = await self._sink.store.insert(slot, command.number, group)
+        except UNENCODABLE as exc:
+            refused, groups = without_unencodable(group, exc)
+            self.written.refused += refused
+            self._steps[:0] = [_Step(left, ()) for left in groups]
+        except OperationFailure as exc:
+            self._steps[:0] = self._after_failure(group, exc)
+        else:
+            self._count(group, reply)
+        self._command = None
+
+    def _after_failure(self, group: Sequence[Entry], exc: OperationFailure) -> list[_Step]:
+        """Return what to write after a command that failed as a whole: looked up first, for it may have begun."""
+        if exc.code == _HISTORY_LOST:
+            return [_Step((), group)]
+        if not document_at_fault(exc):
+            raise SinkUnavailable(said(exc), ambiguous=True) from exc
+        if len(group) > 1:
+            return [_Step((), half) for half in halves(group)]
+        self.written.refused.append(refusal_of_command(group[0], exc))
+        return []
+
+    def _count(self, group: Sequence[Entry], reply: Mapping[str, Any]) -> None:
+        found = outcomes(group, reply)
+        if found.later:
+            raise SinkUnavailable(found.error, ambiguous=True)
+        self.written.stored += found.stored
+        self.written.refused += found.refused
+
+
+def _steps(entries: Sequence[Entry], suspects: Collection[str]) -> list[_Step]:
+    """Arrange entries so that no suspect is written together with another one of the same identity."""
+    if not suspects:
+        return [_Step(group, ()) for group in commands(entries)]
+    fresh = [entry for entry in entries if entry.delivery.reply not in suspects]
+    rounds: list[list[Entry]] = [[]]
+    seen: Counter[Hashable] = Counter()
+    for entry in entries:
+        if entry.delivery.reply in suspects:
+            identity = hashable(entry.document["_id"])
+            if seen[identity] == len(rounds):
+                rounds.append([])
+            rounds[seen[identity]].append(entry)
+            seen[identity] += 1
+    steps = [_Step(group, ()) for group in commands(fresh)]
+    return steps + [_Step((), group) for copies in rounds for group in commands(copies)]

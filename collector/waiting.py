@@ -1,0 +1,22 @@
+"""Waiting for whichever of several things happens first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from anyio import create_task_group
+
+if TYPE_CHECKING:
+    from anyio import CancelScope, Event
+
+
+async def first_of(*events: Event) -> None:
+    """Return when any of the events is set."""
+    async with create_task_group() as group:
+        for event in events:
+            group.start_soon(_cancel_when, event, group.cancel_scope)
+
+
+async def _cancel_when(event: Event, scope: CancelScope) -> None:
+    await event.wait()
+    scope.cancel()
