@@ -137,9 +137,13 @@ class Claims:
         if reply["n"] != 1:
             raise SinkUnavailable(f"expected the document of {claim} in {CLAIMS}, but somebody has removed it")
 
-    async def touch(self, claims: Iterable[str]) -> None:
-        """Keep the server from forgetting the sessions of these claims, which it does 30 minutes after their use."""
-        ids = [numbered_session_id(session_id(claim, slot)) for claim in claims for slot in range(self._slots)]
+    async def touch(self, owned: Iterable[Fenced]) -> None:
+        """Keep the server from forgetting the sessions of these claims, which it does 30 minutes after their use.
+
+        Those that only an earlier owner wrote through too: it may be frozen, and has to stay fenced off.
+        """
+        claims = [(fenced.tenure.claim, len(fenced.sessions)) for fenced in owned]
+        ids = [numbered_session_id(session_id(claim, slot)) for claim, slots in claims for slot in range(slots)]
         for start in range(0, len(ids), 1000):
             await self._command({"refreshSessions": ids[start : start + 1000]}, writes=False)
 

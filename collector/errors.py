@@ -37,6 +37,13 @@ class OwnershipLost(CollectorError):
         super().__init__(f"expected to be the owner of {what}, but another replica has taken it over")
 
 
+class CollectionChanged(CollectorError):
+    """The collection of a time-series logger is not a time-series collection any more: begin again."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"expected the collection of {key} to take any `_id`, as time-series do, but it refused one")
+
+
 class ChildExited(CollectorError):
     """An actor ended although nobody asked it to."""
 

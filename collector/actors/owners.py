@@ -145,7 +145,7 @@ class Owners:
 
     async def _touch(self) -> None:
         if current_time() - self._touched > _TOUCH_PERIOD:
-            await self._claims.touch(claim for claim, one in self._candidacies.items() if one.fenced is not None)
+            await self._claims.touch(one.fenced for one in self._candidacies.values() if one.fenced is not None)
             self._touched = current_time()
 
     def _tell(self, board: Board) -> None:

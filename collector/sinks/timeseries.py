@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pymongo.errors import OperationFailure
 
-from collector.errors import SinkUnavailable
+from collector.errors import CollectionChanged, SinkUnavailable
 from collector.events import Suspected
 from collector.horizon import hashable
 from collector.ownership import write_number
@@ -73,7 +73,9 @@ class TimeSeriesSink:
         return TimeSeriesWriting(self, entries)
 
     def take_slot(self) -> Slot:
-        """Return a session that no other batch writes through until it is given back."""
+        """Return a session that no other batch writes through until it is given back. Raises SinkUnavailable."""
+        if not self._free:  # batches that were given up without a result keep theirs: the next owner's fence ends them
+            raise SinkUnavailable("every session waits for the result of a write")
         return self._free.pop()
 
     def give_back(self, slot: Slot) -> None:
@@ -186,6 +188,8 @@ class TimeSeriesWriting:
         found = outcomes(group, reply)
         if found.later:
             raise SinkUnavailable(found.error, ambiguous=True)
+        if found.duplicates or found.doubtful:
+            raise CollectionChanged(self._sink.key)
         self.written.stored += found.stored
         self.written.refused += found.refused
 
