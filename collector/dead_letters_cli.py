@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import sys
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import wraps
-from typing import TYPE_CHECKING, Any, ParamSpec
+from typing import TYPE_CHECKING, Any, ParamSpec, cast
 
 import click
 
@@ -165,8 +166,14 @@ def list_(key: str, wanted: Filter, *, as_json: bool) -> None:
 @_key
 @click.argument("letter_id", metavar="ID", type=_Id())
 @click.option("--raw", is_flag=True, help="Write the original bytes, and nothing else, to standard output.")
-def show(key: str, letter_id: Any, *, raw: bool) -> None:
-    """Show one dead letter: why it is one, its headers, and its body, decoded where that can be done."""
+@_as_json
+def show(key: str, letter_id: Any, *, raw: bool, as_json: bool) -> None:
+    """Show one dead letter: why it is one, its headers, and its body, decoded where that can be done.
+
+    With --json the body is there in base64, and as text where it can be read.
+    """
+    if raw and as_json:
+        raise click.UsageError("expected --raw or --json, got both")
 
     async def work(letters: Letters, _: _Settings) -> int:
         found = await letters.read([letter_id])
@@ -174,6 +181,8 @@ def show(key: str, letter_id: Any, *, raw: bool) -> None:
             return _complain(f"expected a dead letter {letter_id} of {key!r} with its body, found none")
         if raw:
             sys.stdout.buffer.write(found[0].body)
+        elif as_json:
+            click.echo(json.dumps(_whole(found[0], found[0].body)))
         else:
             _show(found[0], found[0].body)
         return 0
@@ -332,17 +341,34 @@ def _values(letter: Summary) -> dict[str, object]:
     }
 
 
-def _show(letter: Letter, body: bytes) -> None:
-    from collector.readable import printable, readable  # noqa: PLC0415 - --help need not load the drivers
+def _whole(letter: Letter, body: bytes) -> dict[str, object]:
+    """Return all of a letter as JSON values."""
+    from collector.readable import readable  # noqa: PLC0415 - --help need not load the drivers
 
-    for name, value in (_values(letter.summary) | {"error": letter.error, "size": len(body)}).items():
-        click.echo(f"{name + ':':14}{'-' if value is None else printable(str(value))}")
-    texts = [(name.decode("latin-1"), value.decode(errors="backslashreplace")) for name, value in letter.headers]
-    for name, value in texts:
-        click.echo(f"{'header:':14}{printable(name)}: {printable(value)}")
+    headers = [(name.decode("latin-1"), value.decode(errors="backslashreplace")) for name, value in letter.headers]
     whole = letter.summary.entry is None
-    kind, content = readable(body, {name.lower(): value for name, value in texts} if whole else {})
-    click.echo(f"{'body:':14}{kind}\n\n{content}")
+    kind, text = readable(body, {name.lower(): value for name, value in headers} if whole else {})
+    return {
+        **_values(letter.summary),
+        "error": letter.error,
+        "size": len(body),
+        "headers": headers,
+        "kind": kind,
+        "text": text,
+        "body": base64.b64encode(body).decode(),
+    }
+
+
+def _show(letter: Letter, body: bytes) -> None:
+    from collector.readable import printable  # noqa: PLC0415 - --help need not load the drivers
+
+    whole = _whole(letter, body)
+    for name in (*_values(letter.summary), "error"):
+        value = whole[name]
+        click.echo(f"{name + ':':14}{'-' if value is None else printable(str(value))}")
+    for name, value in cast("list[tuple[str, str]]", whole["headers"]):
+        click.echo(f"{'header:':14}{printable(name)}: {printable(value)}")
+    click.echo(f"{'body:':14}{whole['kind']}\n\n{whole['text']}")
 
 
 def _said(result: dict[str, object], *, as_json: bool) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import itertools
+import base64
 import json
 import os
 import signal
@@ -227,6 +228,18 @@ async def test_show_prints_one_letter_readably_and_raw_its_very_bytes(
     assert content in shown
     assert "\x1b" not in out
     assert await offline.raw("show", "system", str(one.identity), "--raw") == (0, body, b"")
+    status, out, err = await offline.run("show", "system", str(one.identity), "--json")
+    said = json.loads(out)
+    assert (status, err, said["kind"], said["size"], said["reason"]) == (0, "", kind, len(body), "malformed")
+    assert base64.b64decode(said["body"]) == body
+    assert content in said["text"]
+    assert said["headers"][-1] == ["X", "\x1b[2J"]
+
+
+async def test_show_is_asked_for_one_form(offline: Command) -> None:
+    status, _, err = await offline.run("show", "system", "0" * 24, "--json", "--raw")
+    assert status == 2
+    assert "--raw or --json" in err
 
 
 async def test_purge_removes_a_letter_with_its_file_and_asks_first(
