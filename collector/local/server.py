@@ -53,7 +53,7 @@ class Server(ABC):
     def __init__(self, folder: Path, program: Path, *, port: int | None) -> None:
         self.folder = folder
         self.program = program
-        self.port = port or _free_port()
+        self.port = port or free_port()
         self.log_path = folder / f"{self.name}.log"
         self._output_path = folder / f"{self.name}.out"  # what it says before it has its log
         self._port_tries = 1 if port else _PORT_TRIES
@@ -97,7 +97,7 @@ class Server(ABC):
                 self.kill()
                 if not tries_left or "address already in use" not in str(failure).lower():
                     raise
-                self.port = _free_port()
+                self.port = free_port()
             else:
                 self._port_tries = 1
                 return
@@ -197,7 +197,8 @@ class Server(ABC):
             self._process = None
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nobody uses now, and that no outgoing connection is given."""
     while True:
         port = secrets.choice(_PORTS)
         with suppress(OSError), socket.socket() as probe:
