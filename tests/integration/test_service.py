@@ -77,6 +77,7 @@ async def test_a_second_signal_cancels_at_once(
     mongod = own_mongod()
     replica = start_replica(mongo=mongod, COLLECTOR_WRITE_TIMEOUT="2s")
     await go.declare("stuck")
+    await until(lambda: state(replica, "stuck") == "running", 5)
     mongod.pause()
     await go.publish("stuck", [entry(number) for number in range(100)])
     await until(lambda: replica.metric("collector_writes_in_progress") > 0, 5)
