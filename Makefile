@@ -11,16 +11,26 @@ PROGRESS = | while read -r line; do if test -t 2; then printf '\r\033[K%.78s' "$
 ENGINE ?= docker
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lock image clean
+.PHONY: help demo test chaos bench simulate check lock image clean
 
 help: ## say what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
 
 demo: .venv/ready ## set up, then run the main job on servers of its own, in under a minute
 	@$(BIN)/collector demo
 
 test: .venv/ready ## set up, then run all tests on real servers
 	@$(BIN)/python -m pytest
+
+ROUNDS ?= 60
+chaos: .venv/ready ## break servers and replicas under load, count what is lost or twice (ROUNDS=60, ARGS=--help)
+	@$(BIN)/python -m tests.chaos --rounds $(ROUNDS) $(ARGS)
+
+bench: .venv/ready ## measure everything on servers of its own (ARGS=--quick: a few minutes; ARGS=--help: more)
+	@$(BIN)/python -m bench $(ARGS)
+
+simulate: .venv/ready ## 100,000 random schedules of the time-series protocol in virtual time (ARGS=--help: more)
+	@$(BIN)/python -m tests.simulation $(ARGS)
 
 check: .venv/ready ## lint, formatting, types
 	@$(BIN)/ruff check

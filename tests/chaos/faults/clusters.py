@@ -1,0 +1,107 @@
+"""Faults that only clusters have: nodes killed one at a time, leaders and primaries that step down."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from anyio import sleep
+from pymongo.errors import AutoReconnect, OperationFailure
+
+from tests.chaos.faults.fault import Fault
+from tests.chaos.servers import Node, direct
+from tests.chaos.world import blocking
+from transfer.jetstream_api import request
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from collector.local import Mongod
+    from tests.chaos.world import World
+
+
+async def node_killed(world: World, chance: Random) -> None:
+    """Kill any node of the NATS cluster."""
+    await blocking(chance.choice(world.nats).kill)
+    await sleep(chance.uniform(0, 3))
+
+
+async def leader_killed(world: World, chance: Random) -> None:
+    """Kill the node that leads the stream of a logger."""
+    stream = world.transfer.names.stream(chance.choice(world.aims).key)
+    leader = await world.patiently(partial(_leader, world, stream))
+    for node in world.nats:
+        if isinstance(node, Node) and node.server_name == leader:
+            await blocking(node.kill)
+    await sleep(chance.uniform(0, 3))
+
+
+async def rolling_restart(world: World, chance: Random) -> None:
+    """Restart one node after the other, as an upgrade does."""
+    for node in world.nats:
+        await blocking(node.restart)
+        await sleep(chance.uniform(1, 2))
+
+
+async def leaders_stepped_down(world: World, chance: Random, *, of: str) -> None:
+    """Have streams or durables led by another node, twice."""
+    for _ in range(2):
+        for traffic in world.aims:
+            stream = world.transfer.names.stream(traffic.key)
+            subject = f"{of}.LEADER.STEPDOWN.{stream}" + (f".{stream}" if of == "CONSUMER" else "")
+            await world.patiently(partial(request, world.jetstream, subject))
+        await sleep(chance.uniform(0.2, 1.5))
+
+
+async def primary_stepped_down(world: World, chance: Random) -> None:
+    """Have MongoDB's primary step down."""
+    await blocking(partial(_step_down, await world.primary()))
+
+
+async def primary_killed(world: World, chance: Random) -> None:
+    """Kill MongoDB's primary; the others elect a new one meanwhile."""
+    await blocking((await world.primary()).kill)
+    await sleep(chance.uniform(2, 5))
+
+
+async def primary_paused(world: World, chance: Random) -> None:
+    """Stop MongoDB's primary until the others have a new one; it wakes up and still thinks that it is the primary."""
+    mongod = await world.primary()
+    await blocking(mongod.pause)
+    await sleep(chance.uniform(3, 6))
+    mongod.resume()
+
+
+async def secondary_killed(world: World, chance: Random) -> None:
+    """Kill a secondary of MongoDB: two of three are still a majority."""
+    primary = await world.primary()
+    await blocking(chance.choice([mongod for mongod in world.mongods if mongod is not primary]).kill)
+    await sleep(chance.uniform(1, 3))
+
+
+async def _leader(world: World, stream: str) -> str:
+    info: dict[str, Any] = msgspec.json.decode(await request(world.jetstream, f"STREAM.INFO.{stream}"))
+    return str(info["cluster"]["leader"])
+
+
+def _step_down(mongod: Mongod) -> None:
+    with direct(mongod) as client, suppress(AutoReconnect, OperationFailure):
+        client.admin.command("replSetStepDown", 10, secondaryCatchUpPeriodSecs=5)
+
+
+FAULTS = tuple(
+    Fault(f"cluster: {name}", strike, single=False, cluster=True)
+    for name, strike in (
+        ("nats node killed", node_killed),
+        ("leader of a stream killed", leader_killed),
+        ("rolling restart of nats", rolling_restart),
+        ("leaders of streams stepped down", partial(leaders_stepped_down, of="STREAM")),
+        ("leaders of durables stepped down", partial(leaders_stepped_down, of="CONSUMER")),
+        ("primary stepped down", primary_stepped_down),
+        ("primary killed", primary_killed),
+        ("primary paused", primary_paused),
+        ("secondary killed", secondary_killed),
+    )
+)

@@ -1,0 +1,32 @@
+"""What a fault is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from random import Random
+from typing import Any, TypeAlias
+
+from tests.chaos.world import World
+
+Strike: TypeAlias = Callable[[World, Random], Coroutine[Any, Any, None]]
+"""Break something for a while. Whatever is still broken in the end is mended by `World.heal`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A fault by its name: `victim: what happens`."""
+
+    name: str
+    strike: Strike
+    single: bool = True
+    """Whether it is struck in the world of single servers."""
+    cluster: bool = False
+    """Whether it is struck in the world of clusters."""
+    alone: bool = False
+    """Whether no other fault may be struck at the same time: it needs the others to work."""
+
+    @property
+    def victim(self) -> str:
+        """What is struck."""
+        return self.name.partition(":")[0]
