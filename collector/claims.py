@@ -15,9 +15,9 @@ from pymongo.errors import OperationFailure
 
 from collector.errors import OwnershipLost, SinkUnavailable
 from collector.mongo import calling
+from collector.mongo_errors import said
 from collector.numbered_session import numbered_session, numbered_session_id
 from collector.ownership import Board, Claim, Tenure, session_id, write_number
-from collector.sinks.outcomes import said
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence

@@ -100,5 +100,8 @@ def _identities(entries: Iterable[Entry]) -> list[Hashable]:
 
 
 def hashable(identity: Any) -> Hashable:
-    """Return what stands for an `_id`: publishers may choose a map. Equals of different types only wait too long."""
-    return repr(identity) if isinstance(identity, (dict, list)) else identity
+    """Return what stands for an `_id`: publishers may choose a map, or NaN, which is not equal to itself.
+
+    Equals of different types only wait too long.
+    """
+    return repr(identity) if isinstance(identity, (dict, list, float)) else identity

@@ -6,6 +6,7 @@ an old owner from writing is the fence, and that is the database's.
 
 from __future__ import annotations
 
+import math
 import uuid
 from collections import Counter
 from dataclasses import dataclass, field
@@ -95,6 +96,8 @@ class Shares:
         self._me = me
         self._free_since: dict[str, float] = {}
         self._owned_since: dict[str, float] = {}
+        self._handing_over: frozenset[str] = frozenset()
+        self._handed_over = -math.inf
 
     def decide(self, board: Board, standing_by: Collection[str], owning: Mapping[str, int], now: float) -> Decision:
         """Compare what is with what should be: `owning` has the epochs of what this replica owns.
@@ -113,25 +116,44 @@ class Shares:
                 free.append(name)
         self._owned_since = {claim: self._owned_since.get(claim, now) for claim in owned}
         self._free_since = {claim: self._free_since.get(claim, now) for claim in free}
-        return Decision(self._to_take(free, counts, now), self._to_hand_over(owned, counts, board.willing, now), lost)
+        take = self._to_take(free, counts, board.willing, now)
+        return Decision(take, self._to_hand_over(owned, counts, board.willing, now), lost)
 
     def _lost(self, claim: Claim, epoch: int) -> bool:
         return claim.epoch > epoch or (claim.epoch == epoch and claim.owner != self._me)
 
-    def _to_take(self, free: list[str], counts: Counter[str], now: float) -> list[str]:
-        """Take an equal share at once, and what nobody else took after a while."""
-        share = -(-(counts.total() + len(free)) // len(counts))
-        mine = max(0, share - counts[self._me])
-        return [*free[:mine], *(claim for claim in free[mine:] if now - self._free_since[claim] >= _PATIENCE)]
+    def _to_take(self, free: list[str], counts: Counter[str], willing: Mapping[str, int], now: float) -> list[str]:
+        """Take at once what falls to us, and what nobody else took after a while."""
+        mine = self._allotted(free, counts, willing)
+        return [claim for claim in free if claim in mine or now - self._free_since[claim] >= _PATIENCE]
+
+    def _allotted(self, free: list[str], counts: Counter[str], willing: Mapping[str, int]) -> set[str]:
+        """Deal what is free, each to the one that owns least, as every other replica does: nobody takes another's."""
+        mine, counts = set(), counts.copy()
+        for claim in free:
+            takers = [name for name in counts if name == self._me or counts[name] < willing.get(name, 0)]
+            taker = min(takers, key=lambda name: (counts[name], name))
+            counts[taker] += 1
+            if taker == self._me:
+                mine.add(claim)
+        return mine
 
     def _to_hand_over(
         self, owned: list[str], counts: Counter[str], willing: Mapping[str, int], now: float
     ) -> list[str]:
-        """Give half of the difference to the one that owns least, if nobody owns more than we do."""
+        """Give half of the difference to the one that owns least, if nobody owns more than we do.
+
+        What was decided stands for a while: until the other one has taken it, we would give more and more.
+        """
+        if now - self._handed_over < EXPIRES:
+            return [claim for claim in owned if claim in self._handing_over]
         takers = [count for name, count in counts.items() if count < willing.get(name, 0) and name != self._me]
         most = max(counts, key=lambda name: (counts[name], name))
         if not takers or most != self._me:
             return []
         surplus = (counts[self._me] - min(takers)) // 2
         settled = [claim for claim in owned if now - self._owned_since[claim] >= EXPIRES]
+        self._handing_over = frozenset(settled[:surplus])
+        if self._handing_over:
+            self._handed_over = now
         return settled[:surplus]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import bson
@@ -14,11 +15,11 @@ from pymongo.errors import OperationFailure
 from collector.claims import TOO_OLD
 from collector.errors import OwnershipLost, SinkUnavailable
 from collector.mongo import calling
-from collector.sinks.outcomes import UNENCODABLE, said
+from collector.mongo_errors import said
+from collector.sinks.outcomes import UNENCODABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator, Mapping, Sequence
-    from datetime import datetime
+    from collections.abc import Hashable, Iterator, Sequence
 
     from pymongo.asynchronous.database import AsyncDatabase
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 _RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
 _APART = timedelta(hours=1)
 """Between two timestamps that are looked up in two queries: a wide range makes the server unpack every bucket in it."""
+_EARLY = datetime(1971, 2, 1, tzinfo=UTC)
+"""Before it, `$gte` may find nothing: mongod asks for buckets from up to a year earlier on, and that is before 1970."""
 _POSITION_BITS = 16
 _DENSE = 4
 """Of so many sequences at least one is asked for, or the range of `_id`s is too wide to be read as one."""
@@ -96,7 +99,7 @@ class TimeSeriesStore:
         identities = _identity_filter([entry.document["_id"] for entry in group])
         command = {
             "find": self._collection,
-            "filter": {"timestamp": {"$gte": first, "$lte": last}, **identities},
+            "filter": {"timestamp": {"$lte": last, **({"$gte": first} if first >= _EARLY else {})}, **identities},
             "batchSize": _ONE_BATCH,
             "readConcern": {"level": "majority", "afterClusterTime": self._since},
         }
@@ -160,5 +163,14 @@ def _as_stored(entry: Entry) -> RawBSONDocument:
 
 
 def _print(document: RawBSONDocument) -> Hashable:
-    """Return what equal documents have in common: a time-series collection does not keep the order of fields."""
-    return frozenset((name, bson.encode({"": value})) for name, value in document.items())
+    """Return what equal documents have in common.
+
+    A time-series collection does not keep the order of fields, and that of the fields in its metaField neither.
+    """
+    return frozenset((name, bson.encode({"": _sorted(value)})) for name, value in document.items())
+
+
+def _sorted(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _sorted(child) for name, child in sorted(value.items())}
+    return [_sorted(child) for child in value] if isinstance(value, list) else value

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from anyio import CancelScope, lowlevel, move_on_after
 
+from collector.backoff import exponential
 from collector.budget import SMALLEST_ASK
 from collector.events import Failed, Failure, Held, Received, Stage
 from collector.pull import Signal
-from transfer.errors import TransferError, UnknownStream
+from transfer.errors import TransferError, Unavailable, UnknownStream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,6 +34,7 @@ _SLICE = 64
 _SLICE_BYTES = 1024 * 1024
 """Inflated bytes opened before the mailbox has to take them: what waits unopened is as small as it came."""
 _DRAIN_TIMEOUT = 3.0
+_ASK_AGAIN = exponential(0.1, 2.0)
 _SIGNAL_PAUSE = 0.5
 """Seconds before asking again after a signal: what ends our requests again and again makes no hot loop of us."""
 
@@ -97,7 +99,7 @@ class Consumer:
                 finally:
                     with CancelScope(shield=True), move_on_after(_DRAIN_TIMEOUT):
                         rest = await self._pull.drain()
-            if rest and stopping.is_set() and (not self._pull.unsure or await self._verified()):
+            if rest and stopping.is_set() and (not self._pull.unsure or await self._verified(stopping)):
                 await self._hand_on(rest)
 
     async def _turn(self, stopping: Event) -> bool:
@@ -108,7 +110,7 @@ class Consumer:
         signals = self._pull.signals()
         if signals:
             self._say(signals)
-        if (signals or (deliveries and self._pull.unsure)) and not await self._verified():
+        if (signals or (deliveries and self._pull.unsure)) and not await self._verified(stopping):
             return False
         if signals:
             with move_on_after(_SIGNAL_PAUSE):
@@ -127,24 +129,42 @@ class Consumer:
             failure = Failure.DURABLE_LOST if Signal.RECHECK in signals else Failure.UNAVAILABLE
         self._report(Failed(self._key, Stage.PULL, failure, error, "looking at stream and durable, then asking again"))
 
-    async def _verified(self) -> bool:
+    async def _verified(self, stopping: Event) -> bool:
         """Whether what has come is of the incarnation that we know; the durable is made again when it is missing.
 
         A stream that was made anew counts from 1: under the old incarnation its entries would pass for old ones.
+        While nobody answers it asks again: what is in hand is kept.
         """
-        self._pull.unsure = False  # before the question: what is heard meanwhile makes it unsure again
         try:
-            with CancelScope(shield=True):
-                attached = await self._source.attach(self._key)
+            attached = await self._look(stopping)
         except TransferError as exc:
-            self._report(Failed(self._key, Stage.PULL, Failure.UNAVAILABLE, str(exc), "preparing the pipeline again"))
+            self._fail(exc, "preparing the pipeline again")
             if isinstance(exc, UnknownStream):
                 self._in_hand.disown()
             return False
-        if attached.incarnation != self._attached.incarnation:
+        if attached is not None and attached.incarnation != self._attached.incarnation:
             self._in_hand.disown()
             return False
-        return True
+        return attached is not None
+
+    async def _look(self, stopping: Event) -> Attached | None:
+        """Look at stream and durable until somebody answers; None when asked to stop before that."""
+        attempt = 0
+        while True:
+            self._pull.unsure = False  # before the question: what is heard meanwhile makes it unsure again
+            try:
+                with CancelScope(shield=True):
+                    return await self._source.attach(self._key)
+            except Unavailable as exc:
+                self._fail(exc, "asking again")
+            attempt += 1
+            with move_on_after(_ASK_AGAIN(attempt)):
+                await stopping.wait()
+            if stopping.is_set():
+                return None
+
+    def _fail(self, exc: TransferError, action: str) -> None:
+        self._report(Failed(self._key, Stage.PULL, Failure.UNAVAILABLE, str(exc), action))
 
     async def _hand_on(self, deliveries: Sequence[Delivery]) -> None:
         opened: list[Opened] = []

@@ -12,6 +12,7 @@ from pymongo.errors import OperationFailure
 from collector.errors import SinkUnavailable
 from collector.model import Entry, Reason, Refusal
 from collector.mongo import calling, insert
+from collector.mongo_errors import said
 from collector.sinks import Written
 from collector.sinks.outcomes import (
     UNENCODABLE,
@@ -19,7 +20,6 @@ from collector.sinks.outcomes import (
     halves,
     outcomes,
     refusal_of_command,
-    said,
     without_unencodable,
 )
 

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import bson
 from bson.errors import InvalidDocument
-from pymongo.errors import DocumentTooLarge, OperationFailure
+from pymongo.errors import DocumentTooLarge
 
 from collector.model import Entry, Reason, Refusal
+from collector.mongo_errors import said
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from pymongo.errors import OperationFailure
 
 UNENCODABLE = (OverflowError, InvalidDocument, UnicodeEncodeError, RecursionError, DocumentTooLarge)
 """What pymongo raises for a document, before anything is sent."""
@@ -107,12 +110,6 @@ def without_unencodable(entries: Sequence[Entry], cause: Exception) -> tuple[lis
         return [], halves(entries)
     good = [entry for index, entry in enumerate(entries) if index not in guilty]
     return list(guilty.values()), [good] if good else []
-
-
-def said(exc: OperationFailure) -> str:
-    """Name what the server answered, without its text: that may quote the whole command, documents included."""
-    name = (exc.details or {}).get("codeName", "no name")
-    return f"MongoDB answered {name} (code {exc.code})"
 
 
 def _judge(entry: Entry) -> Refusal | None:

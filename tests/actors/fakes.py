@@ -173,52 +173,75 @@ class FakeSource:
 
 
 class FakeSink:
-    """A sink that is played by the test: each write gives what `script` says, in the end all is stored."""
+    """A sink that is played by the test: each attempt does what is next in `script`, in the end all is stored."""
 
-    def __init__(self, *script: Callable[[Sequence[Entry]], Written]) -> None:
+    def __init__(self, *script: Callable[[FakeWriting], None]) -> None:
         self.script = list(script)
         self.writes: list[list[Entry]] = []
+        """What was left to write at each attempt."""
         self.let_write = Event()
         self.let_write.set()
         self.writing = Event()
         self.at_once = 0
         self.most_at_once = 0
 
-    async def write(self, entries: Sequence[Entry]) -> Written:
-        """Write."""
-        self.writes.append(list(entries))
-        self.at_once += 1
-        self.most_at_once = max(self.at_once, self.most_at_once)
-        self.writing.set()
+    def begin(self, entries: Sequence[Entry]) -> FakeWriting:
+        """Begin."""
+        return FakeWriting(self, entries)
+
+
+class FakeWriting:
+    """A writing of a sink that is played by the test."""
+
+    def __init__(self, sink: FakeSink, entries: Sequence[Entry]) -> None:
+        self.written = Written()
+        self.left = list(entries)
+        self._sink = sink
+
+    async def attempt(self) -> None:
+        """Write what is left."""
+        sink = self._sink
+        sink.writes.append(list(self.left))
+        sink.at_once += 1
+        sink.most_at_once = max(sink.at_once, sink.most_at_once)
+        sink.writing.set()
         try:
-            await self.let_write.wait()
+            await sink.let_write.wait()
         finally:
-            self.at_once -= 1
-        play = self.script.pop(0) if self.script else all_stored
-        return play(entries)
+            sink.at_once -= 1
+        play = sink.script.pop(0) if sink.script else all_stored
+        play(self)
 
 
-def all_stored(entries: Sequence[Entry]) -> Written:
+def all_stored(writing: FakeWriting) -> None:
     """Everything is new and stored."""
-    return Written(stored=len(entries))
+    writing.written.stored += len(writing.left)
+    writing.left = []
 
 
-def fails(exc: Exception) -> Callable[[Sequence[Entry]], Written]:
-    """Let the write raise."""
+def all_known(writing: FakeWriting) -> None:
+    """Everything was stored before."""
+    writing.written.duplicates += len(writing.left)
+    writing.left = []
 
-    def play(_: Sequence[Entry]) -> Written:
+
+def fails(exc: Exception) -> Callable[[FakeWriting], None]:
+    """Let the attempt raise."""
+
+    def play(_: FakeWriting) -> None:
         raise exc
 
     return play
 
 
-def refuses(*sequences: int) -> Callable[[Sequence[Entry]], Written]:
+def refuses(*sequences: int) -> Callable[[FakeWriting], None]:
     """Entries of these messages can never be stored, the others are."""
 
-    def play(entries: Sequence[Entry]) -> Written:
-        bad = [one for one in entries if one.delivery.sequence in sequences]
-        refused = [Refusal(one, Reason.DOCUMENT_INVALID, "expected a better one") for one in bad]
-        return Written(stored=len(entries) - len(bad), refused=refused)
+    def play(writing: FakeWriting) -> None:
+        bad = [one for one in writing.left if one.delivery.sequence in sequences]
+        writing.written.refused += [Refusal(one, Reason.DOCUMENT_INVALID, "expected a better one") for one in bad]
+        writing.left = [one for one in writing.left if one not in bad]
+        all_stored(writing)
 
     return play
 

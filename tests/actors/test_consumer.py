@@ -14,6 +14,7 @@ from collector.budget import Budget
 from collector.codec import Codec
 from collector.connection import Reconnects
 from collector.events import Failed, Failure, Held, Received, Stage
+from collector.horizon import Horizon, Suspicion
 from collector.in_hand import InHand
 from collector.model import Opened
 from collector.pull import Pull
@@ -26,6 +27,7 @@ from tests.actors.fakes import (
     FakeSource,
     Reports,
     delivery,
+    entry,
     frame,
     settled,
 )
@@ -42,7 +44,7 @@ ROOM = Room(messages=300, request_bytes=1024 * 1024)
 class Scene:
     """A consumer that runs."""
 
-    def __init__(self, source: FakeSource, mailbox: float, limit: int) -> None:
+    def __init__(self, source: FakeSource, mailbox: float, limit: int, horizon: Horizon | None) -> None:
         self.source, self.link, self.in_hand, self.reports = source, FakeLink(), InHand(), Reports()
         self.reconnects, self.stopping, self.returned = Reconnects(), Event(), Event()
         self.budget = Budget(limit)
@@ -66,6 +68,7 @@ class Scene:
             pull=self.pull,
             codec=Codec(ATTACHED.incarnation),
             in_hand=self.in_hand,
+            horizon=horizon,
             account=self.account,
             room=ROOM,
             outbox=outbox,
@@ -100,9 +103,14 @@ class Scene:
 
 @asynccontextmanager
 async def playing(
-    source: FakeSource | None = None, *, mailbox: float = math.inf, limit: int = 16 * 1024 * 1024, alive: bool = True
+    source: FakeSource | None = None,
+    *,
+    mailbox: float = math.inf,
+    limit: int = 16 * 1024 * 1024,
+    alive: bool = True,
+    horizon: Horizon | None = None,
 ) -> AsyncIterator[Scene]:
-    scene = Scene(source or FakeSource(), mailbox, limit)
+    scene = Scene(source or FakeSource(), mailbox, limit, horizon)
     with fail_after(10):
         async with scene.mailbox, create_task_group() as scene.group:
             scene.group.start_soon(scene.run)
@@ -260,12 +268,23 @@ async def test_the_first_messages_after_a_time_without_a_request_are_looked_at_f
         assert len(scene.in_hand) == 1
 
 
-async def test_when_it_cannot_look_it_ends_and_leaves_what_came_in_hand() -> None:
+async def test_while_it_cannot_look_it_keeps_what_came_in_hand_and_asks_again() -> None:
+    async with playing(FakeSource(Unavailable("no leader"), Unavailable("no leader"), ATTACHED)) as scene:
+        scene.link.deliver(delivery(1))
+        assert [one.delivery.sequence for one in await scene.mailbox.receive()] == [1]
+        assert [failed.error for failed in scene.reports.of(Failed)] == ["no leader", "no leader"]
+        assert not scene.returned.is_set()
+
+
+async def test_asked_to_stop_while_it_cannot_look_it_leaves_what_came_in_hand() -> None:
     async with playing(FakeSource(Unavailable("no leader"))) as scene:
         scene.link.deliver(delivery(1))
+        await scene.reports.until(lambda: bool(scene.reports.of(Failed)))
+        scene.stopping.set()
+        scene.pull.wake()
         await scene.returned.wait()
+        assert await scene.came() == []
         assert len(scene.in_hand) == 1
-        assert scene.reports.of(Failed)[-1].error == "no leader"
 
 
 async def test_silence_is_looked_into_and_asked_again() -> None:
@@ -373,3 +392,60 @@ async def test_what_comes_while_the_mailbox_is_full_is_in_hand_and_so_kept_alive
         assert len(scene.in_hand) == 3
         assert [one.delivery.sequence for one in await scene.mailbox.receive()] == [1]
         assert [one.delivery.sequence for one in await scene.mailbox.receive()] == [2, 3]
+
+
+# a horizon: a time-series collection
+
+
+async def test_with_a_horizon_what_may_have_been_written_is_handed_on_as_a_suspect() -> None:
+    horizon = Horizon(2)
+    async with playing(horizon=horizon) as scene:
+        scene.link.deliver(*(delivery(number) for number in range(1, 5)))
+        assert await scene.came() == [1, 2, 3, 4]
+        assert horizon.suspects == {delivery(number).reply: Suspicion.BELOW_HORIZON for number in (1, 2)}
+        assert horizon.highest == 4
+
+
+async def test_a_copy_of_what_is_in_hand_waits_without_holding_up_others_and_is_handed_on_when_that_is_settled() -> (
+    None
+):
+    horizon = Horizon(0)
+    first, again = delivery(1), delivery(1, delivered=2)
+    async with playing(horizon=horizon) as scene:
+        scene.link.deliver(first, again, delivery(2))
+        assert await scene.came() == [1, 2]
+        assert len(scene.in_hand) == 3, "the copy is kept alive while it waits"
+        assert sum(one.messages for one in scene.reports.of(Received)) == 2
+        horizon.settled([first], [entry(first)])
+        scene.in_hand.release([first])
+        scene.pull.wake()
+        assert await scene.came() == [1]
+        assert horizon.suspects == {again.reply: Suspicion.BELOW_HORIZON}
+        received = scene.reports.of(Received)
+        assert (sum(one.messages for one in received), sum(one.redelivered for one in received)) == (3, 1)
+
+
+async def test_a_copy_that_still_waits_at_the_stop_stays_in_hand_to_be_given_back() -> None:
+    again = delivery(1, delivered=2)
+    async with playing(horizon=Horizon(0)) as scene:
+        scene.link.deliver(delivery(1), again)
+        assert await scene.came() == [1]
+        scene.stopping.set()
+        scene.pull.wake()
+        await scene.returned.wait()
+        assert await scene.came() == []
+        assert again in scene.in_hand.all()
+
+
+async def test_cancelled_while_a_copy_is_handed_on_it_is_in_hand() -> None:
+    horizon, first, again = Horizon(0), delivery(1), delivery(1, delivered=2)
+    async with playing(horizon=horizon, mailbox=0) as scene:
+        scene.link.deliver(first, again)
+        assert await scene.came() == [1]
+        horizon.settled([first], [entry(first)])
+        scene.in_hand.release([first])
+        scene.pull.wake()
+        await settled()
+        assert scene.mailbox.statistics().tasks_waiting_send == 1
+        scene.group.cancel_scope.cancel()
+    assert scene.in_hand.all() == [again]

@@ -8,13 +8,16 @@ from anyio import Event, create_task_group, current_time, fail_after
 
 from collector.actors.keeper import Keeper
 from collector.actors.sampler import Sampler
-from collector.events import Failed, Sampled
+from collector.events import Failed, Mended, Sampled
 from collector.in_hand import InHand
+from collector.stuck import SIGHTINGS, Stuck
 from tests.actors.fakes import FakeLink, Reports, delivery
 from transfer.errors import JetStreamError, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
+
+    import pytest
 
 
 class HeardLink(FakeLink):
@@ -55,6 +58,19 @@ class ScriptedLag:
 
     def __init__(self, *script: Exception | list[Sampled]) -> None:
         self.script, self.asked = list(script), list[set[str]]()
+        self.mended: list[str] = []
+
+    async def stuck(self, key: str) -> Stuck | None:
+        if key == "broken":
+            raise Unavailable("down")
+        return Stuck("made at 1", 7, 5)
+
+    async def lift_max_deliver(self, key: str) -> None:
+        self.mended.append(f"{key} delivers for ever")
+
+    async def bring_back(self, key: str, stuck: Stuck) -> bool:
+        self.mended.append(f"{key} {stuck.durable}, made anew")
+        return True
 
     async def sample(self, keys: Collection[str]) -> list[Sampled]:
         self.asked.append(set(keys))
@@ -70,10 +86,10 @@ class Running:
     running = frozenset({"a"})
 
 
-def sampled(at: float) -> Sampled:
+def sampled(at: float, key: str = "a", messages: int = 1, max_deliver: int = -1) -> Sampled:
     return Sampled(
-        "a",
-        messages=1,
+        key,
+        messages=messages,
         bytes=2,
         oldest_age_seconds=3,
         pending=1,
@@ -82,6 +98,7 @@ def sampled(at: float) -> Sampled:
         redelivered=0,
         waiting_pulls=1,
         at=at,
+        max_deliver=max_deliver,
     )
 
 
@@ -105,3 +122,28 @@ async def test_the_sampler_returns_at_once_when_asked_to_stop_while_it_waits() -
             group.start_soon(Sampler(ScriptedLag([sampled(1.0)]), Running(), reports, 3600).run, stopping)  # type: ignore[arg-type]
             await reports.until(lambda: reports.of(Sampled))
             stopping.set()
+
+
+async def test_what_is_seen_to_be_stuck_again_and_again_is_brought_back_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("collector.stuck.SETTLED", 0.05)
+    lag, reports, stopping = ScriptedLag([sampled(1.0, messages=6)]), Reports(), Event()
+    with fail_after(5):
+        async with create_task_group() as group:
+            group.start_soon(Sampler(lag, Running(), reports, 0.01).run, stopping)  # type: ignore[arg-type]
+            await reports.until(lambda: len(reports.of(Sampled)) == 20)
+            stopping.set()
+    assert len(lag.asked) >= SIGHTINGS
+    assert lag.mended == ["a made at 1, made anew"]
+    assert [(mended.logger, mended.messages) for mended in reports.of(Mended)] == [("a", 5)]
+
+
+async def test_a_durable_that_gives_up_is_brought_in_line_though_another_logger_cannot_be_looked_at() -> None:
+    samples = [sampled(1.0, "broken", messages=6), sampled(1.0, max_deliver=3)]
+    lag, reports, stopping = ScriptedLag(samples), Reports(), Event()
+    with fail_after(5):
+        async with create_task_group() as group:
+            group.start_soon(Sampler(lag, Running(), reports, 3600).run, stopping)  # type: ignore[arg-type]
+            await reports.until(lambda: reports.of(Mended))
+            stopping.set()
+    assert lag.mended == ["a delivers for ever"]
+    assert [failed.logger for failed in reports.of(Failed)] == ["broken"]

@@ -45,6 +45,11 @@ ENVIRON = {
 NO_STREAM = UnknownStream("$JS.API.STREAM.INFO", 404, 10059, "stream not found")
 
 
+async def is_plain(*_: object) -> bool:
+    """Answer for a collection that all replicas share."""
+    return False
+
+
 class FakeClient:
     """What a pipeline takes from nats-py's client."""
 
@@ -68,6 +73,7 @@ class Scene:
         self.reports, self.stopping, self.reconnects = Reports(), Event(), Reconnects()
         self.budget = Budget(64 * 1024 * 1024)
         monkeypatch.setattr("collector.actors.pipeline.MongoSink", lambda *_: sink)
+        monkeypatch.setattr("collector.actors.pipeline.is_timeseries", is_plain)
         monkeypatch.setattr("collector.actors.pipeline.DeadLetters", lambda *_: letters)
         client: Any = FakeClient()
         nothing: Any = None
@@ -78,6 +84,8 @@ class Scene:
             source=source,
             database=nothing,
             budget=self.budget,
+            claims=nothing,
+            owners=nothing,
             report=self.reports,
         )
         self.pipeline = Pipeline(LoggerSpec(KEY), tools)

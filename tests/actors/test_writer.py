@@ -11,18 +11,20 @@ from anyio import Event, WouldBlock, create_memory_object_stream, create_task_gr
 
 from collector.actors.writer import Writer
 from collector.codec import Codec
-from collector.errors import SinkUnavailable
+from collector.errors import OwnershipLost, SinkUnavailable
 from collector.events import BatchSettled, Failed, Failure, Retried, Stage, WritesInProgress
 from collector.in_hand import InHand
-from collector.model import Batch, Entry, Reason, Trigger
-from collector.sinks import Written
+from collector.model import Batch, Entry, Reason, Refusal, Trigger
 from tests.actors.fakes import (
     ATTACHED,
     KEY,
     FakeLetters,
     FakeLink,
     FakeSink,
+    FakeWriting,
     Reports,
+    all_known,
+    all_stored,
     batch,
     delivery,
     fails,
@@ -46,7 +48,7 @@ class Scene:
     def __init__(self, sink: FakeSink, letters: FakeLetters, writes: int) -> None:
         self.sink, self.letters, self.link = sink, letters, FakeLink()
         self.in_hand, self.reports, self.stopping = InHand(), Reports(), Event()
-        self.settled = 0
+        self.settled: list[Batch] = []
         self.send, inbox = create_memory_object_stream[Batch](0)
         self.group: TaskGroup
         self.writer = Writer(
@@ -58,13 +60,10 @@ class Scene:
             in_hand=self.in_hand,
             inbox=inbox,
             writes=writes,
-            on_settled=self._count,
+            on_settled=self.settled.append,
             report=self.reports,
             clock=current_time,
         )
-
-    def _count(self) -> None:
-        self.settled += 1
 
     async def write(self, *batches: Batch) -> None:
         for one in batches:
@@ -94,17 +93,18 @@ async def playing(
 
 async def test_what_is_stored_is_acked_counted_and_no_longer_in_hand() -> None:
     async with playing() as scene:
-        await scene.write(batch(opened(1), opened(2)))
+        one = batch(opened(1), opened(2))
+        await scene.write(one)
         (event,) = await scene.until_settled(1)
     assert scene.answers == [b"+ACK", b"+ACK"]
-    assert (len(scene.in_hand), scene.settled) == (0, 1)
+    assert (len(scene.in_hand), scene.settled) == (0, [one])
     assert (event.messages, event.entries, event.written, event.duplicates, event.unanswered) == (2, 2, 2, 0, 0)
     assert (event.trigger, event.bytes, event.dead_letters.total()) == (Trigger.ENTRIES, 2, 0)
     assert scene.reports.of(WritesInProgress) == [WritesInProgress(KEY, 1), WritesInProgress(KEY, 0)]
 
 
 async def test_a_duplicate_is_acknowledged_as_written() -> None:
-    async with playing(FakeSink(lambda entries: Written(duplicates=len(entries)))) as scene:
+    async with playing(FakeSink(all_known)) as scene:
         await scene.write(batch(opened(1)))
         (event,) = await scene.until_settled(1)
     assert scene.answers == [b"+ACK"]
@@ -133,9 +133,9 @@ async def test_an_entry_that_could_not_be_opened_is_kept_without_being_written()
 
 
 async def test_a_bundle_with_one_refused_entry_is_acked_and_the_entry_kept() -> None:
-    def refuse_one(entries: Sequence[Entry]) -> Written:
-        played = refuses(1)(entries)
-        return Written(stored=len(entries) - 1, refused=[one for one in played.refused if one.entry.position == 1])
+    def refuse_one(writing: FakeWriting) -> None:
+        writing.written.refused.append(Refusal(writing.left.pop(1), Reason.DOCUMENT_INVALID, "expected a better one"))
+        all_stored(writing)
 
     bundle = bytes.fromhex("93") + 3 * bytes.fromhex("81 a464617461 80")
     one = opened(1, entries=3, body=bundle)
@@ -168,10 +168,13 @@ async def test_while_the_sink_is_unavailable_it_tries_again_in_place_and_answers
     assert event.write_seconds >= first + second
 
 
-async def test_only_what_could_not_be_stored_is_written_again_and_refusals_are_remembered() -> None:
-    def half(entries: Sequence[Entry]) -> Written:
-        played = refuses(1)(entries[:2])
-        return Written(stored=1, refused=played.refused, again=list(entries[2:]), error="write error 91")
+async def test_what_is_known_of_a_batch_is_remembered_over_its_attempts() -> None:
+    def half(writing: FakeWriting) -> None:
+        left = writing.left[2:]
+        writing.left = writing.left[:2]
+        refuses(1)(writing)
+        writing.left = left
+        raise SinkUnavailable("write error 91")
 
     async with playing(FakeSink(half)) as scene:
         await scene.write(batch(opened(1), opened(2), opened(3), opened(4)))
@@ -287,5 +290,23 @@ async def test_cancelled_anywhere_it_leaves_in_hand_what_it_has_not_answered(whe
             await scene.write(batch(opened(1)))
         await settled()
         scene.group.cancel_scope.cancel()
-    assert scene.link.answers == []
+    assert (scene.link.answers, scene.settled) == ([], [])
     assert len(scene.in_hand) == (where != "receiving")
+
+
+async def test_ownership_that_is_lost_ends_it_at_once_and_answers_nothing() -> None:
+    """Two writes find it out together; a third, whose result is known, has been answered for."""
+    sink = FakeSink(all_stored, fails(OwnershipLost("it")), fails(OwnershipLost("it")))
+    with pytest.raises(ExceptionGroup) as raised:  # noqa: PT012 - the loss ends what goes on in the block
+        async with playing(sink) as scene:
+            await scene.write(batch(opened(1)))
+            await scene.until_settled(1)
+            sink.let_write = Event()
+            await scene.write(batch(opened(2)), batch(opened(3), number=2))
+            await settled()
+            sink.let_write.set()
+            await scene.stopping.wait()
+    assert raised.group_contains(OwnershipLost)
+    assert scene.answers == [b"+ACK"]
+    assert {one.sequence for one in scene.in_hand.all()} == {2, 3}
+    assert scene.reports.of(Retried) == []

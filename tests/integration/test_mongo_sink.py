@@ -42,6 +42,12 @@ class Scene:
         self.collection = self.database[COLLECTION]
         self.sink = MongoSink(self.database, COLLECTION, TIMEOUT)
 
+    async def write(self, entries: Sequence[Entry]) -> Written:
+        """Begin, and attempt once."""
+        writing = self.sink.begin(entries)
+        await writing.attempt()
+        return writing.written
+
     async def stored(self) -> list[Any]:
         return [found["_id"] async for found in self.collection.find({}, {"_id": 1})]
 
@@ -65,7 +71,7 @@ def good(number: int) -> list[Entry]:
 
 
 def total(written: Written) -> int:
-    return written.stored + written.duplicates + len(written.refused) + len(written.again)
+    return written.stored + written.duplicates + len(written.refused)
 
 
 def nested(depth: int, leaf: Any = None) -> Any:
@@ -79,10 +85,10 @@ def nested(depth: int, leaf: Any = None) -> Any:
 async def failing(database: AsyncDatabase[dict[str, Any]], **data: Any) -> AsyncIterator[None]:
     """Let the server's next inserts into this database fail (failCommand, enableTestCommands=1)."""
     admin = database.client.admin
-    times = data.pop("times", 1)
+    mode = data.pop("mode", {"times": 1})
     namespace = f"{database.name}.{COLLECTION}"
     wanted = {"failCommands": ["insert"], "namespace": namespace, **data}
-    await admin.command({"configureFailPoint": "failCommand", "mode": {"times": times}, "data": wanted})
+    await admin.command({"configureFailPoint": "failCommand", "mode": mode, "data": wanted})
     try:
         yield
     finally:
@@ -95,7 +101,7 @@ async def failing(database: AsyncDatabase[dict[str, Any]], **data: Any) -> Async
 async def test_a_batch_is_stored_as_it_is(mongod: Mongod, namespace: str) -> None:
     entries = [entry(text="ü", nested={"list": [1, 2.5, None, True, b"raw"]}), entry(big=2**63 - 1, nan=math.nan)]
     async with sinking(mongod, namespace) as scene:
-        written = await scene.sink.write(entries)
+        written = await scene.write(entries)
         assert (written.stored, total(written)) == (2, 2)
         found = await scene.collection.find_one({"text": "ü"})
         assert found == {**entries[0].document}
@@ -103,12 +109,12 @@ async def test_a_batch_is_stored_as_it_is(mongod: Mongod, namespace: str) -> Non
 
 async def test_nothing_to_write_is_nothing_to_do(mongod: Mongod, namespace: str) -> None:
     async with sinking(mongod, namespace) as scene:
-        assert total(await scene.sink.write([])) == 0
+        assert total(await scene.write([])) == 0
 
 
 async def test_more_entries_than_one_command_takes_are_all_stored(mongod: Mongod, namespace: str) -> None:
     async with sinking(mongod, namespace) as scene:
-        written = await scene.sink.write(good(25_000))
+        written = await scene.write(good(25_000))
         assert written.stored == 25_000
         assert await scene.collection.count_documents({}) == 25_000
 
@@ -116,7 +122,7 @@ async def test_more_entries_than_one_command_takes_are_all_stored(mongod: Mongod
 async def test_strange_keys_that_mongodb_takes_are_stored(mongod: Mongod, namespace: str) -> None:
     async with sinking(mongod, namespace) as scene:
         fields: dict[str, Any] = {"a.b": 1, "$x": 2, "": 3, "in": {"$y": 4, "c.d": 5}}
-        written = await scene.sink.write([entry(**fields)])
+        written = await scene.write([entry(**fields)])
         assert written.stored == 1
 
 
@@ -126,8 +132,8 @@ async def test_strange_keys_that_mongodb_takes_are_stored(mongod: Mongod, namesp
 async def test_a_duplicate_of_a_derived_identity_is_a_duplicate(mongod: Mongod, namespace: str) -> None:
     entries = good(10)
     async with sinking(mongod, namespace) as scene:
-        assert (await scene.sink.write(entries[:6])).stored == 6
-        written = await scene.sink.write(entries)
+        assert (await scene.write(entries[:6])).stored == 6
+        written = await scene.write(entries)
         assert (written.stored, written.duplicates, total(written)) == (4, 6, 10)
         assert await scene.collection.count_documents({}) == 10
 
@@ -135,7 +141,7 @@ async def test_a_duplicate_of_a_derived_identity_is_a_duplicate(mongod: Mongod, 
 async def test_the_same_entry_twice_in_a_batch_is_stored_once(mongod: Mongod, namespace: str) -> None:
     one = entry()
     async with sinking(mongod, namespace) as scene:
-        written = await scene.sink.write([one, one])
+        written = await scene.write([one, one])
         assert (written.stored, written.duplicates) == (1, 1)
 
 
@@ -148,8 +154,8 @@ async def test_an_own_identity_with_the_same_document_is_a_duplicate_and_with_an
 ) -> None:
     same, other = entry(own_id, n=1, at=datetime(2024, 1, 1, microsecond=123456, tzinfo=UTC)), entry(own_id, n=2)
     async with sinking(mongod, namespace) as scene:
-        assert (await scene.sink.write([same])).stored == 1
-        written = await scene.sink.write([same, other])
+        assert (await scene.write([same])).stored == 1
+        written = await scene.write([same, other])
         assert (written.stored, written.duplicates, total(written)) == (0, 1, 2)
         (refusal,) = written.refused
         assert (refusal.entry, refusal.reason) == (other, Reason.DUPLICATE_KEY)
@@ -162,7 +168,7 @@ async def test_an_own_identity_that_mongodb_does_not_take_is_refused(
 ) -> None:
     bad, neighbours = entry(own_id), good(5)
     async with sinking(mongod, namespace) as scene:
-        written = await scene.sink.write([*neighbours, bad])
+        written = await scene.write([*neighbours, bad])
         assert written.stored == 5
         assert [(refusal.entry, refusal.reason) for refusal in written.refused] == [(bad, Reason.DOCUMENT_INVALID)]
 
@@ -171,11 +177,11 @@ async def test_another_unique_index_makes_a_second_entry_a_refusal(mongod: Mongo
     async with sinking(mongod, namespace) as scene:
         await scene.collection.create_index("order", unique=True)
         first, second = entry(order=1), entry(order=1)
-        written = await scene.sink.write([first, second])
+        written = await scene.write([first, second])
         assert written.stored == 1
         assert [(refusal.entry, refusal.reason) for refusal in written.refused] == [(second, Reason.DUPLICATE_KEY)]
         assert "order" in written.refused[0].error
-        again = await scene.sink.write([first])
+        again = await scene.write([first])
         assert again.duplicates == 1, "the first again breaks both indexes and is there"
 
 
@@ -186,7 +192,7 @@ async def test_a_validator_refuses_what_does_not_pass_it(mongod: Mongod, namespa
     async with sinking(mongod, namespace) as scene:
         await scene.database.create_collection(COLLECTION, validator={"level": {"$exists": True}})
         fine, bad = entry(level="info"), entry(secret="hunter2")
-        written = await scene.sink.write([bad, fine])
+        written = await scene.write([bad, fine])
         assert written.stored == 1
         (refusal,) = written.refused
         assert (refusal.entry, refusal.reason) == (bad, Reason.DOCUMENT_INVALID)
@@ -217,7 +223,7 @@ async def test_of_a_batch_only_what_cannot_be_stored_is_refused(mongod: Mongod, 
     bad, neighbours = [entry(v=value), entry(v=value)], good(30)
     batch = [*neighbours[:10], bad[0], *neighbours[10:20], bad[1], *neighbours[20:]]
     async with sinking(mongod, namespace) as scene:
-        written = await scene.sink.write(batch)
+        written = await scene.write(batch)
         assert sorted(await scene.stored()) == sorted(one.document["_id"] for one in neighbours)
         assert {id(refusal.entry) for refusal in written.refused} == {id(one) for one in bad}
         assert {refusal.reason for refusal in written.refused} == {Reason.DOCUMENT_INVALID}
@@ -233,14 +239,14 @@ async def test_no_depth_of_nesting_is_ever_raised(mongod: Mongod, namespace: str
     deep = [entry(v=nested(depth)) for depth in range(900, 1000)]
     async with sinking(mongod, namespace) as scene:
         for one in deep:
-            written = await scene.sink.write([neighbour, one])
+            written = await scene.write([neighbour, one])
             assert written.refused[0].entry is one
         assert await scene.collection.count_documents({}) == 1
 
 
 async def test_the_guilty_field_is_named(mongod: Mongod, namespace: str) -> None:
     async with sinking(mongod, namespace) as scene:
-        written = await scene.sink.write([entry(ok=1, request={"headers": [0, {"size": 2**63}]})])
+        written = await scene.write([entry(ok=1, request={"headers": [0, {"size": 2**63}]})])
         assert written.refused[0].error == (
             "expected integers of at most 64 bits with a sign, at request.headers.1.size"
         )
@@ -253,7 +259,7 @@ async def test_a_large_document_with_a_guilty_field_far_down_is_judged_quickly(m
     async with sinking(mongod, namespace) as scene:
         with fail_after(1):
             started = anyio.current_time()
-            assert len((await scene.sink.write([entry(v=value)])).refused) == 1
+            assert len((await scene.write([entry(v=value)])).refused) == 1
             assert anyio.current_time() - started < 1
 
 
@@ -262,19 +268,19 @@ async def test_a_large_document_with_a_guilty_field_far_down_is_judged_quickly(m
 
 async def test_an_entry_of_5_mebibytes_is_stored(mongod: Mongod, namespace: str) -> None:
     async with sinking(mongod, namespace) as scene:
-        assert (await scene.sink.write([entry(text="x" * 5 * 1024 * 1024)])).stored == 1
+        assert (await scene.write([entry(text="x" * 5 * 1024 * 1024)])).stored == 1
 
 
 async def test_a_batch_larger_than_a_command_may_be_is_stored_in_parts(mongod: Mongod, namespace: str) -> None:
     async with sinking(mongod, namespace) as scene:
-        written = await scene.sink.write([entry(text="x" * 6 * 1024 * 1024) for _ in range(10)])
+        written = await scene.write([entry(text="x" * 6 * 1024 * 1024) for _ in range(10)])
         assert (written.stored, total(written)) == (10, 10)
 
 
 async def test_only_the_entry_that_is_larger_than_a_document_may_be_is_refused(mongod: Mongod, namespace: str) -> None:
     too_large, neighbours = entry(text="x" * 16 * 1024 * 1024), good(20)
     async with sinking(mongod, namespace) as scene:
-        written = await scene.sink.write([*neighbours[:7], too_large, *neighbours[7:]])
+        written = await scene.write([*neighbours[:7], too_large, *neighbours[7:]])
         assert written.stored == 20
         (refusal,) = written.refused
         assert (refusal.entry, refusal.reason) == (too_large, Reason.DOCUMENT_TOO_LARGE)
@@ -285,9 +291,8 @@ async def test_an_entry_at_the_very_limit_is_stored_or_refused_and_never_tried_f
     mongod: Mongod, namespace: str, below: int
 ) -> None:
     async with sinking(mongod, namespace) as scene:
-        written = await scene.sink.write([entry(text="x" * (16 * 1024 * 1024 - below)), entry()])
+        written = await scene.write([entry(text="x" * (16 * 1024 * 1024 - below)), entry()])
         assert total(written) == 2
-        assert written.again == []
 
 
 # what passes
@@ -297,15 +302,43 @@ async def test_without_a_majority_everything_but_the_refused_is_written_again(mo
     known, new, bad = entry(), entry(), entry([1])
     error = {"code": 64, "codeName": "WriteConcernFailed", "errmsg": "waiting for replication timed out"}
     async with sinking(mongod, namespace) as scene:
-        assert (await scene.sink.write([known])).stored == 1
+        assert (await scene.write([known])).stored == 1
+        writing = scene.sink.begin([known, new, bad])
         async with failing(scene.database, writeConcernError=error):
-            written = await scene.sink.write([known, new, bad])
-        assert (written.stored, written.duplicates) == (0, 0)
-        assert [refusal.entry for refusal in written.refused] == [bad]
-        assert written.again == [known, new]
-        assert "WriteConcernFailed" in written.error
-        again = await scene.sink.write(written.again)
-        assert (again.stored, again.duplicates) == (0, 2)
+            with pytest.raises(SinkUnavailable, match="WriteConcernFailed"):
+                await writing.attempt()
+        assert (writing.written.stored, writing.written.duplicates) == (0, 0)
+        assert [refusal.entry for refusal in writing.written.refused] == [bad]
+        await writing.attempt()
+        assert (writing.written.stored, writing.written.duplicates, len(writing.written.refused)) == (0, 2, 1)
+
+
+async def test_what_an_attempt_has_written_is_left_out_of_the_next_and_is_no_duplicate(
+    mongod: Mongod, namespace: str
+) -> None:
+    """Of a batch that is too large for one command the halves are written on their own."""
+    entries = [entry(text="x" * 6 * 1024 * 1024) for _ in range(4)]
+    async with sinking(mongod, namespace) as scene:
+        writing = scene.sink.begin(entries)
+        async with failing(scene.database, mode={"skip": 1}, errorCode=10107):
+            with pytest.raises(SinkUnavailable):
+                await writing.attempt()
+        assert (writing.written.stored, total(writing.written)) == (2, 2)
+        assert await scene.stored() == [one.document["_id"] for one in entries[:2]]
+        await writing.attempt()
+        assert (writing.written.stored, total(writing.written)) == (4, 4)
+
+
+async def test_trying_again_after_an_unknown_result_stores_nothing_twice(mongod: Mongod, namespace: str) -> None:
+    entries = good(3)
+    async with sinking(mongod, namespace) as scene:
+        writing = scene.sink.begin(entries)
+        await scene.write(entries[:1])  # as a first attempt whose answer was lost
+        await writing.attempt()
+        assert (writing.written.stored, writing.written.duplicates) == (2, 1)
+        await writing.attempt()
+        assert total(writing.written) == 3, "nothing is left"
+        assert await scene.collection.count_documents({}) == 3
 
 
 # NotWritablePrimary, PrimarySteppedDown, InterruptedDueToReplStateChange, NotPrimaryNoSecondaryOk, HostUnreachable,
@@ -318,8 +351,8 @@ async def test_a_primary_that_steps_down_is_unavailable(mongod: Mongod, namespac
     async with sinking(mongod, namespace) as scene:
         async with failing(scene.database, errorCode=code):
             with pytest.raises(SinkUnavailable):
-                await scene.sink.write(good(3))
-        assert (await scene.sink.write(good(3))).stored == 3
+                await scene.write(good(3))
+        assert (await scene.write(good(3))).stored == 3
 
 
 @pytest.mark.parametrize("code", [13, 8000, 59])
@@ -329,43 +362,43 @@ async def test_what_is_not_the_documents_fault_is_never_held_against_them(
     """Not authorized, above the space quota, a command that this server does not know."""
     async with sinking(mongod, namespace) as scene, failing(scene.database, errorCode=code):
         with pytest.raises(SinkUnavailable, match=str(code)):
-            await scene.sink.write(good(3))
+            await scene.write(good(3))
 
 
 async def test_a_connection_lost_in_a_write_leaves_its_outcome_unknown(mongod: Mongod, namespace: str) -> None:
     async with sinking(mongod, namespace) as scene:
         async with failing(scene.database, closeConnection=True):
             with pytest.raises(SinkUnavailable) as raised:
-                await scene.sink.write(good(3))
+                await scene.write(good(3))
         assert raised.value.ambiguous
-        assert (await scene.sink.write(good(3))).stored == 3
+        assert (await scene.write(good(3))).stored == 3
 
 
 async def test_a_comparison_that_mongodb_does_not_answer_is_unavailable(mongod: Mongod, namespace: str) -> None:
     one = entry(7)
     async with sinking(mongod, namespace) as scene:
-        assert (await scene.sink.write([one])).stored == 1
+        assert (await scene.write([one])).stored == 1
         async with failing(scene.database, failCommands=["find"], errorCode=13):
             with pytest.raises(SinkUnavailable):
-                await scene.sink.write([one])
-        assert (await scene.sink.write([one])).duplicates == 1
+                await scene.write([one])
+        assert (await scene.write([one])).duplicates == 1
 
 
 async def test_a_mongod_that_hangs_is_unavailable_in_time(own_mongod: Callable[[], Mongod], namespace: str) -> None:
     server = own_mongod()
     async with sinking(server, namespace) as scene:
         scene.sink = MongoSink(scene.database, COLLECTION, 1.0)
-        assert (await scene.sink.write(good(1))).stored == 1
+        assert (await scene.write(good(1))).stored == 1
         server.pause()
         started = anyio.current_time()
         with pytest.raises(SinkUnavailable) as raised:
-            await scene.sink.write(good(1))
+            await scene.write(good(1))
         assert anyio.current_time() - started < 3
         assert raised.value.ambiguous
         server.resume()
         while True:
             try:
-                assert (await scene.sink.write(good(1))).stored == 1
+                assert (await scene.write(good(1))).stored == 1
             except SinkUnavailable:
                 continue
             break
@@ -376,14 +409,14 @@ async def test_a_mongod_that_is_gone_is_unavailable_quickly_and_works_again_afte
 ) -> None:
     server, entries = own_mongod(), good(3)
     async with sinking(server, namespace, 60) as scene:
-        assert (await scene.sink.write(entries[:1])).stored == 1
+        assert (await scene.write(entries[:1])).stored == 1
         await anyio.to_thread.run_sync(server.kill)
         started = anyio.current_time()
         with pytest.raises(SinkUnavailable):
-            await scene.sink.write(entries)
+            await scene.write(entries)
         assert anyio.current_time() - started < 7
         await anyio.to_thread.run_sync(server.start)
-        written = await scene.sink.write(entries)
+        written = await scene.write(entries)
         assert (written.stored, written.duplicates) == (2, 1)
 
 
@@ -406,7 +439,7 @@ async def test_a_time_series_collection_is_made_as_its_spec_asks_and_written_to(
         )
         now = datetime.now(UTC)
         entries = _at([now + timedelta(seconds=second) for second in range(50)])
-        assert (await scene.sink.write(entries)).stored == 50
+        assert (await scene.write(entries)).stored == 50
         assert await scene.collection.count_documents({}) == 50
 
 
@@ -424,7 +457,7 @@ async def test_in_a_time_series_collection_only_the_entry_without_a_timestamp_is
         await make_collection(scene.database, COLLECTION, CollectionSpec(kind="timeseries"), TIMEOUT)
         entries = good(3)
         entries[1].document["timestamp"] = "yesterday"
-        written = await scene.sink.write(entries)
+        written = await scene.write(entries)
         assert written.stored == 2
         assert [refusal.entry for refusal in written.refused] == [entries[1]]
 
@@ -437,15 +470,3 @@ async def test_a_plain_spec_makes_a_plain_collection_and_an_existing_one_is_left
         await make_collection(scene.database, COLLECTION, CollectionSpec(kind="timeseries"), TIMEOUT)
         (made,) = [one async for one in await scene.database.list_collections(filter={"name": COLLECTION})]
         assert made["type"] == "collection"
-
-
-@pytest.mark.parametrize("code", [24, 91, 112, 150, 189, 246, 365, 371, 11602])
-async def test_a_write_error_that_says_nothing_about_the_document_is_tried_again(
-    mongod: Mongod, namespace: str, code: int
-) -> None:
-    """Lock, shutdown, conflict, stale shard, cache pressure, blocked writes: no fail point makes one of these."""
-    entries = good(2)
-    async with sinking(mongod, namespace) as scene:
-        written = await scene.sink._outcomes(entries, {"writeErrors": [{"index": 1, "code": code, "errmsg": "no"}]})
-        assert (written.stored, written.again, written.refused) == (1, [entries[1]], [])
-        assert str(code) in written.error

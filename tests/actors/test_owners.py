@@ -1,0 +1,412 @@
+"""Owners and candidacies in front of a scripted MongoDB."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from anyio import Event, create_task_group, fail_after
+
+from collector.actors.owners import Candidacy, Owners
+from collector.events import Change, Failed, Failure, OwnershipChanged, Stage
+from collector.ownership import EXPIRES, Claim, claim_id
+from tests.actors.fakes import ANOTHER_LIFE, ATTACHED, KEY, Reports, settled
+from tests.actors.ownership_fakes import SLOTS, FakeClaims
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from anyio.abc import TaskGroup
+
+    from collector.claims import Fenced
+
+CLAIM = claim_id(ATTACHED.incarnation)
+
+
+class Scene:
+    """Owners that run."""
+
+    def __init__(self) -> None:
+        self.claims, self.reports, self.stopping = FakeClaims(), Reports(), Event()
+        claims: Any = self.claims
+        self.owners = Owners(claims, self.reports)
+        self.group: TaskGroup
+        self.returned = Event()
+
+    async def run(self) -> None:
+        await self.owners.run(self.stopping)
+        self.returned.set()
+
+    @contextmanager
+    def candidacy(self) -> Iterator[Candidacy]:
+        with self.owners.candidacy(KEY, ATTACHED.incarnation) as candidacy:
+            yield candidacy
+
+    @property
+    def changes(self) -> list[tuple[Change, int]]:
+        return [(event.change, event.epoch) for event in self.reports.of(OwnershipChanged)]
+
+
+@asynccontextmanager
+async def playing(monkeypatch: pytest.MonkeyPatch | None = None) -> AsyncIterator[Scene]:
+    """Let them look at the claims again at once, where there is a monkeypatch, else once a second."""
+    if monkeypatch is not None:
+        monkeypatch.setattr("collector.actors.owners._PERIOD", 0.01)
+    scene = Scene()
+    with fail_after(10):
+        async with create_task_group() as scene.group:
+            scene.group.start_soon(scene.run)
+            yield scene
+            scene.stopping.set()
+
+
+class Alone:
+    """A candidacy without anybody who gives it its turn."""
+
+    def __init__(self) -> None:
+        self.claims, self.reports, self.stopping = FakeClaims(), Reports(), Event()
+        self.claims.claims[CLAIM] = Claim(None, 6)
+        claims: Any = self.claims
+        self.candidacy = Candidacy(KEY, CLAIM, claims, self.reports)
+        self.got: list[Fenced | None] = []
+
+    async def own(self) -> None:
+        self.got.append(await self.candidacy.own(self.stopping))
+
+    def give_turn(self, seen: Claim | None = None) -> None:
+        self.candidacy.seen = seen or self.claims.claims[CLAIM]
+        self.candidacy.turn.set()
+
+    @property
+    def changes(self) -> list[tuple[Change, int]]:
+        return [(event.change, event.epoch) for event in self.reports.of(OwnershipChanged)]
+
+
+@asynccontextmanager
+async def candidate() -> AsyncIterator[tuple[Alone, TaskGroup]]:
+    alone = Alone()
+    with fail_after(10):
+        async with create_task_group() as group:
+            group.start_soon(alone.own)
+            await settled()
+            yield alone, group
+
+
+# a candidacy: to own
+
+
+async def test_it_stands_by_until_its_turn_and_is_the_owner_then() -> None:
+    async with candidate() as (alone, _):
+        assert (alone.got, alone.claims.calls) == ([], [])
+        alone.give_turn()
+    (fenced,) = alone.got
+    assert fenced is not None
+    assert fenced.tenure.epoch == 7
+    assert alone.claims.claims[CLAIM] == Claim("me", 7)
+    assert alone.changes == [(Change.TAKEN, 7)]
+
+
+async def test_asked_to_stop_while_it_stands_by_it_returns_at_once_and_has_asked_nothing() -> None:
+    async with candidate() as (alone, _):
+        alone.stopping.set()
+    assert (alone.got, alone.claims.calls, alone.changes) == ([None], [], [])
+
+
+async def test_asked_to_stop_and_given_its_turn_together_it_takes_nothing() -> None:
+    async with candidate() as (alone, _):
+        alone.stopping.set()
+        alone.give_turn()
+    assert (alone.got, alone.claims.calls) == ([None], [])
+
+
+async def test_a_claim_that_is_no_more_as_it_was_seen_is_left_until_the_next_turn() -> None:
+    async with candidate() as (alone, _):
+        alone.give_turn(Claim(None, 5))
+        await settled()
+        assert (alone.got, alone.changes) == ([], [])
+        alone.give_turn()
+    assert len(alone.got) == 1
+    assert alone.changes == [(Change.TAKEN, 7)]
+
+
+async def test_while_mongodb_is_away_it_stands_by_until_the_next_turn_and_says_so() -> None:
+    async with candidate() as (alone, _):
+        alone.claims.down.add("take")
+        alone.give_turn()
+        await settled()
+        assert alone.got == []
+        (failed,) = alone.reports.of(Failed)
+        assert (failed.logger, failed.stage, failed.failure) == (KEY, Stage.CONTROL, Failure.UNAVAILABLE)
+        alone.claims.down.clear()
+        alone.give_turn()
+    assert len(alone.got) == 1
+
+
+async def test_asked_to_stop_while_it_takes_a_claim_it_says_what_it_has_taken() -> None:
+    async with candidate() as (alone, _):
+        alone.claims.held["take"] = Event()
+        alone.give_turn()
+        await settled()
+        alone.stopping.set()
+        await settled()
+        assert alone.got == [], "a call to MongoDB is never cut"
+        alone.claims.held["take"].set()
+    assert alone.got == [alone.candidacy.fenced]
+    assert alone.candidacy.fenced is not None
+
+
+async def test_what_was_lost_or_wanted_back_before_is_no_matter_of_the_new_tenure() -> None:
+    async with candidate() as (alone, _):
+        alone.candidacy.lost.set()
+        alone.candidacy.handing_over.set()
+        alone.give_turn()
+    assert not alone.candidacy.lost.is_set()
+    assert not alone.candidacy.handing_over.is_set()
+
+
+# a candidacy: to give back
+
+
+@asynccontextmanager
+async def owner() -> AsyncIterator[tuple[Alone, TaskGroup]]:
+    async with candidate() as (alone, group):
+        alone.give_turn()
+        await settled()
+        yield alone, group
+    assert all(session.ended for session in alone.claims.sessions)
+    assert len(alone.claims.sessions) == SLOTS
+
+
+async def test_given_back_the_claim_is_free_at_once() -> None:
+    async with owner() as (alone, _):
+        await alone.candidacy.give_back(lost=False)
+    assert alone.claims.claims[CLAIM] == Claim(None, 7)
+    assert alone.candidacy.fenced is None
+    assert alone.changes == [(Change.TAKEN, 7), (Change.GIVEN_BACK, 7)]
+
+
+async def test_what_is_lost_is_not_given_back() -> None:
+    async with owner() as (alone, _):
+        alone.claims.claims[CLAIM] = Claim("other", 8)
+        await alone.candidacy.give_back(lost=True)
+    assert "give_back" not in alone.claims.calls
+    assert alone.changes == [(Change.TAKEN, 7), (Change.LOST, 7)]
+
+
+async def test_a_claim_that_cannot_be_given_back_is_left_to_expire_and_that_is_said() -> None:
+    async with owner() as (alone, _):
+        alone.claims.down.add("give_back")
+        await alone.candidacy.give_back(lost=False)
+    assert alone.candidacy.fenced is None, "nobody touches it any more"
+    (failed,) = alone.reports.of(Failed)
+    assert (failed.error, failed.action) == ("no give_back", "leaving the claim to expire")
+
+
+async def test_nothing_is_given_back_twice_or_without_having_been_taken() -> None:
+    async with candidate() as (alone, _):
+        await alone.candidacy.give_back(lost=False)
+        assert (alone.claims.calls, alone.changes) == ([], [])
+        alone.stopping.set()
+    async with owner() as (alone, _):
+        await alone.candidacy.give_back(lost=False)
+        await alone.candidacy.give_back(lost=False)
+    assert alone.claims.calls.count("give_back") == 1
+
+
+# a candidacy: cancelled here
+
+
+async def test_cancelled_while_it_stands_by_it_has_taken_nothing() -> None:
+    async with candidate() as (alone, group):
+        group.cancel_scope.cancel()
+    assert (alone.got, alone.claims.calls) == ([], [])
+
+
+async def test_cancelled_while_it_takes_it_still_knows_what_it_has_taken_and_gives_it_back() -> None:
+    async with candidate() as (alone, group):
+        alone.claims.held["take"] = Event()
+        alone.give_turn()
+        await settled()
+        group.cancel_scope.cancel()
+        alone.claims.held["take"].set()
+    assert alone.claims.calls == ["take", "take."], "a call to MongoDB is never cut"
+    assert alone.candidacy.fenced is not None
+    with fail_after(5):
+        await alone.candidacy.give_back(lost=False)
+    assert alone.claims.claims[CLAIM] == Claim(None, 7)
+
+
+async def test_cancelled_while_it_gives_back_it_does_so_to_the_end() -> None:
+    async with owner() as (alone, group):
+        alone.claims.held["give_back"] = Event()
+
+        async def give_back() -> None:
+            await alone.candidacy.give_back(lost=False)
+
+        group.start_soon(give_back)
+        await settled()
+        group.cancel_scope.cancel()
+        alone.claims.held["give_back"].set()
+    assert alone.claims.claims[CLAIM] == Claim(None, 7)
+
+
+# owners
+
+
+async def test_without_a_time_series_logger_mongodb_is_asked_nothing() -> None:
+    async with playing() as scene:
+        await settled()
+        scene.stopping.set()
+        await scene.returned.wait()
+    assert scene.claims.calls == []
+
+
+async def test_a_new_candidate_is_announced_registered_and_given_its_turn_at_once() -> None:
+    async with playing() as scene:
+        with scene.candidacy() as candidacy:
+            await settled()
+            assert candidacy.turn.is_set()
+            assert candidacy.seen == Claim(None, 0)
+        assert scene.claims.willing == {"me": 1}
+    assert [call for call in scene.claims.calls if call.endswith(".")][:3] == ["announce.", "register.", "board."]
+    assert scene.claims.calls[-1] == "leave."
+    assert scene.claims.silent == {}
+
+
+async def test_a_claim_is_registered_once_and_looked_at_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with playing(monkeypatch) as scene:
+        with scene.candidacy():
+            await scene.claims.until("board", 5)
+            with scene.owners.candidacy("other", ANOTHER_LIFE.incarnation):
+                await scene.claims.until("board", 10)
+                assert scene.claims.willing == {"me": 2}
+    assert scene.claims.calls.count("register") == 2
+
+
+async def test_a_claim_that_another_replica_owns_is_left_to_it_while_it_is_alive(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with playing(monkeypatch) as scene:
+        scene.claims.claims[CLAIM] = Claim("other", 9)
+        scene.claims.silent["other"], scene.claims.willing["other"] = 1.0, 1
+        with scene.candidacy() as candidacy:
+            await scene.claims.until("board", 3)
+            assert not candidacy.turn.is_set()
+            scene.claims.silent["other"] = EXPIRES
+            await candidacy.turn.wait()
+            assert candidacy.seen == Claim("other", 9)
+
+
+async def test_an_owner_is_told_that_it_has_lost_the_claim(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with playing(monkeypatch) as scene:
+        with scene.candidacy() as candidacy:
+            assert await candidacy.own(scene.stopping) is not None
+            await scene.claims.until("board", 3)
+            assert not candidacy.lost.is_set()
+            scene.claims.claims[CLAIM] = Claim("other", 2)
+            await candidacy.lost.wait()
+            assert not candidacy.handing_over.is_set()
+
+
+async def test_an_owner_of_more_than_its_share_is_asked_to_hand_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("collector.ownership.EXPIRES", 0.05)
+    async with playing(monkeypatch) as scene:
+        with (
+            scene.candidacy() as first,
+            scene.owners.candidacy("other", ANOTHER_LIFE.incarnation) as second,
+        ):
+            assert await first.own(scene.stopping) is not None
+            assert await second.own(scene.stopping) is not None
+            scene.claims.silent["new"], scene.claims.willing["new"] = 0.0, 2
+            while not (first.handing_over.is_set() or second.handing_over.is_set()):
+                await scene.claims.until("board", scene.claims.calls.count("board") + 1)
+            assert first.handing_over.is_set() != second.handing_over.is_set()
+
+
+@pytest.mark.parametrize("call", ["announce", "register", "board", "touch"])
+async def test_while_mongodb_is_away_it_says_so_and_looks_again(call: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with playing(monkeypatch) as scene:
+        scene.claims.down.add(call)
+        with scene.candidacy() as candidacy:
+            await scene.claims.until(f"{call}.", 3)
+            assert not candidacy.turn.is_set()
+            failed = scene.reports.of(Failed)[0]
+            assert (failed.logger, failed.stage, failed.error) == ("", Stage.CONTROL, f"no {call}")
+            scene.claims.down.clear()
+            await candidacy.turn.wait()
+
+
+async def test_only_the_sessions_of_what_it_owns_are_touched_and_only_now_and_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("collector.actors.owners._TOUCH_PERIOD", 0.2)
+    async with playing(monkeypatch) as scene:
+        with scene.candidacy() as candidacy, scene.owners.candidacy("other", ANOTHER_LIFE.incarnation):
+            assert await candidacy.own(scene.stopping) is not None
+            scene.claims.touched.clear()
+            before = scene.claims.calls.count("touch")
+            await scene.claims.until("touch", before + 2)
+            assert scene.claims.touched == [CLAIM, CLAIM]
+            assert scene.claims.calls.count("board") > 4
+
+
+async def test_a_candidate_that_is_gone_is_not_looked_at_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with playing(monkeypatch) as scene:
+        with scene.candidacy():
+            await scene.claims.until("board.")
+        await settled()
+        asked = list(scene.claims.calls)
+        await settled()
+        assert scene.claims.calls == asked
+
+
+async def test_asked_to_stop_it_takes_its_sign_of_life_away_though_nobody_is_a_candidate_any_more() -> None:
+    async with playing() as scene:
+        with scene.candidacy():
+            await scene.claims.until("board.")
+        scene.stopping.set()
+        await scene.returned.wait()
+    assert scene.claims.calls[-1] == "leave."
+
+
+async def test_a_sign_of_life_that_cannot_be_taken_away_is_left_to_expire() -> None:
+    async with playing() as scene:
+        scene.claims.down.add("leave")
+        with scene.candidacy():
+            await scene.claims.until("board.")
+            scene.stopping.set()
+            await scene.returned.wait()
+    assert scene.reports.of(Failed)[-1].action == "leaving claims to expire"
+
+
+@pytest.mark.parametrize("where", ["announce", "register", "board", "touch", "leave"])
+async def test_cancelled_in_a_call_to_mongodb_it_ends_after_that_call(where: str) -> None:
+    async with playing() as scene:
+        scene.claims.held[where] = Event()
+        with scene.candidacy():
+            if where == "leave":
+                await scene.claims.until("touch.")
+                scene.stopping.set()
+            await scene.claims.until(where)
+            scene.group.cancel_scope.cancel()
+            scene.claims.held[where].set()
+    assert f"{where}." in scene.claims.calls, "a call to MongoDB is never cut"
+    assert not scene.returned.is_set() or where == "leave"
+
+
+async def test_cancelled_while_it_waits_for_the_next_look_it_ends() -> None:
+    async with playing() as scene:
+        with scene.candidacy():
+            await scene.claims.until("touch.")
+            await settled()
+            scene.group.cancel_scope.cancel()
+    assert not scene.returned.is_set()
+    assert "leave" not in scene.claims.calls
+
+
+async def test_cancelled_while_it_waits_for_a_candidate_it_ends() -> None:
+    async with playing() as scene:
+        await settled()
+        scene.group.cancel_scope.cancel()
+    assert not scene.returned.is_set()
