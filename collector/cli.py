@@ -11,7 +11,7 @@ from typing import NoReturn
 import click
 
 from collector.dead_letters_cli import dead_letters
-from collector.errors import CollectorError
+from collector.errors import CollectorError, described
 from transfer.errors import WrongSettings
 
 _RUN_HELP = """Run one replica until SIGTERM or SIGINT; a second signal cancels at once.
@@ -53,13 +53,8 @@ def run() -> None:
     set_up(release=settings.release)
     try:
         tally = serve(settings)
-    except (CollectorError, OSError) as exc:
+    except (CollectorError, OSError, ExceptionGroup) as exc:
         _fail(exc)
-    except BaseExceptionGroup as group:
-        known, unforeseen = group.split((CollectorError, OSError))
-        if unforeseen is not None:
-            raise unforeseen from None
-        _fail(known)
     click.echo(json.dumps({"stopped": asdict(tally)}), err=True)
 
 
@@ -91,9 +86,9 @@ def local() -> None:
 main.add_command(dead_letters)
 
 
-def _fail(exc: BaseException | None) -> NoReturn:
+def _fail(exc: Exception) -> NoReturn:
     from collector.actors.supervisor import leaves  # noqa: PLC0415
 
-    for leaf in leaves(exc) if exc else ():
-        click.echo(f"collector: {leaf}", err=True)
+    for leaf in leaves(exc):
+        click.echo(f"collector: {leaf if isinstance(leaf, (CollectorError, OSError)) else described(leaf)}", err=True)
     sys.exit(1)

@@ -13,6 +13,7 @@ from collector import events
 from collector.errors import ConnectionClosed
 from collector.nats_bulk import open_link
 from transfer.connection import Connection
+from transfer.permissions import missing_permission
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from transfer.environment import NatsSettings
 
 _CLOSE_TIMEOUT = 5.0
+_INBOX = "_INBOX.collector"
+"""Where messages come: who may only hear what is answered to its publishing has no permission to listen here."""
 
 
 class Reconnects:
@@ -70,9 +73,12 @@ async def connect(settings: NatsSettings, report: Report) -> NatsConnection:
     async def on_error(exc: Exception) -> None:
         action = "going on" if connection.is_connected else "connecting again"
         failure, error = events.Failure.UNAVAILABLE, f"{type(exc).__name__}: {exc}"
+        if missing := missing_permission(str(exc)):
+            action, error = "waiting until it is granted", str(missing)
         report(events.Failed("", events.Stage.CONTROL, failure, error, action))
 
     async def on_disconnect() -> None:
+        connection.fail_requests()
         report(events.Connection("nats", connected=False, why="the connection was lost"))
 
     async def on_reconnect() -> None:
@@ -90,6 +96,7 @@ async def connect(settings: NatsSettings, report: Report) -> NatsConnection:
             reconnected_cb=on_reconnect,
             closed_cb=on_closed,
             name="collector",
+            inbox_prefix=_INBOX,
         )
     except BaseException:
         await close(connection)

@@ -15,6 +15,7 @@ from pymongo.errors import OperationFailure
 from collector.codec import attempt, first_published_ns, headers
 from collector.errors import SinkUnavailable
 from collector.mongo import calling, insert
+from collector.mongo_errors import said
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -60,7 +61,7 @@ class DeadLetters:
         try:
             reply = await insert(self._database, self._collection, letters, self._write_timeout)
         except OperationFailure as exc:
-            raise SinkUnavailable(f"MongoDB answered code {exc.code} for a dead letter") from exc
+            raise SinkUnavailable(f"a dead letter was not stored: {said(exc)}") from exc
         codes = {error["code"] for error in reply.get("writeErrors", ())} - {_DUPLICATE_KEY}
         if codes:
             raise SinkUnavailable(f"MongoDB refused dead letters of {self._collection} with codes {sorted(codes)}")
@@ -84,7 +85,7 @@ class DeadLetters:
                     {"update": self._collection, "updates": updates, "ordered": False, "writeConcern": concern}
                 )
             except OperationFailure as exc:
-                raise SinkUnavailable(f"MongoDB answered code {exc.code} for a dead letter") from exc
+                raise SinkUnavailable(f"a dead letter was not stored: {said(exc)}") from exc
         if reply["n"] < len(letters) or "writeConcernError" in reply:
             raise SinkUnavailable(f"dead letters of {self._collection} were not replaced")
         for letter in letters:
@@ -98,7 +99,9 @@ class DeadLetters:
             try:
                 async for file in bucket.find(older):
                     await bucket.delete(file._id)  # noqa: SLF001 - GridFS calls it so
-            except (OperationFailure, GridFSError) as exc:
+            except OperationFailure as exc:
+                raise SinkUnavailable(f"the file of a dead letter: {said(exc)}") from exc
+            except GridFSError as exc:
                 raise SinkUnavailable(f"{type(exc).__name__} for the file of a dead letter") from exc
 
     async def _letter(self, reject: Reject) -> dict[str, Any]:
@@ -134,7 +137,9 @@ class DeadLetters:
                 async for file in bucket.find({"filename": name, "metadata.attempt": attempted}, limit=1):
                     return cast("ObjectId", file._id)  # noqa: SLF001 - GridFS calls it so
                 return await bucket.upload_from_stream(name, reject.body, metadata={"attempt": attempted})
-            except (OperationFailure, GridFSError) as exc:
+            except OperationFailure as exc:
+                raise SinkUnavailable(f"the file of a dead letter: {said(exc)}") from exc
+            except GridFSError as exc:
                 raise SinkUnavailable(f"{type(exc).__name__} for the file of a dead letter") from exc
 
 

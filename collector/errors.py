@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from transfer.errors import TransferError
 
 if TYPE_CHECKING:
     from collector.model import Reason
@@ -54,8 +58,8 @@ class ChildExited(CollectorError):
 class GaveUp(CollectorError):
     """A permanent child of the root crashed too often in a short time: the process has to end."""
 
-    def __init__(self, name: str, crashes: int, seconds: float, last: BaseException) -> None:
-        super().__init__(f"{name} crashed {crashes} times within {seconds:.0f} s, the last time with {last!r}")
+    def __init__(self, name: str, crashes: int, seconds: float, last: str) -> None:
+        super().__init__(f"{name} crashed {crashes} times within {seconds:.0f} s, the last time with {last}")
 
 
 class Aborted(CollectorError):
@@ -64,3 +68,15 @@ class Aborted(CollectorError):
 
 class ConnectionClosed(CollectorError):
     """nats-py has closed the connection for good, which only the server can make it do: the process has to end."""
+
+
+def described(exc: BaseException) -> str:
+    """Return what may be logged of an error that nobody foresaw: of others than our own only kind and place.
+
+    What Python and the drivers say may quote the entry at hand. So may Poison, which is kept and not logged.
+    """
+    if isinstance(exc, (CollectorError, TransferError)) and not isinstance(exc, Poison):
+        return repr(exc)
+    frames = traceback.extract_tb(exc.__traceback__)
+    where = "".join(f" at {Path(frame.filename).name}:{frame.lineno}" for frame in frames[-2:])
+    return f"{type(exc).__name__}{where}"

@@ -202,6 +202,18 @@ class Sampled:
     waiting_pulls: int
     at: float
     """Of the replica's clock, in seconds since 1970."""
+    max_deliver: int = -1
+    """Of the durable, which is ours to make or in line: -1, unless somebody else has changed it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mended:
+    """A durable that somebody else had made or changed delivers everything again."""
+
+    logger: str
+    messages: int
+    """At least so many had been given to nobody any more, and are now."""
+    what: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +269,7 @@ Event: TypeAlias = (
     | Retried
     | Crashed
     | Sampled
+    | Mended
     | Connection
     | Listening
     | Ready

@@ -13,6 +13,7 @@ from pymongo.errors import OperationFailure
 from collector.codec import headers as read_headers
 from collector.errors import SinkUnavailable
 from collector.mongo import calling
+from collector.mongo_errors import said
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -220,5 +221,4 @@ async def _asking() -> AsyncIterator[None]:
         try:
             yield
         except OperationFailure as exc:
-            name = (exc.details or {}).get("codeName", "no name")
-            raise SinkUnavailable(f"MongoDB answered {name} (code {exc.code})") from exc
+            raise SinkUnavailable(said(exc)) from exc

@@ -54,6 +54,7 @@ class EventLog:
             events.OwnershipChanged: self._ownership,
             events.Listening: self._listening,
             events.Ready: self._ready,
+            events.Mended: self._mended,
             events.Stopping: self._stopping,
         }
 
@@ -68,7 +69,7 @@ class EventLog:
         self._log.info("logger", logger=event.logger, state=state, **({"why": event.why} if event.why else {}))
 
     def _failed(self, event: events.Failed) -> None:
-        key = (event.logger, event.stage, event.failure)
+        key = (event.logger, event.stage, event.failure, event.action)
         stage, action = event.stage.value, event.action
         self._warn(key, "failed", logger=event.logger or None, stage=stage, error=event.error, action=action)
 
@@ -86,6 +87,10 @@ class EventLog:
 
     def _ownership(self, event: events.OwnershipChanged) -> None:
         self._log.info("ownership", logger=event.logger, change=event.change.value, epoch=event.epoch)
+
+    def _mended(self, event: events.Mended) -> None:
+        key = (event.logger, "mended", event.what)
+        self._warn(key, "mended", logger=event.logger, what=event.what, messages=event.messages)
 
     def _listening(self, event: events.Listening) -> None:
         self._log.info("listening", address=f"http://{event.host}:{event.port}")

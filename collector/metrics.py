@@ -57,6 +57,7 @@ class Metrics:
             events.Held: self._set_held,
             events.WritesInProgress: self._set_writes,
             events.Returned: self._count_returned,
+            events.Mended: self._count_mended,
             events.OwnershipChanged: self._count_ownership,
             events.Suspected: self._count_suspects,
             events.Failed: self._count_failed,
@@ -114,6 +115,7 @@ class Metrics:
         self._duplicates = counter("duplicate_entries", "Entries that were stored already")
         self._acknowledged = counter("acknowledged_messages", "Messages answered for good")
         self._returned = counter("returned_messages", "Messages given back unwritten")
+        self._brought_back = counter("brought_back_messages", "Messages that nobody was given any more, and are again")
         self._dead_letters = counter(
             "dead_lettered_entries", "Entries kept as dead letters", ("reason",), product(Reason)
         )
@@ -198,6 +200,9 @@ class Metrics:
 
     def _count_crashed(self, event: events.Crashed) -> None:
         self._restarts.labels(self._namespace, event.logger or "", event.actor, "crashed").inc()
+
+    def _count_mended(self, event: events.Mended) -> None:
+        self._brought_back.labels(self._namespace, event.logger).inc(event.messages)
 
     def _count_returned(self, event: events.Returned) -> None:
         self._returned.labels(self._namespace, event.logger).inc(event.messages)

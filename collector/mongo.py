@@ -19,6 +19,7 @@ from pymongo.errors import (
 
 from collector import events
 from collector.errors import SinkUnavailable
+from collector.mongo_errors import said
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -126,7 +127,7 @@ async def make_collection(
             await database.command(command)
         except OperationFailure as exc:
             if exc.code != _NAMESPACE_EXISTS:
-                raise SinkUnavailable(f"MongoDB did not create {collection}: {exc.details}") from exc
+                raise SinkUnavailable(f"{collection} was not created: {said(exc)}") from exc
 
 
 async def is_timeseries(database: AsyncDatabase[dict[str, Any]], collection: str, timeout: float) -> bool:
@@ -137,7 +138,7 @@ async def is_timeseries(database: AsyncDatabase[dict[str, Any]], collection: str
                 {"listCollections": 1, "filter": {"name": collection, "type": "timeseries"}, "nameOnly": True}
             )
         except OperationFailure as exc:
-            raise SinkUnavailable(f"MongoDB did not list {collection}: code {exc.code}") from exc
+            raise SinkUnavailable(f"{collection} was not looked at: {said(exc)}") from exc
     return bool(found["cursor"]["firstBatch"])
 
 

@@ -12,7 +12,8 @@ from anyio import Event
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay
 
 from collector.backoff import exponential
-from transfer.errors import Conflict, JetStreamError, Unavailable
+from transfer.errors import Conflict, JetStreamError, Refused, Unavailable
+from transfer.permissions import refusal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -63,8 +64,8 @@ class RawPublisher:
     async def publish(self, headers: bytes, body: bytes) -> None:
         """Return when the stream has the message; until then it is sent again and again, always the same.
 
-        Raises JetStreamError when JetStream refuses it, Conflict when another stream took it, and Unavailable when
-        there was no answer for some seconds: then it is there or not.
+        Raises JetStreamError when JetStream refuses it, Conflict when another stream took it, Refused when something
+        is not permitted, and Unavailable when there was no answer for some seconds: then it is there or not.
         """
         await self._retrying(self._try, headers, body)
 
@@ -95,6 +96,8 @@ class RawPublisher:
         finally:
             self._waiting.pop(reply, None)
             self._answers.pop(reply, None)
+        if missing := refusal(self._connection, self._subject):
+            raise Refused(f"publishing to {self._subject}: expected JetStream to answer, but {missing}")
         raise Unavailable(f"publishing to {self._subject}: expected JetStream to answer, got nothing")
 
     async def _take(self, message: Msg) -> None:

@@ -124,7 +124,9 @@ class Status:
                     self._seen.loop_lag = event.seconds
                 case events.Returned():
                     self._seen.tally.returned += event.messages
-                case events.Ready() | events.Listening() | events.OwnershipChanged() | events.Suspected():
+                case events.Ready() | events.Listening() | events.Mended():
+                    pass
+                case events.OwnershipChanged() | events.Suspected():
                     pass
                 case events.Failed() | events.Retried() | events.Crashed():
                     self._note_error(event)

@@ -15,6 +15,7 @@ from pymongo import MongoClient
 
 from collector.local import Mongod, NatsServer
 from tests.certificates import Authority
+from tests.planted import searched_replicas
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,6 +27,23 @@ FAIL_POINTS = {"enableTestCommands": 1}
 def anyio_backend() -> str:
     """Run on asyncio alone: nats-py and pymongo are asyncio libraries."""
     return "asyncio"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def leaks() -> Iterator[list[str]]:
+    """Search all that replicas say, in every test, for what is planted in the entries and secrets of the tests."""
+    with searched_replicas() as found:
+        yield found
+        assert not found, "a replica said what it must never say, after its test"
+
+
+@pytest.fixture(autouse=True)
+def nothing_planted_is_said(leaks: list[str]) -> Iterator[None]:
+    """Fail a test in which a replica has said a payload or a secret; set up first, so looked at last."""
+    yield
+    said = leaks.copy()
+    leaks.clear()
+    assert not said, "a replica said what it must never say"
 
 
 @pytest.fixture(scope="session")

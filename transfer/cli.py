@@ -274,7 +274,7 @@ def _entry(text: str) -> object:
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"expected a JSON object, got {error}") from error
     if not isinstance(data, dict):
-        raise argparse.ArgumentTypeError(f"expected a JSON object, got {text[:40]}")
+        raise argparse.ArgumentTypeError(f"expected a JSON object, got a {type(data).__name__}")
     return data
 
 

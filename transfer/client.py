@@ -17,13 +17,16 @@ from transfer.errors import (
     Conflict,
     JetStreamError,
     LoggerNotEmpty,
+    Refused,
     Unavailable,
     UnknownLogger,
     UnknownStream,
     UnreadableSpec,
 )
+from transfer.jetstream_api import connection_of
 from transfer.names import Names, check_namespace
 from transfer.nats_settings import DEFAULT_HOSTS, with_keywords
+from transfer.permissions import last_refusal
 from transfer.publishing import Confirmation, Publication, confirm
 from transfer.streams import (
     StreamState,
@@ -116,7 +119,7 @@ class Transfer:
         value = encode_spec(logger)
         bucket = await ensure_bucket(self._jetstream, self.names)
         made = await ensure_stream(self._jetstream, self.names, logger)
-        with _translated(f"setting logger {logger.key!r}"):
+        with self._translated(f"setting logger {logger.key!r}"):
             try:
                 await bucket.put(logger.key, value)
             except (js_errors.APIError, js_errors.NoStreamResponseError):  # surely not written
@@ -132,7 +135,7 @@ class Transfer:
         value = encode_spec(logger)
         bucket, entry = await self._entry(logger.key)
         await ensure_stream(self._jetstream, self.names, logger)
-        with _translated(f"updating logger {logger.key!r}"):
+        with self._translated(f"updating logger {logger.key!r}"):
             await bucket.update(logger.key, value, last=entry.revision)
 
     async def get(self, key: str) -> Found:
@@ -146,7 +149,7 @@ class Transfer:
             bucket = await bind_bucket(self._jetstream, self.names)
         except UnknownStream:
             return []
-        with _translated(f"listing bucket {self.names.bucket!r}"):
+        with self._translated(f"listing bucket {self.names.bucket!r}"):
             values = await _values(bucket)
         states = await stream_states(self._jetstream, self.names)
         return [self._found(key, value, states) for key, value in sorted(values.items())]
@@ -168,7 +171,7 @@ class Transfer:
         bucket, entry = await self._entry(key)
         if not force:
             await self._empty(key, timeout if drain else 0.0)
-        with _translated(f"removing logger {key!r}"):
+        with self._translated(f"removing logger {key!r}"):
             await bucket.delete(key)
             waiting = 0 if force else await self._waiting(key)
             if waiting:  # published since we looked: the logger comes back, nothing is lost
@@ -200,12 +203,33 @@ class Transfer:
         publication = Publication(key, subject, stream, entry_id, moment, body, sent_before=id is not None)
         return await confirm(self._jetstream, publication, timeout)
 
+    @contextmanager
+    def _translated(self, doing: str) -> Iterator[None]:
+        """Turn nats-py's errors into ours; a missing key is left to whoever asked for it."""
+        connection = connection_of(self._jetstream)
+        before = connection.last_error
+        try:
+            yield
+        except js_errors.KeyNotFoundError:
+            raise
+        except js_errors.KeyWrongLastSequenceError as error:
+            raise Conflict(f"{doing}: expected nobody else to change it meanwhile, but somebody did") from error
+        except js_errors.ServiceUnavailableError as error:
+            raise Unavailable(f"{doing}: JetStream answered {error.description}") from error
+        except js_errors.APIError as error:
+            said = error.description or str(error)
+            raise JetStreamError(doing, error.code or 0, error.err_code or 0, said) from error
+        except (nats_errors.Error, TimeoutError) as error:
+            if connection.last_error is not before and (missing := last_refusal(connection)):
+                raise Refused(f"{doing}: {missing}") from error
+            raise Unavailable(f"{doing}: expected JetStream to answer, got {error}") from error
+
     async def _entry(self, key: str) -> tuple[KeyValue, KeyValue.Entry]:
         """Return the bucket and the KV entry of a logger, or raise `InvalidKey` or `UnknownLogger`."""
         self.names.stream(key)
         try:
             bucket = await bind_bucket(self._jetstream, self.names)
-            with _translated(f"reading logger {key!r}"):
+            with self._translated(f"reading logger {key!r}"):
                 return bucket, await bucket.get(key)
         except UnknownStream as error:
             raise UnknownLogger(key) from error
@@ -241,20 +265,3 @@ async def _values(bucket: KeyValue) -> dict[str, bytes]:
     finally:
         await watcher.stop()
     return values
-
-
-@contextmanager
-def _translated(doing: str) -> Iterator[None]:
-    """Turn nats-py's errors into ours; a missing key is left to whoever asked for it."""
-    try:
-        yield
-    except js_errors.KeyNotFoundError:
-        raise
-    except js_errors.KeyWrongLastSequenceError as error:
-        raise Conflict(f"{doing}: expected nobody else to change it meanwhile, but somebody did") from error
-    except js_errors.ServiceUnavailableError as error:
-        raise Unavailable(f"{doing}: JetStream answered {error.description}") from error
-    except js_errors.APIError as error:
-        raise JetStreamError(doing, error.code or 0, error.err_code or 0, error.description or str(error)) from error
-    except (nats_errors.Error, TimeoutError) as error:
-        raise Unavailable(f"{doing}: expected JetStream to answer, got {error}") from error

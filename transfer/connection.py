@@ -14,6 +14,7 @@ from nats.aio.client import Client
 
 from transfer.errors import Refused, Unavailable
 from transfer.nats_settings import without_userinfo
+from transfer.permissions import with_capitals
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -22,14 +23,17 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("transfer")
 CONNECT_TIMEOUT = 5.0
+INBOX = "_INBOX.transfer"
+"""Where our answers come: not where the collector's messages do, so that one permission does not give both."""
 
 
 class Connection(Client):
-    """nats-py's client with two faults mended, both in private methods of it that a test watches.
+    """nats-py's client with four faults mended, all in private methods of it that a test watches.
 
     nats-py looks at its TLS context only when the server demands TLS; to any other server, or to whoever stands in
     between, it sends the credentials in clear. CONNECT is made here in every connect and reconnect; an error ends that
     try and the next one follows. After a handshake that failed, nats-py waits for ever for the end of its transport.
+    And the subject that is not permitted is named as the server named it.
     """
 
     def _connect_command(self) -> bytes:
@@ -45,6 +49,18 @@ class Connection(Client):
             if transport is not None:
                 transport.close()
             raise
+
+    async def _process_err(self, err_msg: str) -> None:
+        await super()._process_err(with_capitals(err_msg, self._ps.buf.decode(errors="replace")))
+
+    def fail_requests(self) -> None:
+        """Raise in whoever waits for an answer: what was asked on a connection that is gone is not answered on another.
+
+        Without it the asking ends at its timeout. Call it when the connection is lost.
+        """
+        for waiting in list(self._resp_map.values()):
+            if not waiting.done():
+                waiting.set_exception(nats.errors.StaleConnectionError())
 
     def _over_wss(self) -> bool:
         return self._current_server is not None and self._current_server.uri.scheme == "wss"
@@ -98,7 +114,7 @@ async def open_connection(
     connection = Connection()
     first = _FirstConnect(settings, timeout)
     try:
-        await connection.connect(**settings.keywords(), error_cb=first.failed, name=name)
+        await connection.connect(**settings.keywords(), error_cb=first.failed, name=name, inbox_prefix=INBOX)
         first.over()
         yield connection
     finally:

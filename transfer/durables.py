@@ -36,6 +36,12 @@ class DurableConfig(msgspec.Struct, frozen=True, kw_only=True):
     max_waiting: int = 0
 
 
+class Delivered(msgspec.Struct, frozen=True):
+    """How far a durable has come in its stream."""
+
+    stream_seq: int = 0
+
+
 class DurableInfo(msgspec.Struct, frozen=True, kw_only=True):
     """A durable as the server that leads it sees it."""
 
@@ -43,6 +49,7 @@ class DurableInfo(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     created: str
     config: DurableConfig
+    delivered: Delivered = Delivered()
     num_ack_pending: int = 0
     num_redelivered: int = 0
     num_waiting: int = 0
@@ -97,6 +104,31 @@ async def ensure_durable(
         raise DurableInUse(found.name)
     await _delete_durable(jetstream, names, key)
     return await _make_durable(jetstream, names, key, limits)
+
+
+async def lift_max_deliver(jetstream: JetStreamContext, names: Names, key: str) -> None:
+    """Have the durable deliver a message as often as it takes, and change nothing else of it.
+
+    What has reached the limit before stays where it is: nats-server 2.15 never gives it to anybody again.
+    """
+    config = msgspec.json.decode(await _read(jetstream, names, key), type=_Config).config
+    if config.get("max_deliver", -1) > 0:
+        await _put_durable(jetstream, names, key, "update", config | {"max_deliver": -1})
+
+
+async def give_up_durable(jetstream: JetStreamContext, names: Names, key: str, created: str) -> bool:
+    """Delete the durable that was made at `created`: the next one delivers all that is in the stream.
+
+    Whoever consumes makes the next one with `ensure_durable`; for a moment nats-server may still refuse that (10012).
+    Returns False, and has done nothing, when somebody else was quicker.
+    """
+    try:
+        if (await durable_info(jetstream, names, key)).created != created:
+            return False
+    except UnknownDurable:
+        return False
+    await _delete_durable(jetstream, names, key)
+    return True
 
 
 async def _make_durable(jetstream: JetStreamContext, names: Names, key: str, limits: dict[str, int]) -> DurableInfo:

@@ -77,7 +77,7 @@ class Unavailable(TransferError):
 
 
 class Refused(TransferError):
-    """NATS answered and does not let us in (credentials, certificates, no TLS): trying again is of no use."""
+    """NATS does not let us in (credentials, certificates, no TLS) or do this: trying again is of no use."""
 
 
 class PublishUnconfirmed(TransferError):
@@ -86,8 +86,9 @@ class PublishUnconfirmed(TransferError):
     Publishing it again with this `id` and `timestamp` stores it once, whichever it was.
     """
 
-    def __init__(self, key: str, entry_id: bytes, timestamp: int, attempts: int) -> None:
-        super().__init__(f"logger {key!r}: JetStream did not confirm entry {entry_id.hex()} in {attempts} attempts")
+    def __init__(self, key: str, entry_id: bytes, timestamp: int, attempts: int, why: str = "") -> None:
+        unconfirmed = f"logger {key!r}: JetStream did not confirm entry {entry_id.hex()} in {attempts} attempts"
+        super().__init__(f"{unconfirmed}: {why}" if why else unconfirmed)
         self.key = key
         self.id = entry_id
         self.timestamp = timestamp

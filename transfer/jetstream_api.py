@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import msgspec
 from nats import errors as nats_errors
 
-from transfer.errors import JetStreamError, Unavailable, UnknownDurable, UnknownStream
+from transfer.errors import JetStreamError, Refused, Unavailable, UnknownDurable, UnknownStream
+from transfer.permissions import refusal
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
@@ -42,8 +43,8 @@ class _Reply(msgspec.Struct):
 async def api(connection: Client, subject: str, payload: bytes = b"", timeout: float = API_TIMEOUT) -> bytes:
     """Send a request to JetStream and return the answer's JSON.
 
-    Raises `UnknownStream`, `UnknownDurable` or another `JetStreamError` for an error that JetStream answers, and
-    `Unavailable` when nobody answers, in time or at all.
+    Raises `UnknownStream`, `UnknownDurable` or another `JetStreamError` for an error that JetStream answers, `Refused`
+    when we are not permitted to ask, and `Unavailable` when nobody answers, in time or at all.
     """
     try:
         reply = (await connection.request(subject, payload, timeout=timeout)).data
@@ -52,6 +53,8 @@ async def api(connection: Client, subject: str, payload: bytes = b"", timeout: f
             f"{subject}: expected JetStream to answer, but it is not there (not enabled, or starting)"
         ) from error
     except (nats_errors.Error, TimeoutError) as error:
+        if missing := refusal(connection, subject):
+            raise Refused(f"{subject}: expected an answer, but {missing}") from error
         raise Unavailable(
             f"{subject}: expected an answer, got {error} (last error: {connection.last_error})"
         ) from error

@@ -142,7 +142,8 @@ def _hosts(environment: Environment, default: str | None) -> tuple[str, ...]:
     hosts = tuple(host.strip() for host in text.split(",") if host.strip())
     for host in hosts:
         if not _is_address(host):
-            shown = repr(without_userinfo(host))
+            # a login may hold any of the signs by which it would be found and cut out
+            shown = "something else (not shown)" if "@" in text else repr(host)
             environment.add_problem("NATS_HOSTS", "a comma list of nats://host:port or tls://host:port", shown)
     if len({host.startswith(("ws://", "wss://")) for host in hosts}) > 1:
         environment.add_problem("NATS_HOSTS", "either WebSocket addresses or others", "both")

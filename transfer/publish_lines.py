@@ -106,7 +106,7 @@ def _entry(line: bytes) -> dict[str, object]:
     except (ValueError, RecursionError) as error:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
         raise InvalidEntry("entry", "a JSON object", str(error)) from error
     if not isinstance(data, dict):
-        raise InvalidEntry("entry", "a JSON object", line[:40].decode(errors="replace"))
+        raise InvalidEntry("entry", "a JSON object", f"a {type(data).__name__}")
     return data
 
 

@@ -15,12 +15,14 @@ from transfer.errors import (
     InvalidEntry,
     JetStreamError,
     PublishUnconfirmed,
+    Refused,
     TransferError,
     Unavailable,
     UnknownLogger,
     UnknownStream,
 )
 from transfer.jetstream_api import connection_of
+from transfer.permissions import refusal
 from transfer.streams import stream_state
 from transfer.wire import MESSAGE_ID, TRANSFER_ATTEMPT
 
@@ -85,8 +87,11 @@ async def confirm(jetstream: JetStreamContext, publication: Publication, timeout
             await sending.nobody_answered(jetstream, error)
         except js_errors.APIError as error:
             raise sending.failed(_from_jetstream(publication.subject, error)) from error
-        except TimeoutError:
-            sending.not_answered()
+        except TimeoutError as error:
+            missing = refusal(connection_of(jetstream), publication.subject)
+            if missing is not None and missing.action == "publish":
+                raise sending.failed(Refused(f"logger {publication.key!r}: {missing}")) from error
+            sending.not_answered(str(missing or ""))
         except nats_errors.Error as error:
             raise sending.failed(Unavailable(f"publishing to {publication.subject}: {error}")) from error
         else:
@@ -107,11 +112,11 @@ class _Sending:
         """Return the seconds that the next attempt may take."""
         return max(0.001, min(ATTEMPT_TIMEOUT, self._deadline - time.monotonic()))
 
-    def not_answered(self) -> None:
+    def not_answered(self, why: str) -> None:
         """Count an attempt that may have stored the entry; raise `PublishUnconfirmed` when it was the last."""
         self._maybe_stored = True
         if time.monotonic() >= self._deadline:
-            raise self._unconfirmed()
+            raise self._unconfirmed(why)
         self.attempt += 1
 
     async def nobody_answered(self, jetstream: JetStreamContext, error: Exception) -> None:
@@ -135,9 +140,9 @@ class _Sending:
         """Return what to raise: the error, or `PublishUnconfirmed` when an earlier attempt may have got through."""
         return self._unconfirmed() if self._maybe_stored else error
 
-    def _unconfirmed(self) -> PublishUnconfirmed:
+    def _unconfirmed(self, why: str = "") -> PublishUnconfirmed:
         publication = self._publication
-        return PublishUnconfirmed(publication.key, publication.id, publication.timestamp, self.attempt)
+        return PublishUnconfirmed(publication.key, publication.id, publication.timestamp, self.attempt, why)
 
 
 def _from_jetstream(subject: str, error: js_errors.APIError) -> TransferError:

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from nats import errors as nats_errors
 
-from transfer.durables import DurableConfig, DurableInfo, durable_info, ensure_durable
+from transfer.durables import (
+    DurableConfig,
+    DurableInfo,
+    durable_info,
+    ensure_durable,
+    give_up_durable,
+    lift_max_deliver,
+)
 from transfer.errors import Conflict, JetStreamError, Unavailable, UnknownStream
 from transfer.jetstream_api import NAME_IN_USE, NANOSECONDS, SUBJECTS_OVERLAP, api, request
 
@@ -33,6 +40,8 @@ __all__ = [
     "ensure_bucket",
     "ensure_durable",
     "ensure_stream",
+    "give_up_durable",
+    "lift_max_deliver",
     "stream_state",
     "stream_states",
 ]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from anyio import Event, create_task_group, current_time, move_on_after
 
 from collector.backoff import exponential
-from collector.errors import ChildExited, GaveUp
+from collector.errors import ChildExited, GaveUp, described
 from collector.events import Crashed, LoggerState, Report, State
 
 if TYPE_CHECKING:
@@ -100,9 +100,9 @@ class Supervisor:
             crashes.append(current_time())
             since = crashes[-1] - crashes[0]
             if len(crashes) == self._intensity.crashes and since < self._intensity.seconds:
-                raise GaveUp(child.name, len(crashes), since, exc)
+                raise GaveUp(child.name, len(crashes), since, described(next(leaves(exc)))) from exc
             delay = self._curve(attempt)
-            self._report(Crashed(child.name, None, attempt, delay, tuple(repr(leaf) for leaf in leaves(exc))))
+            self._report(Crashed(child.name, None, attempt, delay, tuple(described(leaf) for leaf in leaves(exc))))
             return delay
 
         await _keep_running(child, stopping, on_crash)
@@ -193,7 +193,7 @@ class Pipelines:
     async def _keep(self, key: str) -> None:
         def on_crash(exc: Exception, attempt: int) -> float:
             delay = self._curve(attempt)
-            errors = tuple(repr(leaf) for leaf in leaves(exc))
+            errors = tuple(described(leaf) for leaf in leaves(exc))
             self._report(Crashed("pipeline", key, attempt, delay, errors))
             state = State.PARKED if delay >= RESTART_CAP else State.BACKING_OFF
             self._report(LoggerState(key, state, errors[0]))

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import nats
 from nats.js.errors import ServerError
 
+from tests.planted import planted
+
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import AsyncIterator, Iterable, Mapping
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from nats.js import JetStreamContext
     from nats.js.api import PubAck
 
+MESSAGE = planted("GET /health")
 _IN_FLIGHT = 2000
 _STORE_NOT_MADE = 10049  # seen once of many thousand, on a busy machine: the server could not make its folder then
 
@@ -31,7 +34,7 @@ def text(value: str) -> bytes:
 def entry(number: int, seconds: int = 1_700_000_000, nanoseconds: int = 123_456_789) -> bytes:
     """Pack what the Go client sends: metadata, data, timestamp as extension -1 in 8 bytes; Go's int is an int64."""
     metadata = b"\x81" + text("number") + b"\xd3" + struct.pack(">q", number)
-    data = b"\x82" + text("msg") + text("GET /health") + text("number") + b"\xd3" + struct.pack(">q", number)
+    data = b"\x82" + text("msg") + text(MESSAGE) + text("number") + b"\xd3" + struct.pack(">q", number)
     timestamp = b"\xd7\xff" + struct.pack(">Q", nanoseconds << 34 | seconds)
     return b"\x83" + text("metadata") + metadata + text("data") + data + text("timestamp") + timestamp
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import itertools
-import base64
 import json
 import os
 import signal
@@ -29,7 +29,7 @@ from collector.model import Delivery, Reason, Reject
 from collector.mongo import open_mongo
 from collector.raw_publisher import publishing
 from collector.redrive import Redriven, message_of, redrive
-from tests.integration.ancestor import Ancestor, ancestor, entry, text
+from tests.integration.ancestor import MESSAGE, Ancestor, ancestor, entry, text
 from tests.integration.waiting import until
 from transfer.wire import BUNDLE
 
@@ -322,7 +322,7 @@ async def test_a_unique_index_that_is_dropped_lets_the_entry_in_and_its_own_id_i
     start_replica()
     database.system_logs.create_index("msg", unique=True)
     await go.declare("system")
-    own = b"\x82" + text("data") + b"\x82" + text("_id") + text("mine") + text("msg") + text("GET /health")
+    own = b"\x82" + text("data") + b"\x82" + text("_id") + text("mine") + text("msg") + text(MESSAGE)
     own += text("timestamp") + b"\xd6\xff\x00\x00\x00\x01"
     await go.publish("system", [entry(1)])
     await until(lambda: database.system_logs.count_documents({}) == 1, 5)

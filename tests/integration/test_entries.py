@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.integration.ancestor import Ancestor, entry, text
+from tests.integration.ancestor import MESSAGE, Ancestor, entry, text
 from tests.integration.waiting import count, until, until_empty
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ async def test_an_entry_of_the_go_client_becomes_the_documented_document(
     assert found is not None
     assert found.pop("_id") is not None
     assert found == {
-        "msg": "GET /health",
+        "msg": MESSAGE,
         "number": 7,
         "timestamp": datetime(2023, 11, 14, 22, 13, 20, 123_000, tzinfo=UTC),
         "metadata": {"number": 7},

@@ -12,6 +12,7 @@ import structlog
 
 from collector import events
 from collector.events import Failure, LoggerState, Stage, State
+from collector.horizon import Suspicion
 from collector.log import EventLog, set_up
 from collector.model import Reason, Trigger
 
@@ -82,6 +83,7 @@ def test_other_trouble_is_said_at_once(scene: Scene) -> None:
         (events.Connection("nats", connected=True), "info"),
         (events.Connection("nats", connected=False, why="lost"), "warning"),
         (events.Returned("a", 1), "info"),
+        (events.OwnershipChanged("a", events.Change.LOST, 7), "info"),
         (events.Listening("127.0.0.1", 8080), "info"),
         (events.Ready(ready=True), "info"),
         (events.Stopping("SIGTERM"), "info"),
@@ -98,8 +100,15 @@ def test_a_batch_is_said_at_debug_and_its_dead_letters_at_warning(scene: Scene) 
     assert (dead["log_level"], dead["rule"]) == ("warning", 1)
 
 
+def test_a_change_of_ownership_says_whose_and_since_when(scene: Scene) -> None:
+    (line,) = scene.lines(events.OwnershipChanged("a", events.Change.TAKEN, 7))
+    assert (line["event"], line["logger"], line["change"], line["epoch"]) == ("ownership", "a", "taken", 7)
+
+
 def test_what_is_only_a_number_is_not_said(scene: Scene) -> None:
-    assert scene.lines(events.Received("a", 1, 1, 1, 0), events.Held("a", 1, 1), events.LoopLag(0.1)) == []
+    suspected = events.Suspected("a", Counter({Suspicion.REPUBLISHED: 1}))
+    numbers = (events.Received("a", 1, 1, 1, 0), events.Held("a", 1, 1), events.LoopLag(0.1), suspected)
+    assert scene.lines(*numbers) == []
 
 
 def test_in_release_mode_a_line_is_json_without_debug(capsys: pytest.CaptureFixture[str]) -> None:

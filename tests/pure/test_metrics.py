@@ -12,7 +12,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from collector import events
-from collector.events import POSSIBLE_FAILURES, Failure, LoggerState, Stage, State
+from collector.events import POSSIBLE_FAILURES, Change, Failure, LoggerState, Stage, State
+from collector.horizon import Suspicion
 from collector.metrics import Metrics
 from collector.model import Reason, Trigger
 
@@ -51,6 +52,8 @@ NAMES = {
     "buffer_limit_bytes",
     "writes_in_progress",
     "loggers",
+    "ownership_changes_total",
+    "suspect_entries_total",
     "actor_restarts_total",
     "event_loop_lag_seconds",
     "nats_connected",
@@ -126,7 +129,8 @@ def test_every_metric_of_the_list_is_there_under_its_name() -> None:
     text = scene.metrics.text(NOW).decode()
     declared = set(re.findall(r"^# TYPE collector_(\S+)", text, re.MULTILINE))
     assert declared >= NAMES
-    assert declared - NAMES == {"returned_messages_total"}, "METRICS.md and metrics.py say the same"
+    more = {"returned_messages_total", "brought_back_messages_total"}
+    assert declared - NAMES == more, "METRICS.md and metrics.py say the same"
 
 
 def test_the_text_is_as_clean_as_promtool_wants_it() -> None:
@@ -155,13 +159,17 @@ def test_every_child_of_a_logger_is_0_from_its_start() -> None:
         assert scene.value("failures_total", logger="a", stage=stage, reason=failure) == 0
     for stage in (Stage.WRITE, Stage.DEAD_LETTER):
         assert scene.value("retries_total", logger="a", stage=stage) == 0
+    for change in Change:
+        assert scene.value("ownership_changes_total", logger="a", reason=change) == 0
+    for suspicion in Suspicion:
+        assert scene.value("suspect_entries_total", logger="a", reason=suspicion) == 0
     assert scene.value("actor_restarts_total", logger="a", actor="pipeline", reason="crashed") == 0
 
 
 def test_what_belongs_to_no_logger_is_0_from_the_start_too() -> None:
     scene = Scene()
     assert scene.value("failures_total", logger="", stage="control", reason="unavailable") == 0
-    for actor in ("registry", "sampler", "pipelines"):
+    for actor in ("owners", "registry", "sampler", "pipelines"):
         assert scene.value("actor_restarts_total", logger="", actor=actor, reason="crashed") == 0
     for state in State:
         assert scene.value("loggers", state=state) == 0
@@ -223,6 +231,38 @@ def test_a_settled_batch_is_counted_by_what_became_of_its_entries() -> None:
         (events.Held("a", 5, 600), "buffer_bytes", {"logger": "a"}, 600),
         (events.WritesInProgress("a", 2), "writes_in_progress", {"logger": "a"}, 2),
         (events.Returned("a", 9), "returned_messages_total", {"logger": "a"}, 9),
+        (events.Mended("a", 3, "why"), "brought_back_messages_total", {"logger": "a"}, 3),
+        (
+            events.OwnershipChanged("a", Change.TAKEN, 7),
+            "ownership_changes_total",
+            {"logger": "a", "reason": "taken"},
+            1,
+        ),
+        (
+            events.OwnershipChanged("a", Change.GIVEN_BACK, 7),
+            "ownership_changes_total",
+            {"logger": "a", "reason": "given_back"},
+            1,
+        ),
+        (
+            events.OwnershipChanged("a", Change.LOST, 7),
+            "ownership_changes_total",
+            {"logger": "a", "reason": "lost"},
+            1,
+        ),
+        (
+            events.Suspected("a", Counter({Suspicion.BELOW_HORIZON: 3, Suspicion.REPUBLISHED: 2})),
+            "suspect_entries_total",
+            {"logger": "a", "reason": "below_horizon"},
+            3,
+        ),
+        (
+            events.Suspected("a", Counter({Suspicion.REPUBLISHED: 2})),
+            "suspect_entries_total",
+            {"logger": "a", "reason": "republished"},
+            2,
+        ),
+        (LoggerState("a", State.STANDBY), "loggers", {"state": "standby"}, 1),
         (
             events.Failed("a", Stage.PULL, Failure.SILENT, "e", "a"),
             "failures_total",

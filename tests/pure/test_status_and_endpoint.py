@@ -253,3 +253,16 @@ def test_since_is_when_the_state_began(scene: Scene) -> None:
     since = scene.status.snapshot()["loggers"]["a"]["since"]
     scene.observe(LoggerState("a", State.RUNNING, "again"))
     assert scene.status.snapshot()["loggers"]["a"]["since"] == since
+
+
+def test_a_logger_that_another_replica_owns_stands_by_and_the_replica_is_ready(scene: Scene) -> None:
+    scene.observe(
+        *UP,
+        LoggerState("a", State.STANDBY, "another replica may own it"),
+        events.OwnershipChanged("a", events.Change.LOST, 7),
+        events.Suspected("a", Counter()),
+    )
+    found = json.loads(scene.get("/status")[1])
+    assert (found["loggers"]["a"]["state"], found["loggers"]["a"]["why"]) == ("standby", "another replica may own it")
+    assert found["ready"]
+    assert found["loggers"]["a"]["last_error"] == "", "to lose an ownership is no error"

@@ -1,0 +1,29 @@
+"""What MongoDB answered, in a sentence that may be logged: its own text may quote a command, documents included."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pymongo.errors import OperationFailure
+
+_UNAUTHORIZED = 13
+_COMMAND = re.compile(r'not authorized on (\w[\w-]*) to execute command \{ (\w+): (?:"([\w.-]+)"|1[,. ])')
+
+
+def said(exc: OperationFailure) -> str:
+    """Name what the server answered; where a privilege is missing, also the command and its collection."""
+    details = exc.details or {}
+    answered = f"MongoDB answered {details.get('codeName', 'no name')} (code {exc.code})"
+    return answered if exc.code != _UNAUTHORIZED else f"{answered}: {_missing(str(details.get('errmsg', '')))}"
+
+
+def _missing(message: str) -> str:
+    if "requires authentication" in message:
+        return "the DATABASE that is set has no user"
+    found = _COMMAND.match(message)
+    if found is None:
+        return "its user lacks a privilege"
+    database, command, collection = found.groups()
+    return f"its user may not {command} on {database}{'.' if collection else ''}{collection or ''}"

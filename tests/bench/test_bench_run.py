@@ -1,0 +1,91 @@
+"""The benchmark on real servers, at sizes that take no time: it measures, and leaves nothing behind."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from io import StringIO
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner
+from pymongo import MongoClient
+
+from bench.backlog import publish
+from bench.cli import main
+from bench.entries import Form, Traffic
+from bench.errors import NotAsExpected
+from bench.figures import Figures
+from bench.groups import ceiling
+from bench.groups.drain import Case, drain
+from bench.plan import QUICK
+from bench.processes import Meter, is_available, peak_mib
+from bench.progress import Progress
+from bench.stand import Stand, stream_names
+from bench.waiting import until
+from bench.wire import WireBroken, wired
+from collector.local import LocalServers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from collector.local import Mongod, NatsServer
+
+pytestmark = pytest.mark.skipif(not is_available(), reason="expected Linux, which counts in /proc")
+
+
+@pytest.fixture
+def stand(tmp_path: Path, nats_server: NatsServer, mongod: Mongod) -> Iterator[Stand]:
+    servers = LocalServers(tmp_path, nats_server, mongod)
+    with MongoClient[dict[str, Any]](mongod.url, w="majority", retryWrites=False) as client:
+        yield Stand(servers, client, replace(QUICK, bare_messages=500), Figures(), Progress(StringIO()), repeat=1)
+
+
+@pytest.mark.parametrize("case", [Case(Form.CLIENT), Case(Form.BUNDLE, "timeseries"), Case(Form.JSON, replicas=2)])
+def test_a_drain_stores_everything_and_measures_all_three_processes(stand: Stand, case: Case) -> None:
+    drained = drain(stand, case, 3000)
+    measures = drained.measures()
+    assert drained.rate > 100
+    assert set(drained.cpu) == {"collector", "nats-server", "mongod"}
+    assert sum(drained.written) == 3000
+    assert 20 < measures["peak MiB"] < 200
+    assert measures["efficiency"] == pytest.approx(measures["entries/s"] / measures["limit"])
+
+
+def test_a_namespace_of_the_benchmark_leaves_nothing_behind(stand: Stand) -> None:
+    drain(stand, Case(Form.GO), 100)
+    with wired(stand.nats.port) as wire:
+        assert not [name for name in stream_names(wire, ">") if "bench_" in name]
+    assert not [name for name in stand.mongo.list_database_names() if name.startswith("bench_")]
+
+
+def test_the_ceiling_inserts_each_document_once(stand: Stand) -> None:
+    assert ceiling.mongod_takes(stand, "timeseries", 100, 2000) > 1000
+
+
+def test_a_bare_subscription_is_given_the_whole_backlog(stand: Stand) -> None:
+    ceiling.nats_delivers(stand)
+    assert stand.figures.find(ceiling.NAME, "nats-server, bare pull and ack", "entries/s") is not None
+
+
+def test_publishing_to_nobody_is_an_error(stand: Stand) -> None:
+    with pytest.raises(WireBroken, match="expected JetStream to confirm"):
+        publish(stand.nats.port, Traffic(Form.GO, 100), ["bench_none.logs.none"], 10)
+
+
+def test_what_does_not_come_in_time_is_no_figure() -> None:
+    with pytest.raises(NotAsExpected, match="expected a miracle within 0 s"):
+        until(lambda: False, "a miracle", 0.01, 0.02)
+
+
+def test_a_process_that_works_uses_cpu_time_and_memory(stand: Stand) -> None:
+    meter = Meter({"mongod": [stand.mongod.pid]})
+    ceiling.mongod_takes(stand, "plain", 300, 5000)
+    assert meter.used()["mongod"] > 0
+    assert peak_mib(stand.mongod.pid) > 20
+
+
+def test_an_unknown_group_is_a_wrong_use() -> None:
+    result = CliRunner().invoke(main, ["--only", "drain,everything"])
+    assert result.exit_code == 2
+    assert "got everything" in result.output
