@@ -1,0 +1,121 @@
+"""The command line of the benchmark."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from bench.figures import Figures
+from bench.machine import described
+from bench.plan import FULL, QUICK
+from bench.plot import draw
+from bench.processes import is_available
+from bench.progress import Progress
+from bench.run import GROUPS, measure
+from bench.tables import group_tables, thresholds_table
+from bench.thresholds import THRESHOLDS
+from collector.local import MissingServer
+
+if TYPE_CHECKING:
+    from types import FrameType
+    from typing import Any, NoReturn
+
+    from bench.plan import Plan
+
+_RESULTS = Path(__file__).parent / "results"
+_PIPE_WIDTH = 150
+
+
+def _words(_context: click.Context, _parameter: click.Parameter, value: str) -> list[str]:
+    words = [word.strip() for word in value.split(",") if word.strip()]
+    if unknown := [word for word in words if word not in GROUPS]:
+        raise click.BadParameter(f"expected some of {', '.join(GROUPS)}, got {', '.join(unknown)}")
+    return words
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--only", default=",".join(GROUPS), callback=_words, metavar="GROUP,...", help="Only these groups.")
+@click.option("--quick", is_flag=True, help="Small sizes: to try the benchmark out. The figures count for nothing.")
+@click.option("--repeat", default=5, show_default=True, type=click.IntRange(1), help="Rounds; their median counts.")
+@click.option("--json", "path", type=click.Path(path_type=Path), help="Where results go; the plot beside it as .svg.")
+def main(only: list[str], quick: bool, repeat: int, path: Path | None) -> None:
+    """Measure the collector on real servers of its own, and compare it with what the servers alone do.
+
+    \b
+    ceiling   what mongod takes and nats-server delivers with nobody between them
+    drain     a backlog of 300,000 entries: rate, part of the ceiling, CPU, memory
+    latency   publish to visible at 100 and 1,000 entries a second
+    many      1,000 loggers: start, rest, a hot one among quiet ones
+    live      a new logger's first document
+    client    publishing: rate and CPU in the caller
+    growth    backlogs of 10,000 to 1,000,000, 1 to 1,000 loggers
+
+    Servers and replicas run on loopback in a temporary folder, and are gone afterwards. Every case is measured once in
+    each round, so that what is compared is measured close together; a figure is the median of the rounds, ± is half the
+    range in percent. All of it takes about half an hour; have the machine to yourself. Results go to bench/results as
+    JSON and as a plot. Exit status 1: the collector did not do what was to be measured. Linux only.
+
+    \b
+    Examples:
+      python -m bench --quick                      all groups, small, a few minutes
+      python -m bench --only drain --repeat 5      the drains and their ceilings
+    """  # noqa: D301 - a backspace keeps click from filling the lines
+    if not is_available():
+        _fail("expected Linux, which counts CPU time and memory in /proc")
+    signal.signal(signal.SIGTERM, _leave)
+    plan, figures, progress = QUICK if quick else FULL, Figures(), Progress(sys.stderr)
+    try:
+        servers, failures = measure(only, plan, repeat, figures, progress)
+    except MissingServer as exc:
+        _fail(str(exc))
+    except (KeyboardInterrupt, SystemExit):
+        progress.clear()
+        _say(figures, quick=quick)
+        click.echo("Interrupted: that is what was measured until then; nothing is written.", err=True)
+        raise
+    about = described(servers)
+    _say(figures, quick=quick)
+    _write(path or _RESULTS / ("quick.json" if quick else "latest.json"), about, figures, plan, failures)
+    if failures:
+        _fail("\n".join(failures))
+
+
+def _say(figures: Figures, *, quick: bool) -> None:
+    width = shutil.get_terminal_size((_PIPE_WIDTH, 0)).columns
+    for table in group_tables(figures, width):
+        click.echo(f"{table}\n")
+    click.echo(thresholds_table(figures))
+    if quick:
+        click.echo("Measured with small sizes (--quick): what is met or not is no judgement.")
+
+
+def _write(path: Path, about: dict[str, Any], figures: Figures, plan: Plan, failures: list[str]) -> None:
+    thresholds = [
+        {"what": one.what, "wanted": one.wanted, "found": one.found(figures), "met": one.is_met(figures)}
+        for one in THRESHOLDS
+    ]
+    measured = {"failures": failures, "figures": [figure.as_json() for figure in figures], "thresholds": thresholds}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(about | measured, indent=1, ensure_ascii=False) + "\n")
+    click.echo(f"\n{path}")
+    machine = about["machine"]
+    title = f"transfer-collector {about['commit']}, {machine['cores']} cores, {about['date'][:10]}"
+    if (picture := draw(figures, plan, title)) is not None:
+        path.with_suffix(".svg").write_text(picture)
+        click.echo(path.with_suffix(".svg"))
+
+
+def _leave(number: int, _frame: FrameType | None) -> NoReturn:
+    """End as a failed command does, so that every block on the way out stops its servers."""
+    sys.exit(128 + number)
+
+
+def _fail(words: str) -> NoReturn:
+    click.echo(f"bench: {words}", err=True)
+    sys.exit(1)

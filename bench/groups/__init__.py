@@ -1,0 +1,1 @@
+"""What is measured, a file for each group: `NAME`, and `measure`, which fills the figures of a stand."""

@@ -1,0 +1,91 @@
+"""The numbers that the service has to reach, and whether the figures of a run do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bench.figures import Figures
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """A measure of one case, or with `case` empty the worst case of a group, against a number."""
+
+    what: str
+    group: str
+    case: str
+    measure: str
+    at_least: float | None = None
+    at_most: float | None = None
+
+    @property
+    def wanted(self) -> str:
+        """Say it as it stands in the table."""
+        return f"at least {self.at_least:g}" if self.at_least is not None else f"at most {self.at_most:g}"
+
+    def found(self, figures: Figures) -> float | None:
+        """Return the median that counts, None when it was not measured."""
+        medians = [
+            figure.median
+            for figure in figures
+            if figure.group == self.group and figure.measure == self.measure and self.case in {"", figure.case}
+        ]
+        if not medians:
+            return None
+        return min(medians) if self.at_least is not None else max(medians)
+
+    def is_met(self, figures: Figures) -> bool | None:
+        """Tell whether it is reached, None when it was not measured."""
+        found = self.found(figures)
+        if found is None:
+            return None
+        return found >= self.at_least if self.at_least is not None else found <= (self.at_most or 0.0)
+
+
+def _drain(form: str, of_ceiling: float, cost: float | None, efficiency: float | None) -> list[Threshold]:
+    what, case = f"drain, {form}", f"plain, {form}"
+    return [
+        Threshold(f"{what}: of the ceiling", "drain", case, "of ceiling", at_least=of_ceiling),
+        *(
+            [Threshold(f"{what}: collector's CPU, µs an entry", "drain", case, "collector µs", at_most=cost)]
+            if cost
+            else []
+        ),
+        *(
+            [Threshold(f"{what}: parallel efficiency", "drain", case, "efficiency", at_least=efficiency)]
+            if efficiency
+            else []
+        ),
+    ]
+
+
+THRESHOLDS = (
+    *_drain("go", 0.29, 12, 0.85),
+    *_drain("client", 0.29, 12, 0.85),
+    *_drain("json", 0.26, None, None),
+    *_drain("bundle", 0.55, 6, None),
+    *(
+        Threshold(
+            f"drain into time-series, {form}: of plain", "drain", f"timeseries, {form}", "of plain", at_least=0.85
+        )
+        for form in ("go", "client", "json", "bundle")
+    ),
+    Threshold("drain, worst case: peak memory, MiB", "drain", "", "peak MiB", at_most=120),
+    Threshold("two replicas: of the rate of one", "drain", "plain, go, 2 replicas", "of one", at_least=1),
+    Threshold("two replicas: smaller share", "drain", "plain, go, 2 replicas", "smaller share", at_least=0.4),
+    Threshold("1,000 loggers: all consuming, s", "many loggers", "1,000 loggers start", "all consuming s", at_most=15),
+    Threshold("1,000 loggers: memory, MiB", "many loggers", "1,000 loggers at rest", "MiB", at_most=200),
+    Threshold(
+        "1,000 loggers: at rest, % of a core",
+        "many loggers",
+        "1,000 loggers at rest",
+        "collector % of a core",
+        at_most=5,
+    ),
+    Threshold("live add: p99, ms", "live add", "", "p99 ms", at_most=300),
+    Threshold("latency at 1,000/s, default: p99, ms", "latency", "1000/s, default", "p99 ms", at_most=200),
+    Threshold("latency at 1,000/s, age 0: p99, ms", "latency", "1000/s, age 0", "p99 ms", at_most=25),
+)
+"""As the purpose of the service states them. They hold for the full plan on two cores."""
