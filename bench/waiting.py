@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from bench.stand import Space
     from bench.wire import Wire
 
-_PATIENCE = 180.0
+_PATIENCE = 600.0
 _AT_ONCE = 20
 
 
