@@ -75,10 +75,11 @@ class TimeSeriesStore:
             except OperationFailure as exc:
                 if exc.code == TOO_OLD:
                     raise OwnershipLost(self._tenure.claim) from exc
+                self._seen(exc.details or {})  # it may have begun: whoever looks up after it has to see that
                 raise
         if any(error["code"] == TOO_OLD for error in reply.get("writeErrors", ())):
             raise OwnershipLost(self._tenure.claim)
-        self._since = max(self._since, reply["operationTime"])
+        self._seen(reply)
         return reply
 
     async def stored(self, entries: Sequence[Entry]) -> Sequence[Entry]:
@@ -92,6 +93,10 @@ class TimeSeriesStore:
             prints = {_print(document) for document in await self._find(group, None)}
             found += [entry for entry in group if _print(_as_stored(entry)) in prints]
         return found
+
+    def _seen(self, reply: Mapping[str, Any]) -> None:
+        """Have look-ups from now on see what the server had done when it said this."""
+        self._since = max(self._since, reply.get("operationTime", self._since))
 
     async def _find(self, group: Sequence[Entry], projection: dict[str, int] | None) -> list[RawBSONDocument]:
         """Read what is stored with timestamps and `_id`s like these; a superset of what is asked for may come."""

@@ -94,6 +94,21 @@ async def test_what_a_failed_command_raises_says_whether_a_document_can_be_why(
             await owner.insert(entries(1))
 
 
+@pytest.mark.parametrize("code", [217, 2])
+async def test_what_is_looked_up_after_a_failed_command_is_read_as_it_is_after_that(
+    mongod: Mongod, namespace: str, code: int
+) -> None:
+    """The command may have written what the majority does not have yet; an earlier read would miss it."""
+    async with candidates(mongod, namespace, 1) as (a,):
+        owner, admin = await a.own(), a.database.client.admin
+        written = await a.database.command({"insert": "others", "documents": [{}]})
+        data = {"failCommands": ["insert"], "namespace": f"{namespace}.{COLLECTION}", "errorCode": code}
+        await admin.command({"configureFailPoint": "failCommand", "mode": {"times": 1}, "data": data})
+        with pytest.raises(OperationFailure):
+            await owner.insert(entries(1))
+        assert owner.store._since >= written["operationTime"]
+
+
 # looking up
 
 
