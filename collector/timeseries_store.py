@@ -145,9 +145,10 @@ def _timestamp(entry: Entry) -> datetime:
 
 
 def _identity_filter(identities: list[Any]) -> dict[str, Any]:
-    """Ask for a range where the identities are neighbours, which is ten times cheaper than asking for each.
+    """Ask for a range where the identities are neighbours, else for each of them, as the documents are read.
 
-    A map for an `_id` may be something else in a filter: then the timestamps have to do.
+    mongod would compare every one of an `$in` with every bucket first: seconds, where entries of many sources make
+    many buckets. A map for an `_id` may be something else in a filter: then the timestamps have to do.
     """
     if any(isinstance(identity, (dict, list)) for identity in identities):
         return {}
@@ -156,7 +157,7 @@ def _identity_filter(identities: list[Any]) -> dict[str, Any]:
         sequences = (_number(last) >> _POSITION_BITS) - (_number(first) >> _POSITION_BITS)
         if sequences <= _DENSE * len(identities):
             return {"_id": {"$gte": first, "$lte": last}}
-    return {"_id": {"$in": identities}}
+    return {"$nor": [{"_id": {"$nin": identities}}]}
 
 
 def _number(identity: ObjectId) -> int:

@@ -92,6 +92,11 @@ class World:
         owner, other = sorted(self.replicas, key=lambda one: state(one, key))
         return owner, other
 
+    @property
+    def suspects(self) -> float:
+        """How many entries were looked up, as they may have been written before."""
+        return sum(one.metric("collector_suspect_entries_total") for one in self.replicas)
+
     async def grows(self, key: str, seconds: float) -> float:
         """Wait until more is stored than now."""
         before = count(self.database, key)
@@ -156,7 +161,7 @@ async def _killed(servers: LocalServers) -> None:
             await here.grows("ts", 5)
             owner.kill()
             taken = await until(lambda: other.metric("collector_written_entries_total") > 0, 20)
-            assert taken < 12
+            assert taken < 15, "silent for 10 s, seen within 1 s more, and a moment to take over on a busy machine"
         await here.assert_all_once(20, "ts")
         assert other.metric("collector_suspect_entries_total") > 0, "what the dead one held was looked up"
 
@@ -208,21 +213,21 @@ def _owned(replica: Replica, keys: list[str]) -> int:
 
 
 async def _nats_killed(servers: LocalServers, nats: NatsServer) -> None:
-    """Kill it while a backlog is drained: only then has it deliveries and acks to forget."""
+    """Kill it while a backlog is drained, until it has forgotten deliveries or acks: only then it sends some again."""
     async with world(servers, nats, replicas=0) as here:
         await here.go.make_stream("ts")
         await here.publish("ts", 30_000)
         await here.start(2)
         await here.declare("ts")
-        for stored in (4_000, 12_000):
+        for stored in range(4_000, 29_000, 8_000):
             await until(partial(_more_than, here, stored), 30)
             await to_thread.run_sync(nats.kill)
-            assert count(here.database, "ts") < 30_000
             await to_thread.run_sync(nats.start)
+            if here.suspects > 0:
+                break
         await until(lambda: here.go.connection.is_connected, 20)
         await here.assert_all_once(30, "ts")
-        suspects = sum(one.metric("collector_suspect_entries_total") for one in here.replicas)
-        assert suspects > 0, "what nats-server had forgotten came again"
+        assert here.suspects > 0
 
 
 def _more_than(here: World, entries: int) -> bool:

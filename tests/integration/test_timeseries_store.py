@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -201,6 +202,25 @@ async def test_more_than_fits_into_one_answer_of_the_server_is_found(mongod: Mon
         for used, one in enumerate(several, 1):
             await owner.insert([one], used)
         assert len(await found(owner, several)) == 40
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["derived", "the publisher's own"])
+async def test_looking_up_many_of_very_many_sources_costs_little_more_than_reading_all(
+    mongod: Mongod, namespace: str, own: bool
+) -> None:
+    """Metadata that is never the same makes a bucket of each entry, and `$in` would be asked of each for each."""
+    several = [entry(f"id {number}") if own else derived(number) for number in range(8_000)]
+    for number, one in enumerate(several):
+        one.document["metadata"] = {"request": number}
+    async with candidates(mongod, namespace, 1) as (a,):
+        owner = await a.own()
+        for used, start in enumerate(range(0, len(several), 1000), 1):
+            await owner.insert(several[start : start + 1000], used)
+        started = time.perf_counter()
+        assert len(await owner.stored()) == len(several)
+        reading_all = time.perf_counter() - started
+        assert len(await found(owner, several[::8])) == 1000
+        assert time.perf_counter() - started < 8 * reading_all
 
 
 async def test_what_cannot_be_encoded_is_not_stored_and_its_neighbours_are_found(
