@@ -51,20 +51,38 @@ def _array_header(body: bytes | bytearray) -> tuple[int, int]:
     return 1 + width, int.from_bytes(body[1 : 1 + width]) if width else body[0] & 0x0F
 
 
+def has_more_values(body: memoryview, limit: int) -> bool:
+    """Tell whether a value has more than `limit` values in it, keys too, by what its maps and arrays say."""
+    left, seen, at = 1, 1, 0
+    try:
+        while left and seen <= limit:
+            at, inside = _next(body, at)
+            left += inside - 1
+            seen += inside
+    except IndexError:
+        return False  # it is cut: whoever decodes it will say so
+    return seen > limit
+
+
 def _end_of_value(body: bytes | bytearray, at: int) -> int:
     values = 1
     while values:
-        code = body[at]
-        at += 1
-        values -= 1
-        if 0x80 <= code < 0xE0:
-            length_width, fixed, values_each = _FOLLOWING[code - 0x80]
-            length = int.from_bytes(body[at : at + length_width]) if length_width else _length_in(code)
-            at += length_width + fixed + (0 if values_each else length)
-            values += values_each * length
+        at, inside = _next(body, at)
+        values += inside - 1
     if at > len(body):
         raise IndexError
     return at
+
+
+def _next(body: bytes | bytearray | memoryview, at: int) -> tuple[int, int]:
+    """Return where what follows a value's head begins, its text or bytes passed over, and how many values it is."""
+    code = body[at]
+    at += 1
+    if not 0x80 <= code < 0xE0:
+        return at, 0
+    length_width, fixed, values_each = _FOLLOWING[code - 0x80]
+    length = int.from_bytes(body[at : at + length_width]) if length_width else _length_in(code)
+    return at + length_width + fixed + (0 if values_each else length), values_each * length
 
 
 def _length_in(code: int) -> int:

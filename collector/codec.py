@@ -17,6 +17,17 @@ from collector.errors import Poison
 from collector.inflate import inflate
 from collector.model import Delivery, Entry, Opened, Reason, Refusal, Reject
 from collector.timestamps import EPOCH, read_timestamp, undo_rounding
+from collector.weight import (
+    ENTRY,
+    MAX_VALUES,
+    MAX_WEIGHT,
+    SURELY_LIGHT,
+    ceiling_of_json,
+    ceiling_of_msgpack,
+    check_values,
+    is_plausible,
+    weigh,
+)
 from transfer.wire import (
     BUNDLE,
     CONTENT_ENCODING,
@@ -46,6 +57,7 @@ _NODE_TIME = 13
 _CONTENT_TIME = TRANSFER_CONTENT_TIME.lower().encode()
 _LAST_MS = 253_402_300_799_999
 """The end of the year 9999."""
+_TOO_HEAVY = f"expected entries that take at most {MAX_WEIGHT >> 20} MiB in memory together, got more"
 MAX_ATTEMPT = 999_999_999
 """The highest Transfer-Attempt that is believed; with another one a message counts as sent for the first time."""
 
@@ -112,10 +124,11 @@ class _Form(NamedTuple):
     name: str
     decode: Callable[[Source], _Envelope | _Positional]
     decode_id: Callable[[Source], _Id]
+    ceiling: Callable[[Source], int]
 
 
-_MSGPACK = _Form("msgpack", _map_or_array, msgspec.msgpack.Decoder(_Id).decode)
-_JSON = _Form("JSON", msgspec.json.Decoder(_Envelope).decode, msgspec.json.Decoder(_Id).decode)
+_MSGPACK = _Form("msgpack", _map_or_array, msgspec.msgpack.Decoder(_Id).decode, ceiling_of_msgpack)
+_JSON = _Form("JSON", msgspec.json.Decoder(_Envelope).decode, msgspec.json.Decoder(_Id).decode, ceiling_of_json)
 
 
 class _Origin(Protocol):
@@ -137,6 +150,29 @@ class _Named(NamedTuple):
         return ObjectId((number % (1 << 96)).to_bytes(12))
 
 
+class Unpacked(msgspec.Struct, frozen=True, gc=False):
+    """A delivery that is inflated, and cut into entries that are not decoded."""
+
+    delivery: Delivery
+    form: _Form | Poison
+    """Or why the message cannot be opened."""
+    origin: _Origin
+    sources: Sequence[Source]
+    bundled: bool
+    size: int
+    """Of what is inflated."""
+
+
+def ceiling(many: Sequence[Unpacked]) -> int:
+    """Return the most that these take in memory when they are decoded; one look at many is cheaper than many looks."""
+    total = 0
+    for form in (_MSGPACK, _JSON):
+        sources = [source for unpacked in many if unpacked.form is form for source in unpacked.sources]
+        if sources:
+            total += form.ceiling(b"".join(sources)) + ENTRY * len(sources)
+    return total
+
+
 class Codec:
     """Opens the deliveries of one stream."""
 
@@ -144,23 +180,54 @@ class Codec:
         self._incarnation = incarnation
         self._max_inflated = max_inflated
 
+    def unpack(self, delivery: Delivery) -> Unpacked:
+        """Inflate a delivery and cut it into entries, before they are decoded. Never raises."""
+        try:
+            form, origin, sources, bundled = self._sources(delivery)
+        except Poison as poison:
+            return Unpacked(delivery, poison, self._incarnation, (), bundled=False, size=0)
+        size = sum(map(len, sources)) if bundled else len(sources[0])
+        return Unpacked(delivery, form, origin, sources, bundled, size)
+
     def open(self, delivery: Delivery) -> Opened:
         """Return everything that is in a delivery: each entry once, as an entry or as a reject. Never raises."""
+        unpacked = self.unpack(delivery)
+        return self.open_unpacked(unpacked, ceiling((unpacked,)))
+
+    def open_unpacked(self, unpacked: Unpacked, most: int, *, closely: bool = True) -> Opened:
+        """Return everything that is in a delivery, which takes `most` bytes at most; see `open`.
+
+        Where that is far more than the entries can be expected to take they are weighed themselves, if asked to look
+        closely. Whether a message takes too much depends on itself alone.
+        """
+        delivery, form = unpacked.delivery, unpacked.form
+        if isinstance(form, Poison):
+            return self._opened_as_letter(delivery, form)
         entries: list[Entry] = []
         rejects: list[Reject] = []
-        try:
-            form, origin, sources = self._sources(delivery)
-        except Poison as poison:
-            rejects.append(self._reject(delivery, None, None, delivery.body, poison))
-            return Opened(delivery, entries, rejects, delivery.size)
-        size = 0
-        for position, source in sources:
-            size += len(source)
+        weight = 0
+        bounded = unpacked.size > SURELY_LIGHT and ceiling((unpacked,)) > MAX_WEIGHT
+        weighing = bounded or (closely and not is_plausible(most, unpacked.size, len(unpacked.sources)))
+        for position, source in _placed(unpacked.sources, unpacked.bundled):
             try:
-                entries.append(self._entry(delivery, position, form, origin, source))
+                entry = self._entry(delivery, position, form, unpacked.origin, source)
             except Poison as poison:
-                rejects.append(self._reject(delivery, position, form, source, poison))
-        return Opened(delivery, entries, rejects, size)
+                derived = unpacked.origin.identity(delivery.sequence, position)
+                identity = _readable_identity(form, source) or derived
+                rejects.append(_reject(delivery, position, identity, source, poison))
+                weight += ENTRY + len(source)
+                continue
+            entries.append(entry)
+            if weighing:
+                weight += weigh(entry.document, len(source))
+                if bounded and weight > MAX_WEIGHT:
+                    return self._opened_as_letter(delivery, Poison(Reason.RULE, _TOO_HEAVY))
+        return Opened(delivery, entries, rejects, unpacked.size, weight if weighing else most)
+
+    def _opened_as_letter(self, delivery: Delivery, poison: Poison) -> Opened:
+        identity = self._origin(delivery).identity(delivery.sequence)
+        reject = _reject(delivery, None, identity, delivery.body, poison)
+        return Opened(delivery, [], [reject], delivery.size, ENTRY + delivery.size)
 
     def originals(self, delivery: Delivery, positions: Sequence[int | None]) -> list[bytes]:
         """Return the bytes of entries of a delivery that was opened, as their publisher sent them.
@@ -169,8 +236,8 @@ class Codec:
         """
         if None in positions:
             return [delivery.body]
-        sources = dict(self._sources(delivery)[2])
-        return [bytes(sources[position]) for position in positions]
+        sources = self._sources(delivery)[2]
+        return [bytes(sources[position or 0]) for position in positions]
 
     def rejects(self, refused: Sequence[Refusal]) -> list[Reject]:
         """Return what the sink refused as rejects, with their original bytes; a bundle is opened once for all of it.
@@ -193,8 +260,8 @@ class Codec:
             identity = derived if entry.own_id else entry.document["_id"]
             yield Reject(delivery, entry.position, identity, refusal.reason, refusal.error, body)
 
-    def _sources(self, delivery: Delivery) -> tuple[_Form, _Origin, Iterable[tuple[int | None, Source]]]:
-        """Return the bytes of each entry with its position. Raises Poison when that cannot be said of the message."""
+    def _sources(self, delivery: Delivery) -> tuple[_Form, _Origin, Sequence[Source], bool]:
+        """Return the bytes of each entry and whether they stand in a bundle. Raises Poison when that cannot be said."""
         media_type = ""
         body: Source = delivery.body
         origin: _Origin = self._incarnation
@@ -206,11 +273,11 @@ class Codec:
         if not body:
             raise Poison(Reason.MALFORMED, "body: expected an entry, got nothing")
         if media_type == BUNDLE:
-            return _MSGPACK, origin, enumerate(split(body))
+            return _MSGPACK, origin, split(body), True
         if media_type in _LONE:
-            return (_JSON if body[0] == _BRACE else _MSGPACK), origin, ((None, body),)
+            return (_JSON if body[0] == _BRACE else _MSGPACK), origin, (body,), False
         if media_type == JSON:
-            return _JSON, origin, ((None, body),)
+            return _JSON, origin, (body,), False
         expected = f"{MSGPACK}, {JSON} or {BUNDLE}"
         raise Poison(Reason.MALFORMED, f"Content-Type: expected {expected}, got {media_type[:80]!r}")
 
@@ -222,6 +289,8 @@ class Codec:
             return self._incarnation
 
     def _entry(self, delivery: Delivery, position: int | None, form: _Form, origin: _Origin, source: Source) -> Entry:
+        if len(source) > MAX_VALUES:  # a value takes a byte
+            check_values(source, json=form is _JSON)
         try:
             envelope = form.decode(source)
             moment = envelope.timestamp
@@ -237,24 +306,22 @@ class Codec:
         document["metadata"] = envelope.metadata
         return Entry(delivery, position, document, own_id)
 
-    def _reject(
-        self, delivery: Delivery, position: int | None, form: _Form | None, source: Source, poison: Poison
-    ) -> Reject:
-        body = delivery.body if position is None else bytes(source)
-        identity = self._readable_identity(delivery, position, form, source)
-        return Reject(delivery, position, identity, poison.reason, poison.error, body)
 
-    def _readable_identity(
-        self, delivery: Delivery, position: int | None, form: _Form | None, source: Source
-    ) -> ObjectId:
-        """Return the identity that the entry brings, when that much of it can be read; else the derived one."""
-        derived = self._origin(delivery).identity(delivery.sequence, position)
-        if form is None:
-            return derived
-        try:
-            return _identity(form.decode_id(source).id) or derived
-        except (*_UNREADABLE, Poison):
-            return derived
+def _reject(delivery: Delivery, position: int | None, identity: ObjectId, source: Source, poison: Poison) -> Reject:
+    body = delivery.body if position is None else bytes(source)
+    return Reject(delivery, position, identity, poison.reason, poison.error, body)
+
+
+def _readable_identity(form: _Form, source: Source) -> ObjectId | None:
+    """Return the identity that the entry brings, when that much of it can be read."""
+    try:
+        return _identity(form.decode_id(source).id)
+    except (*_UNREADABLE, Poison):
+        return None
+
+
+def _placed(sources: Sequence[Source], bundled: bool) -> Iterable[tuple[int | None, Source]]:
+    return enumerate(sources) if bundled else ((None, sources[0]),)
 
 
 def _identity(claimed: Any, where: str = "id") -> ObjectId | None:

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from collector.model import Delivery
+    from collector.model import Delivery, Opened
     from collector.settlement import Answer
+
+MESSAGE = 512
+"""Bytes that a message takes in memory besides its body and headers: what is read from its reply subject, and lists."""
 
 
 class InHand:
@@ -16,6 +19,10 @@ class InHand:
 
     def __init__(self) -> None:
         self.bytes = 0
+        """What they take in memory as they came."""
+        self.opened_bytes = 0
+        """What their entries take, of those that are opened."""
+        self._weights: dict[str, int] = {}
         self._deliveries: dict[str, Delivery] = {}
         self._disowned: set[str] = set()
 
@@ -27,14 +34,22 @@ class InHand:
         for delivery in deliveries:
             if delivery.reply not in self._deliveries:
                 self._deliveries[delivery.reply] = delivery
-                self.bytes += delivery.size
+                self.bytes += delivery.size + MESSAGE
 
     def release(self, deliveries: Iterable[Delivery]) -> None:
         """Count what was answered; what is not in hand is passed over."""
         for delivery in deliveries:
             if self._deliveries.pop(delivery.reply, None) is not None:
-                self.bytes -= delivery.size
+                self.bytes -= delivery.size + MESSAGE
+                self.opened_bytes -= self._weights.pop(delivery.reply, 0)
                 self._disowned.discard(delivery.reply)
+
+    def open(self, opened: Opened) -> None:
+        """Count what the entries of a delivery take, until it is answered; of what is not in hand nothing."""
+        reply = opened.delivery.reply
+        if reply in self._deliveries and reply not in self._weights:
+            self._weights[reply] = opened.weight
+            self.opened_bytes += opened.weight
 
     def disown(self) -> None:
         """Have nothing of what is in hand answered for good: its stream or durable is gone.
@@ -48,7 +63,8 @@ class InHand:
         """Forget all without an answer: it is another replica's."""
         self._deliveries.clear()
         self._disowned.clear()
-        self.bytes = 0
+        self._weights.clear()
+        self.bytes = self.opened_bytes = 0
 
     def owned(self, answers: list[Answer]) -> list[Answer]:
         """Return the answers that may be sent."""

@@ -100,6 +100,8 @@ class Opened(msgspec.Struct, frozen=True):
     rejects: list[Reject]
     size: int
     """The bytes that its entries were read from: inflated, which may be far more than came."""
+    weight: int = 0
+    """The bytes that its entries take in memory, estimated."""
 
 
 class Batch(msgspec.Struct, frozen=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from traceback import clear_frames
 from typing import TYPE_CHECKING, Any
 
 import pymongo
@@ -14,6 +15,7 @@ from pymongo.errors import (
     ExecutionTimeout,
     NotPrimaryError,
     OperationFailure,
+    PyMongoError,
     ServerSelectionTimeoutError,
 )
 
@@ -47,7 +49,11 @@ async def calling(timeout: float) -> AsyncIterator[None]:
         try:
             with pymongo.timeout(timeout):
                 yield
-        except (ConnectionFailure, ExecutionTimeout) as exc:
+        except PyMongoError as exc:
+            # pymongo's frames hold the whole command in a cycle, and in an outage hardly anything has it collected
+            clear_frames(exc.__traceback__)
+            if not isinstance(exc, (ConnectionFailure, ExecutionTimeout)):
+                raise
             sent = isinstance(exc, (AutoReconnect, ExecutionTimeout)) and not isinstance(exc, _NOTHING_SENT)
             raise SinkUnavailable(first_sentence(exc), ambiguous=sent) from exc
 

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from anyio import CancelScope, lowlevel, move_on_after
 
 from collector.backoff import exponential
 from collector.budget import SMALLEST_ASK
+from collector.codec import ceiling
 from collector.events import Failed, Failure, Held, Received, Stage
+from collector.in_hand import MESSAGE
 from collector.pull import Signal
 from transfer.errors import TransferError, Unavailable, UnknownStream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from anyio import Event
     from anyio.abc import ObjectSendStream
 
-    from collector.budget import Account
-    from collector.codec import Codec
+    from collector.budget import Accounts
+    from collector.codec import Codec, Unpacked
     from collector.connection import Reconnects
     from collector.events import Report
     from collector.horizon import Horizon
@@ -31,8 +35,8 @@ if TYPE_CHECKING:
 
 _SLICE = 64
 """Messages opened without a checkpoint: about 0.3 ms."""
-_SLICE_BYTES = 1024 * 1024
-"""Inflated bytes opened before the mailbox has to take them: what waits unopened is as small as it came."""
+_SLICE_BYTES = 64 * 1024
+"""Inflated bytes after which nothing more is opened together, and the mailbox has to take what is."""
 _DRAIN_TIMEOUT = 3.0
 _ASK_AGAIN = exponential(0.1, 2.0)
 _SIGNAL_PAUSE = 0.5
@@ -65,7 +69,7 @@ class Consumer:
         codec: Codec,
         in_hand: InHand,
         horizon: Horizon | None,
-        account: Account,
+        accounts: Accounts,
         room: Room,
         outbox: ObjectSendStream[list[Opened]],
         reconnects: Reconnects,
@@ -79,7 +83,8 @@ class Consumer:
         self._codec = codec
         self._in_hand = in_hand
         self._horizon = horizon
-        self._account = account
+        self._accounts = accounts
+        self._unopened: deque[Delivery] = deque()
         self._room = room
         self._outbox = outbox
         self._reconnects = reconnects
@@ -88,7 +93,6 @@ class Consumer:
 
     async def run(self, stopping: Event) -> None:
         """Pull until asked to stop, then hand on what is still under way and close the mailbox."""
-        rest: list[Delivery] = []
         async with self._outbox:
             with self._reconnects.listening(self._pull.forget_requests):
                 try:
@@ -98,9 +102,9 @@ class Consumer:
                         pass
                 finally:
                     with CancelScope(shield=True), move_on_after(_DRAIN_TIMEOUT):
-                        rest = await self._pull.drain()
-            if rest and stopping.is_set() and (not self._pull.unsure or await self._verified(stopping)):
-                await self._hand_on(rest)
+                        self._unopened += await self._pull.drain()
+            if self._unopened and stopping.is_set() and (not self._pull.unsure or await self._verified(stopping)):
+                await self._hand_on()
 
     async def _turn(self, stopping: Event) -> bool:
         """Wait for something to do and do it; return whether stream and durable are still the same."""
@@ -116,7 +120,8 @@ class Consumer:
             with move_on_after(_SIGNAL_PAUSE):
                 await stopping.wait()
         await self._top_up(flowing=bool(deliveries))
-        await self._hand_on(deliveries)
+        self._unopened += deliveries
+        await self._hand_on()
         if self._horizon is not None and (released := self._horizon.released()):
             await self._send(released)
         return True
@@ -166,20 +171,35 @@ class Consumer:
     def _fail(self, exc: TransferError, action: str) -> None:
         self._report(Failed(self._key, Stage.PULL, Failure.UNAVAILABLE, str(exc), action))
 
-    async def _hand_on(self, deliveries: Sequence[Delivery]) -> None:
-        opened: list[Opened] = []
-        size = 0
-        for delivery in deliveries:
-            one = self._codec.open(delivery)
-            if self._horizon is not None and not self._horizon.admit(one):
-                continue
-            opened.append(one)
-            size += one.size
-            if len(opened) == _SLICE or size >= _SLICE_BYTES:
+    async def _hand_on(self) -> None:
+        """Open and hand on what there is room for; what there is none for stays as it came, also to be given back."""
+        while slice_ := self._admitted():
+            opened: list[Opened] = []
+            most, closely = ceiling(slice_), self._accounts.opened.tight
+            size = sum([unpacked.size for unpacked in slice_])
+            for unpacked in slice_:
+                self._unopened.popleft()
+                one = self._codec.open_unpacked(unpacked, most * unpacked.size // max(1, size), closely=closely)
+                self._in_hand.open(one)
+                if self._horizon is None or self._horizon.admit(one):
+                    opened.append(one)
+            self._accounts.opened.use(self._in_hand.opened_bytes)
+            if opened:
                 await self._send(opened)
-                opened, size = [], 0
-        if opened:
-            await self._send(opened)
+
+    def _admitted(self) -> list[Unpacked]:
+        """Return the next deliveries that are small enough together, or the next one; nothing when there is no room."""
+        slice_: list[Unpacked] = []
+        size = 0
+        for delivery in islice(self._unopened, _SLICE):
+            slice_.append(self._codec.unpack(delivery))
+            size += slice_[-1].size
+            if size >= _SLICE_BYTES:
+                break
+        self._accounts.opened.use(self._in_hand.opened_bytes)
+        if len(slice_) > 1 and self._accounts.opened.fits(ceiling(slice_)):
+            return slice_
+        return slice_[:1] if slice_ and self._accounts.opened.admits(ceiling(slice_[:1])) else []
 
     async def _send(self, opened: list[Opened]) -> None:
         self._report(
@@ -197,8 +217,8 @@ class Consumer:
     async def _top_up(self, *, flowing: bool) -> None:
         """Ask for more when a good part of the room is free, so that requests are few and overlap."""
         outstanding = self._pull.outstanding
-        self._account.use(outstanding.bytes + self._in_hand.bytes)
-        self._report(Held(self._key, len(self._in_hand), self._in_hand.bytes))
+        self._count()
+        self._report(Held(self._key, len(self._in_hand), self._in_hand.bytes + self._in_hand.opened_bytes))
         if not self._pull.can_ask:
             return
         free = self._room.messages - len(self._in_hand) - outstanding.messages
@@ -207,7 +227,12 @@ class Consumer:
         if self._pull.too_large and not outstanding.requests:
             await self._pull.ask_for_one()
             return
-        free_bytes = min(self._account.room(flowing=flowing), self._room.request_bytes)
+        free_bytes = min(self._accounts.received.room(flowing=flowing), self._room.request_bytes)
         if free > 0 and free_bytes >= SMALLEST_ASK:
-            await self._pull.ask(free, free_bytes)
-            self._account.use(outstanding.bytes + self._in_hand.bytes)
+            messages = min(free, free_bytes // (2 * MESSAGE))
+            await self._pull.ask(messages, free_bytes - messages * MESSAGE)
+            self._count()
+
+    def _count(self) -> None:
+        outstanding = self._pull.outstanding
+        self._accounts.received.use(outstanding.bytes + outstanding.messages * MESSAGE + self._in_hand.bytes)

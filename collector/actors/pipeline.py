@@ -6,7 +6,7 @@ Its state is in JetStream, so starting it again is always safe: what it had in h
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -35,12 +35,12 @@ from collector.waiting import first_of
 from transfer.errors import TransferError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable
 
     from pymongo.asynchronous.database import AsyncDatabase
 
     from collector.actors.owners import Candidacy, Owners
-    from collector.budget import Account, Budget
+    from collector.budget import Accounts, Budget
     from collector.claims import Claims, Fenced
     from collector.connection import NatsConnection
     from collector.settings import Settings
@@ -176,7 +176,7 @@ class Pipeline:
             max_payload=tools.nats.connection.max_payload,
         )
         ending = Event()
-        with self._account(pull.wake) as account, CancelScope() as drained:
+        with closing(tools.budget.open(pull.wake)) as accounts, CancelScope() as drained:
             try:
                 async with create_task_group() as helpers:
                     ends = (stopping, target.handing_over)
@@ -185,21 +185,13 @@ class Pipeline:
                     keeper = Keeper(in_hand, tools.nats.link, attached.ack_wait)
                     helpers.start_soon(keeper.run, name=f"{self._key} keeper")
                     tools.report(LoggerState(self._key, State.RUNNING))
-                    await self._run_stages(attached, target, pull, in_hand, account=account, ending=ending)
+                    await self._run_stages(attached, target, pull, in_hand, accounts=accounts, ending=ending)
                     helpers.cancel_scope.cancel()
             except* OwnershipLost:
                 in_hand.drop()
                 raise
             finally:
                 await self._give_back(in_hand)
-
-    @contextmanager
-    def _account(self, on_room: Callable[[], None]) -> Iterator[Account]:
-        account = self._tools.budget.open(on_room)
-        try:
-            yield account
-        finally:
-            account.close()
 
     async def _keep_moving(self, ends: tuple[Event, Event], ending: Event, pull: Pull, drained: CancelScope) -> None:
         """Wake the consumer when the moving is to end, and cut the draining short at its deadline."""
@@ -214,7 +206,7 @@ class Pipeline:
         raise OwnershipLost(self._key)
 
     async def _run_stages(
-        self, attached: Attached, target: _Target, pull: Pull, in_hand: InHand, *, account: Account, ending: Event
+        self, attached: Attached, target: _Target, pull: Pull, in_hand: InHand, *, accounts: Accounts, ending: Event
     ) -> None:
         tools, settings = self._tools, self._tools.settings
         opened_in, opened_out = create_memory_object_stream[list[Opened]](1)
@@ -229,7 +221,7 @@ class Pipeline:
             codec=codec,
             in_hand=in_hand,
             horizon=target.horizon,
-            account=account,
+            accounts=accounts,
             room=Room(settings.batch_entries * (settings.writes + 2), settings.batch_bytes),
             outbox=opened_in,
             reconnects=tools.nats.reconnects,

@@ -90,6 +90,7 @@ class Writer:
                 except EndOfStream:
                     return
                 group.start_soon(self._write, batch, stopping, name=f"{self._key} batch {batch.id}")
+                del batch  # else a logger that nothing comes from keeps its last one in memory
 
     async def _write(self, batch: Batch, stopping: Event) -> None:
         self._count(+1)

@@ -15,7 +15,7 @@ from collector.codec import Codec
 from collector.connection import Reconnects
 from collector.events import Failed, Failure, Held, Received, Stage
 from collector.horizon import Horizon, Suspicion
-from collector.in_hand import InHand
+from collector.in_hand import MESSAGE, InHand
 from collector.model import Opened
 from collector.pull import Pull
 from tests.actors.fakes import (
@@ -58,7 +58,7 @@ class Scene:
             max_payload=1024 * 1024,
             heartbeat=0.02,
         )
-        self.account = self.budget.open(self.pull.wake)
+        self.accounts = self.budget.open(self.pull.wake)
         outbox, self.mailbox = create_memory_object_stream[list[Opened]](mailbox)
         self.group: TaskGroup
         self.consumer = Consumer(
@@ -69,7 +69,7 @@ class Scene:
             codec=Codec(ATTACHED.incarnation),
             in_hand=self.in_hand,
             horizon=horizon,
-            account=self.account,
+            accounts=self.accounts,
             room=ROOM,
             outbox=outbox,
             reconnects=self.reconnects,
@@ -139,14 +139,39 @@ async def test_what_is_delivered_is_handed_on_in_order_and_is_in_hand() -> None:
 
 async def test_large_entries_are_opened_few_at_a_time_so_that_those_behind_them_stay_as_small_as_they_came() -> None:
     body = b"\x81\xa4data\x81\xa1a\xc6" + (600_000).to_bytes(4, "big") + bytes(600_000)
-    async with playing(mailbox=1) as scene:
+    async with playing(mailbox=1, limit=64 * 1024 * 1024) as scene:
         scene.link.deliver(*(delivery(number, body) for number in range(1, 11)))
         await settled()
-        assert sum(one.messages for one in scene.reports.of(Received)) == 4, "two in the mailbox, two at its door"
+        assert sum(one.messages for one in scene.reports.of(Received)) == 2, "one in the mailbox, one at its door"
         came: list[int] = []
         while len(came) < 10:
             came += [one.delivery.sequence for one in await scene.mailbox.receive()]
         assert came == list(range(1, 11))
+
+
+async def test_what_there_is_no_room_for_stays_as_it_came_until_something_is_answered() -> None:
+    body = b"\x81\xa4data\x81\xa1a\xdc\x27\x10" + b"\x80" * 10_000
+    async with playing(limit=2 * 1024 * 1024) as scene:
+        scene.link.deliver(*(delivery(number, body) for number in range(1, 6)))
+        assert await scene.came() == [1], "of what came nothing is too much, of what it becomes all but the first"
+        assert [one.sequence for one in scene.in_hand.all()] == [1, 2, 3, 4, 5]
+        assert scene.accounts.opened.used == scene.in_hand.opened_bytes > 1_000_000
+        for number in range(1, 5):
+            scene.in_hand.release([delivery(number, body)])
+            scene.pull.wake()
+            assert await scene.came() == [number + 1]
+
+
+async def test_asked_to_stop_it_leaves_in_hand_what_there_is_no_room_for() -> None:
+    body = b"\x81\xa4data\x81\xa1a\xdc\x27\x10" + b"\x80" * 10_000
+    async with playing(limit=2 * 1024 * 1024) as scene:
+        scene.link.deliver(delivery(1, body), delivery(2, body))
+        assert await scene.came() == [1]
+        scene.stopping.set()
+        scene.pull.wake()
+        await scene.returned.wait()
+        assert await scene.came() == []
+        assert len(scene.in_hand) == 2
 
 
 async def test_it_asks_for_what_there_is_room_for_and_again_when_a_third_is_free() -> None:
@@ -164,23 +189,25 @@ async def test_it_asks_for_what_there_is_room_for_and_again_when_a_third_is_free
         scene.pull.wake()
         await settled()
         assert [messages for messages, _ in scene.asked] == [300, 109]
-        assert scene.reports.of(Held)[-1] == Held(KEY, 90, scene.in_hand.bytes)
+        assert scene.reports.of(Held)[-1] == Held(KEY, 90, scene.in_hand.bytes + scene.in_hand.opened_bytes)
 
 
 async def test_it_asks_for_no_more_bytes_than_the_budget_has() -> None:
     async with playing(limit=256 * 1024) as scene:
         await settled()
-        assert scene.asked == [(300, 128 * 1024)], "its promised half: nothing flows yet"
-        assert scene.account.used == 128 * 1024
+        promised = 256 * 1024 // 4 // 2  # half of the pool: nothing flows yet
+        ((messages, max_bytes),) = scene.asked
+        assert messages * MESSAGE + max_bytes == promised
+        assert scene.accounts.received.used == promised
 
 
 async def test_without_room_in_the_budget_it_waits_without_turning_until_it_is_told() -> None:
-    async with playing(limit=64 * 1024) as scene:
+    async with playing(limit=384 * 1024) as scene:
         await settled()
         other = scene.budget.open(lambda: None)
         scene.link.deliver(delivery(1, b"x" * 30_000))
         scene.link.say("408 Request Timeout", headers="Nats-Pending-Messages: 299\r\nNats-Pending-Bytes: 0\r\n")
-        other.use(32 * 1024)
+        other.received.use(72 * 1024)
         await scene.came()
         asked, held = len(scene.asked), len(scene.reports.of(Held))
         await settled()

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.batching import BatchPolicy, Pending
-from collector.in_hand import InHand
+from collector.in_hand import MESSAGE, InHand
 from collector.model import Delivery, Entry, Opened, Reason, Reject, Trigger
 from collector.settlement import ACK, settle
 from tests.actors.fakes import delivery, entry, opened, reject
@@ -59,7 +59,7 @@ def test_each_hand_over_of_a_message_is_in_hand_on_its_own() -> None:
     first, again = delivery(1, b"abc"), delivery(1, b"abc", delivered=2)
     in_hand = InHand()
     in_hand.take([first, again])
-    assert (len(in_hand), in_hand.bytes) == (2, 6)
+    assert (len(in_hand), in_hand.bytes) == (2, 6 + 2 * MESSAGE)
     in_hand.release([first])
     assert in_hand.all() == [again]
 
@@ -75,7 +75,7 @@ def test_what_is_in_hand_is_what_was_taken_and_not_released(steps: list[tuple[bo
         else:
             in_hand.release([one])
             model.pop(sequence, None)
-        assert (in_hand.all(), in_hand.bytes) == (list(model.values()), sum(model))
+        assert (in_hand.all(), in_hand.bytes) == (list(model.values()), sum(model) + len(model) * MESSAGE)
 
 
 def test_what_was_disowned_may_not_be_answered_and_is_in_hand_to_be_given_back() -> None:
@@ -87,7 +87,7 @@ def test_what_was_disowned_may_not_be_answered_and_is_in_hand_to_be_given_back()
     in_hand.disown()
     in_hand.take([new])
     assert in_hand.owned(answers) == [(new.reply, ACK)]
-    assert (in_hand.all(), in_hand.bytes) == ([old, new], 6)
+    assert (in_hand.all(), in_hand.bytes) == ([old, new], 6 + 2 * MESSAGE)
 
 
 # settlement

@@ -1,0 +1,89 @@
+"""What the entries of a message take in memory once they are Python objects: bytes or documents in, bytes out. Pure.
+
+An empty map is one byte on the wire and 64 in memory, so the size of a body says little. A ceiling looks at each of its
+bytes and is never far too low, however the body was made; for text that is not ASCII it is far too high, and `weigh`
+looks at the document itself. Both are estimates, and count what MongoDB is sent too.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from collector.bundle import has_more_values
+from collector.errors import Poison
+from collector.model import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ENTRY = 400
+"""An entry around its fields: document, `_id`, timestamp, and what the pipeline keeps of it."""
+MAX_WEIGHT = 112 * 1024 * 1024
+"""Of all entries of one message. 10 MiB of entries with a dozen short fields each are just below it."""
+MAX_VALUES = 262_144
+"""In one entry: maps, arrays and what is in them, each key too. MongoDB's 16 MiB have room for hardly more."""
+SURELY_LIGHT = 512 * 1024
+"""Bytes that cannot become as much as that, whatever they are."""
+_BYTE, _CONTAINER, _VALUE = 3, 128, 32
+_PLAUSIBLE = 16
+"""Times its size that a body of ordinary fields in ASCII may become."""
+
+
+def _counter(containers: bytes, values: bytes, long_arrays: bytes = b"") -> Callable[[bytes | bytearray], int]:
+    """Make a function that counts each byte, and more for one that may begin a map, an array or another value.
+
+    In a long array each byte may be a number, and looks like text.
+    """
+    table = bytes.maketrans(containers + values, b"c" * len(containers) + b"v" * len(values))
+    others = bytes(set(range(256)).difference(containers, values))
+
+    def ceiling(body: bytes | bytearray) -> int:
+        heads = body.translate(table, others)
+        number = heads.count(b"c")
+        numbers = _VALUE * len(body) if any(byte in body for byte in long_arrays) else 0
+        return _BYTE * len(body) + _CONTAINER * number + _VALUE * (len(heads) - number) + numbers
+
+    return ceiling
+
+
+ceiling_of_msgpack = _counter(bytes((*range(0x80, 0xA0), *range(0xDC, 0xE0))), bytes(range(0xA0, 0xDC)), b"\xdc\xdd")
+ceiling_of_json = _counter(b"{[", b",:")
+
+
+def is_plausible(ceiling: int, size: int, entries: int) -> bool:
+    """Tell whether a ceiling may stand for the weight; else the documents themselves are to be weighed."""
+    return ceiling <= _PLAUSIBLE * size + ENTRY * entries
+
+
+def weigh(document: dict[str, Any], size: int) -> int:
+    """Return what a document takes that was `size` bytes on the wire."""
+    weight = ENTRY + 3 * size
+    level: list[Any] = [document]
+    while level:
+        weight += 128 * len(level) + 48 * sum(map(len, level))
+        level = [
+            child
+            for parent in level
+            for child in (parent.values() if type(parent) is dict else parent)
+            if type(child) is dict or type(child) is list
+        ]
+    return weight
+
+
+def check_values(source: bytes | bytearray, *, json: bool) -> None:
+    """Raise Poison when an entry holds more values than it may. They are counted undecoded: that takes no memory."""
+    if json:
+        many = _signs(source) > MAX_VALUES and _signs(_TEXT.sub(b"", source)) > MAX_VALUES
+    else:
+        many = has_more_values(memoryview(source), MAX_VALUES)
+    if many:
+        raise Poison(Reason.RULE, f"expected at most {MAX_VALUES} keys and values in an entry, got more")
+
+
+def _signs(text: bytes | bytearray) -> int:
+    return sum(text.count(sign) for sign in (b"{", b"[", b",", b":"))
+
+
+_TEXT = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)', re.DOTALL)
+"""Text in JSON; one without an end goes to the end of all, or looking for it would take the square of the time."""

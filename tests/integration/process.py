@@ -1,0 +1,46 @@
+"""What the system knows of a process, and how MongoDB is made to refuse."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pymongo import MongoClient
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from collector.local import Mongod, Replica
+
+MIB = 1024 * 1024
+needs_proc = pytest.mark.skipif(
+    not Path("/proc/self/status").exists(), reason="resident memory is read from /proc: run this on Linux"
+)
+
+
+def resident(replica: Replica, *, highest: bool = False) -> int:
+    """Return the bytes of memory that a replica takes, or the most that it ever took."""
+    wanted = "VmHWM:" if highest else "VmRSS:"
+    status = Path(f"/proc/{replica.pid}/status").read_text()
+    (line,) = [line for line in status.splitlines() if line.startswith(wanted)]
+    return int(line.split()[1]) * 1024
+
+
+@contextmanager
+def refusing_inserts(mongod: Mongod, namespace: str | None = None) -> Iterator[None]:
+    """Have mongod fail every insert, or those into one collection, after a while and as if it were no primary now."""
+    data: dict[str, Any] = {
+        "failCommands": ["insert"],
+        "errorCode": 11602,
+        "blockConnection": True,
+        "blockTimeMS": 200,
+        **({"namespace": namespace} if namespace else {}),
+    }
+    with MongoClient[dict[str, Any]](mongod.url) as client:
+        client.admin.command("configureFailPoint", "failCommand", mode="alwaysOn", data=data)
+        try:
+            yield
+        finally:
+            client.admin.command("configureFailPoint", "failCommand", mode="off")
