@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from anyio import CancelScope, EndOfStream
+from anyio import BrokenResourceError, CancelScope, EndOfStream
 
 from collector.batching import BatchPolicy, Pending
 from collector.model import Batch, Opened, Trigger
@@ -19,7 +19,7 @@ class Batcher:
     """Moves opened deliveries into batches.
 
     Order: as received. Loss: none, also when cancelled, because what it holds is in hand elsewhere. It returns when
-    its mailbox has ended and the last batch is handed on.
+    its mailbox has ended and the last batch is handed on, or when nobody takes batches any more.
     """
 
     def __init__(
@@ -41,19 +41,25 @@ class Batcher:
         """Batch until the mailbox ends."""
         async with self._inbox, self._outbox:
             try:
-                while True:
-                    if not self._pending:
+                await self._batch()
+            except BrokenResourceError:
+                return  # the writer has ended before its mailbox has, and says itself why
+
+    async def _batch(self) -> None:
+        try:
+            while True:
+                if not self._pending:
+                    self._add(await self._inbox.receive())
+                with CancelScope(deadline=self._deadline):  # the age of the batch, not a timer task
+                    while self._pending and not self._full:
                         self._add(await self._inbox.receive())
-                    with CancelScope(deadline=self._deadline):  # the age of the batch, not a timer task
-                        while self._pending and not self._full:
-                            self._add(await self._inbox.receive())
-                    if self._pending and not self._full:
-                        self._full.append(self._pending.take(Trigger.AGE))
-                    await self._send_full()
-            except EndOfStream:
-                if self._pending:
-                    self._full.append(self._pending.take(Trigger.DRAIN))
+                if self._pending and not self._full:
+                    self._full.append(self._pending.take(Trigger.AGE))
                 await self._send_full()
+        except EndOfStream:
+            if self._pending:
+                self._full.append(self._pending.take(Trigger.DRAIN))
+            await self._send_full()
 
     def _add(self, many: list[Opened]) -> None:
         for opened in many:

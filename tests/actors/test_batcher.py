@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
-from anyio import create_memory_object_stream, create_task_group, current_time, fail_after, sleep
+from anyio import BrokenResourceError, create_memory_object_stream, create_task_group, current_time, fail_after, sleep
 
 from collector.actors.batcher import Batcher
 from collector.batching import BatchPolicy
@@ -54,6 +54,16 @@ async def test_a_full_batch_leaves_at_once() -> None:
         await scene.send.send([opened(number) for number in range(10)])
         batch = await scene.receive.receive()
         assert (sequences(batch), batch.trigger) == (list(range(10)), Trigger.ENTRIES)
+
+
+async def test_when_the_writer_has_ended_it_ends_without_an_error_of_its_own() -> None:
+    async with playing() as scene:
+        await scene.send.send([opened(number) for number in range(10)])
+        await settled()
+        await scene.receive.aclose()  # what wakes it in the middle of handing on
+        await settled()
+        with pytest.raises(BrokenResourceError):
+            await scene.send.send([opened(1)])
 
 
 async def test_a_batch_leaves_when_it_has_its_bytes() -> None:
