@@ -49,14 +49,8 @@ class Account:
         return self._pool.admits(self, size)
 
     def use(self, used: int) -> None:
-        """Say how many bytes the account uses from now on; whoever waits for room is told when that makes some."""
-        excess = min(self.excess, used) if used > self._pool.promised else 0
-        freed = used < self.used or excess < self.excess
-        self._pool.used += used - self.used
-        self._pool.excess += excess - self.excess
-        self.used, self.excess = used, excess
-        if freed:
-            self._pool.tell()
+        """Say how many bytes the account uses from now on; whoever waits for room is told when there is enough."""
+        self._pool.change(self, used)
 
     @property
     def tight(self) -> bool:
@@ -65,9 +59,7 @@ class Account:
 
     def close(self) -> None:
         """Give everything back."""
-        self._pool.accounts.discard(self)
-        self._pool.waiting.discard(self)
-        self.use(0)
+        self._pool.close(self)
 
 
 class Pool:
@@ -77,52 +69,88 @@ class Pool:
         self.limit = limit
         self.used = 0
         self.excess = 0
+        self.promised = limit
+        """What every account can always have."""
         self.accounts: set[Account] = set()
-        self.waiting: set[Account] = set()
+        self._loans = 0
+        self._borrowers = 0
+        self._waiting: dict[Account, int] = {}
 
     def open(self, on_room: Callable[[], None]) -> Account:
         """Open the account of a logger; `on_room` is called when it was refused and there is room again."""
         account = Account(self, on_room)
         self.accounts.add(account)
+        self._divide()
         return account
+
+    def close(self, account: Account) -> None:
+        """Take back all that an account uses."""
+        self._waiting.pop(account, None)
+        self.change(account, 0)
+        self.accounts.discard(account)
+        self._divide()
+        self._tell()
+
+    def _divide(self) -> None:
+        self.promised = max(self.limit // 2 // max(1, len(self.accounts)), SMALLEST_ASK)
+        loans = [loan for account in self.accounts if (loan := self._loan(account.used))]
+        self._loans, self._borrowers = sum(loans), len(loans)
+
+    def _loan(self, used: int) -> int:
+        return max(0, used - self.promised)
+
+    def change(self, account: Account, used: int) -> None:
+        """See `Account.use`."""
+        before, loan = self._loan(account.used), self._loan(used)
+        excess = min(account.excess, used) if loan else 0
+        freed = used < account.used or excess < account.excess
+        self._loans += loan - before
+        self._borrowers += bool(loan) - bool(before)
+        self.used += used - account.used
+        self.excess += excess - account.excess
+        account.used, account.excess = used, excess
+        if freed:
+            self._tell()
 
     def room(self, account: Account, *, flowing: bool) -> int:
         """Return what is left of the account's promised part and, when its logger flows, of its fair loan."""
-        half, promised = self.limit // 2, self.promised
-        room = max(0, promised - account.used)
-        if flowing:
-            loans = [other.used - promised for other in self.accounts if other.used > promised]
-            fair = half // max(1, len(loans)) - max(0, account.used - promised)
-            room += max(0, min(fair, half - sum(loans)))
+        room = self._room(account, flowing=flowing)
         if room < SMALLEST_ASK:
-            self.waiting.add(account)
+            self._waiting[account] = SMALLEST_ASK
         return room
 
-    @property
-    def promised(self) -> int:
-        """What every account can always have."""
-        return max(self.limit // 2 // max(1, len(self.accounts)), SMALLEST_ASK)
+    def _room(self, account: Account, *, flowing: bool) -> int:
+        room = max(0, self.promised - account.used)
+        if flowing:
+            half, loan = self.limit // 2, self._loan(account.used)
+            room += max(0, min(half // max(1, self._borrowers) - loan, half - self._loans))
+        return room
 
     def fits(self, account: Account, size: int) -> bool:
         """See `Account.fits`."""
-        return size <= self.promised - account.used or size <= self.room(account, flowing=True)
+        return size <= self._room(account, flowing=True)
 
     def admits(self, account: Account, size: int) -> bool:
         """See `Account.admits`."""
         if self.fits(account, size):
             return True
-        if not account.used and (not self.excess or self.excess + size <= self.limit):
+        if self._is_free(account, size):
+            self.excess += size - account.excess
             account.excess = size
-            self.excess += size
             return True
-        self.waiting.add(account)
+        self._waiting[account] = size
         return False
 
-    def tell(self) -> None:
-        """Wake whoever was refused."""
-        waiting, self.waiting = self.waiting, set()
-        for account in waiting:
-            account.on_room()
+    def _is_free(self, account: Account, size: int) -> bool:
+        others = self.excess - account.excess
+        return not account.used and (not others or others + size <= self.limit)
+
+    def _tell(self) -> None:
+        """Wake those who were refused and would not be now."""
+        for account, size in list(self._waiting.items()):
+            if self.fits(account, size) or self._is_free(account, size):
+                del self._waiting[account]
+                account.on_room()
 
 
 class Accounts:
