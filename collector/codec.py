@@ -160,7 +160,7 @@ class Unpacked(msgspec.Struct, frozen=True, gc=False):
     sources: Sequence[Source]
     bundled: bool
     size: int
-    """Of what is inflated."""
+    """Of what is inflated, or may have been."""
 
 
 def ceiling(many: Sequence[Unpacked]) -> int:
@@ -185,7 +185,8 @@ class Codec:
         try:
             form, origin, sources, bundled = self._sources(delivery)
         except Poison as poison:
-            return Unpacked(delivery, poison, self._incarnation, (), bundled=False, size=0)
+            anew = Poison(poison.reason, poison.error)  # the one that was raised keeps all that was inflated
+            return Unpacked(delivery, anew, self._incarnation, (), bundled=False, size=self._max_inflated)
         size = sum(map(len, sources)) if bundled else len(sources[0])
         return Unpacked(delivery, form, origin, sources, bundled, size)
 

@@ -163,3 +163,15 @@ def test_the_heaviest_bytes_of_the_surely_light_size_are_light_enough() -> None:
         body = array_of(element, SURELY_LIGHT // len(element) // 2 - 20)  # more values would be no entry
         (one,) = CODEC.open(delivery(body)).entries
         assert 2 * weigh(one.document, len(body)) < MAX_WEIGHT
+
+
+def test_what_cannot_be_opened_keeps_nothing_of_what_was_inflated() -> None:
+    body = gzip.compress(b"\xdd\xff\xff\xff\xff" + b"\x80" * 9_000_000, 1)
+    tracemalloc.start()
+    try:
+        unpacked = [CODEC.unpack(delivery(body, GZIP_BUNDLE)) for _ in range(5)]
+        taken = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert taken < 1024 * 1024
+    assert CODEC.open_unpacked(unpacked[0], 0).rejects[0].reason is Reason.MALFORMED
