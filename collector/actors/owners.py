@@ -5,6 +5,7 @@ While the replica has no time-series logger, nothing is asked of MongoDB.
 
 from __future__ import annotations
 
+import math
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -97,7 +98,7 @@ class Owners:
         self._shares = Shares(claims.me)
         self._candidacies: dict[str, Candidacy] = {}
         self._changed = Event()
-        self._touched = 0.0
+        self._touched = -math.inf
 
     @contextmanager
     def candidacy(self, logger: str, incarnation: Incarnation) -> Iterator[Candidacy]:

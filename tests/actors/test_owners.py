@@ -337,6 +337,13 @@ async def test_while_mongodb_is_away_it_says_so_and_looks_again(call: str, monke
             await candidacy.turn.wait()
 
 
+async def test_on_a_machine_that_was_just_started_the_first_look_touches_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("collector.actors.owners.current_time", lambda: 5.0)
+    async with playing(monkeypatch) as scene:
+        with scene.candidacy():
+            await scene.claims.until("touch")
+
+
 async def test_only_the_sessions_of_what_it_owns_are_touched_and_only_now_and_then(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
