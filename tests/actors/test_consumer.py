@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
-from anyio import EndOfStream, Event, create_memory_object_stream, create_task_group, current_time, fail_after, sleep
+from anyio import EndOfStream, Event, create_memory_object_stream, create_task_group, current_time, fail_after
 
 from collector.actors.consumer import Consumer, Room
 from collector.budget import Budget
@@ -44,7 +44,9 @@ ROOM = Room(messages=300, request_bytes=1024 * 1024)
 class Scene:
     """A consumer that runs."""
 
-    def __init__(self, source: FakeSource, mailbox: float, limit: int, horizon: Horizon | None) -> None:
+    def __init__(
+        self, source: FakeSource, mailbox: float, limit: int, horizon: Horizon | None, heartbeat: float
+    ) -> None:
         self.source, self.link, self.in_hand, self.reports = source, FakeLink(), InHand(), Reports()
         self.reconnects, self.stopping, self.returned = Reconnects(), Event(), Event()
         self.budget = Budget(limit)
@@ -56,7 +58,7 @@ class Scene:
             in_hand=self.in_hand,
             clock=current_time,
             max_payload=1024 * 1024,
-            heartbeat=0.02,
+            heartbeat=heartbeat,
         )
         self.accounts = self.budget.open(self.pull.wake)
         outbox, self.mailbox = create_memory_object_stream[list[Opened]](mailbox)
@@ -81,13 +83,6 @@ class Scene:
         await self.consumer.run(self.stopping)
         self.returned.set()
 
-    async def keep_alive(self) -> None:
-        """Send heartbeats, so that only a test that wants silence has it."""
-        while True:
-            await sleep(0.01)
-            if self.link.requests:
-                self.link.say("100 Idle Heartbeat")
-
     async def came(self) -> list[int]:
         """Take what is in the mailbox."""
         await settled()
@@ -107,15 +102,13 @@ async def playing(
     *,
     mailbox: float = math.inf,
     limit: int = 16 * 1024 * 1024,
-    alive: bool = True,
+    heartbeat: float = 60.0,
     horizon: Horizon | None = None,
 ) -> AsyncIterator[Scene]:
-    scene = Scene(source or FakeSource(), mailbox, limit, horizon)
+    scene = Scene(source or FakeSource(), mailbox, limit, horizon, heartbeat)
     with fail_after(10):
         async with scene.mailbox, create_task_group() as scene.group:
             scene.group.start_soon(scene.run)
-            if alive:
-                scene.group.start_soon(scene.keep_alive)
             while not scene.link.requests:
                 await scene.link.asked.wait()
             yield scene
@@ -315,7 +308,7 @@ async def test_asked_to_stop_while_it_cannot_look_it_leaves_what_came_in_hand() 
 
 
 async def test_silence_is_looked_into_and_asked_again() -> None:
-    async with playing(alive=False) as scene:
+    async with playing(heartbeat=0.02) as scene:
         while len(scene.asked) < 2:
             await scene.link.asked.wait()
         assert scene.source.looks == 1
