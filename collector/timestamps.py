@@ -15,6 +15,7 @@ _GO_ZERO = datetime(1, 1, 1, tzinfo=UTC)
 """`time.Time{}`: what a Go struct sends that was given no time."""
 _MICROSECOND = timedelta(microseconds=1)
 _SECOND = timedelta(seconds=1)
+_TO_THE_MICROSECOND = len("2024-05-06T07:08:09.123456Z")
 _AwareDatetime = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
@@ -58,15 +59,21 @@ def _from_epoch(seconds: float) -> datetime:
 
 def _from_text(text: str) -> datetime:
     """Read RFC 3339; a leap second, 23:59:60, is the second after it, as everywhere where time counts from 1970."""
+    if len(text) <= _TO_THE_MICROSECOND and text.endswith("Z") and text[17:19] != "60":
+        return _convert(text)
     leap = text[17:19] == "60"
     seconds = f"{text[:17]}59" if leap else text[:19]
     zone = text[19:].lstrip(".0123456789")
     fraction = text[19 : len(text) - len(zone)][:7]  # msgspec would round what is finer than a microsecond
+    moment = _convert(f"{seconds}{fraction}{zone}").astimezone(UTC)
+    return moment + _SECOND if leap else moment
+
+
+def _convert(text: str) -> datetime:
     try:
-        moment = msgspec.convert(f"{seconds}{fraction}{zone}", _AwareDatetime).astimezone(UTC)
+        return msgspec.convert(text, _AwareDatetime)
     except msgspec.ValidationError as error:
         raise _poison("RFC 3339 text like 2024-05-06T07:08:09.123Z", "other text") from error
-    return moment + _SECOND if leap else moment
 
 
 def undo_rounding(moment: datetime, encoded: bytes) -> datetime:
@@ -74,13 +81,12 @@ def undo_rounding(moment: datetime, encoded: bytes) -> datetime:
 
     MongoDB keeps milliseconds, so 08:59:59.9999997 would otherwise be stored as 09:00:00.
     """
-    match len(encoded):
-        case 10:
-            nanoseconds = int.from_bytes(encoded[2:6]) >> 2
-        case 15:
-            nanoseconds = int.from_bytes(encoded[3:7])
-        case _:
-            return moment
+    if len(encoded) == 10:
+        nanoseconds = int.from_bytes(encoded[2:6]) >> 2
+    elif len(encoded) == 15:
+        nanoseconds = int.from_bytes(encoded[3:7])
+    else:
+        return moment
     return moment - _MICROSECOND if nanoseconds % 1_000_000 > 999_000 else moment
 
 

@@ -22,7 +22,7 @@ def opened(traffic: Traffic, number: int) -> Opened:
 
 def stored(size: int, number: int) -> dict[str, object]:
     encoded = list(documents(size, number + 1))[number]
-    return bson.decode(encoded, bson.CodecOptions(tz_aware=True))
+    return bson.decode(encoded, bson.CodecOptions(tz_aware=False))
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
@@ -14,6 +14,11 @@ from nats.errors import ProtocolError
 from nats.protocol.parser import Parser
 
 from collector.nats_bulk import BulkParser, Frame
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from collector.nats_bulk import AnyFrame
 
 OURS, OTHER = 7, 8
 
@@ -57,7 +62,8 @@ class HeardInBulk(Heard):
         self.bulk.receivers[OURS] = self._receive
         self.parser = self.bulk
 
-    def _receive(self, frames: list[Frame]) -> None:
+    def _receive(self, read: Sequence[AnyFrame]) -> None:
+        frames = [Frame(*one) for one in read]
         self.reads.append(frames)
         self.calls += [(OURS, frame) for frame in frames]
 
