@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -17,7 +17,7 @@ from collector.identity import Incarnation
 from collector.model import Entry
 from collector.sinks.outcomes import UNENCODABLE
 from tests.actors.fakes import delivery
-from tests.integration.owning import COLLECTION, NOON, candidates, entries, entry, ids
+from tests.integration.owning import COLLECTION, NOON, candidates, entries, entry, ids, utc
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -138,18 +138,18 @@ async def test_what_is_stored_is_found_and_nothing_else(mongod: Mongod, namespac
 
 
 MOMENTS = [
-    datetime(1, 1, 1, tzinfo=UTC),
-    datetime(1900, 5, 6, 7, 8, 9, tzinfo=UTC),
-    datetime(1969, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC),
-    datetime(1970, 1, 1, tzinfo=UTC),
-    datetime(1970, 1, 1, 0, 59, tzinfo=UTC),
-    datetime(1970, 1, 30, tzinfo=UTC),
-    datetime(1970, 1, 31, tzinfo=UTC),
-    datetime(1971, 1, 31, 23, 59, 59, tzinfo=UTC),
-    datetime(1971, 2, 1, tzinfo=UTC),
-    datetime(2038, 1, 19, 3, 14, 8, tzinfo=UTC),
-    datetime(2106, 2, 7, 6, 28, 16, tzinfo=UTC),
-    datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC),
+    utc(1, 1, 1),
+    utc(1900, 5, 6, 7, 8, 9),
+    utc(1969, 12, 31, 23, 59, 59, 999_999),
+    utc(1970, 1, 1),
+    utc(1970, 1, 1, 0, 59),
+    utc(1970, 1, 30),
+    utc(1970, 1, 31),
+    utc(1971, 1, 31, 23, 59, 59),
+    utc(1971, 2, 1),
+    utc(2038, 1, 19, 3, 14, 8),
+    utc(2106, 2, 7, 6, 28, 16),
+    utc(9999, 12, 31, 23, 59, 59, 999_999),
 ]
 
 
