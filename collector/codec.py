@@ -125,10 +125,16 @@ class Codec:
 
     def _as_first(self, deliveries: Sequence[Delivery], form: Form) -> list[Delivery]:
         """Return the first delivery and those behind it that are entries as they came in the same form."""
+        media_type, raw_headers = self._content(deliveries[0].raw_headers).media_type, deliveries[0].raw_headers
         size = 0
         for count, delivery in enumerate(deliveries):
-            size += len(delivery.body)
-            if count and (size > _TOGETHER or self._form_as_it_came(delivery) is not form):
+            body = delivery.body
+            size += len(body)
+            if delivery.raw_headers == raw_headers:
+                found = _lone_form(media_type, body) if body else None
+            else:
+                found = self._form_as_it_came(delivery)
+            if count and (size > _TOGETHER or found is not form):
                 return list(deliveries[:count])
         return list(deliveries)
 

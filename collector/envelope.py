@@ -75,14 +75,10 @@ _timestamp_in_map = msgspec.msgpack.Decoder(_Timestamp).decode
 _timestamp_in_array = msgspec.msgpack.Decoder(_PositionalTimestamp).decode
 
 
-def _map_or_array(source: Source) -> Envelope | Positional:
-    try:
-        return _map(source)
-    except msgspec.ValidationError:
-        first = memoryview(source)[0]
-        if first & 0xF0 != 0x90 and first not in {0xDC, 0xDD}:
-            raise
-    return _array(source)
+def _array_or_map(source: Source) -> Envelope | Positional:
+    """Read an array, for which `_map` raises; for everything else raise as it did."""
+    first = memoryview(source)[0]
+    return _array(source) if first & 0xF0 == 0x90 or first in {0xDC, 0xDD} else _map(source)
 
 
 class Form(NamedTuple):
@@ -90,12 +86,15 @@ class Form(NamedTuple):
 
     name: str
     decode: Callable[[Source], Envelope | Positional]
+    decode_otherwise: Callable[[Source], Envelope | Positional]
+    """Tried when `decode` finds another type than it expects."""
     decode_id: Callable[[Source], _Id]
     ceiling: Callable[[Sequence[Source]], int]
 
 
-MSGPACK_FORM = Form("msgpack", _map_or_array, msgspec.msgpack.Decoder(_Id).decode, ceiling_of_msgpack)
-JSON_FORM = Form("JSON", msgspec.json.Decoder(Envelope).decode, msgspec.json.Decoder(_Id).decode, ceiling_of_json)
+MSGPACK_FORM = Form("msgpack", _map, _array_or_map, msgspec.msgpack.Decoder(_Id).decode, ceiling_of_msgpack)
+_json = msgspec.json.Decoder(Envelope).decode
+JSON_FORM = Form("JSON", _json, _json, msgspec.json.Decoder(_Id).decode, ceiling_of_json)
 
 
 def read_envelope(form: Form, source: Source) -> Envelope | Positional:
@@ -103,7 +102,10 @@ def read_envelope(form: Form, source: Source) -> Envelope | Positional:
     if len(source) > MAX_VALUES:  # a value takes a byte
         check_values(source, json=form is JSON_FORM)
     try:
-        envelope = form.decode(source)
+        try:
+            envelope = form.decode(source)
+        except msgspec.ValidationError:
+            envelope = form.decode_otherwise(source)
         moment = envelope.timestamp
         if type(moment) is not datetime or moment.year == 1:
             moment = read_timestamp(moment)

@@ -147,7 +147,7 @@ class BulkLink(PlainLink):
         """See `Link`."""
         if not answers:
             return 0  # CPython 3.12's writelines() never gets rid of an empty buffer: the loop spins, closing hangs
-        connection, buffer = self._connection, _joined(answers)
+        connection, buffer = self._connection, joined(answers)
         if connection.is_closed or (
             not connection.is_connected and len(buffer) + connection.pending_data_size > connection._max_pending_size  # noqa: SLF001
         ):
@@ -158,11 +158,11 @@ class BulkLink(PlainLink):
         return 0
 
 
-def _joined(answers: Sequence[tuple[str, bytes]]) -> bytes:
+def joined(answers: Sequence[tuple[str, bytes]]) -> bytes:
     """Return the commands that publish each payload to its reply subject; most often it is the same for all."""
     replies, payloads = zip(*answers, strict=True)
     if payloads.count(payloads[0]) < len(payloads):
-        return b"".join([_joined((answer,)) for answer in answers])
+        return b"".join([joined((answer,)) for answer in answers])
     end = f" {len(payloads[0])}\r\n{payloads[0].decode()}\r\n"
     return f"PUB {f'{end}PUB '.join(replies)}{end}".encode()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
 
 import msgspec
 
@@ -16,7 +15,7 @@ _GO_ZERO = datetime(1, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _SECOND = timedelta(seconds=1)
 _TO_THE_MICROSECOND = len("2024-05-06T07:08:09.123456Z")
-_AwareDatetime = Annotated[datetime, msgspec.Meta(tz=True)]
+_RFC_3339 = "RFC 3339 text like 2024-05-06T07:08:09.123Z"
 
 
 def read_timestamp(value: object) -> datetime | None:
@@ -71,9 +70,12 @@ def _from_text(text: str) -> datetime:
 
 def _convert(text: str) -> datetime:
     try:
-        return msgspec.convert(text, _AwareDatetime)
+        moment = msgspec.convert(text, datetime)
     except msgspec.ValidationError as error:
-        raise _poison("RFC 3339 text like 2024-05-06T07:08:09.123Z", "other text") from error
+        raise _poison(_RFC_3339, "other text") from error
+    if moment.tzinfo is None:
+        raise _poison(_RFC_3339, "text without a zone")
+    return moment
 
 
 def undo_rounding(moment: datetime, encoded: bytes) -> datetime:
