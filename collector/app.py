@@ -11,7 +11,6 @@ endpoint                     answers from the first moment to the last
 
 from __future__ import annotations
 
-import gc
 import os
 import secrets
 import signal
@@ -48,8 +47,6 @@ if TYPE_CHECKING:
     from collector.status import Tally
 
 _PULSE = 1.0
-_ALLOCATIONS = 20_000
-"""Objects more than there were before the next look for cycles."""
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -168,11 +165,6 @@ def serve(settings: Settings) -> Tally:
 
     async def run() -> Tally:
         return await Service(settings).run()
-
-    # Entries come and go by the thousand and are part of no cycle: looking for cycles among them, and in all that was
-    # imported, is a tenth of what decoding costs.
-    gc.freeze()
-    gc.set_threshold(_ALLOCATIONS)
 
     return anyio.run(run, backend_options={"use_uvloop": _has_uvloop()})
 
