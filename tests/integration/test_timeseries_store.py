@@ -265,7 +265,8 @@ async def test_a_look_up_that_mongodb_refuses_is_unavailable(mongod: Mongod, nam
 
 # a publisher's own `_id`: the whole document has to be the same
 
-OWN_IDS = [7, 2.5, math.nan, "text", b"raw", True, None, ObjectId(), {"a": 1, "b": [1, {"c": 2}]}, [1, [2]], {"$gt": 0}]
+FIXED_ID = ObjectId("65e6d5c1f0a1b2c3d4e5f607")
+OWN_IDS = [7, 2.5, math.nan, "text", b"raw", True, None, FIXED_ID, {"a": 1, "b": [1, {"c": 2}]}, [1, [2]], {"$gt": 0}]
 
 
 @pytest.mark.parametrize("own_id", OWN_IDS, ids=repr)
