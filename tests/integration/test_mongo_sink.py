@@ -252,6 +252,7 @@ async def test_the_guilty_field_is_named(mongod: Mongod, namespace: str) -> None
         )
 
 
+@pytest.mark.alone
 async def test_a_large_document_with_a_guilty_field_far_down_is_judged_quickly(mongod: Mongod, namespace: str) -> None:
     value = {"a": "x" * 8_000_000, "b": nested(150, leaf=2**63)}
     for _ in range(150):

@@ -204,6 +204,7 @@ async def test_more_than_fits_into_one_answer_of_the_server_is_found(mongod: Mon
         assert len(await found(owner, several)) == 40
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("own", [False, True], ids=["derived", "the publisher's own"])
 async def test_looking_up_many_of_very_many_sources_costs_little_more_than_reading_all(
     mongod: Mongod, namespace: str, own: bool
