@@ -217,11 +217,15 @@ async def test_looking_up_many_of_very_many_sources_costs_little_more_than_readi
         owner = await a.own()
         for used, start in enumerate(range(0, len(several), 1000), 1):
             await owner.insert(several[start : start + 1000], used)
-        started = time.perf_counter()
-        assert len(await owner.stored()) == len(several)
-        reading_all = time.perf_counter() - started
-        assert len(await found(owner, several[::8])) == 1000
-        assert time.perf_counter() - started < 8 * reading_all
+        reading_all, looking_up = [], []
+        for _ in range(3):
+            started = time.perf_counter()
+            assert len(await owner.stored()) == len(several)
+            reading_all.append(time.perf_counter() - started)
+            started = time.perf_counter()
+            assert len(await found(owner, several[::8])) == 1000
+            looking_up.append(time.perf_counter() - started)
+        assert min(looking_up) < 7 * min(reading_all)
 
 
 async def test_what_cannot_be_encoded_is_not_stored_and_its_neighbours_are_found(
