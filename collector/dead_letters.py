@@ -31,6 +31,8 @@ _INLINE = 8 * 1024 * 1024
 _FEW_HEADERS = 64 * 1024
 """Bytes of headers that are kept as pairs, each of which costs up to ten times its size; more are kept as one block."""
 _PAIRED = 10
+_MOST = 500
+"""Letters in a command: other loggers wait for as long as it takes to make and encode them, some 20 ms."""
 
 
 class DeadLetters:
@@ -175,7 +177,7 @@ def _groups(rejects: Sequence[Reject]) -> Iterator[list[Reject]]:
     size = 0
     for reject in rejects:
         reject_size = _size(reject)
-        if group and size + reject_size > _INLINE:
+        if len(group) == _MOST or (group and size + reject_size > _INLINE):
             yield group
             group, size = [], 0
         group.append(reject)
