@@ -57,7 +57,9 @@ class Service:
         release = version("transfer-collector")
         self._settings = settings
         self._names = Names(settings.namespace)
-        self._metrics = Metrics(settings.namespace, release, settings.buffer_bytes)
+        self._metrics = Metrics(
+            settings.namespace, release, settings.buffer_bytes, logger_histograms=settings.logger_histograms
+        )
         self._status = Status(settings.namespace, release)
         self._observers = (self._metrics.observe, self._status.observe, EventLog().observe)
         self._stopping = Event()
