@@ -33,6 +33,7 @@ from collector.claims import Claims
 from collector.connection import close, connect
 from collector.endpoint import serving
 from collector.errors import Aborted
+from collector.heap import Heap
 from collector.lag import JetStreamLag
 from collector.log import EventLog
 from collector.metrics import Metrics
@@ -146,12 +147,14 @@ class Service:
                 self._everything.deadline = current_time() + self._settings.shutdown_timeout
 
     async def _pulse(self) -> None:
-        """Measure how late the loop is; that it is measured at all is what liveness is made of."""
-        ready = None
+        """Measure how late the loop is, which liveness is made of, and have the heap looked after."""
+        ready, heap = None, Heap()
+        heap.begin()
         while True:
             before = current_time()
             await sleep(_PULSE)
             self._report(events.LoopLag(max(0.0, current_time() - before - _PULSE)))
+            heap.look(self._status.loggers)
             if (now_ready := not self._status.not_ready) != ready:
                 ready = now_ready
                 self._report(events.Ready(ready))
