@@ -123,9 +123,8 @@ class Service:
         pipelines = Pipelines(lambda spec: Pipeline(spec, tools), report)
         bucket = KvBucket(nats.connection.jetstream(), self._names)
         registry = Registry(bucket, pipelines, nats.reconnects, report, settings.reconcile_period)
-        sampler = Sampler(
-            JetStreamLag(nats.connection.jetstream(), self._names), pipelines, report, settings.lag_period
-        )
+        lag = JetStreamLag(nats.connection.jetstream(), self._names, settings.lag_period)
+        sampler = Sampler(lag, pipelines, report, settings.lag_period)
         async with create_task_group() as group:
             group.start_soon(nats.watch, name="nats watch")
             async with create_task_group() as owning:  # claims are kept alive until the last pipeline has drained
