@@ -34,6 +34,7 @@ from collector.connection import close, connect
 from collector.endpoint import serving
 from collector.errors import Aborted
 from collector.heap import Heap
+from collector.kinds import Kinds
 from collector.lag import JetStreamLag
 from collector.log import EventLog
 from collector.metrics import Metrics
@@ -108,6 +109,7 @@ class Service:
                     nats=nats,
                     source=JetStreamSource(nats.connection.jetstream(), self._names, self._settings.ack_wait),
                     database=database,
+                    kinds=Kinds(database, self._settings.write_timeout),
                     budget=Budget(self._settings.buffer_bytes),
                     claims=claims,
                     owners=Owners(claims, self._report),

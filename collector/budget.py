@@ -88,6 +88,8 @@ class Pool:
         self.accounts: set[Account] = set()
         self._loans = 0
         self._borrowers = 0
+        self._counted = True
+        """Whether these two are those of what is promised now."""
         self._waiting: dict[Account, int] = {}
 
     def open(self, on_room: Callable[[], None]) -> Account:
@@ -107,8 +109,13 @@ class Pool:
 
     def _divide(self) -> None:
         self.promised = max(self.limit // 2 // max(1, len(self.accounts)), SMALLEST_ASK)
+        self._counted = False
+
+    def _count_loans(self) -> None:
+        """Look at all accounts again, but only when somebody is to be lent to: many loggers may have come meanwhile."""
         loans = [loan for account in self.accounts if (loan := self._loan(account.used))]
         self._loans, self._borrowers = sum(loans), len(loans)
+        self._counted = True
 
     def _loan(self, used: int) -> int:
         return max(0, used - self.promised)
@@ -142,6 +149,8 @@ class Pool:
 
     def _lent(self, account: Account) -> int:
         """Return what is left of an account's fair loan."""
+        if not self._counted:
+            self._count_loans()
         half, loan = self.limit // 2, self._loan(account.used)
         return max(0, min(half // max(1, self._borrowers) - loan, half - self._loans))
 
