@@ -87,6 +87,11 @@ class Status:
         ]
 
     @property
+    def loggers(self) -> int:
+        """How many loggers this replica has."""
+        return len(self._seen.loggers)
+
+    @property
     def tally(self) -> Tally:
         """What this process has done."""
         return self._seen.tally

@@ -198,7 +198,7 @@ async def test_it_asks_for_no_more_bytes_than_the_budget_has() -> None:
         assert scene.accounts.received.used == promised
 
 
-async def test_without_room_in_the_budget_it_waits_without_turning_until_it_is_told() -> None:
+async def test_without_room_in_the_budget_it_waits_without_turning_until_something_is_settled() -> None:
     async with playing(limit=384 * 1024) as scene:
         await settled()
         other = scene.budget.open(lambda: None)
@@ -212,6 +212,7 @@ async def test_without_room_in_the_budget_it_waits_without_turning_until_it_is_t
         assert len(scene.reports.of(Held)) - held < 50, "it turns and turns"
         scene.in_hand.release([delivery(1, b"x" * 30_000)])
         other.close()
+        scene.pull.wake()
         await settled()
         assert len(scene.asked) == asked + 1
 

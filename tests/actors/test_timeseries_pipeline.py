@@ -31,7 +31,7 @@ from tests.actors.fakes import (
     settled,
 )
 from tests.actors.ownership_fakes import SLOTS, FakeClaims, FakeOwners, FakeStore
-from tests.actors.test_pipeline import ENVIRON, NO_STREAM, FakeClient
+from tests.actors.test_pipeline import ENVIRON, NO_STREAM, FakeClient, FakeKinds
 from transfer.names import Names
 from transfer.wire import LoggerSpec
 
@@ -51,28 +51,26 @@ class Scene:
         self.returned = Event()
         self.claims = FakeClaims(mark=store.mark)
         self.owners = FakeOwners(self.claims, self.reports)
-        monkeypatch.setattr("collector.actors.pipeline.is_timeseries", self._is_timeseries)
         monkeypatch.setattr("collector.actors.pipeline.TimeSeriesStore", lambda *_: store)
         monkeypatch.setattr("collector.actors.pipeline.DeadLetters", lambda *_: self.letters)
         client: Any = FakeClient()
         claims: Any = self.claims
         owners: Any = self.owners
         nothing: Any = None
+        kinds: Any = FakeKinds(timeseries=True)
         tools = Tools(
             names=Names("beta"),
             settings=Settings.read({**ENVIRON, "COLLECTOR_WRITES": str(SLOTS), "COLLECTOR_BATCH_ENTRIES": "10"}),
             nats=NatsConnection(client, self.link, self.reconnects, Event()),
             source=source,
             database=nothing,
+            kinds=kinds,
             budget=Budget(64 * 1024 * 1024),
             claims=claims,
             owners=owners,
             report=self.reports,
         )
         self.pipeline = Pipeline(LoggerSpec(KEY), tools)
-
-    async def _is_timeseries(self, *_: object) -> bool:
-        return True
 
     async def run(self) -> None:
         await self.pipeline.run(self.stopping)
