@@ -183,6 +183,16 @@ class FakeSource:
         return found
 
 
+class FakeKinds:
+    """Collections that are all of one kind."""
+
+    def __init__(self, *, timeseries: bool) -> None:
+        self._timeseries = timeseries
+
+    async def is_timeseries(self, _collection: str) -> bool:
+        return self._timeseries
+
+
 class FakeSink:
     """A sink that is played by the test: each attempt does what is next in `script`, in the end all is stored."""
 

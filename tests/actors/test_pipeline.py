@@ -18,6 +18,7 @@ from tests.actors.fakes import (
     ANOTHER_LIFE,
     ATTACHED,
     KEY,
+    FakeKinds,
     FakeLetters,
     FakeLink,
     FakeSink,
@@ -43,16 +44,6 @@ ENVIRON = {
     "COLLECTOR_SHUTDOWN_TIMEOUT": "16s",
 }
 NO_STREAM = UnknownStream("$JS.API.STREAM.INFO", 404, 10059, "stream not found")
-
-
-class FakeKinds:
-    """Collections that are all of one kind."""
-
-    def __init__(self, *, timeseries: bool) -> None:
-        self._timeseries = timeseries
-
-    async def is_timeseries(self, _collection: str) -> bool:
-        return self._timeseries
 
 
 class FakeClient:

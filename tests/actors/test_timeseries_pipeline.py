@@ -22,6 +22,7 @@ from tests.actors.fakes import (
     ANOTHER_LIFE,
     ATTACHED,
     KEY,
+    FakeKinds,
     FakeLetters,
     FakeLink,
     FakeSource,
@@ -31,7 +32,7 @@ from tests.actors.fakes import (
     settled,
 )
 from tests.actors.ownership_fakes import SLOTS, FakeClaims, FakeOwners, FakeStore
-from tests.actors.test_pipeline import ENVIRON, NO_STREAM, FakeClient, FakeKinds
+from tests.actors.test_pipeline import ENVIRON, NO_STREAM, FakeClient
 from transfer.names import Names
 from transfer.wire import LoggerSpec
 

@@ -22,7 +22,7 @@ from collector.metrics import Metrics
 from collector.nats_bulk import BulkParser, joined
 from collector.settings import Settings
 from collector.status import Status
-from tests.actors.fakes import ATTACHED, KEY, STREAM, FakeLink, FakeSource
+from tests.actors.fakes import ATTACHED, KEY, STREAM, FakeKinds, FakeLink, FakeSource
 from transfer.names import Names
 from transfer.wire import LoggerSpec
 
@@ -63,7 +63,7 @@ class MemoryDatabase:
 
     async def command(self, command: dict[str, Any]) -> dict[str, Any]:
         bson.encode(command)
-        return {"ok": 1, "n": len(command.get("documents", ())), "cursor": {"firstBatch": []}}
+        return {"ok": 1, "n": len(command["documents"])}
 
 
 class Scene:
@@ -76,6 +76,7 @@ class Scene:
         self.settled, self.all_settled = 0, Event()
         other: Any = type("Client", (), {"max_payload": 1 << 20, "new_inbox": lambda _: "_INBOX.1"})()
         database: Any = MemoryDatabase()
+        kinds: Any = FakeKinds(timeseries=False)
         nothing: Any = None
         tools = Tools(
             names=Names("beta"),
@@ -84,6 +85,7 @@ class Scene:
             source=FakeSource(ATTACHED),
             database=database,
             budget=Budget(settings.buffer_bytes),
+            kinds=kinds,
             claims=nothing,
             owners=nothing,
             report=self.report,
