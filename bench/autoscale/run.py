@@ -125,7 +125,7 @@ class _Scene:
     _asked: Iterator[int] = field(default_factory=itertools.count)
 
     def watch(self, wire: Wire, started: float, progress: Progress) -> Iterator[Sample]:
-        """Scale, and look four times a second, until after the burst the least replicas have been enough for a while."""
+        """Scale, and look every quarter of a second; over when the least replicas are enough again for a while."""
         quiet, least = SHAPE.starts[-1], self.autoscaler.recipe.least
         next_sync = rest_since = now = 0.0
         while now < max(quiet, rest_since) + _REST / SPEED:

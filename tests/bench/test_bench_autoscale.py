@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -11,7 +12,7 @@ from bench.autoscale.cli import SHIPPED
 from bench.autoscale.load import Phase, Shape
 from bench.autoscale.picture import draw
 from bench.autoscale.recipe import Recipe
-from bench.autoscale.run import METRIC, OLDEST, Run, Sample
+from bench.autoscale.run import METRIC, Run, Sample
 from bench.autoscale.verdict import QUIET, findings
 
 
@@ -54,11 +55,8 @@ def test_a_run_as_it_has_to_be_is_met_in_all() -> None:
         ({"samples": [replace(one, wanted=2) for one in good_run().samples]}, "replicas are added"),
     ],
 )
-def test_what_did_not_come_out_is_named(changed: dict[str, object], what: str) -> None:
-    run = good_run()
-    for name, value in changed.items():
-        object.__setattr__(run, name, value)
-    assert any(what in sentence for sentence in unmet(run))
+def test_what_did_not_come_out_is_named(changed: dict[str, Any], what: str) -> None:
+    assert any(what in sentence for sentence in unmet(replace(good_run(), **changed)))
 
 
 def test_the_picture_is_svg_with_the_figures_of_the_run_in_it() -> None:
@@ -69,6 +67,4 @@ def test_the_picture_is_svg_with_the_figures_of_the_run_in_it() -> None:
 
 
 def test_the_metric_is_the_one_that_the_recipe_reads() -> None:
-    text = SHIPPED.read_text()
-    assert f"valueLocation: {METRIC}\n" in text
-    assert OLDEST.startswith("collector_lag_oldest_message_age_seconds{")
+    assert f"valueLocation: {METRIC}\n" in SHIPPED.read_text()
