@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sysconfig
 from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
@@ -18,7 +19,7 @@ KUBERNETES = Path(__file__).parents[2] / "deploy" / "kubernetes"
 BASE = KUBERNETES / "base"
 SCALERS = sorted(KUBERNETES.glob("*/scaler.yaml"))
 VARIANTS = [BASE, *(scaler.parent for scaler in SCALERS)]
-_KUSTOMIZES = (("kustomize", "build"), ("kubectl", "kustomize"))
+INSTALL = ".venv/bin/pip install --require-hashes -r requirements/manifests.txt"
 
 
 def document(path: Path) -> dict[str, Any]:
@@ -30,12 +31,18 @@ def document(path: Path) -> dict[str, Any]:
 @cache
 def built(folder: Path) -> list[dict[str, Any]]:
     """Return what kustomize makes of a folder."""
-    for program, command in _KUSTOMIZES:
-        if found := shutil.which(program):
-            made = subprocess.run([found, command, folder], capture_output=True, text=True, timeout=30, check=False)
-            assert made.returncode == 0, made.stderr
-            return list(yaml.safe_load_all(made.stdout))
-    missing("kustomize or kubectl", "go install sigs.k8s.io/kustomize/kustomize/v5@v5.5.0")
+    made = subprocess.run([*_kustomize(), folder], capture_output=True, text=True, timeout=30, check=False)
+    assert made.returncode == 0, made.stderr
+    return list(yaml.safe_load_all(made.stdout))
+
+
+def _kustomize() -> list[str]:
+    path = f"{sysconfig.get_path('scripts')}:{os.environ['PATH']}"
+    commands = {"kustomize": "build", "kubectl": "kustomize"}
+    found = [[program, command] for name, command in commands.items() if (program := shutil.which(name, path=path))]
+    if not found:
+        missing("kustomize or kubectl", INSTALL)
+    return found[0]
 
 
 def missing(what: str, command: str) -> NoReturn:

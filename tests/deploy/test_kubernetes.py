@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from bench.autoscale.recipe import Recipe
 from collector.settings import MIB, Settings
-from tests.deploy.manifests import BASE, KUBERNETES, SCALERS, VARIANTS, built, document, metric_names, missing
+from tests.deploy.manifests import BASE, INSTALL, KUBERNETES, SCALERS, VARIANTS, built, document, metric_names, missing
 from tests.logins import USER
 from transfer.durables import MAX_ACK_PENDING
 from transfer.environment import parse_duration, parse_size
@@ -241,11 +243,9 @@ def test_keda_may_ask_and_the_rest_of_the_network_policy_stays() -> None:
 
 @pytest.mark.parametrize("folder", VARIANTS, ids=lambda folder: folder.name)
 def test_kubernetes_own_schemas_take_it(folder: Path) -> None:
-    try:
-        import kubernetes_validate  # noqa: PLC0415 - 100 MB that only .ci/run installs
-    except ImportError:
-        missing("kubernetes-validate", ".venv/bin/pip install --require-hashes -r requirements/manifests.txt")
-    custom = {"ScaledObject", "PodMonitor"}
+    if not find_spec("kubernetes_validate"):
+        missing("kubernetes-validate", INSTALL)
+    validate = import_module("kubernetes_validate").validate  # large: only .ci/run installs it
     for one in built(folder):
-        if one["kind"] not in custom:
-            kubernetes_validate.validate(one, "1.34", strict=True)
+        if one["kind"] not in {"ScaledObject", "PodMonitor"}:
+            validate(one, "1.34", strict=True)
