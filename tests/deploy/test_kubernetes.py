@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -228,6 +229,24 @@ def test_kustomize_builds_it_and_all_of_the_base_is_in_it(folder: Path) -> None:
     kinds = {one["kind"] for one in built(folder)}
     assert kinds >= {"ServiceAccount", "Deployment", "PodDisruptionBudget", "NetworkPolicy", "PodMonitor", "ConfigMap"}
     assert len({"ScaledObject", "HorizontalPodAutoscaler"} & kinds) == (folder != BASE)
+
+
+def test_the_overlay_of_the_documentation_sets_what_it_says(tmp_path: Path) -> None:
+    page = (KUBERNETES.parents[1] / "docs" / "operations.md").read_text()
+    (overlay,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    shutil.copytree(KUBERNETES, tmp_path / "deploy" / "kubernetes")
+    (tmp_path / "overlay").mkdir()
+    (tmp_path / "overlay" / "kustomization.yaml").write_text(overlay)
+    made = {one["kind"]: one for one in built(tmp_path / "overlay")}
+    assert made["ConfigMap"]["data"] == config() | {"NAMESPACE": "shop", "NATS_HOSTS": "nats://nats.nats:4222"}
+    (only,) = made["Deployment"]["spec"]["template"]["spec"]["containers"]
+    assert only["image"] == "registry.example.com/transfer-collector:0.1.0"
+    assert only["envFrom"] == [{"configMapRef": {"name": made["ConfigMap"]["metadata"]["name"]}}]
+    scaler = made["ScaledObject"]["spec"]
+    assert scaler["maxReplicaCount"] == 12
+    assert scaler["triggers"][0]["metadata"]["threshold"] == "600000"
+    assert 'log_namespace="shop"' in scaler["triggers"][0]["metadata"]["query"]
+    assert {one["metadata"]["namespace"] for one in made.values()} == {"logging"}
 
 
 def test_keda_may_ask_and_the_rest_of_the_network_policy_stays() -> None:
