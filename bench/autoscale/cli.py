@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -13,14 +12,11 @@ from bench.autoscale.picture import draw
 from bench.autoscale.recipe import Recipe
 from bench.autoscale.run import run
 from bench.autoscale.verdict import findings
+from bench.ending import fail, leave
 from bench.errors import NotAsExpected
 from bench.machine import described
 from bench.progress import Progress
 from collector.local import MissingServer, ServerDidNotEnd, ServerDidNotStart
-
-if TYPE_CHECKING:
-    from types import FrameType
-    from typing import NoReturn
 
 _ROOT = Path(__file__).parents[2]
 SHIPPED = _ROOT / "deploy" / "kubernetes" / "keda-metrics-api" / "scaler.yaml"
@@ -35,12 +31,12 @@ def main(picture: Path | None) -> None:
     what a replica answers. nats-server, mongod and replicas run on loopback in a temporary folder, about two minutes,
     and are gone afterwards. Exit status 1: something did not come out as it has to.
     """
-    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGTERM, leave)
     progress = Progress(sys.stderr)
     try:
         result = run(Recipe.read(SHIPPED), progress)
     except (MissingServer, NotAsExpected, ServerDidNotEnd, ServerDidNotStart) as exc:
-        _fail(str(exc))
+        fail(f"autoscale: {exc}")
     finally:
         progress.clear()
     found = findings(result)
@@ -52,14 +48,4 @@ def main(picture: Path | None) -> None:
         picture.write_text(draw(result, title))
         click.echo(picture)
     if not all(one.met for one in found):
-        _fail("not everything came out as it has to")
-
-
-def _leave(number: int, _frame: FrameType | None) -> NoReturn:
-    """End as a failed command does, so that every block on the way out stops its servers."""
-    sys.exit(128 + number)
-
-
-def _fail(words: str) -> NoReturn:
-    click.echo(f"autoscale: {words}", err=True)
-    sys.exit(1)
+        fail("autoscale: not everything came out as it has to")

@@ -29,16 +29,16 @@ class Replicas:
         self._pool = ThreadPoolExecutor(_AT_ONCE)
         self._numbers = itertools.count(1)
         self._wanted: list[tuple[Replica, Future[None]]] = []
-        self._leaving: list[Future[int]] = []
+        self._leaving: list[Future[None]] = []
         self._all: list[Replica] = []
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)  # one that is being started could not be killed yet
         for replica in self._all:
             replica.kill()
-        self._pool.shutdown()
 
     @property
     def wanted(self) -> int:
@@ -49,8 +49,8 @@ class Replicas:
     def ready(self) -> list[Replica]:
         """Those that are to stay and have started; raises what a start or an end raised."""
         for leaving in self._leaving:
-            if leaving.done() and (status := leaving.result()):
-                raise NotAsExpected(f"expected a replica to end with status 0 after SIGTERM, got {status}")
+            if leaving.done():
+                leaving.result()
         return [replica for replica, started in self._wanted if started.done() and started.result() is None]
 
     def scale(self, count: int) -> None:
@@ -64,11 +64,10 @@ class Replicas:
             self._leaving.append(self._pool.submit(_end, *self._wanted.pop()))
 
     def finish(self) -> None:
-        """Have all of them drain and end."""
+        """Return when all of them have drained and ended; raises what an end raised."""
         self.scale(0)
         for leaving in self._leaving:
-            leaving.exception()
-        _ = self.ready
+            leaving.result()
 
 
 def reading(replica: Replica, metric: str) -> float | None:
@@ -81,7 +80,8 @@ def reading(replica: Replica, metric: str) -> float | None:
     return float(values[0]) if status == 200 and values else None
 
 
-def _end(replica: Replica, started: Future[None]) -> int:
+def _end(replica: Replica, started: Future[None]) -> None:
     started.result()
     replica.terminate()
-    return replica.wait()
+    if status := replica.wait():
+        raise NotAsExpected(f"expected a replica to end with status 0 after SIGTERM, got {status}")
