@@ -101,11 +101,15 @@ def run(shipped: Recipe, progress: Progress) -> Run:
         until(lambda: len(replicas.ready) == recipe.least, "the first replicas to be ready", _LOOK)
         load = Load(servers.nats.port, space.names.subject(LOGGER), SHAPE)
         scene = _Scene(space, replicas, load, Autoscaler(recipe))
+        samples: list[Sample] = []
         over, started = Event(), time.perf_counter()
         with ThreadPoolExecutor(1) as pool, wired(servers.nats.port) as wire:
             publishing = pool.submit(load.run, started, over)
             try:
-                samples = list(scene.watch(wire, started, progress))
+                for sample in scene.watch(wire, started, progress):
+                    samples.append(sample)
+                    if publishing.done():
+                        break
             finally:
                 over.set()
             publishing.result()

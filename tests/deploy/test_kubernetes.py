@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 NAMES = [path.parent.name for path in SCALERS]
 LABELS = {"app.kubernetes.io/name": "collector"}
 FLEET = "sum(max by (log_namespace, logger) (collector_lag_messages))"
-"""The lag of all loggers: METRICS.md."""
+"""The lag of all loggers: the same on every replica, so the greatest of each, then the sum."""
 SELECTOR = re.compile(r"\{[^}]*\}")
 
 
