@@ -11,10 +11,10 @@ PROGRESS = | while read -r line; do if test -t 2; then printf '\r\033[K%.78s' "$
 ENGINE ?= docker
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos bench simulate check lock image clean
+.PHONY: help demo test chaos bench autoscale simulate check lock image clean
 
 help: ## say what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' Makefile
 
 demo: .venv/ready ## set up, then run the main job on servers of its own, in under a minute
 	@$(BIN)/collector demo
@@ -33,6 +33,9 @@ chaos: .venv/ready ## break servers and replicas under load, count what is lost 
 bench: .venv/ready ## measure everything on servers of its own (ARGS=--quick: a few minutes; ARGS=--help: more)
 	@$(BIN)/python -m bench $(ARGS)
 
+autoscale: .venv/ready ## a tenfold burst, and the shipped scaling recipe at work on real replicas: two minutes (ARGS=--help)
+	@$(BIN)/python -m bench.autoscale $(ARGS)
+
 simulate: .venv/ready ## 100,000 random schedules of the time-series protocol in virtual time (ARGS=--help: more)
 	@$(BIN)/python -m tests.simulation $(ARGS)
 
@@ -48,7 +51,8 @@ lock: ## write requirements/*.txt anew from pyproject.toml (ARGS=--upgrade: the 
 		--custom-compile-command "make lock" --output-file "requirements/$$@" $(ARGS); }; \
 	lock dev.txt --group dev --all-extras pyproject.toml; \
 	lock build.txt --group build --constraint requirements/dev.txt; \
-	lock service.txt --extra service --constraint requirements/dev.txt pyproject.toml
+	lock service.txt --extra service --constraint requirements/dev.txt pyproject.toml; \
+	lock manifests.txt --group manifests --constraint requirements/dev.txt
 
 # Two steps, nothing fetched without its hash: nkeys has no wheel, and is built with the locked setuptools of the first.
 .venv/ready: pyproject.toml requirements/build.txt requirements/dev.txt
