@@ -1,0 +1,115 @@
+"""The panels that both dashboards have: they show what is chosen, be it one logger or all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from grafana.panels import Panel, Query, graph
+from grafana.queries import of, quantile, rate
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+THIRD = 8
+"""The width of three panels side by side."""
+BY_INSTANCE = "{{instance}}"
+
+
+def rates(title: str, description: str, names: Mapping[str, str], *, unit: str = "ops", width: int = 12) -> Panel:
+    """Make a line for each counter, over all that is chosen; `names` are its metrics by what they are called."""
+    queries = [Query(f"sum({rate(metric)})", legend) for legend, metric in names.items()]
+    return graph(title, description, unit, *queries, width=width)
+
+
+def rates_by(label: str, title: str, description: str, metric: str, *, stacked: bool = False) -> Panel:
+    """Make a line for each value of a label of one counter."""
+    query = Query(f"sum by ({label}) ({rate(metric)})", f"{{{{{label}}}}}")
+    return graph(title, description, "ops", query, width=THIRD, stacked=stacked)
+
+
+def by_instance(title: str, description: str, unit: str, metric: str, *, width: int = THIRD) -> Panel:
+    """Make a line for each replica: the sum of a gauge over its loggers."""
+    return graph(title, description, unit, Query(f"sum by (instance) ({of(metric)})", BY_INSTANCE), width=width)
+
+
+def quantiles(title: str, description: str, unit: str, metric: str, *shares: float) -> Panel:
+    """Make a line for each quantile of a histogram."""
+    queries = [Query(quantile(share, metric), f"p{share * 100:.0f}") for share in shares]
+    return graph(title, description, unit, *queries, width=12 if unit == "s" else THIRD)
+
+
+ENTRIES = rates(
+    "Entries",
+    "Received and written part while entries are tried again, are there already, or become dead letters.",
+    {
+        "received": "received_entries_total",
+        "written": "written_entries_total",
+        "there already": "duplicate_entries_total",
+    },
+)
+DEAD_LETTERS = rates_by(
+    "reason",
+    "Dead letters",
+    "Entries that can never be stored as they are. `collector dead-letters list LOGGER` shows them.",
+    "dead_lettered_entries_total",
+)
+COMING_AGAIN = rates(
+    "Messages that come again",
+    "Delivered before; given back unwritten by a replica that stops; or brought back, as nobody was given them.",
+    {
+        "redelivered": "redelivered_messages_total",
+        "given back": "returned_messages_total",
+        "brought back": "brought_back_messages_total",
+    },
+    width=THIRD,
+)
+WRITE_DURATION = quantiles(
+    "Write duration",
+    "One batch, from the first try to MongoDB's acknowledgement, retries included.",
+    "s",
+    "write_duration_seconds",
+    0.5,
+    0.95,
+    0.99,
+)
+DELIVERY_LATENCY = quantiles(
+    "Delivery latency",
+    "From JetStream's storing of a batch's oldest message to MongoDB's acknowledgement.",
+    "s",
+    "delivery_latency_seconds",
+    0.5,
+    0.95,
+    0.99,
+)
+BATCHES = [
+    rates_by(
+        "trigger",
+        "Batches, by what made them leave",
+        "Age: there was not more to do. Entries or bytes: there was. Drain: a replica stopped.",
+        "batches_total",
+        stacked=True,
+    ),
+    quantiles(
+        "Entries in a batch",
+        "Few at low load, up to COLLECTOR_BATCH_ENTRIES at high.",
+        "short",
+        "batch_entries",
+        0.5,
+        0.95,
+    ),
+    quantiles(
+        "Bytes of a batch", "Of its entries, inflated; up to COLLECTOR_BATCH_BYTES.", "bytes", "batch_bytes", 0.5, 0.95
+    ),
+]
+OWNERSHIP = rates_by(
+    "reason",
+    "Changes of the one writer",
+    "Of time-series loggers: taken and given back at starts and stops. Lost: fenced off by another replica.",
+    "ownership_changes_total",
+)
+SUSPECTS = rates_by(
+    "reason",
+    "Entries looked up before the insert",
+    "Time-series only: delivered or published again, so they may be there already. Costs time, loses nothing.",
+    "suspect_entries_total",
+)

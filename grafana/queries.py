@@ -1,0 +1,65 @@
+"""The expressions of both dashboards: what is read of which metric, filtered by the variables of the dashboard."""
+
+from __future__ import annotations
+
+from grafana.panels import Variable
+
+_SERVICE = 'job=~"$job",instance=~"$instance",log_namespace=~"$log_namespace"'
+_LOGGER = f'{_SERVICE},logger=~"$logger"'
+BY_LOGGER = "by (log_namespace, logger)"
+_KNOWN = "acknowledged_messages_total"
+"""Has a child for every logger that a replica knows, whatever state it is in."""
+
+
+def of(name: str) -> str:
+    """Return a logger's metric."""
+    return f"collector_{name}{{{_LOGGER}}}"
+
+
+def of_service(name: str, *matchers: str) -> str:
+    """Return a metric of a replica."""
+    return f"collector_{name}{{{','.join((_SERVICE, *matchers))}}}"
+
+
+def same(name: str) -> str:
+    """Return a gauge that is the same on every replica, once for each logger."""
+    return f"max {BY_LOGGER} ({of(name)})"
+
+
+def rate(name: str, over: str = "$__rate_interval") -> str:
+    """Return a counter's increase a second."""
+    return f"rate({of(name)}[{over}])"
+
+
+def increase(name: str, over: str) -> str:
+    """Return a counter's increase in all."""
+    return f"increase({of(name)}[{over}])"
+
+
+def quantile(share: float, name: str) -> str:
+    """Return below what a share of a histogram's observations is, over loggers and replicas."""
+    return f"histogram_quantile({share}, sum by (le) ({rate(f'{name}_bucket')}))"
+
+
+LAG = same("lag_messages")
+OLDEST = same("lag_oldest_message_age_seconds")
+STUCK = same("stream_stuck_messages")
+ACK_PENDING_USED = f"{same('consumer_ack_pending_messages')} / {same('consumer_ack_pending_limit_messages')}"
+BUFFER_USED = f"sum without (logger) ({of('buffer_bytes')}) / {of_service('buffer_limit_bytes')}"
+_ACKNOWLEDGED = f"sum {BY_LOGGER} ({rate('acknowledged_messages_total', '5m')})"
+DRAIN = f"{LAG} / ({_ACKNOWLEDGED} > 0)"
+STALLED = f"count({LAG} > 0 and {_ACKNOWLEDGED} == 0) or vector(0)"
+LAG_UNKNOWN = f"count(count {BY_LOGGER} ({of(_KNOWN)}) unless {LAG}) or vector(0)"
+RESTARTS = increase("actor_restarts_total", "15m")
+
+
+def variables(*, several_loggers: bool) -> list[Variable]:
+    """Return the choices in the head of a dashboard."""
+    of_job = 'job=~"$job"'
+    known = f'collector_{_KNOWN}{{{of_job},log_namespace=~"$log_namespace"}}'
+    return [
+        Variable("job", "Job", "label_values(collector_build_info, job)"),
+        Variable("instance", "Replica", f"label_values(collector_build_info{{{of_job}}}, instance)"),
+        Variable("log_namespace", "Namespace", f"label_values(collector_build_info{{{of_job}}}, log_namespace)"),
+        Variable("logger", "Logger", f"label_values({known}, logger)", several=several_loggers),
+    ]
