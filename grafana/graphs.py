@@ -4,27 +4,38 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from grafana.panels import Panel, Query, graph
+from grafana.panels import PER_MINUTE, PER_SECOND, Panel, Query, graph
 from grafana.queries import of, quantile, rate
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 THIRD = 8
 """The width of three panels side by side."""
 BY_INSTANCE = "{{instance}}"
 
 
-def rates(title: str, description: str, names: Mapping[str, str], *, unit: str = "ops", width: int = 12) -> Panel:
-    """Make a line for each counter, over all that is chosen; `names` are its metrics by what they are called."""
-    queries = [Query(f"sum({rate(metric)})", legend) for legend, metric in names.items()]
+def rates(
+    title: str, description: str, metrics: Mapping[str, str], *, unit: str = PER_SECOND, width: int = 12
+) -> Panel:
+    """Make a line for each counter, over all that is chosen; `metrics` are by what they are called."""
+    queries = [Query(f"sum({rate(metric)})", legend) for legend, metric in metrics.items()]
     return graph(title, description, unit, *queries, width=width)
 
 
-def rates_by(label: str, title: str, description: str, metric: str, *, stacked: bool = False) -> Panel:
-    """Make a line for each value of a label of one counter."""
-    query = Query(f"sum by ({label}) ({rate(metric)})", f"{{{{{label}}}}}")
-    return graph(title, description, "ops", query, width=THIRD, stacked=stacked)
+def seldom(title: str, description: str, metrics: Mapping[str, str]) -> Panel:
+    """Make a line for each counter of what is rare, a minute; there is a line at 0 while it does not happen."""
+    queries = [Query(f"sum({rate(metric)}) * 60", legend) for legend, metric in metrics.items()]
+    return graph(title, description, PER_MINUTE, *queries, width=THIRD)
+
+
+def seldom_by(labels: Sequence[str], title: str, description: str, metric: str) -> Panel:
+    """Make a line for all of one counter, and one for each value of its labels for which it happens, a minute."""
+    legend = " ".join(f"{{{{{label}}}}}" for label in labels)
+    by = f"sum by ({', '.join(labels)}) ({rate(metric)}) * 60 > 0"
+    return graph(
+        title, description, PER_MINUTE, Query(f"sum({rate(metric)}) * 60", "all"), Query(by, legend), width=THIRD
+    )
 
 
 def by_instance(title: str, description: str, unit: str, metric: str, *, width: int = THIRD) -> Panel:
@@ -47,13 +58,13 @@ ENTRIES = rates(
         "there already": "duplicate_entries_total",
     },
 )
-DEAD_LETTERS = rates_by(
-    "reason",
+DEAD_LETTERS = seldom_by(
+    ["reason"],
     "Dead letters",
     "Entries that can never be stored as they are. `collector dead-letters list LOGGER` shows them.",
     "dead_lettered_entries_total",
 )
-COMING_AGAIN = rates(
+COMING_AGAIN = seldom(
     "Messages that come again",
     "Delivered before; given back unwritten by a replica that stops; or brought back, as nobody was given them.",
     {
@@ -61,7 +72,6 @@ COMING_AGAIN = rates(
         "given back": "returned_messages_total",
         "brought back": "brought_back_messages_total",
     },
-    width=THIRD,
 )
 WRITE_DURATION = quantiles(
     "Write duration",
@@ -82,11 +92,12 @@ DELIVERY_LATENCY = quantiles(
     0.99,
 )
 BATCHES = [
-    rates_by(
-        "trigger",
+    graph(
         "Batches, by what made them leave",
         "Age: there was not more to do. Entries or bytes: there was. Drain: a replica stopped.",
-        "batches_total",
+        PER_SECOND,
+        Query(f"sum by (trigger) ({rate('batches_total')})", "{{trigger}}"),
+        width=THIRD,
         stacked=True,
     ),
     quantiles(
@@ -101,14 +112,14 @@ BATCHES = [
         "Bytes of a batch", "Of its entries, inflated; up to COLLECTOR_BATCH_BYTES.", "bytes", "batch_bytes", 0.5, 0.95
     ),
 ]
-OWNERSHIP = rates_by(
-    "reason",
+OWNERSHIP = seldom_by(
+    ["reason"],
     "Changes of the one writer",
     "Of time-series loggers: taken and given back at starts and stops. Lost: fenced off by another replica.",
     "ownership_changes_total",
 )
-SUSPECTS = rates_by(
-    "reason",
+SUSPECTS = seldom_by(
+    ["reason"],
     "Entries looked up before the insert",
     "Time-series only: delivered or published again, so they may be there already. Costs time, loses nothing.",
     "suspect_entries_total",

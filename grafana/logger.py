@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from grafana import graphs, stats
 from grafana.graphs import BY_INSTANCE, THIRD
-from grafana.panels import Json, Panel, Query, Row, dashboard, graph
+from grafana.panels import PER_SECOND, Json, Panel, Query, Row, dashboard, graph
 from grafana.queries import OLDEST, of, rate, same, variables
 from grafana.thresholds import THRESHOLDS
 
@@ -31,12 +31,15 @@ _NOW = [
     stats.OLDEST_MESSAGE,
     stats.BACKLOG,
     stats.TIME_TO_DRAIN,
+    stats.STALLED_LOGGERS,
     stats.UNKNOWN_LAG,
+    stats.ACK_PENDING,
+    stats.RECEIVED,
     stats.WRITTEN,
+    stats.LATENCY,
     stats.DEAD_LETTERS,
     stats.STUCK_MESSAGES,
     stats.RESTARTED,
-    stats.ACK_PENDING,
 ]
 
 
@@ -96,14 +99,13 @@ def _flow() -> list[Panel]:
             "A message may carry many entries. Acknowledged: settled for good, dead letters included.",
             {"received": "received_messages_total", "acknowledged": "acknowledged_messages_total"},
         ),
-        graph(
+        graphs.seldom_by(
+            ["stage", "reason"],
             "Failures",
             "By stage and reason. What fails is tried again in place, and nothing is lost by it.",
-            "ops",
-            Query(f"sum by (stage, reason) ({rate('failures_total')})", "{{stage}} {{reason}}"),
-            width=THIRD,
+            "failures_total",
         ),
-        graphs.rates_by("stage", "Retries", "Tries after a failure, with growing pauses.", "retries_total"),
+        graphs.seldom_by(["stage"], "Retries", "Tries after a failure, with growing pauses.", "retries_total"),
         graphs.DEAD_LETTERS,
         graphs.COMING_AGAIN,
         graphs.rates(
@@ -132,16 +134,15 @@ def _supervision() -> list[Panel]:
         graph(
             "Written, by replica",
             "Entries newly stored. Replicas share a plain logger; a time-series logger is written by one of them.",
-            "ops",
+            PER_SECOND,
             Query(f"sum by (instance) ({rate('written_entries_total')})", BY_INSTANCE),
             width=THIRD,
         ),
-        graph(
+        graphs.seldom_by(
+            ["instance"],
             "Restarts",
             "Crashes of this logger's pipeline, after which it was started again.",
-            "ops",
-            Query(f"sum by (instance) ({rate('actor_restarts_total')})", BY_INSTANCE),
-            width=THIRD,
+            "actor_restarts_total",
         ),
         graphs.OWNERSHIP,
     ]

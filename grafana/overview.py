@@ -2,14 +2,41 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from collector.events import State
 from grafana import graphs, stats
 from grafana.graphs import BY_INSTANCE, THIRD
-from grafana.panels import Json, Panel, Query, Row, dashboard, graph
+from grafana.panels import (
+    BLUE,
+    GREEN,
+    ORANGE,
+    PER_MINUTE,
+    PER_SECOND,
+    PURPLE,
+    RED,
+    Json,
+    Panel,
+    Query,
+    Row,
+    dashboard,
+    graph,
+)
 from grafana.queries import ACK_PENDING_USED, BUFFER_USED, BY_LOGGER, LAG, OLDEST, of_service, rate, same, variables
 from grafana.thresholds import THRESHOLDS
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 _MOST = 10
 """Loggers in one panel: a fleet has hundreds, and the worst are looked for."""
+_STATES: Mapping[str, str] = {
+    State.RUNNING: GREEN,
+    State.STANDBY: BLUE,
+    State.BACKING_OFF: ORANGE,
+    State.PARKED: RED,
+    State.DRAINING: PURPLE,
+}
 _LOGGER = (
     "/d/collector-logger?${__url_time_range}&${datasource:queryparam}&${job:queryparam}"
     "&var-log_namespace=${__field.labels.log_namespace}&var-logger=${__field.labels.logger}"
@@ -80,9 +107,9 @@ def _lag() -> list[Panel]:
 def _flow() -> list[Panel]:
     return [
         graphs.ENTRIES,
-        _largest("Written", "Entries newly stored.", "ops", f"sum {BY_LOGGER} ({rate('written_entries_total')})"),
-        graphs.rates_by(
-            "stage",
+        _largest("Written", "Entries newly stored.", PER_SECOND, f"sum {BY_LOGGER} ({rate('written_entries_total')})"),
+        graphs.seldom_by(
+            ["stage"],
             "Failures",
             "By stage. What fails is tried again in place, and nothing is lost by it.",
             "failures_total",
@@ -127,7 +154,7 @@ def _saturation() -> list[Panel]:
         graph(
             "Written, by replica",
             "Entries newly stored. Replicas share plain loggers; a time-series logger is written by one of them.",
-            "ops",
+            PER_SECOND,
             Query(f"sum by (instance) ({rate('written_entries_total')})", BY_INSTANCE),
             width=THIRD,
         ),
@@ -143,8 +170,9 @@ def _supervision() -> list[Panel]:
             Query(f"sum by (state) ({of_service('loggers')})", "{{state}}"),
             width=THIRD,
             stacked=True,
+            colors=_STATES,
         ),
-        graphs.rates_by("actor", "Restarts", "Actors that crashed and were started again.", "actor_restarts_total"),
+        graphs.seldom_by(["actor"], "Restarts", "Actors that crashed and were started again.", "actor_restarts_total"),
         graph(
             "Connected",
             "Share of the replicas that are connected, and ready.",
@@ -163,9 +191,9 @@ def _supervision() -> list[Panel]:
         graphs.OWNERSHIP,
         graph(
             "Reconnects to NATS",
-            "How often a replica's connection came back, in 5 minutes.",
-            "short",
-            Query(f"sum by (instance) (increase({of_service('nats_reconnects_total')}[5m]))", BY_INSTANCE),
+            "How often a replica's connection came back.",
+            PER_MINUTE,
+            Query(f"rate({of_service('nats_reconnects_total')}[$__rate_interval]) * 60", BY_INSTANCE),
             width=THIRD,
         ),
         graph(

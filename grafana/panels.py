@@ -14,7 +14,10 @@ WIDTH = 24
 """Columns of a dashboard."""
 SCHEMA_VERSION = 39
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
-GREEN, ORANGE, RED = "green", "orange", "red"
+GREEN, ORANGE, RED, BLUE, PURPLE = "green", "orange", "red", "blue", "purple"
+PER_SECOND, PER_MINUTE = "si:/s", "suffix: /min"
+_COUNTS = ("short", PER_SECOND, PER_MINUTE)
+"""Units in which less than 1 is next to nothing, and is drawn so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,8 @@ class Panel:
     height: int
     options: Json
     field: Json
+    colors: Mapping[str, str]
+    """Of series, by their names."""
 
     def at(self, number: int, x: int, y: int) -> Json:
         """Return the panel's JSON at a place."""
@@ -59,9 +64,18 @@ class Panel:
             "datasource": DATASOURCE,
             "gridPos": {"x": x, "y": y, "w": self.width, "h": self.height},
             "targets": targets,
-            "fieldConfig": {"defaults": {"unit": self.unit, **self.field}, "overrides": []},
+            "fieldConfig": {"defaults": {"unit": self.unit, **self.field}, "overrides": self._overrides()},
             "options": self.options,
         }
+
+    def _overrides(self) -> list[Json]:
+        return [
+            {
+                "matcher": {"id": "byName", "options": name},
+                "properties": [{"id": "color", "value": {"mode": "fixed", "fixedColor": color}}],
+            }
+            for name, color in self.colors.items()
+        ]
 
 
 def stat(title: str, description: str, unit: str, expr: str, steps: Mapping[float, str] | None = None) -> Panel:
@@ -74,7 +88,7 @@ def stat(title: str, description: str, unit: str, expr: str, steps: Mapping[floa
         "textMode": "value",
     }
     field: Json = {"color": {"mode": "thresholds"}, "noValue": "none", "thresholds": _thresholds(steps or {})}
-    return Panel("stat", title, description, unit, [Query(expr)], 4, 4, options, field)
+    return Panel("stat", title, description, unit, [Query(expr)], 4, 4, options, field, {})
 
 
 def graph(
@@ -86,6 +100,7 @@ def graph(
     limit: float | None = None,
     most: float | None = None,
     stacked: bool = False,
+    colors: Mapping[str, str] | None = None,
     logger_link: str = "",
 ) -> Panel:
     """Make lines over time from 0 to `most`, if given. `limit` is a dashed line, a click leads to `logger_link`."""
@@ -97,22 +112,24 @@ def graph(
         "drawStyle": "line",
         "lineWidth": 1,
         "fillOpacity": 40 if stacked else 8,
-        "showPoints": "never",
+        "showPoints": "auto",
         "spanNulls": False,
         "stacking": {"mode": "normal" if stacked else "none", "group": "A"},
         "thresholdsStyle": {"mode": "off" if limit is None else "dashed"},
     }
     field: Json = {
-        "color": {"mode": "palette-classic"},
+        "color": {"mode": "palette-classic-by-name"},
         "min": 0,
         "custom": custom,
         "thresholds": _thresholds({} if limit is None else {limit: RED}),
     }
+    if unit in _COUNTS:
+        custom["axisSoftMax"] = 1
     if most is not None:
         field["max"] = most
     if logger_link:
         field["links"] = [{"title": "Show this logger", "url": logger_link}]
-    return Panel("timeseries", title, description, unit, queries, width, 7, options, field)
+    return Panel("timeseries", title, description, unit, queries, width, 7, options, field, colors or {})
 
 
 def _thresholds(steps: Mapping[float, str]) -> Json:

@@ -43,10 +43,11 @@ def quantile(share: float, name: str) -> str:
 
 LAG = same("lag_messages")
 OLDEST = same("lag_oldest_message_age_seconds")
-STUCK = same("stream_stuck_messages")
 ACK_PENDING_USED = f"{same('consumer_ack_pending_messages')} / {same('consumer_ack_pending_limit_messages')}"
 BUFFER_USED = f"sum without (logger) ({of('buffer_bytes')}) / {of_service('buffer_limit_bytes')}"
 _ACKNOWLEDGED = f"sum {BY_LOGGER} ({rate('acknowledged_messages_total', '5m')})"
+STUCK = f"min {BY_LOGGER} (min_over_time({of('stream_stuck_messages')}[5m])) > {_ACKNOWLEDGED}"
+"""Streams and durables are read one after the other: what is settled in between is in some readings, but not stuck."""
 DRAIN = f"{LAG} / ({_ACKNOWLEDGED} > 0)"
 STALLED = f"count({LAG} > 0 and {_ACKNOWLEDGED} == 0) or vector(0)"
 LAG_UNKNOWN = f"count(count {BY_LOGGER} ({of(_KNOWN)}) unless {LAG}) or vector(0)"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from grafana.panels import GREEN, ORANGE, RED, stat
+from grafana.panels import GREEN, ORANGE, PER_SECOND, RED, stat
 from grafana.queries import (
     ACK_PENDING_USED,
     BUFFER_USED,
@@ -15,6 +15,7 @@ from grafana.queries import (
     STUCK,
     increase,
     of_service,
+    quantile,
     rate,
 )
 from grafana.thresholds import THRESHOLDS
@@ -64,8 +65,15 @@ UNKNOWN_LAG = stat(
     LAG_UNKNOWN,
     {1: RED},
 )
-WRITTEN = stat(
-    "Written", "Entries newly stored a second, over all replicas.", "ops", f"sum({rate('written_entries_total')})"
+RECEIVED = stat(
+    "Received", "Entries taken from JetStream, by all replicas.", PER_SECOND, f"sum({rate('received_entries_total')})"
+)
+WRITTEN = stat("Written", "Entries newly stored, by all replicas.", PER_SECOND, f"sum({rate('written_entries_total')})")
+LATENCY = stat(
+    "Delivery latency, p95",
+    "Of 95 in 100 batches, the oldest message was in MongoDB within this time after JetStream had stored it.",
+    "s",
+    quantile(0.95, "delivery_latency_seconds"),
 )
 DEAD_LETTERS = stat(
     "Dead letters, 1 h",
@@ -79,7 +87,7 @@ STUCK_MESSAGES = stat(
     "Messages in a stream that nobody is given any more. The collector brings them back; where it cannot, "
     "CollectorStuckMessages fires.",
     "short",
-    f"sum({STUCK})",
+    f"sum({STUCK}) or vector(0)",
     {1: RED},
 )
 PIPELINES_IN_TROUBLE = stat(

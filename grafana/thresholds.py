@@ -5,7 +5,6 @@ from __future__ import annotations
 THRESHOLDS = {
     "CollectorLagOld": 300,
     "CollectorLagGrowing": 600,
-    "CollectorStuckMessages": 0,
     "CollectorDeadLetters": 0,
     "CollectorCrashLooping": 3,
     "CollectorBufferFull": 0.9,

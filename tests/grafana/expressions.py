@@ -12,7 +12,7 @@ from tests.grafana.prometheus import RULES
 
 DASHBOARDS = sorted((Path(__file__).parents[2] / "grafana" / "dashboards").glob("*.json"))
 _NAME = re.compile(r"(?<![\w:])collector_(\w+?)(?:_bucket|_sum|_count)?(?=[{\[()\s'\"]|$)")
-_COMPARED = re.compile(r"(==|>)(?= \d)")
+_COMPARED = re.compile(r"(==|>)(?= )")
 _VARIABLE = re.compile(r"\$\w+")
 
 

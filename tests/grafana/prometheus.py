@@ -26,7 +26,10 @@ class Prometheus(Server):
 
     def __init__(self, folder: Path, replicas: Sequence[Replica], *, port: int | None = None) -> None:
         super().__init__(folder, Path(shutil.which("prometheus") or "prometheus"), port=port)
-        self._targets = [f"127.0.0.1:{replica.port}" for replica in replicas]
+        self._targets = [
+            {"targets": [f"127.0.0.1:{replica.port}"], "labels": {"instance": f"collector-{number}"}}
+            for number, replica in enumerate(replicas, 1)
+        ]
 
     @property
     def url(self) -> str:
@@ -71,7 +74,7 @@ class Prometheus(Server):
         config = {
             "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
             "rule_files": [str(RULES / "recording.yml"), str(RULES / "alerts.yml")],
-            "scrape_configs": [{"job_name": "collector", "static_configs": [{"targets": self._targets}]}],
+            "scrape_configs": [{"job_name": "collector", "static_configs": self._targets}],
         }
         path = self.folder / "prometheus.yml"
         path.write_text(json.dumps(config))  # JSON is YAML

@@ -10,6 +10,7 @@ import pytest
 
 from grafana.files import FILES
 from grafana.metrics_page import exported, exported_name
+from grafana.panels import PER_MINUTE, PER_SECOND
 from tests.grafana.expressions import (
     dashboards,
     expressions,
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 ROWS = ["Now", "Lag", "Flow", "Batches", "Saturation, by replica", "Supervision"]
 VARIABLES = ["datasource", "job", "instance", "log_namespace", "logger"]
-UNITS = {"short", "s", "ops", "bytes", "Bps", "percentunit"}
+UNITS = {"short", "s", "bytes", "Bps", "percentunit", PER_SECOND, PER_MINUTE}
 every_dashboard = pytest.mark.parametrize("dashboard", dashboards(), ids=lambda found: str(found["uid"]))
 
 
@@ -78,6 +79,6 @@ def test_of_a_gauge_that_is_the_same_on_every_replica_the_maximum_is_taken_befor
     gauges = [exported_name(metric) for metric in exported() if "(same" in metric.documentation]
     for expr in [*(found.expr for found in expressions()), *re.findall("expr:(.*?)\n\n", rules_text(), re.DOTALL)]:
         for gauge in gauges:
-            for before in re.split(rf"{gauge}\b", expr)[:-1]:
-                taken = re.search(r"(max|count) by \(log_namespace, logger\) \($", before)
+            for before in re.split(rf"(?<![\w:]){gauge}\b", expr)[:-1]:
+                taken = re.search(r"(max|count) by \(log_namespace, logger\) \($|min_over_time\($", before)
                 assert taken or gauge == "collector_backlog_messages", expr
