@@ -7,7 +7,7 @@ THRESHOLDS = {
     "CollectorLagGrowing": 600,
     "CollectorDeadLetters": 0,
     "CollectorCrashLooping": 3,
-    "CollectorBufferFull": 0.9,
+    "CollectorBufferFull": 0.75,
     "CollectorAckPendingAtLimit": 0.95,
 }
 """By alert, the number above which it fires."""
