@@ -15,7 +15,7 @@ WIDTH = 24
 SCHEMA_VERSION = 39
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 GREEN, ORANGE, RED, BLUE, PURPLE = "green", "orange", "red", "blue", "purple"
-PER_SECOND, PER_MINUTE = "si:/s", "suffix: /min"
+PER_SECOND, PER_MINUTE = "si:/s", "si:/min"
 _COUNTS = ("short", PER_SECOND, PER_MINUTE)
 """Units in which less than 1 is next to nothing, and is drawn so."""
 
@@ -118,7 +118,7 @@ def graph(
         "thresholdsStyle": {"mode": "off" if limit is None else "dashed"},
     }
     field: Json = {
-        "color": {"mode": "palette-classic-by-name"},
+        "color": {"mode": "palette-classic"},
         "min": 0,
         "custom": custom,
         "thresholds": _thresholds({} if limit is None else {limit: RED}),

@@ -30,7 +30,7 @@ _EARLY = 0.8
 
 REPLICAS_READY = stat(
     "Replicas ready",
-    "Replicas that are scraped and whose /readyz is 200. CollectorDown fires when none of a namespace is scraped.",
+    "Replicas that are scraped and whose /readyz is 200. CollectorDown fires when there is none in a namespace.",
     "short",
     f"sum({of_service('ready')}) or vector(0)",
     {0: RED, 1: GREEN},
