@@ -46,6 +46,7 @@ def by_instance(title: str, description: str, unit: str, metric: str, *, width: 
 def quantiles(title: str, description: str, unit: str, metric: str, *shares: float) -> Panel:
     """Make a line for each quantile of a histogram."""
     queries = [Query(quantile(share, metric), f"p{share * 100:.0f}") for share in shares]
+    description += " With COLLECTOR_HISTOGRAMS=service: of all loggers together."
     return graph(title, description, unit, *queries, width=12 if unit == "s" else THIRD)
 
 

@@ -29,6 +29,7 @@ Generated from the code by `make dashboards`. Each replica answers them at `/met
 - **own**: a gauge of this replica.
 - Labels with a closed list have all their values from a logger's start, at 0, and go with the logger. An empty `logger`
   is what befalls the replica as a whole. Nothing that a publisher wrote is ever a label.
+- With `COLLECTOR_HISTOGRAMS=service` the histograms have no label `logger`.
 - A message is JetStream's unit, an entry ours: a message may carry many entries. Lag counts messages, writing entries.
 
 | name | type | labels | on several replicas | meaning |
@@ -81,6 +82,12 @@ def _labels(metric: Metric) -> Iterator[str]:
     values: dict[str, dict[str, None]] = {}
     for sample in metric.samples:
         for label, value in sample.labels.items():
-            values.setdefault(label, {})[f"`{value}`"] = None
+            values.setdefault(label, {})[f"`{_bound(value) if label == 'le' else value}`"] = None
     for label in sorted(values, key=lambda name: (name not in _OPEN_LABELS, name)):
         yield f"`{label}`" if label in _OPEN_LABELS else f"`{label}`: {', '.join(values[label])}"
+
+
+def _bound(text: str) -> str:
+    """Write a bucket's bound the shortest way."""
+    bound = float(text)
+    return str(int(bound)) if bound.is_integer() else text

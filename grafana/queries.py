@@ -37,8 +37,12 @@ def increase(name: str, over: str) -> str:
 
 
 def quantile(share: float, name: str) -> str:
-    """Return below what a share of a histogram's observations is, over loggers and replicas."""
-    return f"histogram_quantile({share}, sum by (le) ({rate(f'{name}_bucket')}))"
+    """Return below what a share of a histogram's observations is, over loggers and replicas.
+
+    Histograms without a logger, as COLLECTOR_HISTOGRAMS=service makes them, are taken whatever logger is chosen.
+    """
+    buckets = f'collector_{name}_bucket{{{_SERVICE},logger=~"$logger|"}}'
+    return f"histogram_quantile({share}, sum by (le) (rate({buckets}[$__rate_interval])))"
 
 
 LAG = same("lag_messages")
