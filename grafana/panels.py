@@ -15,7 +15,7 @@ WIDTH = 24
 SCHEMA_VERSION = 39
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 GREEN, ORANGE, RED, BLUE, PURPLE = "green", "orange", "red", "blue", "purple"
-PER_SECOND, PER_MINUTE = "si:/s", "si:/min"
+PER_SECOND, PER_MINUTE = "si:/s", "suffix:/min"
 _COUNTS = ("short", PER_SECOND, PER_MINUTE)
 """Units in which less than 1 is next to nothing, and is drawn so."""
 
