@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from grafana.panels import PER_MINUTE, PER_SECOND, Panel, Query, graph
+from grafana.panels import PER_MINUTE, PER_SECOND, Panel, Query, Row, graph
 from grafana.queries import of, quantile, rate
 
 if TYPE_CHECKING:
@@ -13,6 +13,25 @@ if TYPE_CHECKING:
 THIRD = 8
 """The width of three panels side by side."""
 BY_INSTANCE = "{{instance}}"
+
+
+def rows(
+    *,
+    now: Sequence[Panel],
+    lag: Sequence[Panel],
+    flow: Sequence[Panel],
+    saturation: Sequence[Panel],
+    supervision: Sequence[Panel],
+) -> list[Row]:
+    """Return the rows of a dashboard in the order of the data; the batches are the same in both."""
+    return [
+        Row("Now", now),
+        Row("Lag", lag),
+        Row("Flow", flow),
+        Row("Batches", BATCHES),
+        Row("Saturation, by replica", saturation),
+        Row("Supervision", supervision),
+    ]
 
 
 def rates(
@@ -113,6 +132,17 @@ BATCHES = [
         "Bytes of a batch", "Of its entries, inflated; up to COLLECTOR_BATCH_BYTES.", "bytes", "batch_bytes", 0.5, 0.95
     ),
 ]
+MESSAGES_HELD = by_instance("Messages held", "Received and not yet settled.", "short", "buffer_messages")
+WRITES_IN_PROGRESS = by_instance(
+    "Writes in progress", "Batches on their way to MongoDB.", "short", "writes_in_progress"
+)
+WRITTEN_BY_REPLICA = graph(
+    "Written, by replica",
+    "Entries newly stored. Replicas share a plain logger; a time-series logger is written by one of them.",
+    PER_SECOND,
+    Query(f"sum by (instance) ({rate('written_entries_total')})", BY_INSTANCE),
+    width=THIRD,
+)
 OWNERSHIP = seldom_by(
     ["reason"],
     "Changes of the one writer",

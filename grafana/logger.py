@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from grafana import graphs, stats
 from grafana.graphs import BY_INSTANCE, THIRD
-from grafana.panels import PER_SECOND, Json, Panel, Query, Row, dashboard, graph
-from grafana.queries import OLDEST, of, rate, same, variables
+from grafana.panels import Json, Panel, Query, dashboard, graph
+from grafana.queries import OLDEST, of, same, variables
 from grafana.thresholds import THRESHOLDS
 
 
@@ -16,14 +16,7 @@ def logger() -> Json:
         "Collector logger",
         "One logger: its stream, its flow, its batches, and the replicas that work on it.",
         variables(several_loggers=False),
-        [
-            Row("Now", _NOW),
-            Row("Lag", _lag()),
-            Row("Flow", _flow()),
-            Row("Batches", graphs.BATCHES),
-            Row("Saturation, by replica", _saturation()),
-            Row("Supervision", _supervision()),
-        ],
+        graphs.rows(now=_NOW, lag=_lag(), flow=_flow(), saturation=_saturation(), supervision=_supervision()),
     )
 
 
@@ -123,21 +116,15 @@ def _flow() -> list[Panel]:
 
 def _saturation() -> list[Panel]:
     return [
-        graphs.by_instance("Messages held", "Received and not yet settled.", "short", "buffer_messages"),
+        graphs.MESSAGES_HELD,
         graphs.by_instance("Bytes held", "Of the messages held, by weight in memory.", "bytes", "buffer_bytes"),
-        graphs.by_instance("Writes in progress", "Batches on their way to MongoDB.", "short", "writes_in_progress"),
+        graphs.WRITES_IN_PROGRESS,
     ]
 
 
 def _supervision() -> list[Panel]:
     return [
-        graph(
-            "Written, by replica",
-            "Entries newly stored. Replicas share a plain logger; a time-series logger is written by one of them.",
-            PER_SECOND,
-            Query(f"sum by (instance) ({rate('written_entries_total')})", BY_INSTANCE),
-            width=THIRD,
-        ),
+        graphs.WRITTEN_BY_REPLICA,
         graphs.seldom_by(
             ["instance"],
             "Restarts",

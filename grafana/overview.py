@@ -18,7 +18,6 @@ from grafana.panels import (
     Json,
     Panel,
     Query,
-    Row,
     dashboard,
     graph,
 )
@@ -50,14 +49,7 @@ def overview() -> Json:
         "Collector overview",
         "Is it late, is it losing, is it full: all loggers and replicas. A click on a logger's line leads to it.",
         variables(several_loggers=True),
-        [
-            Row("Now", _NOW),
-            Row("Lag", _lag()),
-            Row("Flow", _flow()),
-            Row("Batches", graphs.BATCHES),
-            Row("Saturation, by replica", _saturation()),
-            Row("Supervision", _supervision()),
-        ],
+        graphs.rows(now=_NOW, lag=_lag(), flow=_flow(), saturation=_saturation(), supervision=_supervision()),
     )
 
 
@@ -133,8 +125,8 @@ def _saturation() -> list[Panel]:
             limit=THRESHOLDS["CollectorBufferFull"],
             most=1,
         ),
-        graphs.by_instance("Messages held", "Received and not yet settled.", "short", "buffer_messages"),
-        graphs.by_instance("Writes in progress", "Batches on their way to MongoDB.", "short", "writes_in_progress"),
+        graphs.MESSAGES_HELD,
+        graphs.WRITES_IN_PROGRESS,
         graph(
             "Event loop lag",
             "How late the loop was at its last look. Above 0.1 s for long: the replica has too little CPU.",
@@ -151,13 +143,7 @@ def _saturation() -> list[Panel]:
             limit=THRESHOLDS["CollectorAckPendingAtLimit"],
             width=THIRD,
         ),
-        graph(
-            "Written, by replica",
-            "Entries newly stored. Replicas share plain loggers; a time-series logger is written by one of them.",
-            PER_SECOND,
-            Query(f"sum by (instance) ({rate('written_entries_total')})", BY_INSTANCE),
-            width=THIRD,
-        ),
+        graphs.WRITTEN_BY_REPLICA,
     ]
 
 

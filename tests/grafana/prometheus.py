@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from collector.local.server import Server
+from collector.local.server import Server, http_get
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,19 +56,10 @@ class Prometheus(Server):
         return [rule for group in self._ask("rules")["groups"] for rule in group["rules"]]
 
     def _ask(self, what: str, **parameters: str | float) -> Any:
-        status, text = self._get(f"/api/v1/{what}?{urlencode(parameters)}")
+        status, text = http_get(self.port, f"/api/v1/{what}?{urlencode(parameters)}")
         if status != 200:
             raise ValueError(f"expected {parameters} to be answered, got {status}: {text}")
         return json.loads(text)["data"]
-
-    def _get(self, path: str) -> tuple[int, str]:
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=10)
-        try:
-            connection.request("GET", path)
-            response = connection.getresponse()
-            return response.status, response.read().decode()
-        finally:
-            connection.close()
 
     def _command(self) -> list[str]:
         config = {
@@ -88,6 +79,6 @@ class Prometheus(Server):
 
     def _answers(self) -> bool:
         try:
-            return self.alive and self._get("/-/ready")[0] == 200
+            return self.alive and http_get(self.port, "/-/ready")[0] == 200
         except (OSError, HTTPException):
             return False
