@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 THIRD = 8
 """The width of three panels side by side."""
 BY_INSTANCE = "{{instance}}"
+_HALF_AND_MOST = (0.5, 0.95)
 
 
 def rows(
@@ -57,16 +58,24 @@ def seldom_by(labels: Sequence[str], title: str, description: str, metric: str) 
     )
 
 
-def by_instance(title: str, description: str, unit: str, metric: str, *, width: int = THIRD) -> Panel:
+def by_instance(title: str, description: str, unit: str, metric: str) -> Panel:
     """Make a line for each replica: the sum of a gauge over its loggers."""
-    return graph(title, description, unit, Query(f"sum by (instance) ({of(metric)})", BY_INSTANCE), width=width)
+    return graph(title, description, unit, Query(f"sum by (instance) ({of(metric)})", BY_INSTANCE), width=THIRD)
 
 
-def quantiles(title: str, description: str, unit: str, metric: str, *shares: float) -> Panel:
+def quantiles(
+    title: str,
+    description: str,
+    unit: str,
+    metric: str,
+    *,
+    shares: Sequence[float] = (0.5, 0.95, 0.99),
+    width: int = 12,
+) -> Panel:
     """Make a line for each quantile of a histogram."""
     queries = [Query(quantile(share, metric), f"p{share * 100:.0f}") for share in shares]
     description += " With COLLECTOR_HISTOGRAMS=service: of all loggers together."
-    return graph(title, description, unit, *queries, width=12 if unit == "s" else THIRD)
+    return graph(title, description, unit, *queries, width=width)
 
 
 ENTRIES = rates(
@@ -98,18 +107,12 @@ WRITE_DURATION = quantiles(
     "One batch, from the first try to MongoDB's acknowledgement, retries included.",
     "s",
     "write_duration_seconds",
-    0.5,
-    0.95,
-    0.99,
 )
 DELIVERY_LATENCY = quantiles(
     "Delivery latency",
     "From JetStream's storing of a batch's oldest message to MongoDB's acknowledgement.",
     "s",
     "delivery_latency_seconds",
-    0.5,
-    0.95,
-    0.99,
 )
 BATCHES = [
     graph(
@@ -125,11 +128,16 @@ BATCHES = [
         "Few at low load, up to COLLECTOR_BATCH_ENTRIES at high.",
         "short",
         "batch_entries",
-        0.5,
-        0.95,
+        shares=_HALF_AND_MOST,
+        width=THIRD,
     ),
     quantiles(
-        "Bytes of a batch", "Of its entries, inflated; up to COLLECTOR_BATCH_BYTES.", "bytes", "batch_bytes", 0.5, 0.95
+        "Bytes of a batch",
+        "Of its entries, inflated; up to COLLECTOR_BATCH_BYTES.",
+        "bytes",
+        "batch_bytes",
+        shares=_HALF_AND_MOST,
+        width=THIRD,
     ),
 ]
 MESSAGES_HELD = by_instance("Messages held", "Received and not yet settled.", "short", "buffer_messages")

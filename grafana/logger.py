@@ -17,6 +17,7 @@ def logger() -> Json:
         "One logger: its stream, its flow, its batches, and the replicas that work on it.",
         variables(several_loggers=False),
         graphs.rows(now=_NOW, lag=_lag(), flow=_flow(), saturation=_saturation(), supervision=_supervision()),
+        other="collector-overview",
     )
 
 

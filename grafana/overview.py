@@ -50,6 +50,7 @@ def overview() -> Json:
         "Is it late, is it losing, is it full: all loggers and replicas. A click on a logger's line leads to it.",
         variables(several_loggers=True),
         graphs.rows(now=_NOW, lag=_lag(), flow=_flow(), saturation=_saturation(), supervision=_supervision()),
+        other="collector-logger",
     )
 
 

@@ -173,17 +173,13 @@ class Variable:
         }
 
 
-def dashboard(uid: str, title: str, description: str, variables: Sequence[Variable], rows: Sequence[Row]) -> Json:
-    """Make a dashboard."""
+def dashboard(
+    uid: str, title: str, description: str, variables: Sequence[Variable], rows: Sequence[Row], *, other: str
+) -> Json:
+    """Make a dashboard, with a link to the `other` one: its uid."""
     source = {"type": "datasource", "name": "datasource", "label": "Data source", "query": "prometheus"}
-    others = {
-        "type": "dashboards",
-        "title": "Collector",
-        "tags": ["collector"],
-        "includeVars": True,
-        "keepTime": True,
-        "asDropdown": False,
-    }
+    url = f"/d/{other}?${{datasource:queryparam}}&${{job:queryparam}}"
+    link = {"type": "link", "icon": "dashboard", "title": other, "url": url, "keepTime": True}
     return {
         "uid": uid,
         "title": title,
@@ -196,7 +192,7 @@ def dashboard(uid: str, title: str, description: str, variables: Sequence[Variab
         "refresh": "30s",
         "time": {"from": "now-1h", "to": "now"},
         "timezone": "browser",
-        "links": [others],
+        "links": [link],
         "annotations": {"list": []},
         "templating": {"list": [source, *(variable.as_json() for variable in variables)]},
         "panels": list(_placed(rows)),

@@ -55,7 +55,6 @@ STUCK = f"min {BY_LOGGER} (min_over_time({of('stream_stuck_messages')}[5m])) > {
 DRAIN = f"{LAG} / ({_ACKNOWLEDGED} > 0)"
 STALLED = f"count({LAG} > 0 and {_ACKNOWLEDGED} == 0) or vector(0)"
 LAG_UNKNOWN = f"count(count {BY_LOGGER} ({of(_KNOWN)}) unless {LAG}) or vector(0)"
-RESTARTS = increase("actor_restarts_total", "15m")
 
 
 def variables(*, several_loggers: bool) -> list[Variable]:

@@ -10,7 +10,6 @@ from grafana.queries import (
     LAG,
     LAG_UNKNOWN,
     OLDEST,
-    RESTARTS,
     STALLED,
     STUCK,
     increase,
@@ -101,7 +100,7 @@ RESTARTED = stat(
     "Restarts, 15 min",
     "Actors that crashed and were started again. Red from where CollectorCrashLooping fires, if it is one actor.",
     "short",
-    f"sum({RESTARTS})",
+    f"sum({increase('actor_restarts_total', '15m')})",
     {1: ORANGE, THRESHOLDS["CollectorCrashLooping"] + 1: RED},
 )
 FULLEST_BUFFER = stat(
