@@ -11,10 +11,10 @@ PROGRESS = | while read -r line; do if test -t 2; then printf '\r\033[K%.78s' "$
 ENGINE ?= docker
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos bench autoscale simulate check lock image clean
+.PHONY: help demo test chaos bench autoscale simulate check dashboards lock image clean
 
 help: ## say what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
 
 demo: .venv/ready ## set up, then run the main job on servers of its own, in under a minute
 	@$(BIN)/collector demo
@@ -43,6 +43,9 @@ check: .venv/ready ## lint, formatting, types
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
+
+dashboards: .venv/ready ## write the Grafana dashboards and docs/metrics.md anew from the code
+	@$(BIN)/python -m grafana
 
 lock: ## write requirements/*.txt anew from pyproject.toml (ARGS=--upgrade: the newest version of everything)
 	@set -e; tools=$$(mktemp -d); trap 'rm -rf "$$tools"' EXIT; \

@@ -115,7 +115,7 @@ class Metrics:
         self._dead_letters = counter(
             "dead_lettered_entries", "Entries kept as dead letters", ("reason",), product(Reason)
         )
-        self._failures = counter("failures", "What failed", ("stage", "reason"), POSSIBLE_FAILURES)
+        self._failures = counter("failures", "What failed and is dealt with", ("stage", "reason"), POSSIBLE_FAILURES)
         self._retries = counter("retries", "Tries after a failure", ("stage",), [(Stage.WRITE,), (Stage.DEAD_LETTER,)])
         self._ownership = counter(
             "ownership_changes",
@@ -130,7 +130,7 @@ class Metrics:
             product(Suspicion),
         )
         self._restarts = counter(
-            "actor_restarts", "Actors started again", ("actor", "reason"), [("pipeline", "crashed")]
+            "actor_restarts", "Actors started again after a crash", ("actor", "reason"), [("pipeline", "crashed")]
         )
 
     def _declare_batches(self) -> None:
