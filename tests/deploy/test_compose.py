@@ -75,3 +75,12 @@ def test_nothing_is_open_to_the_network() -> None:
     published = [port for service in services().values() for port in service.get("ports", [])]
     assert published
     assert all(port.startswith("127.0.0.1:") for port in published)
+
+
+def test_every_file_that_is_mounted_is_there() -> None:
+    mounts = [volume.split(":") for service in services().values() for volume in service.get("volumes", [])]
+    files = {source: target for source, target, *_ in mounts if source.startswith(".")}
+    assert [source for source in files if not (FOLDER / source).exists()] == []
+    rules = yaml.safe_load((FOLDER / "prometheus.yml").read_text())["rule_files"]
+    assert {f"/etc/prometheus/{rule}" for rule in rules} <= set(files.values())
+    assert (FOLDER / services()["collector"]["build"] / "Dockerfile").exists()
