@@ -29,8 +29,10 @@ _MAX_LINE = 1024 * 1024  # the INFO of a large cluster names all its servers; no
 _PRIVATE_NAMES = ("_ps", "_send_command", "_flush_pending", "_process_msg", "_max_pending_size")
 _NO_HEADERS = b""
 # https://docs.nats.io/reference/reference-protocols/nats-protocol, written as nats-server writes it
-_PLAIN = re.compile(rb"MSG ([^ \r]+) (\d+) (?:([^ \r]+) )?(\d+)\r\n")
-_HEADED = re.compile(rb"HMSG ([^ \r]+) (\d+) (?:([^ \r]+) )?(\d+) (\d+)\r\n")
+# A field is anything up to the next space: of a single byte sre looks for in a tight loop. Without a reply there is a
+# number where the reply would be, and then the end of the line.
+_PLAIN = re.compile(rb"MSG ([^ ]+) (\d+) (?:(\d+)|([^ ]+) (\d+))\r\n")
+_HEADED = re.compile(rb"HMSG ([^ ]+) (\d+) (?:(\d+) (\d+)|([^ ]+) (\d+) (\d+))\r\n")
 
 
 class Frame(NamedTuple):
@@ -221,13 +223,14 @@ class BulkParser(Parser):
         digits, frames = b"", None  # of the frame before: most come for the same subscription
         while start < end:
             if found := _PLAIN.match(buffer, start):
-                subject, sid_digits, reply, size = found.groups()
+                subject, sid_digits, unanswered_size, reply, size = found.groups()
                 headers, body_start = _NO_HEADERS, found.end()
-                body_end = body_start + int(size)
+                body_end = body_start + int(size or unanswered_size)
             elif found := _HEADED.match(buffer, start):
-                subject, sid_digits, reply, headers_size, size = found.groups()
+                subject, sid_digits, first_size, second_size, reply, headers_size, size = found.groups()
                 headers_start = found.end()
-                body_start, body_end = headers_start + int(headers_size), headers_start + int(size)
+                body_start = headers_start + int(headers_size or first_size)
+                body_end = headers_start + int(size or second_size)
                 headers = buffer[headers_start:body_start]
             else:
                 line_end = buffer.find(b"\r\n", start) + 2
