@@ -25,6 +25,7 @@ KEY = "calm"
 RATE = 200
 """Entries a second."""
 _PERIOD = 0.02
+"""Seconds between two looks."""
 
 
 class Calm:

@@ -96,7 +96,7 @@ async def test_an_outage_of_mongodb_is_waited_out_without_redelivery(
     namespace: str,
 ) -> None:
     mongod = own_mongod()
-    replica = start_replica(mongo=mongod, COLLECTOR_ACK_WAIT="2s")
+    replica = start_replica(mongo=mongod, COLLECTOR_ACK_WAIT="2s", COLLECTOR_WRITE_TIMEOUT="2s")
     await go.declare("patient")
     await until(lambda: state(replica, "patient") == "running", 5)
     await anyio.to_thread.run_sync(mongod.stop)
@@ -118,7 +118,7 @@ async def test_on_stop_during_an_outage_what_is_in_hand_is_given_back_at_once(
     start_replica: Callable[..., Replica], go: Ancestor, own_mongod: Callable[[], Mongod], namespace: str
 ) -> None:
     mongod = own_mongod()
-    replica = start_replica(mongo=mongod)
+    replica = start_replica(mongo=mongod, COLLECTOR_WRITE_TIMEOUT="2s")
     await go.declare("held")
     await until(lambda: state(replica, "held") == "running", 5)
     await anyio.to_thread.run_sync(mongod.stop)
