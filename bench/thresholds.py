@@ -84,6 +84,8 @@ THRESHOLDS = (
         "collector % of a core",
         at_most=5,
     ),
+    Threshold("1,000 loggers: a scrape, s", "many loggers", "one scrape of /metrics", "s", at_most=0.3),
+    Threshold("1,000 loggers: a scrape, extra MiB", "many loggers", "one scrape of /metrics", "extra MiB", at_most=25),
     Threshold("live add: p99, ms", "live add", "", "p99 ms", at_most=300),
     Threshold("latency at 1,000/s, default: p99, ms", "latency", "1000/s, default", "p99 ms", at_most=200),
     Threshold("latency at 1,000/s, age 0: p99, ms", "latency", "1000/s, age 0", "p99 ms", at_most=25),

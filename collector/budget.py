@@ -16,15 +16,18 @@ the rest.
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from collector.flow import Flow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-SMALLEST_ASK = 16 * 1024
-"""A part smaller than this would be asked for again and again; with very many loggers the promise is exceeded."""
+SMALLEST_ASK = 8 * 1024
+"""A part smaller than this would be asked for again and again."""
+SMALLEST_PROMISE = 2 * SMALLEST_ASK
+"""So that one part can be asked for while the other is settled; with very many loggers the promise is exceeded."""
 _LENT_TO = 16
 """As many loggers are lent to at a time, or a quarter of very many: those from which most comes."""
 
@@ -42,7 +45,7 @@ class Account:
         """What it has used and given back."""
 
     def room(self, *, flowing: bool) -> int:
-        """Return how many bytes more this account may use now; it is smaller than `SMALLEST_ASK` when none pay.
+        """Return how many bytes more this account may use now.
 
         A logger that nothing comes from is given its promised part only: what it has asked for may lie there unused.
         Nobody is told when there is more: whoever uses its promised part has something come or settled again.
@@ -86,6 +89,7 @@ class Pool:
         self.promised = limit
         """What every account can always have."""
         self.accounts: set[Account] = set()
+        self._expected = 0
         self._loans = 0
         self._borrowers = 0
         self._counted = True
@@ -99,6 +103,11 @@ class Pool:
         self._divide()
         return account
 
+    def expect(self, change: int) -> None:
+        """Divide among so many loggers more or fewer, whose accounts are open or will be."""
+        self._expected += change
+        self._divide()
+
     def close(self, account: Account) -> None:
         """Take back all that an account uses."""
         self._waiting.pop(account, None)
@@ -108,7 +117,8 @@ class Pool:
         self._tell()
 
     def _divide(self) -> None:
-        self.promised = max(self.limit // 2 // max(1, len(self.accounts)), SMALLEST_ASK)
+        loggers = max(1, len(self.accounts), self._expected)
+        self.promised = max(self.limit // 2 // loggers, SMALLEST_PROMISE)
         self._counted = False
 
     def _count_loans(self) -> None:
@@ -148,11 +158,12 @@ class Pool:
         return room
 
     def _lent(self, account: Account) -> int:
-        """Return what is left of an account's fair loan."""
+        """Return what is left of an account's fair loan: an equal one, or half of what small ones leave to it."""
         if not self._counted:
             self._count_loans()
         half, loan = self.limit // 2, self._loan(account.used)
-        return max(0, min(half // max(1, self._borrowers) - loan, half - self._loans))
+        fair = max(half // max(1, self._borrowers), (half - self._loans + loan) // 2)
+        return max(0, min(fair - loan, half - self._loans))
 
     def fits(self, account: Account, size: int) -> bool:
         """See `Account.fits`."""
@@ -210,6 +221,20 @@ class Budget:
     def used(self) -> int:
         """Return what all use of both pools."""
         return self.received.used + self.opened.used
+
+    @contextmanager
+    def expecting(self) -> Iterator[None]:
+        """Count on the accounts of a logger while the block lasts.
+
+        Of the many that start together the first ask for no larger part than the last: it comes back late.
+        """
+        for pool in (self.received, self.opened):
+            pool.expect(+1)
+        try:
+            yield
+        finally:
+            for pool in (self.received, self.opened):
+                pool.expect(-1)
 
     def open(self, on_room: Callable[[], None]) -> Accounts:
         """Open the accounts of a logger; `on_room` is called when one was refused and there is room again."""

@@ -66,9 +66,19 @@ class Claims:
     async def register(self, claims: Mapping[str, str]) -> None:
         """Make the documents of these claims, id to logger, where there are none."""
         new = {"owner": None, "epoch": Int64(0), "slots": 0, "mark": Int64(0)}
+        await self._insert_missing({claim: {"logger": logger, **new} for claim, logger in claims.items()})
+
+    async def restore(self, logger: str, fenced: Fenced) -> None:
+        """Make the document of a claim that this replica owns again, as it was, where somebody has removed it."""
+        tenure = fenced.tenure
+        slots = max(len(fenced.sessions), tenure.slots)
+        known = {"owner": self.me, "epoch": Int64(tenure.epoch), "slots": slots, "mark": Int64(tenure.mark)}
+        await self._insert_missing({tenure.claim: {"logger": logger, **known}})
+
+    async def _insert_missing(self, documents: Mapping[str, Mapping[str, Any]]) -> None:
         updates = [
-            {"q": {"_id": claim}, "u": {"$setOnInsert": {"logger": logger, **new}}, "upsert": True}
-            for claim, logger in claims.items()
+            {"q": {"_id": claim}, "u": {"$setOnInsert": document}, "upsert": True}
+            for claim, document in documents.items()
         ]
         await self._command({"update": CLAIMS, "updates": updates, "ordered": False})
 

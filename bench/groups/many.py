@@ -16,7 +16,7 @@ from bench.backlog import publish
 from bench.entries import Form, Traffic
 from bench.fleet import Fleet
 from bench.probes import Probes
-from bench.processes import memory_mib, peak_mib
+from bench.processes import memory_mib, peak_mib, reset_peak
 from bench.reader import quantiles_ms
 from bench.waiting import until_consuming, until_delivered, waiting
 from bench.wire import wired
@@ -82,8 +82,10 @@ def _measure_hot(stand: Stand, space: Space, quiet: Probes) -> None:
 
 def _measure_scrape(stand: Stand, replica: Replica) -> None:
     stand.progress.doing("one scrape of /metrics")
-    meter, started = stand.meter([replica]), time.perf_counter()
+    reset_peak(replica.pid)
+    resident, meter, started = memory_mib(replica.pid), stand.meter([replica]), time.perf_counter()
     text = replica.get("/metrics")[1]
     seconds = time.perf_counter() - started
     measured = {"s": seconds, "CPU s": meter.used()["collector"], "MiB of text": len(text) / 1024**2}
+    measured["extra MiB"] = peak_mib(replica.pid) - resident
     stand.figures.add(NAME, "one scrape of /metrics", measured)

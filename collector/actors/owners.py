@@ -13,7 +13,7 @@ from anyio import CancelScope, Event, current_time, move_on_after
 
 from collector.errors import SinkUnavailable
 from collector.events import Change, Failed, Failure, OwnershipChanged, Report, Stage
-from collector.ownership import Claim, Shares, claim_id
+from collector.ownership import EXPIRES, Claim, Shares, claim_id
 from collector.waiting import first_of
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ class Candidacy:
         self.seen = Claim(None, 0)
         self.fenced: Fenced | None = None
         self.registered = False
+        self.missing_since: float | None = None
+        """Since when the claim's document, which had been registered, is not there."""
         self._claims = claims
         self._report = report
 
@@ -131,6 +133,7 @@ class Owners:
                 await self._claims.announce(len(self._candidacies))
                 await self._register()
                 board = await self._claims.board(list(self._candidacies))
+                await self._restore(board)
                 await self._touch()
         except SinkUnavailable as exc:
             self._report(Failed("", Stage.CONTROL, Failure.UNAVAILABLE, str(exc), "looking at the claims again"))
@@ -143,6 +146,25 @@ class Owners:
             await self._claims.register({candidacy.claim: candidacy.logger for candidacy in new})
             for candidacy in new:
                 candidacy.registered = True
+
+    async def _restore(self, board: Board) -> None:
+        """Have documents made again that somebody has removed: by their owner as they were, without one as new ones."""
+        now = current_time()
+        for candidacy in list(self._candidacies.values()):
+            if candidacy.claim in board.claims or not candidacy.registered:
+                candidacy.missing_since = None
+            elif candidacy.fenced is not None:
+                self._say_removed(candidacy)
+                await self._claims.restore(candidacy.logger, candidacy.fenced)
+            elif candidacy.missing_since is None:
+                candidacy.missing_since = now
+            elif now - candidacy.missing_since >= EXPIRES:
+                self._say_removed(candidacy)
+                candidacy.registered = False
+
+    def _say_removed(self, candidacy: Candidacy) -> None:
+        error = f"somebody has removed the document of claim {candidacy.claim}"
+        self._report(Failed(candidacy.logger, Stage.CONTROL, Failure.UNAVAILABLE, error, "making it again"))
 
     async def _touch(self) -> None:
         if current_time() - self._touched > _TOUCH_PERIOD:

@@ -95,19 +95,22 @@ class Pipeline:
 
     async def run(self, stopping: Event) -> None:
         """Find stream and collection, move entries, and begin again when the stream is made anew."""
-        while not stopping.is_set():
-            attached = await self._patiently(self._attach, stopping)
-            if attached is None:
-                return
-            timeseries = await self._patiently(self._make_collection, stopping)
-            if timeseries is None:
-                return
-            if timeseries:
-                await self._own(attached, stopping)
-            else:
-                await self._move(attached, stopping, self._shared())
-            with move_on_after(_ANEW_PAUSE):  # whatever makes a stream anew again and again makes no hot loop of us
-                await stopping.wait()
+        with self._tools.budget.expecting():
+            while not stopping.is_set():
+                await self._live(stopping)
+                with move_on_after(_ANEW_PAUSE):  # whatever makes a stream anew again and again makes no hot loop of us
+                    await stopping.wait()
+
+    async def _live(self, stopping: Event) -> None:
+        """Move the entries of one incarnation of the stream."""
+        attached = await self._patiently(self._attach, stopping)
+        if attached is None:
+            return
+        timeseries = await self._patiently(self._make_collection, stopping)
+        if timeseries:
+            await self._own(attached, stopping)
+        elif timeseries is not None:
+            await self._move(attached, stopping, self._shared())
 
     async def _patiently(self, prepare: Callable[[], Awaitable[_T]], stopping: Event) -> _T | None:
         """Try until it works; None when asked to stop before that. What it waits for is said once."""

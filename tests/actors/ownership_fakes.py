@@ -62,6 +62,12 @@ class FakeClaims:
         await self._answer("register")
         self.claims = {**dict.fromkeys(claims, Claim(None, 0)), **self.claims}
 
+    async def restore(self, logger: str, fenced: Fenced) -> None:
+        """See `Claims`."""
+        assert logger
+        await self._answer("restore")
+        self.claims.setdefault(fenced.tenure.claim, Claim(self.me, fenced.tenure.epoch))
+
     async def announce(self, willing: int) -> None:
         """See `Claims`."""
         await self._answer("announce")

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from anyio import Event, create_task_group, fail_after
+from anyio import Event, create_task_group, current_time, fail_after
 
 from collector.actors.owners import Candidacy, Owners
 from collector.events import Change, Failed, Failure, OwnershipChanged, Stage
@@ -281,6 +281,43 @@ async def test_a_claim_is_registered_once_and_looked_at_again_and_again(monkeypa
             with scene.owners.candidacy("other", ANOTHER_LIFE.incarnation):
                 await scene.claims.until("board", 10)
                 assert scene.claims.willing == {"me": 2}
+    assert scene.claims.calls.count("register") == 2
+
+
+async def test_an_owner_whose_claim_somebody_has_removed_makes_it_again_as_it_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with playing(monkeypatch) as scene:
+        scene.claims.claims[CLAIM] = Claim(None, 6)
+        with scene.candidacy() as candidacy:
+            assert await candidacy.own(scene.stopping) is not None
+            await scene.claims.until("board", 3)
+            del scene.claims.claims[CLAIM]
+            await scene.claims.until("restore.")
+            assert scene.claims.claims[CLAIM] == Claim("me", 7)
+            boards = scene.claims.calls.count("board")
+            await scene.claims.until("board", boards + 3)
+            assert scene.claims.calls.count("restore") == 1
+            assert not candidacy.lost.is_set()
+    (failed,) = scene.reports.of(Failed)
+    assert (failed.logger, failed.action) == (KEY, "making it again")
+
+
+async def test_who_stands_by_leaves_a_removed_claim_to_its_owner_for_a_while_and_then_registers_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("collector.actors.owners.EXPIRES", 0.2)
+    async with playing(monkeypatch) as scene:
+        scene.claims.claims[CLAIM] = Claim("other", 9)
+        scene.claims.silent["other"], scene.claims.willing["other"] = 1.0, 1
+        with scene.candidacy() as candidacy:
+            await scene.claims.until("board", 3)
+            del scene.claims.claims[CLAIM]
+            removed = current_time()
+            await scene.claims.until("register", 2)
+            assert current_time() - removed >= 0.2
+            await candidacy.turn.wait()
+            assert candidacy.seen == Claim(None, 0)
     assert scene.claims.calls.count("register") == 2
 
 

@@ -48,6 +48,23 @@ async def test_a_claim_is_registered_once_and_what_is_known_of_it_is_kept(mongod
         assert owner.tenure == Tenure(a.claim, 1, 2, 0)
 
 
+async def test_a_claim_that_its_owner_makes_again_is_as_it_was_and_one_that_is_there_is_left_alone(
+    mongod: Mongod, namespace: str
+) -> None:
+    async with candidates(mongod, namespace, 3, 2) as (a, b):
+        await a.own()
+        owner = await b.own()
+        owner.tenure.raised(70)
+        await b.database[CLAIMS].delete_one({"_id": b.claim})
+        await b.claims.restore("system", owner.fenced)
+        assert await a.seen() == Claim("b", 2)
+        after = await a.own()
+        assert after.tenure == Tenure(a.claim, 3, 3, 70)
+        assert len(after.fenced.sessions) == 3, "also what only the first owner wrote through stays fenced off"
+        await b.claims.restore("system", owner.fenced)
+        assert await b.seen() == Claim("a", 3)
+
+
 async def test_of_two_that_race_for_a_claim_exactly_one_wins(mongod: Mongod, namespace: str) -> None:
     async with candidates(mongod, namespace, 2, 2) as both:
         await both[0].claims.register({both[0].claim: "system"})

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.budget import SMALLEST_ASK, Account, Budget, Pool
+from collector.budget import SMALLEST_ASK, SMALLEST_PROMISE, Account, Budget, Pool
 
 KIB = 1024
 LIMIT = 1024 * KIB
@@ -121,22 +123,45 @@ def test_among_very_many_loggers_only_those_that_most_comes_from_are_lent_to() -
     pool = Pool(16 * 1024 * KIB, Clock())
     hot, *quiet = [pool.open(nobody) for _ in range(1000)]
     for account in quiet:
-        move(account, SMALLEST_ASK)
+        move(account, SMALLEST_PROMISE)
     for account in quiet:
         account.use(account.room(flowing=True))
-    assert {account.used for account in quiet} == {SMALLEST_ASK}
+    assert {account.used for account in quiet} == {SMALLEST_PROMISE}
     rooms = [hot.room(flowing=True)]
     for _ in range(20):
         move(hot, rooms[-1])
         rooms.append(hot.room(flowing=True))
-    assert rooms[0] == SMALLEST_ASK
-    assert rooms[-1] == SMALLEST_ASK + pool.limit // 2
+    assert rooms[0] == SMALLEST_PROMISE
+    assert rooms[-1] == SMALLEST_PROMISE + pool.limit // 2
+
+
+def test_many_small_loans_do_not_make_a_large_one_small() -> None:
+    pool = Pool(LIMIT, Clock())
+    hot, *others = [pool.open(nobody) for _ in range(17)]
+    move(hot, LIMIT)
+    for account in others:
+        account.use(pool.promised + KIB)
+    assert hot.room(flowing=True) == pool.promised + (LIMIT // 2 - 16 * KIB) // 2
 
 
 def test_with_very_many_loggers_a_part_is_still_worth_a_request() -> None:
     pool = Pool(LIMIT)
     accounts = [pool.open(nobody) for _ in range(1000)]
-    assert accounts[0].room(flowing=False) == SMALLEST_ASK
+    assert accounts[0].room(flowing=False) == SMALLEST_PROMISE >= 2 * SMALLEST_ASK
+
+
+def test_of_many_that_start_together_the_first_is_promised_no_more_than_the_last() -> None:
+    budget = Budget(LIMIT)
+    with ExitStack() as starting:
+        for _ in range(8):
+            starting.enter_context(budget.expecting())
+        first = budget.open(nobody)
+        assert first.received.room(flowing=False) == LIMIT // 4 // 2 // 8
+        rest = [budget.open(nobody) for _ in range(7)]
+        assert {accounts.received.room(flowing=False) for accounts in rest} == {LIMIT // 4 // 2 // 8}
+    for accounts in rest:
+        accounts.close()
+    assert first.received.room(flowing=False) == LIMIT // 4 // 2
 
 
 def test_whoever_was_not_admitted_is_told_when_there_is_room_again() -> None:
