@@ -10,6 +10,7 @@ from typing import NoReturn
 
 import click
 
+from collector.check.command import check
 from collector.dead_letters_cli import dead_letters
 from collector.errors import CollectorError, described
 from transfer.errors import WrongSettings
@@ -83,6 +84,7 @@ def local() -> None:
     sys.exit(stay_up())
 
 
+main.add_command(check)
 main.add_command(dead_letters)
 
 
