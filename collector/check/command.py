@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 import click
+from anyio import to_thread
 
 from collector.check.findings import Finding, Level, as_json, counted, wrong
 from transfer.errors import WrongSettings
@@ -70,7 +71,8 @@ async def look(settings: Settings, replicas: int) -> list[Finding]:
     plan = Plan(names=names, replicas=replicas, held=most_held(settings), ack_wait=settings.ack_wait)
     nats = await look_at_nats(settings.nats, names)
     loggers = [logger for logger in nats.loggers if logger.spec is not None]
-    mongodb = await look_at_mongodb(settings.database, names, [logger.key for logger in loggers])
+    keys = [logger.key for logger in loggers]
+    mongodb = await to_thread.run_sync(look_at_mongodb, settings.database, names, keys)
     return [
         *judge_nats(nats, plan),
         *judge_mongodb(mongodb, loggers, names),

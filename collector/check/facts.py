@@ -98,7 +98,7 @@ class MongoDB:
     hosts: str
     database: str
     error: str = ""
-    """Why nobody answers or lets us in; then only `replica_set` may be known."""
+    """Why nobody answers or lets us in; then only `replica_set` may be known, else it is the one that is wanted."""
     version: tuple[int, ...] = ()
     replica_set: str | None = None
     """Its name; None when it is a standalone server."""

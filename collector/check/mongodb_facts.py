@@ -1,49 +1,61 @@
-"""Asks MongoDB for what `collector check` judges, through the very client that the service makes; changes nothing."""
+"""Asks MongoDB for what `collector check` judges; changes nothing.
+
+Everything here blocks. An AsyncMongoClient that is closed as soon as this is may leave a socket open: what watches the
+servers is then cut while it connects.
+"""
 
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from pymongo import AsyncMongoClient
+import pymongo
+from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 from pymongo.uri_parser import parse_uri
 
 from collector.check.clock import ahead
 from collector.check.facts import Collection, Index, MongoDB
-from collector.errors import SinkUnavailable
-from collector.mongo import calling, first_sentence, open_mongo
+from collector.mongo import first_sentence
 from collector.mongo_errors import said
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
-    from pymongo.asynchronous.database import AsyncDatabase
+    from pymongo.database import Database
 
     from transfer.names import Names
 
-_Client = AsyncMongoClient[dict[str, Any]]
+_Client = MongoClient[dict[str, Any]]
 _TIMEOUT = 5.0
-_SELECTION_MS = 2000
 
 
-async def look_at_mongodb(uri: str, names: Names, keys: Iterable[str]) -> MongoDB:
-    """Connect once and look at everything; what is wrong is a fact and not an error."""
+def look_at_mongodb(uri: str, names: Names, keys: Iterable[str]) -> MongoDB:
+    """Connect and look at everything; what is wrong is a fact and not an error."""
     hosts, wanted = _in_uri(uri)
     known: dict[str, Any] = {"hosts": hosts, "wanted_set": wanted, "database": names.database, "replica_set": wanted}
     try:
-        async with open_mongo(uri) as client:
-            known |= await _server(client)
-            known |= await _user(client, names.database)
-            known |= await _collections(client[names.database], names, keys)
+        if wanted is not None and "," not in hosts:
+            known["replica_set"] = _set_at_one_host(uri)
+            if known["replica_set"] != wanted:
+                return MongoDB(**known, error="another replica set")
+        with _opened(uri) as client:
+            known |= _server(client)
+            known |= _user(client, names.database)
+            known |= _collections(client[names.database], names, keys)
     except OperationFailure as exc:
         return MongoDB(**known, error=said(exc))
-    except (SinkUnavailable, PyMongoError) as exc:
-        found = wanted if wanted is None else await _set_of_whoever_answers(uri, wanted)
-        why = str(exc) if isinstance(exc, SinkUnavailable) else first_sentence(exc)
-        known["replica_set"] = found
-        return MongoDB(**known, error=why.split(" (configured timeouts")[0])
+    except PyMongoError as exc:
+        return MongoDB(**known, error=first_sentence(exc).split(" (configured timeouts")[0])
     return MongoDB(**known)
+
+
+@contextmanager
+def _opened(uri: str, **options: Any) -> Iterator[_Client]:
+    """Open a client, and give what is asked with it a few seconds in all."""
+    with _Client(uri, appname="collector check", tz_aware=True, **options) as client, pymongo.timeout(_TIMEOUT):
+        yield client
 
 
 def _in_uri(uri: str) -> tuple[str, str | None]:
@@ -54,12 +66,22 @@ def _in_uri(uri: str) -> tuple[str, str | None]:
     return hosts, parse_uri(uri)["options"].get("replicaSet")
 
 
-async def _server(client: _Client) -> dict[str, Any]:
+def _set_at_one_host(uri: str) -> str | None:
+    """Return the replica set that is there, whatever the URI calls it; None for a standalone server.
+
+    Asked for another set than is there, pymongo only says that it found nobody.
+    """
+    with _opened(uri, replicaSet=None, directConnection=True) as client:
+        name: str | None = client.admin.command("hello").get("setName")
+    return name
+
+
+def _server(client: _Client) -> dict[str, Any]:
+    client.admin.command("ping")  # it connects first, and the clocks are compared over one round trip
     asked = time.time()
-    async with calling(_TIMEOUT):
-        hello = await client.admin.command("hello")
-        answered = time.time()
-        version = (await client.server_info())["versionArray"][:3]
+    hello = client.admin.command("hello")
+    answered = time.time()
+    version = client.server_info()["versionArray"][:3]
     return {
         "version": tuple(version),
         "replica_set": hello.get("setName"),
@@ -69,24 +91,8 @@ async def _server(client: _Client) -> dict[str, Any]:
     }
 
 
-async def _set_of_whoever_answers(uri: str, wanted: str) -> str | None:
-    """Return the replica set that is there in place of the one in the URI, None for a standalone server.
-
-    Where nobody answers this way either, it is taken for the one that was wanted.
-    """
-    try:
-        client = _Client(uri, replicaSet=None, directConnection=True, serverSelectionTimeoutMS=_SELECTION_MS)
-        async with client, calling(_TIMEOUT):
-            hello = await client.admin.command("hello")
-    except (SinkUnavailable, PyMongoError):  # more than one host, or it is down: the first error says enough
-        return wanted
-    name: str | None = hello.get("setName")
-    return name
-
-
-async def _user(client: _Client, database: str) -> dict[str, Any]:
-    async with calling(_TIMEOUT):
-        status = (await client.admin.command({"connectionStatus": 1, "showPrivileges": True}))["authInfo"]
+def _user(client: _Client, database: str) -> dict[str, Any]:
+    status = client.admin.command({"connectionStatus": 1, "showPrivileges": True})["authInfo"]
     users = [user["user"] for user in status["authenticatedUsers"]]
     privileges = status.get("authenticatedUserPrivileges", ())
     return {"user": ", ".join(users), "granted": frozenset(_granted(privileges, database))}
@@ -100,32 +106,29 @@ def _granted(privileges: Iterable[Mapping[str, Any]], database: str) -> Iterable
             yield from privilege["actions"]
 
 
-async def _collections(database: AsyncDatabase[dict[str, Any]], names: Names, keys: Iterable[str]) -> dict[str, Any]:
+def _collections(database: Database[dict[str, Any]], names: Names, keys: Iterable[str]) -> dict[str, Any]:
     wanted = {name for key in keys for name in (names.collection(key), names.dead_letters(key))}
     found: dict[str, Collection] = {}
     indexes_error = ""
     try:
-        async with calling(_TIMEOUT):
-            listed = [one async for one in await database.list_collections() if one["name"] in wanted]
+        listed = [one for one in database.list_collections() if one["name"] in wanted]
     except OperationFailure as exc:
         return {"collections_error": said(exc)}
     for one in listed:
         unique: tuple[Index, ...] = ()
         if one["type"] == "collection":
             try:
-                unique = await _unique_indexes(database, one["name"])
+                unique = _unique_indexes(database, one["name"])
             except OperationFailure as exc:
                 indexes_error = said(exc)
         found[one["name"]] = _collection(one, unique)
     return {"collections": found, "indexes_error": indexes_error}
 
 
-async def _unique_indexes(database: AsyncDatabase[dict[str, Any]], name: str) -> tuple[Index, ...]:
-    async with calling(_TIMEOUT):
-        listed = [index async for index in await database[name].list_indexes()]
+def _unique_indexes(database: Database[dict[str, Any]], name: str) -> tuple[Index, ...]:
     return tuple(
         Index(name=index["name"], fields=tuple(index["key"]), partial=_is_partial(index))
-        for index in listed
+        for index in database[name].list_indexes()
         if index.get("unique")
     )
 

@@ -33,9 +33,9 @@ class Plan:
     ack_wait: float
 
     def unanswered(self, logger: Logger) -> int:
-        """Return how many messages of a logger all replicas may hold; a time-series one is with one of them."""
+        """Return what the durable has to allow: what all replicas may hold; a time-series logger is with one of them."""
         timeseries = logger.spec and logger.spec.collection and logger.spec.collection.kind == "timeseries"
-        return self.held * (1 if timeseries else self.replicas)
+        return min(MAX_ACK_PENDING, self.held * (1 if timeseries else self.replicas))
 
 
 def judge_nats(facts: Nats, plan: Plan) -> Iterator[Finding]:

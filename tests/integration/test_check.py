@@ -262,7 +262,7 @@ async def test_mongodb_that_is_away(check: Check, own_mongod: Callable[[], Mongo
     check.environ["DATABASE"] = server.url
     server.kill()
     (line,) = await check.troubles()
-    assert matches(line, "wrong", "MongoDB", "Connect call failed")
+    assert matches(line, "wrong", "MongoDB", "Connection refused")
 
 
 class Standalone(Mongod):
