@@ -52,8 +52,8 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(HTTPStatus.OK, CONTENT_TYPE_LATEST, self.server.metrics.text(time.time()))
 
     def _livez(self) -> None:
-        alive = self.server.status.alive
-        self._say(alive, "ok" if alive else "the event loop does not turn")
+        not_alive = self.server.status.not_alive
+        self._say(not not_alive, not_alive or "ok")
 
     def _readyz(self) -> None:
         not_ready = self.server.status.not_ready

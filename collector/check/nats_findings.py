@@ -33,7 +33,7 @@ class Plan:
     ack_wait: float
 
     def unanswered(self, logger: Logger) -> int:
-        """Return what the durable has to allow: what all replicas may hold; a time-series logger is with one of them."""
+        """Return what the durable has to allow: all that replicas may hold; of a time-series logger, one may."""
         timeseries = logger.spec and logger.spec.collection and logger.spec.collection.kind == "timeseries"
         return min(MAX_ACK_PENDING, self.held * (1 if timeseries else self.replicas))
 
