@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import time
 from collections import Counter
@@ -179,15 +180,24 @@ def test_a_query_is_passed_over(scene: Scene) -> None:
 
 
 def test_another_path_is_answered_with_the_list_of_them(scene: Scene) -> None:
-    assert scene.get("/")[:2] == (404, "paths: /metrics /livez /readyz /status\n")
+    assert scene.get("/nothing")[:2] == (404, "paths: / /metrics /livez /readyz /status\n")
 
 
-@pytest.mark.parametrize("path", ["/metrics", "/livez", "/readyz", "/status", "/nothing"])
+@pytest.mark.parametrize("path", ["/", "/metrics", "/livez", "/readyz", "/status", "/nothing"])
 def test_head_gives_the_same_without_a_body(scene: Scene, path: str) -> None:
     (status, text, headers), (headed, nothing, its_headers) = scene.get(path), scene.get(path, "HEAD")
     assert (headed, nothing) == (status, "")
     if path != "/status":
         assert its_headers["Content-Length"] == headers["Content-Length"] == str(len(text))
+
+
+def test_the_page_is_whole_and_may_ask_nobody_else(scene: Scene) -> None:
+    status, text, headers = scene.get("/")
+    assert (status, headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+    assert headers["Content-Security-Policy"].startswith("default-src 'none'; ")
+    assert text.startswith("<!doctype html>")
+    assert text.endswith("</html>\n")
+    assert set(re.findall(r"https?://[^\"]+", text)) == {"http://www.w3.org/2000/svg"}  # a name, which nobody asks
 
 
 def test_nothing_can_be_posted(scene: Scene) -> None:
