@@ -40,6 +40,7 @@ class LoggerStatus:
     dead_lettered: int = 0
     restarts: int = 0
     last_error: str = ""
+    last_error_at: str | None = None
 
 
 @dataclass(slots=True)
@@ -203,7 +204,7 @@ class Status:
         if logger is None:
             self._seen.last_error = error
         else:
-            logger.last_error = error
+            logger.last_error, logger.last_error_at = error, _now()
             logger.restarts += isinstance(event, events.Crashed)
 
     def _count(

@@ -47,7 +47,7 @@ def look_at_mongodb(uri: str, names: Names, keys: Iterable[str]) -> MongoDB:
     except OperationFailure as exc:
         return MongoDB(**known, error=said(exc))
     except PyMongoError as exc:
-        return MongoDB(**known, error=first_sentence(exc).split(" (configured timeouts")[0])
+        return MongoDB(**known, error=first_sentence(exc))
     return MongoDB(**known)
 
 

@@ -265,7 +265,8 @@ def test_the_snapshot_says_of_each_logger_what_this_replica_knows(scene: Scene) 
     assert found["entries"] == {"received": 9, "written": 6, "duplicates": 1, "dead_lettered": 2, "returned": 4}
     assert (found["last_error"], found["event_loop_lag_seconds"]) == ("no bucket", 0.25)
     a, b = found["loggers"]["a"], found["loggers"]["b"]
-    assert {**a, "since": ""} == {
+    assert a["last_error_at"] >= a["since"]
+    assert {**a, "since": "", "last_error_at": ""} == {
         "state": "running",
         "since": "",
         "why": "",
@@ -280,6 +281,7 @@ def test_the_snapshot_says_of_each_logger_what_this_replica_knows(scene: Scene) 
         "dead_lettered": 2,
         "restarts": 0,
         "last_error": "no primary",
+        "last_error_at": "",
         "received_per_second": 0.0,
         "written_per_second": 0.0,
         "actors": ["consumer", "batcher", "writer"],
@@ -319,6 +321,7 @@ def test_a_logger_that_another_replica_owns_stands_by_and_the_replica_is_ready(s
     found = json.loads(scene.get("/status")[1])
     assert (found["loggers"]["a"]["state"], found["loggers"]["a"]["why"]) == ("standby", "another replica may own it")
     assert found["ready"]
+    assert found["loggers"]["a"]["last_error_at"] is None
     assert found["loggers"]["a"]["last_error"] == "", "to lose an ownership is no error"
 
 
