@@ -16,27 +16,15 @@ from collector import events
 from collector.events import Failure, LoggerState, Stage, State
 from collector.horizon import Suspicion
 from collector.log import EventLog, set_up
-from collector.model import Reason, Trigger
+from collector.model import Reason
 from collector.repeats import Repeats
+from tests.batches import settled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 FAILED = events.Failed("a", Stage.PULL, Failure.SILENT, "no heartbeat", "asking again")
-SETTLED = events.BatchSettled(
-    "a",
-    batch=7,
-    trigger=Trigger.AGE,
-    messages=1,
-    entries=3,
-    bytes=10,
-    written=1,
-    duplicates=1,
-    dead_letters=Counter({Reason.RULE: 1}),
-    write_seconds=0.1,
-    latency_seconds=0.2,
-    unanswered=0,
-)
+SETTLED = settled(batch=7, entries=3, written=1, dead_letters=Counter({Reason.RULE: 1}))
 
 
 class Scene:

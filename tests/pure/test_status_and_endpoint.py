@@ -19,8 +19,8 @@ from collector import events
 from collector.endpoint import serving
 from collector.events import Failure, LoggerState, Stage, State
 from collector.metrics import Metrics
-from collector.model import Reason, Trigger
 from collector.status import ALIVE_WITHIN, READY_WITHIN, Status
+from tests.batches import settled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,23 +62,6 @@ def served(host: str = "127.0.0.1") -> Iterator[Scene]:
     found = Scene()
     with serving((host, 0), found.metrics, found.status) as found.address:
         yield found
-
-
-def settled(logger: str = "a") -> events.BatchSettled:
-    return events.BatchSettled(
-        logger,
-        batch=1,
-        trigger=Trigger.AGE,
-        messages=5,
-        entries=9,
-        bytes=100,
-        written=6,
-        duplicates=1,
-        dead_letters=Counter({Reason.RULE: 2}),
-        write_seconds=0.1,
-        latency_seconds=0.2,
-        unanswered=0,
-    )
 
 
 # readiness and liveness

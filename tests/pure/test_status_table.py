@@ -9,9 +9,10 @@ import pytest
 
 from collector import events
 from collector.events import LoggerState, State
-from collector.model import Reason, Trigger
+from collector.model import Reason
 from collector.status import Status
 from collector.status_table import duration, size, table
+from tests.batches import settled
 
 
 def said(*several: events.Event) -> dict[str, Any]:
@@ -30,20 +31,7 @@ BUSY = (
     LoggerState("a-very-long-name", State.BACKING_OFF, "ValueError at codec.py:7"),
     events.Received("system", 1234, 1234, 9, 0),
     events.Held("system", 10, 3 << 20),
-    events.BatchSettled(
-        "system",
-        batch=1,
-        trigger=Trigger.AGE,
-        messages=1,
-        entries=1,
-        bytes=1,
-        written=1200,
-        duplicates=4,
-        dead_letters=Counter({Reason.RULE: 3}),
-        write_seconds=0.1,
-        latency_seconds=0.1,
-        unanswered=0,
-    ),
+    settled("system", written=1200, duplicates=4, dead_letters=Counter({Reason.RULE: 3})),
 )
 
 
