@@ -11,16 +11,20 @@ PROGRESS = | while read -r line; do if test -t 2; then printf '\r\033[K%.78s' "$
 ENGINE ?= docker
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos bench simulate check lock image clean
+.PHONY: help demo test chaos bench autoscale simulate check dashboards lock image clean
 
 help: ## say what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
 
 demo: .venv/ready ## set up, then run the main job on servers of its own, in under a minute
 	@$(BIN)/collector demo
 
+# Tests that judge time or memory first, alone. The others mostly wait for servers: three at a time keep two cores busy.
 test: .venv/ready ## set up, then run all tests on real servers
-	@$(BIN)/python -m pytest
+	@status=0; \
+	$(BIN)/python -m pytest -m alone || status=$$?; \
+	$(BIN)/python -m pytest -m "not alone" --numprocesses 3 --dist worksteal || status=$$?; \
+	exit $$status
 
 ROUNDS ?= 60
 chaos: .venv/ready ## break servers and replicas under load, count what is lost or twice (ROUNDS=60, ARGS=--help)
@@ -28,6 +32,9 @@ chaos: .venv/ready ## break servers and replicas under load, count what is lost 
 
 bench: .venv/ready ## measure everything on servers of its own (ARGS=--quick: a few minutes; ARGS=--help: more)
 	@$(BIN)/python -m bench $(ARGS)
+
+autoscale: .venv/ready ## a tenfold burst, and the shipped scaling recipe at work on real replicas: two minutes (ARGS=--help)
+	@$(BIN)/python -m bench.autoscale $(ARGS)
 
 simulate: .venv/ready ## 100,000 random schedules of the time-series protocol in virtual time (ARGS=--help: more)
 	@$(BIN)/python -m tests.simulation $(ARGS)
@@ -37,6 +44,9 @@ check: .venv/ready ## lint, formatting, types
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 
+dashboards: .venv/ready ## write the Grafana dashboards and docs/metrics.md anew from the code
+	@$(BIN)/python -m grafana
+
 lock: ## write requirements/*.txt anew from pyproject.toml (ARGS=--upgrade: the newest version of everything)
 	@set -e; tools=$$(mktemp -d); trap 'rm -rf "$$tools"' EXIT; \
 	$(PYTHON) -m venv "$$tools"; "$$tools/bin/pip" install --quiet uv; \
@@ -44,7 +54,8 @@ lock: ## write requirements/*.txt anew from pyproject.toml (ARGS=--upgrade: the 
 		--custom-compile-command "make lock" --output-file "requirements/$$@" $(ARGS); }; \
 	lock dev.txt --group dev --all-extras pyproject.toml; \
 	lock build.txt --group build --constraint requirements/dev.txt; \
-	lock service.txt --extra service --constraint requirements/dev.txt pyproject.toml
+	lock service.txt --extra service --constraint requirements/dev.txt pyproject.toml; \
+	lock manifests.txt --group manifests --constraint requirements/dev.txt
 
 # Two steps, nothing fetched without its hash: nkeys has no wheel, and is built with the locked setuptools of the first.
 .venv/ready: pyproject.toml requirements/build.txt requirements/dev.txt

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bench.ending import fail, leave
 from bench.figures import Figures
 from bench.machine import described
 from bench.plan import FULL, QUICK
@@ -23,8 +24,7 @@ from bench.thresholds import THRESHOLDS
 from collector.local import MissingServer
 
 if TYPE_CHECKING:
-    from types import FrameType
-    from typing import Any, NoReturn
+    from typing import Any
 
     from bench.plan import Plan
 
@@ -67,13 +67,13 @@ def main(only: list[str], quick: bool, repeat: int, path: Path | None) -> None:
       python -m bench --only drain --repeat 5      the drains and their ceilings
     """  # noqa: D301 - a backspace keeps click from filling the lines
     if not is_available():
-        _fail("expected Linux, which counts CPU time and memory in /proc")
-    signal.signal(signal.SIGTERM, _leave)
+        fail("bench: expected Linux, which counts CPU time and memory in /proc")
+    signal.signal(signal.SIGTERM, leave)
     plan, figures, progress = QUICK if quick else FULL, Figures(), Progress(sys.stderr)
     try:
         servers, failures = measure(only, plan, repeat, figures, progress)
     except MissingServer as exc:
-        _fail(str(exc))
+        fail(f"bench: {exc}")
     except (KeyboardInterrupt, SystemExit):
         progress.clear()
         _say(figures, quick=quick)
@@ -83,7 +83,7 @@ def main(only: list[str], quick: bool, repeat: int, path: Path | None) -> None:
     _say(figures, quick=quick)
     _write(path or _RESULTS / ("quick.json" if quick else "latest.json"), about, figures, plan, failures)
     if failures:
-        _fail("\n".join(failures))
+        fail("bench: " + "\n".join(failures))
 
 
 def _say(figures: Figures, *, quick: bool) -> None:
@@ -109,13 +109,3 @@ def _write(path: Path, about: dict[str, Any], figures: Figures, plan: Plan, fail
     if (picture := draw(figures, plan, title)) is not None:
         path.with_suffix(".svg").write_text(picture)
         click.echo(path.with_suffix(".svg"))
-
-
-def _leave(number: int, _frame: FrameType | None) -> NoReturn:
-    """End as a failed command does, so that every block on the way out stops its servers."""
-    sys.exit(128 + number)
-
-
-def _fail(words: str) -> NoReturn:
-    click.echo(f"bench: {words}", err=True)
-    sys.exit(1)

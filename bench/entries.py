@@ -25,6 +25,8 @@ BUNDLED = 100
 FIRST = 1 << 40
 """Numbers of entries begin where msgpack, BSON and decimal digits all take the same room for each."""
 _STARTED = 1_700_000_000
+_NANOSECONDS = 123_456
+"""Beyond the millisecond: the Go client and ours send the time to the nanosecond, MongoDB keeps milliseconds."""
 _HOSTS = [b"web-%d" % host for host in range(4)]
 _SAMPLE = 0x1234567
 """The number of the samples that the templates are cut from."""
@@ -77,7 +79,7 @@ def _number(number: int) -> bytes:
 def _extension(number: int) -> bytes:
     """Pack the time of an entry as the eight-byte form of msgpack's timestamp: a millisecond more for each."""
     seconds, milliseconds = divmod(number, 1000)
-    return struct.pack(">Q", milliseconds * 1_000_000 << 34 | _STARTED + seconds)
+    return struct.pack(">Q", milliseconds * 1_000_000 + _NANOSECONDS << 34 | _STARTED + seconds)
 
 
 def moment(number: int) -> datetime:
@@ -96,7 +98,7 @@ def _text_of_second(second: int) -> bytes:
 
 
 def _nanoseconds(number: int) -> int:
-    return (_STARTED * 1000 + number) * 1_000_000
+    return (_STARTED * 1000 + number) * 1_000_000 + _NANOSECONDS
 
 
 def entry_id(number: int) -> bytes:

@@ -33,6 +33,8 @@ from collector.claims import Claims
 from collector.connection import close, connect
 from collector.endpoint import serving
 from collector.errors import Aborted
+from collector.heap import Heap
+from collector.kinds import Kinds
 from collector.lag import JetStreamLag
 from collector.log import EventLog
 from collector.metrics import Metrics
@@ -57,7 +59,9 @@ class Service:
         release = version("transfer-collector")
         self._settings = settings
         self._names = Names(settings.namespace)
-        self._metrics = Metrics(settings.namespace, release, settings.buffer_bytes)
+        self._metrics = Metrics(
+            settings.namespace, release, settings.buffer_bytes, logger_histograms=settings.logger_histograms
+        )
         self._status = Status(settings.namespace, release, buffer_limit=settings.buffer_bytes)
         self._observers = (self._metrics.observe, self._status.observe, EventLog().observe)
         self._stopping = Event()
@@ -105,6 +109,7 @@ class Service:
                     nats=nats,
                     source=JetStreamSource(nats.connection.jetstream(), self._names, self._settings.ack_wait),
                     database=database,
+                    kinds=Kinds(database, self._settings.write_timeout),
                     budget=Budget(self._settings.buffer_bytes),
                     claims=claims,
                     owners=Owners(claims, self._report),
@@ -120,9 +125,8 @@ class Service:
         pipelines = Pipelines(lambda spec: Pipeline(spec, tools), report)
         bucket = KvBucket(nats.connection.jetstream(), self._names)
         registry = Registry(bucket, pipelines, nats.reconnects, report, settings.reconcile_period)
-        sampler = Sampler(
-            JetStreamLag(nats.connection.jetstream(), self._names), pipelines, report, settings.lag_period
-        )
+        lag = JetStreamLag(nats.connection.jetstream(), self._names, settings.lag_period)
+        sampler = Sampler(lag, pipelines, report, settings.lag_period)
         async with create_task_group() as group:
             group.start_soon(nats.watch, name="nats watch")
             async with create_task_group() as owning:  # claims are kept alive until the last pipeline has drained
@@ -144,12 +148,14 @@ class Service:
                 self._everything.deadline = current_time() + self._settings.shutdown_timeout
 
     async def _pulse(self) -> None:
-        """Measure how late the loop is; that it is measured at all is what liveness is made of."""
-        ready = None
+        """Measure how late the loop is, which liveness is made of, and have the heap looked after."""
+        ready, heap = None, Heap()
+        heap.begin()
         while True:
             before = current_time()
             await sleep(_PULSE)
             self._report(events.LoopLag(max(0.0, current_time() - before - _PULSE)))
+            heap.look(self._status.loggers)
             if (now_ready := not self._status.not_ready) != ready:
                 ready = now_ready
                 self._report(events.Ready(ready))

@@ -28,24 +28,32 @@ class Pending:
         self._deliveries: list[Delivery] = []
         self._entries: list[Entry] = []
         self._rejects: list[Reject] = []
-        self._bytes = 0
+        self._bytes = self._weight = 0
 
     def __bool__(self) -> bool:
         return bool(self._deliveries)
 
+    @property
+    def room(self) -> int:
+        """How many entries more it takes to be full."""
+        return self._policy.entries - len(self._entries) - len(self._rejects)
+
     def add(self, opened: Opened) -> Trigger | None:
-        """Add a delivery; return the limit that it reached, if it did."""
-        self._deliveries.append(opened.delivery)
+        """Add deliveries, not more than there is room for unless it is one; return the limit that was reached."""
+        self._deliveries += opened.deliveries
         self._entries += opened.entries
         self._rejects += opened.rejects
         self._bytes += opened.size
-        if len(self._entries) + len(self._rejects) >= self._policy.entries:
+        self._weight += opened.weight
+        if self.room <= 0:
             return Trigger.ENTRIES
         return Trigger.BYTES if self._bytes >= self._policy.bytes else None
 
     def take(self, trigger: Trigger) -> Batch:
         """Return what is there as a batch and begin the next one."""
         self._taken += 1
-        batch = Batch(self._taken, self._deliveries, self._entries, self._rejects, self._bytes, trigger)
+        batch = Batch(
+            self._taken, self._deliveries, self._entries, self._rejects, self._bytes, trigger, weight=self._weight
+        )
         self._clear()
         return batch

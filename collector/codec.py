@@ -1,33 +1,32 @@
-"""What a delivery holds: bytes in, entries as documents out, and what can never be one as rejects.
+"""What deliveries hold: bytes in, entries as documents out, and what can never be one as rejects.
 
-The forms are those of DESIGN.md 2. Nothing here waits or keeps anything between two deliveries.
+Nothing here waits; between two deliveries only what the last headers meant is kept.
 """
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeAlias
+from datetime import timedelta
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
 from bson import ObjectId
-from bson.errors import InvalidId
 
 from collector.bundle import split
-from collector.errors import Poison
-from collector.inflate import inflate
-from collector.model import Delivery, Entry, Opened, Reason, Refusal, Reject
-from collector.timestamps import EPOCH, read_timestamp, undo_rounding
-from collector.weight import (
-    ENTRY,
-    MAX_VALUES,
-    MAX_WEIGHT,
-    SURELY_LIGHT,
-    ceiling_of_json,
-    ceiling_of_msgpack,
-    check_values,
-    is_plausible,
-    weigh,
+from collector.envelope import (
+    JSON_FORM,
+    MSGPACK_FORM,
+    UTC_EPOCH,
+    Form,
+    Source,
+    read_envelope,
+    read_identity,
+    readable_identity,
 )
+from collector.errors import Poison
+from collector.headers import field, first_published_ns, headers
+from collector.inflate import AS_IT_CAME, inflate
+from collector.model import Delivery, Entry, Opened, Reason, Refusal, Reject
+from collector.weight import ENTRY, MAX_WEIGHT, SURELY_LIGHT, is_plausible, weigh
 from transfer.wire import (
     BUNDLE,
     CONTENT_ENCODING,
@@ -35,100 +34,21 @@ from transfer.wire import (
     JSON,
     MAX_INFLATED,
     MSGPACK,
-    TRANSFER_ATTEMPT,
     TRANSFER_CONTENT_ID,
-    TRANSFER_CONTENT_TIME,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from datetime import datetime
 
     from collector.identity import Incarnation
 
-Source: TypeAlias = "bytes | bytearray"
-"""The bytes of one entry, or of all that a message holds; what was inflated is a bytearray."""
-_BYTES = "latin-1"
-"""The encoding in which every byte is a character, so that any header comes back unchanged, also from MongoDB."""
 _LONE = frozenset({"", MSGPACK})
 """The media types of an entry that is a message of its own; with either, a body that begins with a brace is JSON."""
 _BRACE = ord("{")
-_NODE_TIME = 13
-"""The extension that Node.js publishers use for a time; Go's msgpack, and so the Go collector, reads it as one."""
-_CONTENT_TIME = TRANSFER_CONTENT_TIME.lower().encode()
-_LAST_MS = 253_402_300_799_999
-"""The end of the year 9999."""
+_TOGETHER = 64 * 1024
+"""Bytes after which nothing more is opened together."""
 _TOO_HEAVY = f"expected entries that take at most {MAX_WEIGHT >> 20} MiB in memory together, got more"
-MAX_ATTEMPT = 999_999_999
-"""The highest Transfer-Attempt that is believed; with another one a message counts as sent for the first time."""
-
-
-class _Envelope(msgspec.Struct, gc=False):
-    """An entry on the wire. Fields that are not known are passed over."""
-
-    data: dict[str, Any]
-    timestamp: Any = None
-    metadata: Any = None
-    id: Any = None
-
-
-class _Positional(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=False):
-    """The same as the Go client sends it with its structs encoded as arrays: exactly these three, in this order."""
-
-    metadata: Any
-    data: dict[str, Any]
-    timestamp: Any
-    id: ClassVar[None] = None
-
-
-class _Id(msgspec.Struct):
-    id: Any = None
-
-
-class _Timestamp(msgspec.Struct):
-    timestamp: msgspec.Raw
-
-
-class _PositionalTimestamp(msgspec.Struct, array_like=True):
-    metadata: msgspec.Raw
-    data: msgspec.Raw
-    timestamp: msgspec.Raw
-
-
-def _extension(code: int, content: memoryview) -> datetime:
-    if code == _NODE_TIME and len(content) in {4, 8, 12}:
-        return _time(b"\xc7" + bytes((len(content), 0xFF)) + content)
-    message = f"Expected no extension but times, got extension {code}"
-    raise msgspec.ValidationError(message)
-
-
-_time = msgspec.msgpack.Decoder(datetime).decode
-_map = msgspec.msgpack.Decoder(_Envelope, ext_hook=_extension).decode
-_array = msgspec.msgpack.Decoder(_Positional, ext_hook=_extension).decode
-_timestamp_in_map = msgspec.msgpack.Decoder(_Timestamp).decode
-_timestamp_in_array = msgspec.msgpack.Decoder(_PositionalTimestamp).decode
-
-
-def _map_or_array(source: Source) -> _Envelope | _Positional:
-    try:
-        return _map(source)
-    except msgspec.ValidationError:
-        first = memoryview(source)[0]
-        if first & 0xF0 != 0x90 and first not in {0xDC, 0xDD}:
-            raise
-    return _array(source)
-
-
-class _Form(NamedTuple):
-    """How an entry is written: what reads it, and what reads its id alone when the rest cannot be read."""
-
-    name: str
-    decode: Callable[[Source], _Envelope | _Positional]
-    decode_id: Callable[[Source], _Id]
-    ceiling: Callable[[Source], int]
-
-
-_MSGPACK = _Form("msgpack", _map_or_array, msgspec.msgpack.Decoder(_Id).decode, ceiling_of_msgpack)
-_JSON = _Form("JSON", msgspec.json.Decoder(_Envelope).decode, msgspec.json.Decoder(_Id).decode, ceiling_of_json)
 
 
 class _Origin(Protocol):
@@ -150,27 +70,30 @@ class _Named(NamedTuple):
         return ObjectId((number % (1 << 96)).to_bytes(12))
 
 
-class Unpacked(msgspec.Struct, frozen=True, gc=False):
-    """A delivery that is inflated, and cut into entries that are not decoded."""
+class _Content(NamedTuple):
+    """What the headers of a message say about its body."""
 
-    delivery: Delivery
-    form: _Form | Poison
-    """Or why the message cannot be opened."""
+    media_type: str = ""
+    encoding: str = ""
+    own_id: ObjectId | None = None
+
+
+_NO_CONTENT = _Content()
+
+
+class Unpacked(msgspec.Struct, frozen=True, gc=False):
+    """Deliveries that are inflated, and cut into entries that are not decoded: one, or several of one entry each."""
+
+    deliveries: list[Delivery]
+    form: Form | Poison
+    """Or why the one message cannot be opened."""
     origin: _Origin
     sources: Sequence[Source]
     bundled: bool
     size: int
     """Of what is inflated, or may have been."""
-
-
-def ceiling(many: Sequence[Unpacked]) -> int:
-    """Return the most that these take in memory when they are decoded; one look at many is cheaper than many looks."""
-    total = 0
-    for form in (_MSGPACK, _JSON):
-        sources = [source for unpacked in many if unpacked.form is form for source in unpacked.sources]
-        if sources:
-            total += form.ceiling(b"".join(sources)) + ENTRY * len(sources)
-    return total
+    ceiling: int
+    """The most that the entries take in memory when they are decoded; one look at many is cheaper than many looks."""
 
 
 class Codec:
@@ -179,43 +102,82 @@ class Codec:
     def __init__(self, incarnation: Incarnation, max_inflated: int = MAX_INFLATED) -> None:
         self._incarnation = incarnation
         self._max_inflated = max_inflated
+        self._last = (b"", _NO_CONTENT)
 
-    def unpack(self, delivery: Delivery) -> Unpacked:
-        """Inflate a delivery and cut it into entries, before they are decoded. Never raises."""
+    def unpack(self, deliveries: Sequence[Delivery]) -> Unpacked:
+        """Inflate the first delivery and cut it into entries, before they are decoded. Never raises.
+
+        When it is one entry as it came, those right behind it in the same form are taken with it, up to 64 KiB.
+        """
+        first = deliveries[0]
         try:
-            form, origin, sources, bundled = self._sources(delivery)
+            form, origin, sources, bundled = self._sources(first)
         except Poison as poison:
             anew = Poison(poison.reason, poison.error)  # the one that was raised keeps all that was inflated
-            return Unpacked(delivery, anew, self._incarnation, (), bundled=False, size=self._max_inflated)
-        size = sum(map(len, sources)) if bundled else len(sources[0])
-        return Unpacked(delivery, form, origin, sources, bundled, size)
+            return Unpacked([first], anew, self._incarnation, (), bundled=False, size=self._max_inflated, ceiling=0)
+        taken = [first]
+        if form is self._form_as_it_came(first):
+            taken = self._as_first(deliveries, form)
+            sources = [delivery.body for delivery in taken]
+        size = sum(map(len, sources))
+        ceiling = form.ceiling(sources) + ENTRY * len(sources)
+        return Unpacked(taken, form, origin, sources, bundled, size, ceiling)
+
+    def _as_first(self, deliveries: Sequence[Delivery], form: Form) -> list[Delivery]:
+        """Return the first delivery and those behind it that are entries as they came in the same form."""
+        media_type, raw_headers = self._content(deliveries[0].raw_headers).media_type, deliveries[0].raw_headers
+        size = 0
+        for count, delivery in enumerate(deliveries):
+            body = delivery.body
+            size += len(body)
+            if delivery.raw_headers == raw_headers:
+                found = _lone_form(media_type, body) if body else None
+            else:
+                found = self._form_as_it_came(delivery)
+            if count and (size > _TOGETHER or found is not form):
+                return list(deliveries[:count])
+        return list(deliveries)
 
     def open(self, delivery: Delivery) -> Opened:
         """Return everything that is in a delivery: each entry once, as an entry or as a reject. Never raises."""
-        unpacked = self.unpack(delivery)
-        return self.open_unpacked(unpacked, ceiling((unpacked,)))
+        return self._open_one(self.unpack([delivery]), closely=True)
 
-    def open_unpacked(self, unpacked: Unpacked, most: int, *, closely: bool = True) -> Opened:
-        """Return everything that is in a delivery, which takes `most` bytes at most; see `open`.
+    def open_unpacked(self, unpacked: Unpacked, *, closely: bool) -> list[Opened]:
+        """Return everything that is in deliveries; see `open`.
 
-        Where that is far more than the entries can be expected to take they are weighed themselves, if asked to look
-        closely. Whether a message takes too much depends on itself alone.
+        Where they may take far more memory than can be expected they are weighed, if asked to look closely. Whether a
+        message takes too much depends on itself alone.
         """
-        delivery, form = unpacked.delivery, unpacked.form
+        form, deliveries = unpacked.form, unpacked.deliveries
+        if len(deliveries) == 1 or isinstance(form, Poison):
+            return [self._open_one(unpacked, closely=closely)]
+        identity = self._incarnation.identity
+        try:
+            entries = [_entry(delivery, None, form, identity, delivery.body) for delivery in deliveries]
+        except Poison:  # one of them: each of them says it for itself
+            return [self.open(delivery) for delivery in deliveries]
+        weight = unpacked.ceiling
+        if closely and not is_plausible(weight, unpacked.size, len(entries)):
+            weight = sum([weigh(entry.document, len(entry.delivery.body)) for entry in entries])
+        return [Opened(deliveries, entries, [], unpacked.size, weight)]
+
+    def _open_one(self, unpacked: Unpacked, *, closely: bool) -> Opened:
+        (delivery,), form, identity = unpacked.deliveries, unpacked.form, unpacked.origin.identity
         if isinstance(form, Poison):
             return self._opened_as_letter(delivery, form)
         entries: list[Entry] = []
         rejects: list[Reject] = []
         weight = 0
-        bounded = unpacked.size > SURELY_LIGHT and ceiling((unpacked,)) > MAX_WEIGHT
-        weighing = bounded or (closely and not is_plausible(most, unpacked.size, len(unpacked.sources)))
-        for position, source in _placed(unpacked.sources, unpacked.bundled):
+        bounded = unpacked.size > SURELY_LIGHT and unpacked.ceiling > MAX_WEIGHT
+        plausible = is_plausible(unpacked.ceiling, unpacked.size, len(unpacked.sources))
+        weighing = bounded or (closely and not plausible)
+        for number, source in enumerate(unpacked.sources):
+            position = number if unpacked.bundled else None
             try:
-                entry = self._entry(delivery, position, form, unpacked.origin, source)
+                entry = _entry(delivery, position, form, identity, source)
             except Poison as poison:
-                derived = unpacked.origin.identity(delivery.sequence, position)
-                identity = _readable_identity(form, source) or derived
-                rejects.append(_reject(delivery, position, identity, source, poison))
+                own = readable_identity(form, source) or identity(delivery.sequence, position)
+                rejects.append(_reject(delivery, position, own, source, poison))
                 weight += ENTRY + len(source)
                 continue
             entries.append(entry)
@@ -223,12 +185,12 @@ class Codec:
                 weight += weigh(entry.document, len(source))
                 if bounded and weight > MAX_WEIGHT:
                     return self._opened_as_letter(delivery, Poison(Reason.RULE, _TOO_HEAVY))
-        return Opened(delivery, entries, rejects, unpacked.size, weight if weighing else most)
+        return Opened([delivery], entries, rejects, unpacked.size, weight if weighing else unpacked.ceiling)
 
     def _opened_as_letter(self, delivery: Delivery, poison: Poison) -> Opened:
         identity = self._origin(delivery).identity(delivery.sequence)
         reject = _reject(delivery, None, identity, delivery.body, poison)
-        return Opened(delivery, [], [reject], delivery.size, ENTRY + delivery.size)
+        return Opened([delivery], [], [reject], delivery.size, ENTRY + delivery.size)
 
     def originals(self, delivery: Delivery, positions: Sequence[int | None]) -> list[bytes]:
         """Return the bytes of entries of a delivery that was opened, as their publisher sent them.
@@ -261,51 +223,77 @@ class Codec:
             identity = derived if entry.own_id else entry.document["_id"]
             yield Reject(delivery, entry.position, identity, refusal.reason, refusal.error, body)
 
-    def _sources(self, delivery: Delivery) -> tuple[_Form, _Origin, Sequence[Source], bool]:
+    def _sources(self, delivery: Delivery) -> tuple[Form, _Origin, Sequence[Source], bool]:
         """Return the bytes of each entry and whether they stand in a bundle. Raises Poison when that cannot be said."""
-        media_type = ""
-        body: Source = delivery.body
-        origin: _Origin = self._incarnation
-        if b"content-" in delivery.raw_headers.lower():
-            fields = headers(delivery.raw_headers)
-            origin = _named(fields) or origin
-            media_type = _field(fields, CONTENT_TYPE).partition(";")[0].strip()
-            body = inflate(delivery.body, _field(fields, CONTENT_ENCODING), self._max_inflated)
+        content = self._content(delivery.raw_headers)
+        body = inflate(delivery.body, content.encoding, self._max_inflated)
         if not body:
             raise Poison(Reason.MALFORMED, "body: expected an entry, got nothing")
-        if media_type == BUNDLE:
-            return _MSGPACK, origin, split(body), True
-        if media_type in _LONE:
-            return (_JSON if body[0] == _BRACE else _MSGPACK), origin, (body,), False
-        if media_type == JSON:
-            return _JSON, origin, (body,), False
-        expected = f"{MSGPACK}, {JSON} or {BUNDLE}"
-        raise Poison(Reason.MALFORMED, f"Content-Type: expected {expected}, got {media_type[:80]!r}")
+        origin = self._origin_of(content)
+        if content.media_type == BUNDLE:
+            return MSGPACK_FORM, origin, split(body), True
+        form = _lone_form(content.media_type, body)
+        if form is None:
+            expected = f"{MSGPACK}, {JSON} or {BUNDLE}"
+            raise Poison(Reason.MALFORMED, f"Content-Type: expected {expected}, got {content.media_type[:80]!r}")
+        return form, origin, (body,), False
+
+    def _form_as_it_came(self, delivery: Delivery) -> Form | None:
+        """Return the form of a message whose body is one entry; None for every other message."""
+        try:
+            content = self._content(delivery.raw_headers)
+        except Poison:
+            return None
+        as_it_came = delivery.body and content.encoding in AS_IT_CAME and content.own_id is None
+        return _lone_form(content.media_type, delivery.body) if as_it_came else None
+
+    def _content(self, raw_headers: bytes) -> _Content:
+        """Return what headers say of the body. Raises Poison."""
+        if not raw_headers or b"content-" not in raw_headers.lower():
+            return _NO_CONTENT
+        if raw_headers != self._last[0]:
+            fields = headers(raw_headers)
+            named = field(fields, TRANSFER_CONTENT_ID)
+            own_id = read_identity(named, TRANSFER_CONTENT_ID) if named else None
+            media_type = field(fields, CONTENT_TYPE).partition(";")[0].strip()
+            self._last = raw_headers, _Content(media_type, field(fields, CONTENT_ENCODING), own_id)
+        return self._last[1]
+
+    def _origin_of(self, content: _Content) -> _Origin:
+        return self._incarnation if content.own_id is None else _Named(content.own_id)
 
     def _origin(self, delivery: Delivery) -> _Origin:
         """Return the origin of a message that may be poison in every way."""
         try:
-            return _named(headers(delivery.raw_headers)) or self._incarnation
+            return self._origin_of(self._content(delivery.raw_headers))
         except Poison:
             return self._incarnation
 
-    def _entry(self, delivery: Delivery, position: int | None, form: _Form, origin: _Origin, source: Source) -> Entry:
-        if len(source) > MAX_VALUES:  # a value takes a byte
-            check_values(source, json=form is _JSON)
-        try:
-            envelope = form.decode(source)
-            moment = envelope.timestamp
-            if type(moment) is not datetime or moment.year == 1 or not moment.microsecond % 1000:
-                moment = _moment(envelope, source) or _published(delivery)
-        except _UNREADABLE as error:
-            raise Poison(Reason.MALFORMED, f"{form.name}: {_sentence(error)}") from error
-        document = envelope.data  # becomes the document itself: a copy would cost as much as decoding
-        own_id = document.get("_id") is not None
-        if not own_id:
-            document["_id"] = _identity(envelope.id) or origin.identity(delivery.sequence, position)
-        document["timestamp"] = moment
-        document["metadata"] = envelope.metadata
-        return Entry(delivery, position, document, own_id)
+
+def _lone_form(media_type: str, body: Source) -> Form | None:
+    if media_type in _LONE:
+        return JSON_FORM if body[0] == _BRACE else MSGPACK_FORM
+    return JSON_FORM if media_type == JSON else None
+
+
+def _entry(
+    delivery: Delivery,
+    position: int | None,
+    form: Form,
+    identity: Callable[[int, int | None], ObjectId],
+    source: Source,
+) -> Entry:
+    """Return an entry. Raises Poison."""
+    envelope = read_envelope(form, source)
+    document = envelope.data  # becomes the document itself: a copy would cost as much as decoding
+    own_id = document.get("_id") is not None
+    if not own_id:
+        claimed = envelope.id
+        document["_id"] = identity(delivery.sequence, position) if claimed is None else read_identity(claimed)
+    moment = envelope.timestamp
+    document["timestamp"] = _published(delivery) if moment is None else moment
+    document["metadata"] = envelope.metadata
+    return Entry(delivery, position, document, own_id)
 
 
 def _reject(delivery: Delivery, position: int | None, identity: ObjectId, source: Source, poison: Poison) -> Reject:
@@ -313,90 +301,5 @@ def _reject(delivery: Delivery, position: int | None, identity: ObjectId, source
     return Reject(delivery, position, identity, poison.reason, poison.error, body)
 
 
-def _readable_identity(form: _Form, source: Source) -> ObjectId | None:
-    """Return the identity that the entry brings, when that much of it can be read."""
-    try:
-        return _identity(form.decode_id(source).id)
-    except (*_UNREADABLE, Poison):
-        return None
-
-
-def _placed(sources: Sequence[Source], bundled: bool) -> Iterable[tuple[int | None, Source]]:
-    return enumerate(sources) if bundled else ((None, sources[0]),)
-
-
-def _identity(claimed: Any, where: str = "id") -> ObjectId | None:
-    """Return the identity that an entry or a message brings, if it does."""
-    if claimed is None:
-        return None
-    try:
-        return ObjectId(claimed)
-    except (InvalidId, TypeError) as error:
-        expected = f"{where}: expected 12 bytes, or 24 hex digits as text"
-        raise Poison(Reason.MALFORMED, f"{expected}, got another `{type(claimed).__name__}`") from error
-
-
-def _named(fields: list[tuple[str, str]]) -> _Named | None:
-    own = _identity(_field(fields, TRANSFER_CONTENT_ID) or None, TRANSFER_CONTENT_ID)
-    return None if own is None else _Named(own)
-
-
-def _moment(envelope: _Envelope | _Positional, source: Source) -> datetime | None:
-    timestamp = envelope.timestamp
-    if type(timestamp) is not datetime or timestamp.year == 1:
-        return read_timestamp(timestamp)
-    encoded = _timestamp_in_map(source) if type(envelope) is _Envelope else _timestamp_in_array(source)
-    return undo_rounding(timestamp, bytes(encoded.timestamp))
-
-
 def _published(delivery: Delivery) -> datetime:
-    return EPOCH + timedelta(microseconds=first_published_ns(delivery) // 1000)
-
-
-_UNREADABLE = (ValueError, RecursionError)
-"""What decoding raises: msgspec.DecodeError and UnicodeDecodeError are ValueErrors, and so is a time in year 10000."""
-
-
-def _sentence(error: Exception) -> str:
-    match error:
-        case msgspec.DecodeError():
-            return str(error)
-        case RecursionError():
-            return "Expected values nested less deep than Python's recursion limit, got more"
-        case UnicodeDecodeError():
-            return "Expected text in UTF-8, got other bytes"
-    return "Expected times in the years 1 to 9999, got one beyond them"
-
-
-def headers(raw_headers: bytes) -> list[tuple[str, str]]:
-    """Read a header block: all of its fields, in order, also those that came more than once. Never raises.
-
-    A character stands for a byte, see `_BYTES`. A line without a colon is a name without a value.
-    """
-    fields = []
-    for line in raw_headers.decode(_BYTES).split("\r\n")[1:]:
-        if line:
-            name, _, value = line.partition(":")
-            fields.append((name, value.strip(" \t")))
-    return fields
-
-
-def _field(fields: list[tuple[str, str]], wanted: str) -> str:
-    """Return the value in lower case; what came more than once is one list, as in HTTP."""
-    return ", ".join(value.lower() for name, value in fields if name.lower() == wanted.lower())
-
-
-def attempt(raw_headers: bytes) -> int:
-    """Return how many times the entry had been sent when this message was: its header Transfer-Attempt, else 1."""
-    value = _field(headers(raw_headers), TRANSFER_ATTEMPT)
-    believed = value.isascii() and value.isdigit() and len(value) <= len(str(MAX_ATTEMPT))
-    return max(1, int(value)) if believed else 1
-
-
-def first_published_ns(delivery: Delivery) -> int:
-    """Return when a message was first published, also if it was published again, in nanoseconds since 1970."""
-    if _CONTENT_TIME not in delivery.raw_headers.lower():
-        return delivery.published_ns
-    value = _field(headers(delivery.raw_headers), TRANSFER_CONTENT_TIME)
-    believed = value.isascii() and value.isdigit() and len(value) < 16 and int(value) <= _LAST_MS
-    return int(value) * 1_000_000 if believed else delivery.published_ns
+    return UTC_EPOCH + timedelta(microseconds=first_published_ns(delivery) // 1000)

@@ -12,8 +12,8 @@ from gridfs.asynchronous import AsyncGridFSBucket
 from gridfs.errors import GridFSError
 from pymongo.errors import OperationFailure
 
-from collector.codec import attempt, first_published_ns, headers
 from collector.errors import SinkUnavailable
+from collector.headers import attempt, first_published_ns, headers
 from collector.mongo import calling, insert
 from collector.mongo_errors import said
 
@@ -31,6 +31,8 @@ _INLINE = 8 * 1024 * 1024
 _FEW_HEADERS = 64 * 1024
 """Bytes of headers that are kept as pairs, each of which costs up to ten times its size; more are kept as one block."""
 _PAIRED = 10
+_MOST = 500
+"""Letters in a command: other loggers wait for as long as it takes to make and encode them, some 20 ms."""
 
 
 class DeadLetters:
@@ -162,7 +164,7 @@ def _readable(raw_headers: bytes) -> list[list[str | bytes]] | bytes:
 
 def _plain(value: str) -> str | bytes:
     """Return a header as the text that it is in UTF-8, else as the bytes that it was."""
-    raw = value.encode("latin-1")  # see codec.headers: a character stands for a byte
+    raw = value.encode("latin-1")  # see `collector.headers`: a character stands for a byte
     try:
         return raw.decode()
     except UnicodeDecodeError:
@@ -175,7 +177,7 @@ def _groups(rejects: Sequence[Reject]) -> Iterator[list[Reject]]:
     size = 0
     for reject in rejects:
         reject_size = _size(reject)
-        if group and size + reject_size > _INLINE:
+        if len(group) == _MOST or (group and size + reject_size > _INLINE):
             yield group
             group, size = [], 0
         group.append(reject)

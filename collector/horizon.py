@@ -7,13 +7,16 @@ knows of every delivery: whether its sequence is new, whether it was published a
 from __future__ import annotations
 
 from enum import StrEnum
+from operator import lt
 from typing import TYPE_CHECKING, Any
 
-from collector.codec import attempt
+from bson import ObjectId
+
+from collector.headers import attempt
 from transfer.wire import TRANSFER_ATTEMPT
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable
+    from collections.abc import Collection, Hashable, Iterable
 
     from collector.model import Delivery, Entry, Opened
 
@@ -43,24 +46,47 @@ class Horizon:
         self._identities: set[Hashable] = set()
         self._waiting: list[tuple[Opened, Suspicion]] = []
 
-    def admit(self, opened: Opened) -> bool:
-        """Judge a delivery, and return whether it may be written now; call it once for each, as they were received.
+    def admitted(self, opened: Opened) -> list[Opened]:
+        """Judge deliveries, once and as they were received; return those that may be written now.
 
         A copy of what is in hand, by sequence or by the identity of one entry, waits: `released` returns it later.
         """
-        suspicion = self._judge(opened.delivery)
-        identities = _identities(opened.entries)
-        if opened.delivery.sequence in self._sequences or not self._identities.isdisjoint(identities):
-            self._waiting.append((opened, suspicion or Suspicion.REPUBLISHED))
+        if len(opened.deliveries) > 1 and self._enter_fresh(opened):
+            return [opened]
+        return [one for one in opened.singly() if self.admit(one)]
+
+    def admit(self, one: Opened) -> bool:
+        """Judge one delivery; return whether it may be written now. See `admitted`."""
+        (delivery,) = one.deliveries
+        suspicion = self._judge(delivery)
+        identities = _identities(one.entries)
+        if delivery.sequence in self._sequences or not self._identities.isdisjoint(identities):
+            self._waiting.append((one, suspicion or Suspicion.REPUBLISHED))
             return False
-        self._enter(opened, identities, suspicion)
+        self._enter(one, identities, suspicion)
         return True
 
-    def settled(self, deliveries: Iterable[Delivery], entries: Iterable[Entry]) -> None:
+    def _enter_fresh(self, opened: Opened) -> bool:
+        """Enter deliveries together when none of them is a suspect or a copy; else do nothing."""
+        sequences = [delivery.sequence for delivery in opened.deliveries]
+        if sequences[0] <= self.highest or not all(map(lt, sequences, sequences[1:])):
+            return False
+        if _ATTEMPT in b"".join([delivery.raw_headers for delivery in opened.deliveries]).lower():
+            return False
+        identities = _identities(opened.entries)
+        if len(set(identities)) < len(identities) or not self._identities.isdisjoint(identities):
+            return False
+        self.highest = sequences[-1]
+        self._sequences.update(sequences)
+        self._identities.update(identities)
+        return True
+
+    def settled(self, deliveries: Collection[Delivery], entries: Iterable[Entry]) -> None:
         """Let go of deliveries whose result is known; `entries` are all of theirs."""
-        for delivery in deliveries:
-            self._sequences.discard(delivery.sequence)
-            self.suspects.pop(delivery.reply, None)
+        self._sequences.difference_update([delivery.sequence for delivery in deliveries])
+        if self.suspects:
+            for delivery in deliveries:
+                self.suspects.pop(delivery.reply, None)
         self._identities.difference_update(_identities(entries))
 
     def released(self) -> list[Opened]:
@@ -69,13 +95,13 @@ class Horizon:
             return []
         released: list[Opened] = []
         waiting, self._waiting = self._waiting, []
-        for opened, suspicion in waiting:
-            identities = _identities(opened.entries)
-            if opened.delivery.sequence in self._sequences or not self._identities.isdisjoint(identities):
-                self._waiting.append((opened, suspicion))
+        for one, suspicion in waiting:
+            identities = _identities(one.entries)
+            if one.deliveries[0].sequence in self._sequences or not self._identities.isdisjoint(identities):
+                self._waiting.append((one, suspicion))
             else:
-                self._enter(opened, identities, suspicion)
-                released.append(opened)
+                self._enter(one, identities, suspicion)
+                released.append(one)
         return released
 
     def _judge(self, delivery: Delivery) -> Suspicion | None:
@@ -85,14 +111,15 @@ class Horizon:
         republished = _ATTEMPT in delivery.raw_headers.lower() and attempt(delivery.raw_headers) > 1
         return Suspicion.REPUBLISHED if republished else None
 
-    def _enter(self, opened: Opened, identities: list[Hashable], suspicion: Suspicion | None) -> None:
-        self._sequences.add(opened.delivery.sequence)
+    def _enter(self, one: Opened, identities: list[Hashable], suspicion: Suspicion | None) -> None:
+        (delivery,) = one.deliveries
+        self._sequences.add(delivery.sequence)
         before = len(self._identities)
         self._identities.update(identities)
         if len(self._identities) - before < len(identities):  # one identity twice in one message
             suspicion = suspicion or Suspicion.REPUBLISHED
         if suspicion is not None:
-            self.suspects[opened.delivery.reply] = suspicion
+            self.suspects[delivery.reply] = suspicion
 
 
 def _identities(entries: Iterable[Entry]) -> list[Hashable]:
@@ -102,6 +129,8 @@ def _identities(entries: Iterable[Entry]) -> list[Hashable]:
 def hashable(identity: Any) -> Hashable:
     """Return what stands for an `_id`: publishers may choose a map, or NaN, which is not equal to itself.
 
-    Equals of different types only wait too long.
+    Equals of different types only wait too long. The bytes of an ObjectId are hashed in C, and it itself in Python.
     """
+    if type(identity) is ObjectId:
+        return identity.binary
     return repr(identity) if isinstance(identity, (dict, list, float)) else identity

@@ -36,6 +36,8 @@ class Incarnation:
 
     def identity(self, sequence: int, position: int | None = None) -> ObjectId:
         """Return the one identity of a place in the stream; the position of a lone entry is None."""
+        if position is None and sequence <= _SEQUENCE_MASK:  # as below, for nearly all there are
+            return ObjectId(self._prefix + (sequence << _POSITION_BITS).to_bytes(7))
         place = 0 if position is None else position
         high, above = sequence >> _SEQUENCE_BITS, place >> _POSITION_BITS
         prefix = self._hash(high, above) if high or above else self._prefix

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable, Sequence
 
     from collector.model import Delivery, Opened
     from collector.settlement import Answer
@@ -22,34 +22,31 @@ class InHand:
         """What they take in memory as they came."""
         self.opened_bytes = 0
         """What their entries take, of those that are opened."""
-        self._weights: dict[str, int] = {}
         self._deliveries: dict[str, Delivery] = {}
         self._disowned: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._deliveries)
 
-    def take(self, deliveries: Iterable[Delivery]) -> None:
+    def take(self, deliveries: Sequence[Delivery]) -> None:
         """Count what was received, once: a nats-server that was killed may hand over the same again."""
-        for delivery in deliveries:
-            if delivery.reply not in self._deliveries:
-                self._deliveries[delivery.reply] = delivery
-                self.bytes += delivery.size + MESSAGE
+        held = self._deliveries
+        new = {delivery.reply: delivery for delivery in deliveries if delivery.reply not in held}
+        held.update(new)
+        self.bytes += _bytes(new.values())
 
-    def release(self, deliveries: Iterable[Delivery]) -> None:
-        """Count what was answered; what is not in hand is passed over."""
-        for delivery in deliveries:
-            if self._deliveries.pop(delivery.reply, None) is not None:
-                self.bytes -= delivery.size + MESSAGE
-                self.opened_bytes -= self._weights.pop(delivery.reply, 0)
-                self._disowned.discard(delivery.reply)
+    def release(self, deliveries: Iterable[Delivery], weight: int = 0) -> None:
+        """Count what was answered, and what its entries took; what is not in hand is passed over."""
+        pop = self._deliveries.pop
+        answered = [delivery for delivery in deliveries if pop(delivery.reply, None) is not None]
+        self.bytes -= _bytes(answered)
+        self.opened_bytes -= weight
+        if self._disowned:
+            self._disowned.difference_update([delivery.reply for delivery in answered])
 
     def open(self, opened: Opened) -> None:
-        """Count what the entries of a delivery take, until it is answered; of what is not in hand nothing."""
-        reply = opened.delivery.reply
-        if reply in self._deliveries and reply not in self._weights:
-            self._weights[reply] = opened.weight
-            self.opened_bytes += opened.weight
+        """Count what the entries of deliveries take, until they are released."""
+        self.opened_bytes += opened.weight
 
     def disown(self) -> None:
         """Have nothing of what is in hand answered for good: its stream or durable is gone.
@@ -63,7 +60,6 @@ class InHand:
         """Forget all without an answer: it is another replica's."""
         self._deliveries.clear()
         self._disowned.clear()
-        self._weights.clear()
         self.bytes = self.opened_bytes = 0
 
     def owned(self, answers: list[Answer]) -> list[Answer]:
@@ -75,3 +71,8 @@ class InHand:
     def all(self) -> list[Delivery]:
         """Return them, the oldest first."""
         return list(self._deliveries.values())
+
+
+def _bytes(deliveries: Collection[Delivery]) -> int:
+    bodies = sum([len(delivery.body) + len(delivery.raw_headers) for delivery in deliveries])
+    return bodies + MESSAGE * len(deliveries)

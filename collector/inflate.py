@@ -15,6 +15,8 @@ from collector.model import Reason
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+AS_IT_CAME = frozenset({"", "identity"})
+"""The encodings that are none."""
 _PIECE = 64 * 1024
 _SMALLEST_WINDOW = 8 * 1024 * 1024
 """What RFC 8878 asks of every zstd decoder."""
@@ -26,7 +28,7 @@ class _Reader(Protocol):
 
 def inflate(body: bytes, encoding: str, max_inflated: int) -> bytes | bytearray:
     """Undo one Content-Encoding in memory bounded by `max_inflated`. Raises Poison."""
-    if encoding in {"", "identity"}:
+    if encoding in AS_IT_CAME:
         return body
     if encoding not in _READERS:
         expected = "Content-Encoding: expected gzip or zstd, applied once"

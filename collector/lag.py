@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING, Protocol
+from zlib import crc32
+
+from anyio import create_task_group
 
 from collector.events import Sampled
 from collector.stuck import Stuck, stuck_messages
-from transfer.errors import Unavailable, UnknownDurable
+from transfer.errors import TransferError, Unavailable, UnknownDurable
 from transfer.streams import (
+    DurableInfo,
     StreamState,
     durable_info,
     give_up_durable,
@@ -23,6 +27,13 @@ if TYPE_CHECKING:
     from nats.js import JetStreamContext
 
     from transfer.names import Names
+
+
+_TURNS = 10
+"""Readings until the durable of an empty stream is asked again,"""
+_ROUND = 50.0
+"""or fewer, so that it is within so many seconds: what is older than a minute is not to be shown."""
+_AT_ONCE = 8
 
 
 class Lag(Protocol):
@@ -42,38 +53,61 @@ class Lag(Protocol):
 
 
 class JetStreamLag:
-    """Lag by one list request for 256 streams, and one for each durable; the leaders answer."""
+    """Lag by one list request for 256 streams; the leaders answer.
 
-    def __init__(self, jetstream: JetStreamContext, names: Names) -> None:
+    A stream is a work queue: of an empty one nothing waits, nothing is being worked on and nothing is stuck. So its
+    durable is asked in turn, once in some readings, for what hardly ever changes; all others are asked each time.
+    """
+
+    def __init__(self, jetstream: JetStreamContext, names: Names, period: float) -> None:
         self._jetstream = jetstream
         self._names = names
+        self._turns = max(1, min(_TURNS, int(_ROUND / period)))
+        self._turn = 0
+        self._durables: dict[str, DurableInfo] = {}
+        """As they were when they were last asked."""
 
     async def sample(self, keys: Collection[str]) -> list[Sampled]:
         """See `Lag`."""
         states = await stream_states(self._jetstream, self._names)
-        samples = [await self._sample(key, states.get(self._names.stream(key))) for key in sorted(keys)]
-        return [sample for sample in samples if sample is not None]
+        there = {key: state for key in sorted(keys) if (state := states.get(self._names.stream(key))) is not None}
+        self._turn = (self._turn + 1) % self._turns
+        self._durables = {key: durable for key, durable in self._durables.items() if key in there}
+        asked = await self._ask([key for key, state in there.items() if state.messages or self._is_due(key)])
+        self._durables |= asked
+        return [
+            _sampled(key, state, self._durables[key], current=key in asked)
+            for key, state in there.items()
+            if key in asked or (key in self._durables and not state.messages)
+        ]
 
-    async def _sample(self, key: str, state: StreamState | None) -> Sampled | None:
-        if state is None:
-            return None
-        try:
-            durable = await durable_info(self._jetstream, self._names, key)
-        except (UnknownDurable, Unavailable):  # without a leader it says nothing; the others' lag is known all the same
-            return None
-        return Sampled(
-            key,
-            messages=state.messages,
-            bytes=state.bytes,
-            oldest_age_seconds=state.oldest_age,
-            pending=durable.num_pending,
-            ack_pending=durable.num_ack_pending,
-            ack_pending_limit=durable.config.max_ack_pending,
-            redelivered=durable.num_redelivered,
-            waiting_pulls=durable.num_waiting,
-            at=time.time(),
-            max_deliver=-1 if durable.is_push else durable.config.max_deliver,
-        )
+    def _is_due(self, key: str) -> bool:
+        """Whether it is a durable's turn, or what is known of it is not how it stays: nobody pulls."""
+        known = self._durables.get(key)
+        return known is None or not known.num_waiting or crc32(key.encode()) % self._turns == self._turn
+
+    async def _ask(self, keys: Collection[str]) -> dict[str, DurableInfo]:
+        """Ask for these durables, a few at a time; one that is not there, or has no leader now, is left out."""
+        found: dict[str, DurableInfo] = {}
+        refused: list[TransferError] = []
+        left = iter(keys)
+
+        async def ask() -> None:
+            for key in left:
+                try:
+                    found[key] = await durable_info(self._jetstream, self._names, key)
+                except (UnknownDurable, Unavailable):
+                    self._durables.pop(key, None)
+                except TransferError as exc:
+                    refused.append(exc)
+                    return
+
+        async with create_task_group() as group:
+            for _ in range(_AT_ONCE):
+                group.start_soon(ask, name="durables")
+        if refused:
+            raise refused[0]
+        return found
 
     async def stuck(self, key: str) -> Stuck | None:
         """See `Lag`. Counted to the safe side: while more is acked between two requests than is stuck, it hides."""
@@ -89,8 +123,27 @@ class JetStreamLag:
 
     async def lift_max_deliver(self, key: str) -> None:
         """See `Lag`."""
+        self._durables.pop(key, None)
         await lift_max_deliver(self._jetstream, self._names, key)
 
     async def bring_back(self, key: str, stuck: Stuck) -> bool:
         """See `Lag`. It is deleted; the pipelines notice that at once, and one of them makes the new one."""
+        self._durables.pop(key, None)
         return await give_up_durable(self._jetstream, self._names, key, stuck.durable)
+
+
+def _sampled(key: str, state: StreamState, durable: DurableInfo, *, current: bool) -> Sampled:
+    """Put together what was read; an older answer of the durable of an empty stream says nothing of messages."""
+    return Sampled(
+        key,
+        messages=state.messages,
+        bytes=state.bytes,
+        oldest_age_seconds=state.oldest_age,
+        pending=durable.num_pending if current else 0,
+        ack_pending=durable.num_ack_pending if current else 0,
+        ack_pending_limit=durable.config.max_ack_pending,
+        redelivered=durable.num_redelivered if current else 0,
+        waiting_pulls=durable.num_waiting,
+        at=time.time(),
+        max_deliver=-1 if durable.is_push else durable.config.max_deliver,
+    )

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import product
 from threading import Lock
-from typing import TYPE_CHECKING, Any, TypeVar
-
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+from typing import TYPE_CHECKING, Any
 
 from collector import events
 from collector.events import POSSIBLE_FAILURES, Stage, State
 from collector.horizon import Suspicion
 from collector.model import Reason, Trigger
 from collector.restarts import ROOT_ACTORS
+from collector.series import ONE, Family, Histogram, Numbers, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from prometheus_client.metrics import MetricWrapperBase
+    from collector.series import Labels
 
-disable_created_metrics()
-
-_M = TypeVar("_M", bound="MetricWrapperBase")
 _ENTRIES = (1, 10, 50, 100, 250, 500, 1000, 2500, 5000, 10_000)
 _BYTES = tuple(1024 * 4**power for power in range(8))
 _SECONDS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -37,18 +34,21 @@ class Metrics:
     replica are what the server says of a shared durable: take their `max`, never their `sum`.
     """
 
-    def __init__(self, namespace: str, version: str, buffer_limit: int) -> None:
+    def __init__(self, namespace: str, version: str, buffer_limit: int, *, logger_histograms: bool = True) -> None:
+        """Have all metrics; without `logger_histograms` the histograms are of all loggers together."""
         self._namespace = namespace
-        self._registry = CollectorRegistry()
-        self._of_loggers: list[tuple[Any, tuple[tuple[str, ...], ...]]] = []
-        self._of_lag: list[Gauge] = []
+        self._logger_histograms = logger_histograms
+        self._families: list[Numbers | Histogram] = []
+        self._of_loggers: list[Numbers | Histogram] = []
+        self._of_lag: list[Numbers] = []
         self._states: dict[str, State] = {}
         self._lag: dict[str, events.Sampled] = {}
+        self._backlog_messages = 0
         self._lock = Lock()  # `text` is called by the threads of the endpoint, and withdraws what is old
         self._declare_lag()
         self._declare_flow()
         self._declare_batches()
-        self._declare_service()
+        self._declare_service(version)
         self._counting: dict[type, Callable[[Any], None]] = {
             events.LoggerState: self._move,
             events.Received: self._count_received,
@@ -67,11 +67,10 @@ class Metrics:
             events.Ready: self._set_ready,
             events.LoopLag: self._set_loop_lag,
         }
-        self._service_info.labels(namespace, version).set(1)
-        self._failures.labels(namespace, "", Stage.CONTROL, events.Failure.UNAVAILABLE)
+        self._failures.start_one("", Stage.CONTROL, events.Failure.UNAVAILABLE)
         for actor in ROOT_ACTORS:
-            self._restarts.labels(namespace, "", actor, "crashed")
-        self._buffer_limit.labels(namespace).set(buffer_limit)
+            self._restarts.start_one("", actor, "crashed")
+        self._buffer_limit.set(buffer_limit)
 
     def text(self, now: float) -> bytes:
         """Return the exposition format (https://prometheus.io/docs/instrumenting/exposition_formats/).
@@ -81,7 +80,7 @@ class Metrics:
         with self._lock:
             for logger in [key for key, sampled in self._lag.items() if now - sampled.at > _STALE_AFTER]:
                 self._forget_lag(logger)
-        return generate_latest(self._registry)
+        return text_of(self._families)
 
     # declarations
 
@@ -98,11 +97,8 @@ class Metrics:
             "stream_stuck_messages": "Messages in the stream that nobody is given any more (same)",
             "lag_refresh_timestamp_seconds": "When this replica last read the lag, in seconds since 1970",
         }
-        self._of_lag = [
-            Gauge(f"collector_{name}", text, ("log_namespace", "logger"), registry=self._registry)
-            for name, text in gauges.items()
-        ]
-        self._backlog = self._of_service(Gauge, "backlog_messages", "Lag over all loggers (same)")
+        self._of_lag = [self._numbers("gauge", name, text, ("logger",)) for name, text in gauges.items()]
+        self._backlog = self._of_service("gauge", "backlog_messages", "Lag over all loggers (same)")
 
     def _declare_flow(self) -> None:
         counter = self._counter
@@ -118,7 +114,7 @@ class Metrics:
         self._dead_letters = counter(
             "dead_lettered_entries", "Entries kept as dead letters", ("reason",), product(Reason)
         )
-        self._failures = counter("failures", "What failed", ("stage", "reason"), POSSIBLE_FAILURES)
+        self._failures = counter("failures", "What failed and is dealt with", ("stage", "reason"), POSSIBLE_FAILURES)
         self._retries = counter("retries", "Tries after a failure", ("stage",), [(Stage.WRITE,), (Stage.DEAD_LETTER,)])
         self._ownership = counter(
             "ownership_changes",
@@ -133,7 +129,7 @@ class Metrics:
             product(Suspicion),
         )
         self._restarts = counter(
-            "actor_restarts", "Actors started again", ("actor", "reason"), [("pipeline", "crashed")]
+            "actor_restarts", "Actors started again after a crash", ("actor", "reason"), [("pipeline", "crashed")]
         )
 
     def _declare_batches(self) -> None:
@@ -148,40 +144,53 @@ class Metrics:
         self._buffer_bytes = self._gauge("buffer_bytes", "Bytes held in this replica")
         self._writes = self._gauge("writes_in_progress", "Batches on their way to MongoDB")
 
-    def _declare_service(self) -> None:
-        self._buffer_limit = self._of_service(Gauge, "buffer_limit_bytes", "Bytes this replica may hold")
-        self._nats_connected = self._of_service(Gauge, "nats_connected", "1 while connected to NATS")
-        self._mongodb_connected = self._of_service(Gauge, "mongodb_connected", "1 while MongoDB has a primary for us")
-        self._ready = self._of_service(Gauge, "ready", "1 while /readyz answers 200")
-        self._loop_lag = self._of_service(Gauge, "event_loop_lag_seconds", "How late the event loop last was")
-        self._reconnects = self._of_service(Counter, "nats_reconnects", "Times the connection to NATS came back")
-        one = ("log_namespace",)
-        self._loggers = Gauge("collector_loggers", "Loggers by state", (*one, "state"), registry=self._registry)
-        for state in State:
-            self._loggers.labels(self._namespace, state)
-        self._service_info = Gauge("collector_build_info", "Always 1", (*one, "version"), registry=self._registry)
+    def _declare_service(self, version: str) -> None:
+        gauge = partial(self._of_service, "gauge")
+        self._buffer_limit = gauge("buffer_limit_bytes", "Bytes this replica may hold")
+        self._nats_connected = gauge("nats_connected", "1 while connected to NATS")
+        self._mongodb_connected = gauge("mongodb_connected", "1 while MongoDB has a primary for us")
+        self._ready = gauge("ready", "1 while /readyz answers 200")
+        self._loop_lag = gauge("event_loop_lag_seconds", "How late the event loop last was")
+        self._reconnects = self._of_service(
+            "counter", "nats_reconnects_total", "Times the connection to NATS came back"
+        )
+        self._loggers = gauge("loggers", "Loggers by state", ("state",), product(State))
+        gauge("build_info", "Always 1", ("version",), [(version,)]).set(1, version)
 
-    def _of_service(self, kind: type[_M], name: str, text: str) -> _M:
-        metric = kind(f"collector_{name}", text, ("log_namespace",), registry=self._registry)
-        metric.labels(self._namespace)
-        return metric
+    def _of_service(
+        self, kind: str, name: str, text: str, labels: Labels = (), children: Iterable[Labels] = ONE
+    ) -> Numbers:
+        numbers = self._numbers(kind, name, text, labels, children)
+        numbers.start()
+        return numbers
 
-    def _gauge(self, name: str, text: str) -> Gauge:
-        return self._of_logger(Gauge(f"collector_{name}", text, ("log_namespace", "logger"), registry=self._registry))
+    def _gauge(self, name: str, text: str) -> Numbers:
+        return self._of_logger(self._numbers("gauge", name, text, ("logger",)))
 
-    def _counter(
-        self, name: str, text: str, labels: tuple[str, ...] = (), children: Iterable[tuple[str, ...]] = ((),)
-    ) -> Counter:
-        names = ("log_namespace", "logger", *labels)
-        return self._of_logger(Counter(f"collector_{name}", text, names, registry=self._registry), children)
+    def _counter(self, name: str, text: str, labels: Labels = (), children: Iterable[Labels] = ONE) -> Numbers:
+        return self._of_logger(self._numbers("counter", f"{name}_total", text, ("logger", *labels), children))
 
-    def _histogram(self, name: str, text: str, buckets: Sequence[float]) -> Histogram:
-        names = ("log_namespace", "logger")
-        return self._of_logger(Histogram(f"collector_{name}", text, names, buckets=buckets, registry=self._registry))
+    def _numbers(self, kind: str, name: str, text: str, labels: Labels, children: Iterable[Labels] = ONE) -> Numbers:
+        numbers = Numbers(self._family(kind, name, text, labels), children)
+        self._families.append(numbers)
+        return numbers
 
-    def _of_logger(self, metric: _M, children: Iterable[tuple[str, ...]] = ((),)) -> _M:
-        self._of_loggers.append((metric, tuple(tuple(child) for child in children)))
-        return metric
+    def _histogram(self, name: str, text: str, bounds: Sequence[float]) -> Histogram:
+        labels = ("logger",) if self._logger_histograms else ()
+        histogram = Histogram(self._family("histogram", name, text, labels), bounds)
+        self._families.append(histogram)
+        if self._logger_histograms:
+            self._of_loggers.append(histogram)
+        else:
+            histogram.start()
+        return histogram
+
+    def _of_logger(self, numbers: Numbers) -> Numbers:
+        self._of_loggers.append(numbers)
+        return numbers
+
+    def _family(self, kind: str, name: str, text: str, labels: Labels) -> Family:
+        return Family(kind, f"collector_{name}", text, self._namespace, labels)
 
     # events
 
@@ -193,89 +202,93 @@ class Metrics:
                 count(event)
 
     def _count_failed(self, event: events.Failed | events.Retried) -> None:
-        self._failures.labels(self._namespace, event.logger, event.stage, event.failure).inc()
+        self._failures.add(1, event.logger, event.stage, event.failure)
         if isinstance(event, events.Retried):
-            self._retries.labels(self._namespace, event.logger, event.stage).inc()
+            self._retries.add(1, event.logger, event.stage)
 
     def _count_crashed(self, event: events.Crashed) -> None:
-        self._restarts.labels(self._namespace, event.logger or "", event.actor, "crashed").inc()
+        self._restarts.add(1, event.logger or "", event.actor, "crashed")
 
     def _count_mended(self, event: events.Mended) -> None:
-        self._brought_back.labels(self._namespace, event.logger).inc(event.messages)
+        self._brought_back.add(event.messages, event.logger)
 
     def _count_returned(self, event: events.Returned) -> None:
-        self._returned.labels(self._namespace, event.logger).inc(event.messages)
+        self._returned.add(event.messages, event.logger)
 
     def _count_ownership(self, event: events.OwnershipChanged) -> None:
-        self._ownership.labels(self._namespace, event.logger, event.change).inc()
+        self._ownership.add(1, event.logger, event.change)
 
     def _count_suspects(self, event: events.Suspected) -> None:
         for suspicion, entries in event.suspects.items():
-            self._suspects.labels(self._namespace, event.logger, suspicion).inc(entries)
+            self._suspects.add(entries, event.logger, suspicion)
 
     def _set_held(self, event: events.Held) -> None:
-        self._buffer_messages.labels(self._namespace, event.logger).set(event.messages)
-        self._buffer_bytes.labels(self._namespace, event.logger).set(event.bytes)
+        self._buffer_messages.set(event.messages, event.logger)
+        self._buffer_bytes.set(event.bytes, event.logger)
 
     def _set_writes(self, event: events.WritesInProgress) -> None:
-        self._writes.labels(self._namespace, event.logger).set(event.writes)
+        self._writes.set(event.writes, event.logger)
 
     def _set_ready(self, event: events.Ready) -> None:
-        self._ready.labels(self._namespace).set(event.ready)
+        self._ready.set(event.ready)
 
     def _set_loop_lag(self, event: events.LoopLag) -> None:
-        self._loop_lag.labels(self._namespace).set(event.seconds)
+        self._loop_lag.set(event.seconds)
 
     def _move(self, event: events.LoggerState) -> None:
         before = self._states.pop(event.logger, None)
+        if before is not None:
+            self._loggers.add(-1, before)
         if event.state is None:
             self._forget(event.logger)
         else:
             self._states[event.logger] = event.state
+            self._loggers.add(1, event.state)
             if before is None:
-                for metric, children in self._of_loggers:
-                    for child in children:
-                        metric.labels(self._namespace, event.logger, *child)
-        for state in {before, event.state} - {None}:
-            count = sum(current is state for current in self._states.values())
-            self._loggers.labels(self._namespace, state).set(count)
-        self._sum_lag()
+                for family in self._of_loggers:
+                    family.start(event.logger)
+        self._set_backlog()
 
     def _forget(self, logger: str) -> None:
-        labels = {"log_namespace": self._namespace, "logger": logger}
-        for metric, _ in self._of_loggers:
-            metric.remove_by_labels(labels)
+        for family in self._of_loggers:
+            family.forget(logger)
         self._forget_lag(logger)
 
     def _count_received(self, event: events.Received) -> None:
-        labels = (self._namespace, event.logger)
-        self._received_messages.labels(*labels).inc(event.messages)
-        self._received_entries.labels(*labels).inc(event.entries)
-        self._received_bytes.labels(*labels).inc(event.bytes)
-        self._redelivered.labels(*labels).inc(event.redelivered)
+        logger = event.logger
+        self._received_messages.add(event.messages, logger)
+        self._received_entries.add(event.entries, logger)
+        self._received_bytes.add(event.bytes, logger)
+        self._redelivered.add(event.redelivered, logger)
 
     def _count_batch(self, event: events.BatchSettled) -> None:
-        labels = (self._namespace, event.logger)
-        self._written.labels(*labels).inc(event.written)
-        self._duplicates.labels(*labels).inc(event.duplicates)
-        self._acknowledged.labels(*labels).inc(event.messages - event.unanswered)
+        logger = event.logger
+        self._written.add(event.written, logger)
+        self._duplicates.add(event.duplicates, logger)
+        self._acknowledged.add(event.messages - event.unanswered, logger)
         if event.unanswered:
-            self._failures.labels(*labels, Stage.SETTLE, events.Failure.UNAVAILABLE).inc()
+            self._failures.add(1, logger, Stage.SETTLE, events.Failure.UNAVAILABLE)
         for reason, entries in event.dead_letters.items():
-            self._dead_letters.labels(*labels, reason).inc(entries)
-        self._batches.labels(*labels, event.trigger).inc()
-        self._batch_entries.labels(*labels).observe(event.entries)
-        self._batch_bytes.labels(*labels).observe(event.bytes)
-        self._write_duration.labels(*labels).observe(event.write_seconds)
-        self._latency.labels(*labels).observe(event.latency_seconds)
+            self._dead_letters.add(entries, logger, reason)
+        self._batches.add(1, logger, event.trigger)
+        labels = (logger,) if self._logger_histograms else ()
+        self._batch_entries.observe(event.entries, *labels)
+        self._batch_bytes.observe(event.bytes, *labels)
+        self._write_duration.observe(event.write_seconds, *labels)
+        self._latency.observe(event.latency_seconds, *labels)
 
     def _set_lag(self, event: events.Sampled) -> None:
-        if event.logger not in self._states:
+        logger = event.logger
+        if logger not in self._states:
             return
-        self._lag[event.logger] = event
-        stuck = max(0, event.messages - event.pending - event.ack_pending)
+        before = self._lag.get(logger)
+        if before is None:
+            for gauge in self._of_lag:
+                gauge.start(logger)
+        self._lag[logger] = event
+        lag = event.pending + event.ack_pending
         values = (
-            event.pending + event.ack_pending,
+            lag,
             event.oldest_age_seconds,
             event.pending,
             event.ack_pending,
@@ -283,28 +296,31 @@ class Metrics:
             event.redelivered,
             event.waiting_pulls,
             event.bytes,
-            stuck,
+            max(0, event.messages - lag),
             event.at,
         )
         for gauge, value in zip(self._of_lag, values, strict=True):
-            gauge.labels(self._namespace, event.logger).set(value)
-        self._sum_lag()
+            gauge.set(value, logger)
+        self._backlog_messages += lag - (0 if before is None else before.pending + before.ack_pending)
+        self._set_backlog()
 
     def _forget_lag(self, logger: str) -> None:
-        if self._lag.pop(logger, None) is not None:
+        sampled = self._lag.pop(logger, None)
+        if sampled is not None:
             for gauge in self._of_lag:
-                gauge.remove(self._namespace, logger)
-            self._sum_lag()
+                gauge.forget(logger)
+            self._backlog_messages -= sampled.pending + sampled.ack_pending
+            self._set_backlog()
 
-    def _sum_lag(self) -> None:
+    def _set_backlog(self) -> None:
         if self._states and not self._lag:
-            self._backlog.remove(self._namespace)  # nobody knows it now, and 0 would be wrong
-            return
-        total = sum(sampled.pending + sampled.ack_pending for sampled in self._lag.values())
-        self._backlog.labels(self._namespace).set(total)
+            self._backlog.forget()  # nobody knows it now, and 0 would be wrong
+        else:
+            self._backlog.start()
+            self._backlog.set(self._backlog_messages)
 
     def _set_connected(self, event: events.Connection) -> None:
         gauge = self._nats_connected if event.server == "nats" else self._mongodb_connected
-        gauge.labels(self._namespace).set(event.connected)
+        gauge.set(event.connected)
         if event.server == "nats" and event.again:
-            self._reconnects.labels(self._namespace).inc()
+            self._reconnects.add(1)

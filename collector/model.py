@@ -33,10 +33,10 @@ class Trigger(StrEnum):
     DRAIN = "drain"
 
 
-# One of each is made for every message: a msgspec.Struct costs a tenth of a frozen dataclass.
+# One of each is made for every message: a msgspec.Struct costs a tenth of a frozen dataclass. None is part of a cycle.
 
 
-class Delivery(msgspec.Struct, frozen=True):
+class Delivery(msgspec.Struct, frozen=True, gc=False):
     """One hand-over of a message by JetStream, still unanswered."""
 
     subject: str
@@ -58,7 +58,7 @@ class Delivery(msgspec.Struct, frozen=True):
         return len(self.body) + len(self.raw_headers)
 
 
-class Entry(msgspec.Struct, frozen=True):
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """One entry, decoded into the document it will be. `document["_id"]` is its identity."""
 
     delivery: Delivery
@@ -93,15 +93,36 @@ class Reject(msgspec.Struct, frozen=True):
 
 
 class Opened(msgspec.Struct, frozen=True):
-    """A delivery and everything that was in it."""
+    """Deliveries that were opened together, and everything that was in them.
 
-    delivery: Delivery
+    One delivery with whatever it held, or several that each are exactly one entry, in the same order.
+    """
+
+    deliveries: list[Delivery]
     entries: list[Entry]
     rejects: list[Reject]
     size: int
-    """The bytes that its entries were read from: inflated, which may be far more than came."""
+    """The bytes that the entries were read from: inflated, which may be far more than came."""
     weight: int = 0
-    """The bytes that its entries take in memory, estimated."""
+    """The bytes that the entries take in memory, estimated."""
+
+    def cut(self, count: int) -> tuple[Opened, Opened | None]:
+        """Return the first `count` deliveries and the others; one delivery is never cut."""
+        total = len(self.deliveries)
+        if total <= count or total == 1:
+            return self, None
+        size, weight = self.size * count // total, self.weight * count // total
+        first = Opened(self.deliveries[:count], self.entries[:count], [], size, weight)
+        return first, Opened(self.deliveries[count:], self.entries[count:], [], self.size - size, self.weight - weight)
+
+    def singly(self) -> list[Opened]:
+        """Return each delivery on its own."""
+        total = len(self.deliveries)
+        if total == 1:
+            return [self]
+        size, weight = self.size // total, self.weight // total
+        lone = zip(self.deliveries, self.entries, strict=True)
+        return [Opened([delivery], [entry], [], size, weight) for delivery, entry in lone]
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -115,3 +136,5 @@ class Batch(msgspec.Struct, frozen=True):
     bytes: int
     """Of its entries, inflated."""
     trigger: Trigger
+    weight: int = 0
+    """What its entries take in memory, estimated."""

@@ -136,18 +136,6 @@ async def make_collection(
                 raise SinkUnavailable(f"{collection} was not created: {said(exc)}") from exc
 
 
-async def is_timeseries(database: AsyncDatabase[dict[str, Any]], collection: str, timeout: float) -> bool:
-    """Tell whether the collection is there and a time-series collection. Raises SinkUnavailable."""
-    async with calling(timeout):
-        try:
-            found = await database.command(
-                {"listCollections": 1, "filter": {"name": collection, "type": "timeseries"}, "nameOnly": True}
-            )
-        except OperationFailure as exc:
-            raise SinkUnavailable(f"{collection} was not looked at: {said(exc)}") from exc
-    return bool(found["cursor"]["firstBatch"])
-
-
 def first_sentence(exc: BaseException) -> str:
     """Return the beginning of a driver's error: its whole text is a description of the cluster."""
     said = str(exc).split(", Timeout:")[0].split(" (configured timeouts")[0].split("\n")[0]

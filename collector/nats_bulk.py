@@ -29,12 +29,14 @@ _MAX_LINE = 1024 * 1024  # the INFO of a large cluster names all its servers; no
 _PRIVATE_NAMES = ("_ps", "_send_command", "_flush_pending", "_process_msg", "_max_pending_size")
 _NO_HEADERS = b""
 # https://docs.nats.io/reference/reference-protocols/nats-protocol, written as nats-server writes it
-_PLAIN = re.compile(rb"MSG (\S+) (\d+) (?:(\S+) )?(\d+)\r\n")
-_HEADED = re.compile(rb"HMSG (\S+) (\d+) (?:(\S+) )?(\d+) (\d+)\r\n")
+# A field is anything up to the next space: of a single byte sre looks for in a tight loop. Without a reply there is a
+# number where the reply would be, and then the end of the line.
+_PLAIN = re.compile(rb"MSG ([^ ]+) (\d+) (?:(\d+)|([^ ]+) (\d+))\r\n")
+_HEADED = re.compile(rb"HMSG ([^ ]+) (\d+) (?:(\d+) (\d+)|([^ ]+) (\d+) (\d+))\r\n")
 
 
 class Frame(NamedTuple):
-    """One message as it stood on the wire."""
+    """One message as it stood on the wire. Where there are very many, plain tuples of these four stand for it."""
 
     subject: bytes
     reply: bytes
@@ -43,7 +45,8 @@ class Frame(NamedTuple):
     body: bytes
 
 
-Receive: TypeAlias = "Callable[[list[Frame]], None]"
+AnyFrame: TypeAlias = "tuple[bytes, bytes, bytes, bytes]"
+Receive: TypeAlias = "Callable[[Sequence[AnyFrame]], None]"
 
 
 class Subscribed(Protocol):
@@ -146,10 +149,7 @@ class BulkLink(PlainLink):
         """See `Link`."""
         if not answers:
             return 0  # CPython 3.12's writelines() never gets rid of an empty buffer: the loop spins, closing hangs
-        connection = self._connection
-        buffer = "".join(
-            [f"PUB {reply} {len(payload)}\r\n{payload.decode()}\r\n" for reply, payload in answers]
-        ).encode()
+        connection, buffer = self._connection, joined(answers)
         if connection.is_closed or (
             not connection.is_connected and len(buffer) + connection.pending_data_size > connection._max_pending_size  # noqa: SLF001
         ):
@@ -158,6 +158,15 @@ class BulkLink(PlainLink):
         await connection._flush_pending()  # noqa: SLF001
         connection.stats["out_msgs"] += len(answers)
         return 0
+
+
+def joined(answers: Sequence[tuple[str, bytes]]) -> bytes:
+    """Return the commands that publish each payload to its reply subject; most often it is the same for all."""
+    replies, payloads = zip(*answers, strict=True)
+    if payloads.count(payloads[0]) < len(payloads):
+        return b"".join([joined((answer,)) for answer in answers])
+    end = f" {len(payloads[0])}\r\n{payloads[0].decode()}\r\n"
+    return f"PUB {f'{end}PUB '.join(replies)}{end}".encode()
 
 
 class _BulkSubscribed:
@@ -209,39 +218,43 @@ class BulkParser(Parser):
 
     async def _take_frames(self, buffer: bytes) -> bytes:  # noqa: C901 - the hot path: one loop, no calls
         """Return what is left over; set `_need` when it is known how long the first unfinished frame is."""
-        taken: dict[int, list[Frame]] = {}
+        taken: dict[int, list[AnyFrame]] = {}
         life, start, end = self._life, 0, len(buffer)
+        digits, frames = b"", None  # of the frame before: most come for the same subscription
         while start < end:
             if found := _PLAIN.match(buffer, start):
-                subject, sid_digits, reply, size = found.groups()
-                headers_size = 0
+                subject, sid_digits, unanswered_size, reply, size = found.groups()
+                headers, body_start = _NO_HEADERS, found.end()
+                body_end = body_start + int(size or unanswered_size)
             elif found := _HEADED.match(buffer, start):
-                subject, sid_digits, reply, headers_digits, size = found.groups()
-                headers_size = int(headers_digits)
+                subject, sid_digits, first_size, second_size, reply, headers_size, size = found.groups()
+                headers_start = found.end()
+                body_start = headers_start + int(headers_size or first_size)
+                body_end = headers_start + int(size or second_size)
+                headers = buffer[headers_start:body_start]
             else:
                 line_end = buffer.find(b"\r\n", start) + 2
                 if line_end < 2:
                     break
                 self._hand_over(taken)  # what came before a PONG is there before whoever waits for it goes on
+                digits = b""
                 await self._obey(buffer[start:line_end])
                 if self._life != life:  # that line was the end of the connection
                     return b""
                 start = line_end
                 continue
-            headers_start = found.end()
-            body_start, body_end = headers_start + headers_size, headers_start + int(size)
             if body_end + 2 > end:
                 self._need = body_end + 2 - start
                 break
-            sid, headers = int(sid_digits), buffer[headers_start:body_start]
-            if sid in self.receivers:
-                frames = taken.get(sid)
-                if frames is None:
-                    frames = taken[sid] = []
-                frames.append(Frame(subject, reply or b"", headers, buffer[body_start:body_end]))
+            if sid_digits != digits:
+                digits, frames = sid_digits, self._frames(taken, int(sid_digits))
+            if frames is not None:
+                frames.append((subject, reply or b"", headers, buffer[body_start:body_end]))
             else:
                 self._hand_over(taken)
-                await self.nc._process_msg(sid, subject, reply or b"", buffer[body_start:body_end], headers or None)  # noqa: SLF001
+                digits = b""
+                body = buffer[body_start:body_end]
+                await self.nc._process_msg(int(sid_digits), subject, reply or b"", body, headers or None)  # noqa: SLF001
                 if self._life != life:
                     return b""
             start = body_end + 2
@@ -250,13 +263,17 @@ class BulkParser(Parser):
             raise ProtocolError
         return buffer[start:]
 
+    def _frames(self, taken: dict[int, list[AnyFrame]], sid: int) -> list[AnyFrame] | None:
+        """Return where the frames of a subscription are gathered; None when nats-py has to have them."""
+        return taken.setdefault(sid, []) if sid in self.receivers else None
+
     async def _obey(self, line: bytes) -> None:
         """Leave PING, PONG, INFO, +OK and -ERR to nats-py."""
         await super().parse(line)
         if self.state != AWAITING_CONTROL_LINE:
             raise ProtocolError
 
-    def _hand_over(self, taken: dict[int, list[Frame]]) -> None:
+    def _hand_over(self, taken: dict[int, list[AnyFrame]]) -> None:
         for sid, frames in taken.items():
             self.receivers[sid](frames)
         taken.clear()

@@ -20,10 +20,10 @@ from anyio import Event
 from collector.model import Delivery
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from collector.in_hand import InHand
-    from collector.nats_bulk import Frame, Link, Subscribed
+    from collector.nats_bulk import AnyFrame, Link, Subscribed
 
 EXPIRES = 60.0
 """Seconds a request lives at the server."""
@@ -107,28 +107,29 @@ def unused(raw_headers: bytes) -> tuple[int, int]:
     return values[b"nats-pending-messages"], values[b"nats-pending-bytes"]
 
 
-def read_delivery(frame: Frame) -> Delivery:
+def read_delivery(frame: AnyFrame, head: str = "", stream: str = "") -> Delivery:
     """Read the reply subject `$JS.ACK.[domain.account.]stream.durable.delivered.sequence.sequence.time.pending[.x]`.
 
-    Raises ValueError when it is another one: then the message was not delivered by JetStream.
+    One that begins with `head` is of `stream`. Raises ValueError when it is another kind of subject: then the message
+    was not delivered by JetStream.
     """
-    reply = frame.reply.decode()
+    subject, encoded, raw_headers, body = frame
+    reply = encoded.decode()
+    before, *fields = reply.rsplit(".", 5)
+    if before != head or not head:
+        stream, fields = _read_reply(reply)
+    return Delivery(subject.decode(), reply, body, raw_headers, stream, int(fields[1]), int(fields[0]), int(fields[3]))
+
+
+def _read_reply(reply: str) -> tuple[str, list[str]]:
+    """Return the stream, and the fields behind the durable. Raises ValueError."""
     fields = reply.split(".")
     if len(fields) >= 11:  # with domain and account hash: ADR-15
         del fields[2:4]
     if len(fields) < 9 or fields[0] != "$JS" or fields[1] != "ACK":
         message = f"expected a reply subject $JS.ACK.<stream>.<durable>.<five numbers>, got {reply!r}"
         raise ValueError(message)
-    return Delivery(
-        frame.subject.decode(),
-        reply,
-        frame.body,
-        frame.raw_headers,
-        fields[2],
-        int(fields[5]),
-        int(fields[4]),
-        int(fields[7]),
-    )
+    return fields[2], fields[4:]
 
 
 @dataclass(slots=True)
@@ -145,9 +146,9 @@ class Outstanding:
         self.messages += messages
         self.bytes += max_bytes
 
-    def came(self, size: int) -> None:
-        """Count a message; one that nobody asked for any more (see `forget`) counts for nothing."""
-        self.messages = max(0, self.messages - 1)
+    def came(self, messages: int, size: int) -> None:
+        """Count messages; what nobody asked for any more (see `forget`) counts for nothing."""
+        self.messages = max(0, self.messages - messages)
         self.bytes = max(0, self.bytes - size)
 
     def ended(self, request: str, messages: int, max_bytes: int) -> None:
@@ -194,6 +195,8 @@ class Pull:
         """What the server said when it last ended a request otherwise than by doing it."""
         self._link = link
         self._inbox = inbox
+        self._stream = stream
+        self._head = f"$JS.ACK.{stream}.{durable}"
         self._next = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}"
         self._in_hand = in_hand
         self._clock = clock
@@ -235,37 +238,42 @@ class Pull:
         self.too_large = False
         await self.ask(1, self._max_payload + _OVERHEAD)
 
-    def receive(self, frames: list[Frame]) -> None:
+    def receive(self, frames: Sequence[AnyFrame]) -> None:
         """Take what the connection read; called from its reading loop. From here on deliveries are in hand."""
         self._heard = self._clock()
+        before, size = len(self._deliveries), 0
         for frame in frames:
-            if frame.reply.startswith(b"$JS.ACK."):
-                self._deliver(frame)
-            elif frame.raw_headers and not frame.body:
-                self._hear(frame)
+            subject, reply, raw_headers, body = frame
+            if reply.startswith(b"$JS.ACK."):
+                try:
+                    self._deliveries.append(read_delivery(frame, self._head, self._stream))
+                except ValueError:
+                    continue  # anybody may publish to an inbox; an error here would end the reading of the connection
+                size += len(subject) + len(reply) + len(raw_headers) + len(body)
+            elif raw_headers and not body:
+                self._count_came(before, size)
+                before, size = len(self._deliveries), 0
+                self._hear(subject.decode("latin-1"), raw_headers)
+        self._count_came(before, size)
         self._take_in_hand()
-        self.changed.set()
+
+    def _count_came(self, before: int, size: int) -> None:
+        if messages := len(self._deliveries) - before:
+            self.outstanding.came(messages, size)
+            self.changed.set()
 
     def _take_in_hand(self) -> None:
         self._in_hand.take(self._deliveries[self._taken_in_hand :])
         self._taken_in_hand = len(self._deliveries)
 
-    def _deliver(self, frame: Frame) -> None:
-        try:
-            delivery = read_delivery(frame)
-        except ValueError:
-            return  # anybody may publish to an inbox; an error here would end the reading of the whole connection
-        self.outstanding.came(len(frame.body) + len(frame.raw_headers) + len(frame.subject) + len(frame.reply))
-        self._deliveries.append(delivery)
-
-    def _hear(self, frame: Frame) -> None:
-        status, words = read_status(frame.raw_headers)
-        request = frame.subject.decode("latin-1")
+    def _hear(self, request: str, raw_headers: bytes) -> None:
+        status, words = read_status(raw_headers)
         if status is Status.HEARTBEAT:
-            return
+            return  # nobody is woken: that it came is in the deadline
+        self.changed.set()
         if status in {Status.REQUEST_DONE, Status.REQUEST_EXPIRED, Status.MESSAGE_TOO_LARGE}:
             whole = self.outstanding.requests.get(request)
-            rest = unused(frame.raw_headers)
+            rest = unused(raw_headers)
             self.outstanding.ended(request, *rest)
             self.too_large = self.too_large or (status is Status.MESSAGE_TOO_LARGE and rest == whole)
             return

@@ -39,6 +39,8 @@ class Settings:
     shutdown_timeout: float
     reconcile_period: float
     lag_period: float
+    logger_histograms: bool
+    """Whether each logger has histograms of its own; else they are of all together."""
     http: tuple[str, int]
     """Host and port."""
 
@@ -69,6 +71,7 @@ class Settings:
             shutdown_timeout=environment.duration("COLLECTOR_SHUTDOWN_TIMEOUT", 30.0, minimum=1.0),
             reconcile_period=environment.duration("COLLECTOR_RECONCILE_PERIOD", 60.0, minimum=0.1),
             lag_period=environment.duration("COLLECTOR_LAG_PERIOD", 5.0, minimum=0.1),
+            logger_histograms=environment.choice("COLLECTOR_HISTOGRAMS", ("logger", "service"), "logger") == "logger",
             http=_http(environment),
         )
         environment.finish()

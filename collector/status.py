@@ -112,6 +112,11 @@ class Status:
         return logger.state == events.State.PARKED and self._restarts.of_logger(key) is not None
 
     @property
+    def loggers(self) -> int:
+        """How many loggers this replica has."""
+        return len(self._seen.loggers)
+
+    @property
     def tally(self) -> Tally:
         """What this process has done."""
         return self._seen.tally

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
 
 import msgspec
 
@@ -15,7 +14,8 @@ _GO_ZERO = datetime(1, 1, 1, tzinfo=UTC)
 """`time.Time{}`: what a Go struct sends that was given no time."""
 _MICROSECOND = timedelta(microseconds=1)
 _SECOND = timedelta(seconds=1)
-_AwareDatetime = Annotated[datetime, msgspec.Meta(tz=True)]
+_TO_THE_MICROSECOND = len("2024-05-06T07:08:09.123456Z")
+_RFC_3339 = "RFC 3339 text like 2024-05-06T07:08:09.123Z"
 
 
 def read_timestamp(value: object) -> datetime | None:
@@ -58,15 +58,24 @@ def _from_epoch(seconds: float) -> datetime:
 
 def _from_text(text: str) -> datetime:
     """Read RFC 3339; a leap second, 23:59:60, is the second after it, as everywhere where time counts from 1970."""
+    if len(text) <= _TO_THE_MICROSECOND and text.endswith("Z") and text[17:19] != "60":
+        return _convert(text)
     leap = text[17:19] == "60"
     seconds = f"{text[:17]}59" if leap else text[:19]
     zone = text[19:].lstrip(".0123456789")
     fraction = text[19 : len(text) - len(zone)][:7]  # msgspec would round what is finer than a microsecond
-    try:
-        moment = msgspec.convert(f"{seconds}{fraction}{zone}", _AwareDatetime).astimezone(UTC)
-    except msgspec.ValidationError as error:
-        raise _poison("RFC 3339 text like 2024-05-06T07:08:09.123Z", "other text") from error
+    moment = _convert(f"{seconds}{fraction}{zone}").astimezone(UTC)
     return moment + _SECOND if leap else moment
+
+
+def _convert(text: str) -> datetime:
+    try:
+        moment = msgspec.convert(text, datetime)
+    except msgspec.ValidationError as error:
+        raise _poison(_RFC_3339, "other text") from error
+    if moment.tzinfo is None:
+        raise _poison(_RFC_3339, "text without a zone")
+    return moment
 
 
 def undo_rounding(moment: datetime, encoded: bytes) -> datetime:
@@ -74,13 +83,12 @@ def undo_rounding(moment: datetime, encoded: bytes) -> datetime:
 
     MongoDB keeps milliseconds, so 08:59:59.9999997 would otherwise be stored as 09:00:00.
     """
-    match len(encoded):
-        case 10:
-            nanoseconds = int.from_bytes(encoded[2:6]) >> 2
-        case 15:
-            nanoseconds = int.from_bytes(encoded[3:7])
-        case _:
-            return moment
+    if len(encoded) == 10:
+        nanoseconds = int.from_bytes(encoded[2:6]) >> 2
+    elif len(encoded) == 15:
+        nanoseconds = int.from_bytes(encoded[3:7])
+    else:
+        return moment
     return moment - _MICROSECOND if nanoseconds % 1_000_000 > 999_000 else moment
 
 

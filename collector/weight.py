@@ -15,7 +15,7 @@ from collector.errors import Poison
 from collector.model import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 ENTRY = 400
 """An entry around its fields: document, `_id`, timestamp, and what the pipeline keeps of it."""
@@ -30,19 +30,25 @@ _PLAUSIBLE = 16
 """Times its size that a body of ordinary fields in ASCII may become."""
 
 
-def _counter(containers: bytes, values: bytes, long_arrays: bytes = b"") -> Callable[[bytes | bytearray], int]:
+def _counter(
+    containers: bytes, values: bytes, long_arrays: bytes = b""
+) -> Callable[[Sequence[bytes | bytearray]], int]:
     """Make a function that counts each byte, and more for one that may begin a map, an array or another value.
 
-    In a long array each byte may be a number, and looks like text.
+    In a long array, which begins with a byte of its own, each byte may be a number and looks like text.
     """
     table = bytes.maketrans(containers + values, b"c" * len(containers) + b"v" * len(values))
     others = bytes(set(range(256)).difference(containers, values))
 
-    def ceiling(body: bytes | bytearray) -> int:
+    def ceiling(bodies: Sequence[bytes | bytearray]) -> int:
+        body = b"".join(bodies)
         heads = body.translate(table, others)
         number = heads.count(b"c")
-        numbers = _VALUE * len(body) if any(byte in body for byte in long_arrays) else 0
-        return _BYTE * len(body) + _CONTAINER * number + _VALUE * (len(heads) - number) + numbers
+        numbers = 0
+        for head in long_arrays:
+            if head in body:
+                numbers += sum([len(one) for one in bodies if head in bytes(one)])
+        return _BYTE * len(body) + _CONTAINER * number + _VALUE * (len(heads) - number + numbers)
 
     return ceiling
 

@@ -7,7 +7,12 @@ import shutil
 
 import pytest
 
-_PACKAGES = {"chromium": "chromium", "chromedriver": "chromium-driver"}
+_PACKAGES = {
+    "chromedriver": "chromium-driver",
+    "chromium": "chromium",
+    "prometheus": "prometheus",
+    "promtool": "prometheus",
+}
 """Debian's package of each program."""
 
 

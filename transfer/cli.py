@@ -112,7 +112,7 @@ async def _list(transfer: Transfer, options: argparse.Namespace) -> int:
     print(f"{'KEY':{width}}  {'WAITING':>9}  {'BYTES':>11}  DESCRIPTION")
     for one in found:
         row = _as_json(one)
-        waiting, size = row.get("messages", "-"), row.get("bytes", "-")
+        waiting, size = ("-" if row.get(name) is None else row[name] for name in ("messages", "bytes"))
         print(f"{row['key']:{width}}  {waiting:>9}  {size:>11}  {row.get('description') or row.get('error', '')}")
     return 0
 

@@ -23,8 +23,14 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("transfer")
 CONNECT_TIMEOUT = 5.0
+_NO_RESTART = 2
+"""So many connections in a row that end in the handshake were refused: a server that restarts ends one at most."""
 INBOX = "_INBOX.transfer"
 """Where our answers come: not where the collector's messages do, so that one permission does not give both."""
+
+
+class EndedAtHandshake(ConnectionError):
+    """A server that demands certificates ended the connection. In TLS 1.3 its alert with the reason is often lost."""
 
 
 class Connection(Client):
@@ -44,10 +50,14 @@ class Connection(Client):
     async def _process_connect_init(self) -> None:
         try:
             await super()._process_connect_init()
-        except (OSError, nats.errors.Error, TimeoutError):
+        except (OSError, nats.errors.Error, TimeoutError) as exc:
             transport, self._transport = self._transport, None
             if transport is not None:
                 transport.close()
+            if isinstance(exc, ConnectionError) and self._server_info.get("tls_verify"):
+                raise EndedAtHandshake(
+                    "a certificate is demanded, and the connection was ended in the handshake"
+                ) from exc
             raise
 
     async def _process_err(self, err_msg: str) -> None:
@@ -73,15 +83,18 @@ class _FirstConnect:
         self._hosts = ", ".join(without_userinfo(host) for host in settings.hosts)
         self._deadline = time.monotonic() + timeout
         self._over = False
+        self._ended_at_handshake = 0
 
     async def failed(self, error: Exception) -> None:
         """Raise `Refused` or `Unavailable`, until the first connect is over; then only log."""
         if self._over:
             _log.warning("NATS connection: %s: %s", type(error).__name__, error)
-        elif _is_refusal(error):
+            return
+        self._ended_at_handshake = self._ended_at_handshake + 1 if isinstance(error, EndedAtHandshake) else 0
+        if _is_refusal(error) or self._ended_at_handshake == _NO_RESTART:
             self.over()
             raise Refused(f"NATS at {self._hosts} does not let us in: {_why(error)}") from error
-        elif time.monotonic() > self._deadline:
+        if time.monotonic() > self._deadline:
             self.over()
             raise Unavailable(f"NATS at {self._hosts} does not answer: {_why(error)}") from error
 

@@ -63,11 +63,13 @@ class Batcher:
 
     def _add(self, many: list[Opened]) -> None:
         for opened in many:
-            if not self._pending:
-                self._deadline = self._clock() + self._policy.age
-            trigger = self._pending.add(opened)
-            if trigger:
-                self._full.append(self._pending.take(trigger))
+            rest: Opened | None = opened
+            while rest is not None:
+                if not self._pending:
+                    self._deadline = self._clock() + self._policy.age
+                fitting, rest = rest.cut(self._pending.room)
+                if trigger := self._pending.add(fitting):
+                    self._full.append(self._pending.take(trigger))
 
     async def _send_full(self) -> None:
         full, self._full = self._full, []

@@ -25,7 +25,7 @@ from collector.events import Failed, Failure, Held, LoggerState, Report, Returne
 from collector.horizon import Horizon
 from collector.in_hand import InHand
 from collector.model import Batch, Opened
-from collector.mongo import is_timeseries, make_collection
+from collector.mongo import make_collection
 from collector.pull import Pull
 from collector.settlement import NAK
 from collector.sinks.mongodb import MongoSink
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from collector.budget import Accounts, Budget
     from collector.claims import Claims, Fenced
     from collector.connection import NatsConnection
+    from collector.kinds import Kinds
     from collector.settings import Settings
     from collector.sinks import Sink
     from collector.source import Attached, Source
@@ -65,6 +66,7 @@ class Tools:
     nats: NatsConnection
     source: Source
     database: AsyncDatabase[dict[str, Any]]
+    kinds: Kinds
     budget: Budget
     claims: Claims
     owners: Owners
@@ -134,10 +136,11 @@ class Pipeline:
 
     async def _make_collection(self) -> bool:
         """Make the collection that the spec asks for; return whether what is there is a time-series collection."""
-        database, timeout = self._tools.database, self._tools.settings.write_timeout
+        tools = self._tools
         if self._spec.collection is not None:
-            await make_collection(database, self._collection, self._spec.collection, timeout)
-        return await is_timeseries(database, self._collection, timeout)
+            timeout = tools.settings.write_timeout
+            await make_collection(tools.database, self._collection, self._spec.collection, timeout)
+        return await tools.kinds.is_timeseries(self._collection)
 
     async def _own(self, attached: Attached, stopping: Event) -> None:
         """Stand by, and move entries while this replica is the one owner of a time-series logger."""

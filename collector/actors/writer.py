@@ -114,14 +114,14 @@ class Writer:
         refused = writing.written.refused
         rejects = [*batch.rejects, *self._codec.rejects(refused)] if refused else batch.rejects
         write_seconds = self._clock() - started
-        oldest = min(delivery.published_ns for delivery in batch.deliveries) / 1e9
+        oldest = min([delivery.published_ns for delivery in batch.deliveries]) / 1e9
         latency = max(0.0, time.time() - oldest)  # two clocks
         if rejects:
             await self._retrying(Stage.DEAD_LETTER, stopping)(self._letters.store, rejects)
         kept = _kept(batch, refused) if rejects else ()
         answers = self._in_hand.owned(settle(batch.deliveries, kept, rejects))
         unanswered = len(batch.deliveries) - len(answers) + await self._answering.answer(answers)
-        self._in_hand.release(batch.deliveries)
+        self._in_hand.release(batch.deliveries, batch.weight)
         self._on_settled(batch)
         self._report(
             BatchSettled(

@@ -7,11 +7,11 @@ import os
 import signal
 import subprocess
 import sys
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from collector.local.server import Server, ServerDidNotEnd
+from collector.local.server import Server, ServerDidNotEnd, http_get
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,13 +62,7 @@ class Replica(Server):
 
     def get(self, path: str) -> tuple[int, str]:
         """Return status and text of an HTTP answer. Raises OSError or HTTPException when there is none."""
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=5)
-        try:
-            connection.request("GET", path)
-            response = connection.getresponse()
-            return response.status, response.read().decode()
-        finally:
-            connection.close()
+        return http_get(self.port, path)
 
     def terminate(self) -> None:
         """Ask it with SIGTERM to drain and end."""

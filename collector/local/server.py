@@ -13,6 +13,7 @@ import subprocess
 import time
 from abc import ABC, abstractmethod
 from contextlib import suppress
+from http.client import HTTPConnection
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from collector.errors import CollectorError
@@ -195,6 +196,17 @@ class Server(ABC):
         if self._process is not None:
             self._process.wait()
             self._process = None
+
+
+def http_get(port: int, path: str, timeout: float = 5.0) -> tuple[int, str]:
+    """Return status and text of what a port of 127.0.0.1 answers. Raises OSError or HTTPException without an answer."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=timeout)
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        return response.status, response.read().decode()
+    finally:
+        connection.close()
 
 
 def free_port() -> int:

@@ -71,19 +71,19 @@ class MongoWriting:
         self._groups = commands(entries)
         self._doubtful: list[Entry] = []
         self._later: list[Entry] = []
+        self._why_later = ""
 
     async def attempt(self) -> None:
         """See `Writing`. What an unknown result had stored counts as duplicates then."""
-        error = ""
         while self._groups:
-            error = await self._write(self._groups[0]) or error
+            await self._write(self._groups[0])
         if self._doubtful:
             self._compare(await self._sink.stored(self._doubtful))
         if self._later:
             self._groups, self._later = commands(self._later), []
-            raise SinkUnavailable(error)
+            raise SinkUnavailable(self._why_later)
 
-    async def _write(self, group: Sequence[Entry]) -> str:
+    async def _write(self, group: Sequence[Entry]) -> None:
         """Write the first group and replace it by what it leaves to be written at once."""
         try:
             reply = await self._sink.insert(group)
@@ -91,25 +91,25 @@ class MongoWriting:
             refused, left = without_unencodable(group, exc)
             self.written.refused += refused
             self._groups[:1] = left
-            return ""
+            return
         except OperationFailure as exc:
             if not document_at_fault(exc):
                 raise SinkUnavailable(said(exc)) from exc
             if len(group) == 1:
                 self.written.refused.append(refusal_of_command(group[0], exc))
             self._groups[:1] = halves(group) if len(group) > 1 else []
-            return ""
+            return
         del self._groups[0]
-        return self._count(group, reply)
+        self._count(group, reply)
 
-    def _count(self, group: Sequence[Entry], reply: Mapping[str, Any]) -> str:
+    def _count(self, group: Sequence[Entry], reply: Mapping[str, Any]) -> None:
         found = outcomes(group, reply)
         self.written.stored += found.stored
         self.written.duplicates += found.duplicates
         self.written.refused += found.refused
         self._doubtful += found.doubtful
         self._later += found.later
-        return found.error
+        self._why_later = found.error or self._why_later
 
     def _compare(self, known: set[bytes]) -> None:
         """Take the same document under a publisher's own `_id` for a duplicate, and another one for a refusal."""

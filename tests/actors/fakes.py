@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from collector import events
     from collector.bucket import Change
-    from collector.nats_bulk import Receive
+    from collector.nats_bulk import AnyFrame, Receive
 
 KEY = "system"
 STREAM = "beta:logs:system"
@@ -46,7 +46,18 @@ def opened(sequence: int, entries: int = 1, body: bytes = b"x") -> Opened:
     """Make a delivery with that many entries; a bundle unless there is one."""
     of = delivery(sequence, body)
     positions: list[int | None] = [None] if entries == 1 else list(range(entries))
-    return Opened(of, [entry(of, position) for position in positions], [], of.size)
+    return Opened([of], [entry(of, position) for position in positions], [], of.size)
+
+
+def together(*several: Opened) -> Opened:
+    """Make what the codec makes of deliveries of one entry each that it opens together."""
+    return Opened(
+        [one.deliveries[0] for one in several],
+        [one.entries[0] for one in several],
+        [],
+        sum(one.size for one in several),
+        sum(one.weight for one in several),
+    )
 
 
 def reject(of: Delivery, position: int | None = None, reason: Reason = Reason.MALFORMED) -> Reject:
@@ -58,10 +69,10 @@ def batch(*several: Opened, rejects: Sequence[Reject] = (), number: int = 1) -> 
     """Make a batch of whole deliveries."""
     return Batch(
         number,
-        [one.delivery for one in several],
+        [delivery for one in several for delivery in one.deliveries],
         [entry for one in several for entry in one.entries],
         [*(reject for one in several for reject in one.rejects), *rejects],
-        sum(one.delivery.size for one in several),
+        sum(delivery.size for one in several for delivery in one.deliveries),
         Trigger.ENTRIES,
     )
 
@@ -143,7 +154,7 @@ class FakeLink:
         self.receive([Frame(request.encode(), b"", f"NATS/1.0 {status}\r\n{headers}\r\n".encode(), b"")])
 
 
-def _nobody(frames: list[Frame]) -> None:
+def _nobody(frames: Sequence[AnyFrame]) -> None:
     """Pass over what comes without a subscription, as nats-py does."""
 
 
@@ -170,6 +181,16 @@ class FakeSource:
         if isinstance(found, Exception):
             raise found
         return found
+
+
+class FakeKinds:
+    """Collections that are all of one kind."""
+
+    def __init__(self, *, timeseries: bool) -> None:
+        self._timeseries = timeseries
+
+    async def is_timeseries(self, _collection: str) -> bool:
+        return self._timeseries
 
 
 class FakeSink:

@@ -11,7 +11,7 @@ from anyio import BrokenResourceError, create_memory_object_stream, create_task_
 from collector.actors.batcher import Batcher
 from collector.batching import BatchPolicy
 from collector.model import Batch, Opened, Trigger
-from tests.actors.fakes import opened, settled
+from tests.actors.fakes import opened, settled, together
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -54,6 +54,18 @@ async def test_a_full_batch_leaves_at_once() -> None:
         await scene.send.send([opened(number) for number in range(10)])
         batch = await scene.receive.receive()
         assert (sequences(batch), batch.trigger) == (list(range(10)), Trigger.ENTRIES)
+
+
+async def test_what_was_opened_together_is_cut_where_a_batch_is_full() -> None:
+    async with playing() as scene:
+        await scene.send.send([opened(1), together(*[opened(number) for number in range(2, 26)])])
+        first, second = await scene.receive.receive(), await scene.receive.receive()
+        assert (sequences(first), first.trigger) == (list(range(1, 11)), Trigger.ENTRIES)
+        assert sequences(second) == [entry.delivery.sequence for entry in second.entries] == list(range(11, 21))
+        await scene.send.aclose()
+        last = await scene.receive.receive()
+        assert (sequences(last), last.trigger) == (list(range(21, 26)), Trigger.DRAIN)
+        assert first.bytes + second.bytes + last.bytes == 25
 
 
 async def test_when_the_writer_has_ended_it_ends_without_an_error_of_its_own() -> None:

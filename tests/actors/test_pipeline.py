@@ -18,6 +18,7 @@ from tests.actors.fakes import (
     ANOTHER_LIFE,
     ATTACHED,
     KEY,
+    FakeKinds,
     FakeLetters,
     FakeLink,
     FakeSink,
@@ -45,11 +46,6 @@ ENVIRON = {
 NO_STREAM = UnknownStream("$JS.API.STREAM.INFO", 404, 10059, "stream not found")
 
 
-async def is_plain(*_: object) -> bool:
-    """Answer for a collection that all replicas share."""
-    return False
-
-
 class FakeClient:
     """What a pipeline takes from nats-py's client."""
 
@@ -73,16 +69,17 @@ class Scene:
         self.reports, self.stopping, self.reconnects = Reports(), Event(), Reconnects()
         self.budget = Budget(64 * 1024 * 1024)
         monkeypatch.setattr("collector.actors.pipeline.MongoSink", lambda *_: sink)
-        monkeypatch.setattr("collector.actors.pipeline.is_timeseries", is_plain)
         monkeypatch.setattr("collector.actors.pipeline.DeadLetters", lambda *_: letters)
         client: Any = FakeClient()
         nothing: Any = None
+        kinds: Any = FakeKinds(timeseries=False)
         tools = Tools(
             names=Names("beta"),
             settings=Settings.read(ENVIRON),
             nats=NatsConnection(client, self.link, self.reconnects, Event()),
             source=source,
             database=nothing,
+            kinds=kinds,
             budget=self.budget,
             claims=nothing,
             owners=nothing,

@@ -22,6 +22,7 @@ from tests.actors.fakes import (
     ANOTHER_LIFE,
     ATTACHED,
     KEY,
+    FakeKinds,
     FakeLetters,
     FakeLink,
     FakeSource,
@@ -51,28 +52,26 @@ class Scene:
         self.returned = Event()
         self.claims = FakeClaims(mark=store.mark)
         self.owners = FakeOwners(self.claims, self.reports)
-        monkeypatch.setattr("collector.actors.pipeline.is_timeseries", self._is_timeseries)
         monkeypatch.setattr("collector.actors.pipeline.TimeSeriesStore", lambda *_: store)
         monkeypatch.setattr("collector.actors.pipeline.DeadLetters", lambda *_: self.letters)
         client: Any = FakeClient()
         claims: Any = self.claims
         owners: Any = self.owners
         nothing: Any = None
+        kinds: Any = FakeKinds(timeseries=True)
         tools = Tools(
             names=Names("beta"),
             settings=Settings.read({**ENVIRON, "COLLECTOR_WRITES": str(SLOTS), "COLLECTOR_BATCH_ENTRIES": "10"}),
             nats=NatsConnection(client, self.link, self.reconnects, Event()),
             source=source,
             database=nothing,
+            kinds=kinds,
             budget=Budget(64 * 1024 * 1024),
             claims=claims,
             owners=owners,
             report=self.reports,
         )
         self.pipeline = Pipeline(LoggerSpec(KEY), tools)
-
-    async def _is_timeseries(self, *_: object) -> bool:
-        return True
 
     async def run(self) -> None:
         await self.pipeline.run(self.stopping)

@@ -140,7 +140,7 @@ async def test_a_bundle_with_one_refused_entry_is_acked_and_the_entry_kept() -> 
     bundle = bytes.fromhex("93") + 3 * bytes.fromhex("81 a464617461 80")
     one = opened(1, entries=3, body=bundle)
     headed = b"NATS/1.0\r\nContent-Type: application/vnd.transfer.bundle+msgpack\r\n\r\n"
-    of = msgspec.structs.replace(one.delivery, raw_headers=headed)
+    of = msgspec.structs.replace(one.deliveries[0], raw_headers=headed)
     entries = [Entry(of, entry.position, entry.document, own_id=False) for entry in one.entries]
     async with playing(FakeSink(refuse_one)) as scene:
         await scene.write(Batch(1, [of], entries, [], 1, Trigger.AGE))

@@ -9,7 +9,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import nats
 from anyio import create_task_group, current_time, fail_after, sleep, to_thread
 from nats import errors as nats_errors
 from pymongo import MongoClient
@@ -34,7 +33,9 @@ from tests.chaos.servers import (
 from tests.chaos.traffic import Form, Traffic
 from tests.chaos.ways import AsGo, ByClient, InBundles, Way
 from transfer import Transfer, TransferError
+from transfer.connection import Connection
 from transfer.jetstream_api import request
+from transfer.nats_settings import NatsSettings
 from transfer.streams import StreamState, stream_state
 
 if TYPE_CHECKING:
@@ -266,9 +267,9 @@ async def _connected(urls: Sequence[str]) -> AsyncIterator[Client]:
     async def overlook(_: Exception) -> None:
         """Leave it to the publishers: they see what is not confirmed."""
 
-    connection = await nats.connect(
-        list(urls), error_cb=overlook, max_reconnect_attempts=-1, reconnect_time_wait=0.1, name="chaos"
-    )
+    connection = Connection()  # it lets go of what it has open when a server dies in a connect
+    settings = NatsSettings(tuple(urls)).keywords() | {"reconnect_time_wait": 0.1}
+    await connection.connect(**settings, error_cb=overlook, name="chaos")
     try:
         yield connection
     finally:

@@ -7,10 +7,10 @@ from collections import deque
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-import nats
 from nats.js.errors import ServerError
 
 from tests.planted import planted
+from transfer.connection import Connection
 
 if TYPE_CHECKING:
     import asyncio
@@ -91,7 +91,8 @@ class Ancestor:
 @asynccontextmanager
 async def ancestor(url: str, namespace: str) -> AsyncIterator[Ancestor]:
     """Connect."""
-    connection = await nats.connect(url)
+    connection = Connection()  # of nats-py: it lets go of what it has open when a server dies in a connect
+    await connection.connect(url)
     try:
         yield Ancestor(connection, namespace)
     finally:

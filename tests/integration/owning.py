@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,14 @@ if TYPE_CHECKING:
 
 COLLECTION = "system_logs"
 TIMEOUT = 5.0
-NOON = datetime(2024, 5, 6, 12, tzinfo=UTC)
+
+
+def utc(*fields: int) -> datetime:
+    """Make a time as it stands in documents: in UTC, and without a zone."""
+    return datetime(*fields)  # type: ignore[arg-type] # noqa: DTZ001
+
+
+NOON = utc(2024, 5, 6, 12)
 _sequences = count(1)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import msgspec
 import pytest
-from anyio import fail_after
+from anyio import create_task_group, fail_after, lowlevel
 from bson import ObjectId
 from gridfs.asynchronous import AsyncGridFSBucket
 
@@ -181,10 +181,27 @@ async def test_many_letters_of_several_mebibytes_are_all_kept(mongod: Mongod, na
         assert await scene.collection.count_documents({}) == 10
 
 
-async def test_many_small_letters_are_kept_together(mongod: Mongod, namespace: str) -> None:
+async def test_of_many_small_letters_few_are_made_before_others_get_a_turn(mongod: Mongod, namespace: str) -> None:
+    made_in_turn = [0]
+
+    def clock() -> float:
+        made_in_turn[-1] += 1
+        return FAILED_AT
+
+    async def take_turns() -> None:
+        while True:
+            made_in_turn.append(0)
+            await lowlevel.checkpoint()
+
     async with keeping(mongod, namespace) as scene:
-        await scene.letters.store([reject(b"") for _ in range(5000)])
+        letters = DeadLetters(scene.database, COLLECTION, 5.0, clock)
+        async with create_task_group() as others:
+            others.start_soon(take_turns)
+            await letters.store([reject(b"") for _ in range(5000)])
+            others.cancel_scope.cancel()
         assert await scene.collection.count_documents({}) == 5000
+    assert sum(made_in_turn) == 5000
+    assert max(made_in_turn) <= 500
 
 
 @pytest.mark.parametrize("body", [1, 7 * MIB])

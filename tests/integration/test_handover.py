@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from collector.local import Replica
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(120)]
 
 ACK_WAIT = 2.0
 ENTRIES = 5000

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(120)
 
 
+@pytest.mark.alone
 async def test_an_entry_put_is_consumed_within_a_second(
     start_replica: Callable[..., Replica], go: Ancestor, database: Database[dict[str, Any]]
 ) -> None:
@@ -38,6 +39,7 @@ async def test_an_entry_put_is_consumed_within_a_second(
     assert replica.metric("collector_loggers") == 1
 
 
+@pytest.mark.alone
 async def test_100_loggers_put_at_once_are_all_consumed_within_5_seconds(
     start_replica: Callable[..., Replica], go: Ancestor, database: Database[dict[str, Any]]
 ) -> None:
@@ -92,6 +94,7 @@ async def test_a_value_that_cannot_be_read_parks_its_logger_only(
     await until(lambda: count(database, "broken") == 1, 5)
 
 
+@pytest.mark.alone
 async def test_a_put_just_after_a_nats_restart_is_consumed_within_5_seconds(
     start_replica: Callable[..., Replica],
     own_nats: Callable[..., NatsServer],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -257,10 +258,9 @@ async def test_a_large_document_with_a_guilty_field_far_down_is_judged_quickly(m
     for _ in range(150):
         value = {"a": value}
     async with sinking(mongod, namespace) as scene:
-        with fail_after(1):
-            started = anyio.current_time()
-            assert len((await scene.write([entry(v=value)])).refused) == 1
-            assert anyio.current_time() - started < 1
+        started = time.process_time()
+        assert len((await scene.write([entry(v=value)])).refused) == 1
+        assert time.process_time() - started < 1
 
 
 # sizes

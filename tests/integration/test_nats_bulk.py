@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from nats.js import JetStreamContext
 
     from collector.local import NatsServer
-    from collector.nats_bulk import Link
+    from collector.nats_bulk import AnyFrame, Link
 
 LINKS = [BulkLink, PlainLink]
 BODY = b"x" * 100
@@ -39,8 +39,8 @@ class Inbox:
         self.frames: list[Frame] = []
         self._changed = anyio.Event()
 
-    def receive(self, frames: list[Frame]) -> None:
-        self.frames += frames
+    def receive(self, frames: Sequence[AnyFrame]) -> None:
+        self.frames += [Frame(*one) for one in frames]
         self._changed.set()
         self._changed = anyio.Event()
 

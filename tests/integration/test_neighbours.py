@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
-from anyio import create_task_group, fail_after
-from pymongo import AsyncMongoClient
+from anyio import fail_after
 
 from tests.integration.ancestor import Ancestor, entry
+from tests.integration.calm import KEY, RATE
 from tests.integration.flood import flood, header_block
 from tests.integration.process import refusing_inserts
-from tests.integration.waiting import numbers, state, until
+from tests.integration.waiting import count, numbers, state, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,47 +26,10 @@ if TYPE_CHECKING:
 
     from collector.local import Mongod, NatsServer, Replica
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(180)]
 
-RATE = 200
 LONGEST = 2.0
 """Seconds, on a machine that is not busy with other work; else that much longer."""
-
-
-class Calm:
-    """An undisturbed logger: publishes steadily, and looks at when each entry can be seen."""
-
-    def __init__(self, go: Ancestor, url: str) -> None:
-        self._go = go
-        self._url = url
-        self._published: dict[int, float] = {}
-        self.visible_after: dict[int, float] = {}
-        self._ending = False
-
-    async def publish(self) -> None:
-        """Publish until told to end."""
-        subject, number = f"{self._go.namespace}.logs.calm", 0
-        started = time.monotonic()
-        while not self._ending:
-            self._published[number] = time.monotonic()
-            await self._go.connection.publish(subject, entry(number))
-            number += 1
-            await anyio.sleep(max(0.0, started + number / RATE - time.monotonic()))
-
-    async def look(self) -> None:
-        """Look until told to end and all that was published could be seen."""
-        async with AsyncMongoClient[dict[str, Any]](self._url) as client:
-            log = client[self._go.namespace].calm_logs
-            while not self._ending or len(self.visible_after) < len(self._published):
-                now = time.monotonic()
-                first = min(self._published.keys() - self.visible_after.keys(), default=0)
-                async for found in log.find({"number": {"$gte": first}}, {"number": 1}):
-                    self.visible_after.setdefault(found["number"], now - self._published[found["number"]])
-                await anyio.sleep(0.02)
-
-    def end(self) -> None:
-        """Publish no more."""
-        self._ending = True
 
 
 class Troubles:
@@ -117,6 +82,15 @@ class Troubles:
 ALL = [name for name in vars(Troubles) if not name.startswith("_")]
 
 
+def slowest(said: bytes, began: dict[str, float]) -> dict[str, float]:
+    """Return the most seconds that an entry took to be seen, by the trouble in which it was published."""
+    took: dict[str, float] = {}
+    for published, seen in json.loads(said):
+        name = max((name for name in began if began[name] <= published), key=began.__getitem__, default="none yet")
+        took[name] = max(took.get(name, 0.0), seen - published)
+    return took
+
+
 async def test_the_flow_of_an_undisturbed_logger_never_stops_for_more_than_2_seconds(
     start_replica: Callable[..., Replica],
     go: Ancestor,
@@ -125,22 +99,27 @@ async def test_the_flow_of_an_undisturbed_logger_never_stops_for_more_than_2_sec
     database: Database[dict[str, Any]],
 ) -> None:
     replica = start_replica()
-    await go.declare("calm", *ALL)
-    await until(lambda: all(state(replica, key) == "running" for key in ("calm", *ALL)), 10)
-    calm, troubles = Calm(go, mongod.url), Troubles(go, nats_server, mongod, database)
+    await go.declare(KEY, *ALL)
+    await until(lambda: all(state(replica, key) == "running" for key in (KEY, *ALL)), 10)
+    troubles = Troubles(go, nats_server, mongod, database)
+    began: dict[str, float] = {}
+    watching = [sys.executable, "-m", "tests.integration.calm", nats_server.url, mongod.url, go.namespace]
     with fail_after(120):
-        async with create_task_group() as group:
-            group.start_soon(calm.publish)
-            group.start_soon(calm.look)
+        async with await anyio.open_process(watching, stderr=None) as calm:
+            assert calm.stdin
+            assert calm.stdout
             for name in ALL:
-                before = len(calm.visible_after)
+                began[name] = time.monotonic()
                 await getattr(troubles, name)()
-                await until(lambda before=before: len(calm.visible_after) > before + RATE // 4, 20)  # type: ignore[misc]
-                longest = max(list(calm.visible_after.values())[before:])
-                print(f"{name}: visible after {longest:.2f} s at the longest")  # noqa: T201 - figures
-            calm.end()
+                enough = count(database, KEY) + RATE // 4
+                await until(lambda enough=enough: count(database, KEY) > enough, 20)  # type: ignore[misc]
+            await calm.stdin.aclose()
+            said = b"".join([part async for part in calm.stdout])
+    took = slowest(said, began)
+    print(f"visible after so many seconds at the longest: {took}")  # noqa: T201 - figures
+    assert took.keys() >= set(ALL)
     busy = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
-    assert max(calm.visible_after.values()) < LONGEST * busy
-    assert set(numbers(database, "calm").values()) == {1}
+    assert max(took.values()) < LONGEST * busy
+    assert set(numbers(database, KEY).values()) == {1}
     await until(lambda: database.poison_fail.count_documents({}) == 5000, 30)
-    assert state(replica, "calm") == "running"
+    assert state(replica, KEY) == "running"

@@ -45,6 +45,7 @@ async def test_of_50_000_entries_each_is_stored_once_though_a_replica_is_killed(
     assert numbers(database, *keys) == Counter(range(50_000))
 
 
+@pytest.mark.alone
 async def test_sigterm_with_10_000_messages_in_flight_loses_nothing_and_the_other_replica_goes_on(
     start_replica: Callable[..., Replica], go: Ancestor, database: Database[dict[str, Any]], namespace: str
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -17,7 +17,7 @@ from collector.identity import Incarnation
 from collector.model import Entry
 from collector.sinks.outcomes import UNENCODABLE
 from tests.actors.fakes import delivery
-from tests.integration.owning import COLLECTION, NOON, candidates, entries, entry, ids
+from tests.integration.owning import COLLECTION, NOON, candidates, entries, entry, ids, utc
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -138,18 +138,18 @@ async def test_what_is_stored_is_found_and_nothing_else(mongod: Mongod, namespac
 
 
 MOMENTS = [
-    datetime(1, 1, 1, tzinfo=UTC),
-    datetime(1900, 5, 6, 7, 8, 9, tzinfo=UTC),
-    datetime(1969, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC),
-    datetime(1970, 1, 1, tzinfo=UTC),
-    datetime(1970, 1, 1, 0, 59, tzinfo=UTC),
-    datetime(1970, 1, 30, tzinfo=UTC),
-    datetime(1970, 1, 31, tzinfo=UTC),
-    datetime(1971, 1, 31, 23, 59, 59, tzinfo=UTC),
-    datetime(1971, 2, 1, tzinfo=UTC),
-    datetime(2038, 1, 19, 3, 14, 8, tzinfo=UTC),
-    datetime(2106, 2, 7, 6, 28, 16, tzinfo=UTC),
-    datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC),
+    utc(1, 1, 1),
+    utc(1900, 5, 6, 7, 8, 9),
+    utc(1969, 12, 31, 23, 59, 59, 999_999),
+    utc(1970, 1, 1),
+    utc(1970, 1, 1, 0, 59),
+    utc(1970, 1, 30),
+    utc(1970, 1, 31),
+    utc(1971, 1, 31, 23, 59, 59),
+    utc(1971, 2, 1),
+    utc(2038, 1, 19, 3, 14, 8),
+    utc(2106, 2, 7, 6, 28, 16),
+    utc(9999, 12, 31, 23, 59, 59, 999_999),
 ]
 
 
@@ -204,6 +204,7 @@ async def test_more_than_fits_into_one_answer_of_the_server_is_found(mongod: Mon
         assert len(await found(owner, several)) == 40
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("own", [False, True], ids=["derived", "the publisher's own"])
 async def test_looking_up_many_of_very_many_sources_costs_little_more_than_reading_all(
     mongod: Mongod, namespace: str, own: bool
@@ -216,11 +217,15 @@ async def test_looking_up_many_of_very_many_sources_costs_little_more_than_readi
         owner = await a.own()
         for used, start in enumerate(range(0, len(several), 1000), 1):
             await owner.insert(several[start : start + 1000], used)
-        started = time.perf_counter()
-        assert len(await owner.stored()) == len(several)
-        reading_all = time.perf_counter() - started
-        assert len(await found(owner, several[::8])) == 1000
-        assert time.perf_counter() - started < 8 * reading_all
+        reading_all, looking_up = [], []
+        for _ in range(3):
+            started = time.perf_counter()
+            assert len(await owner.stored()) == len(several)
+            reading_all.append(time.perf_counter() - started)
+            started = time.perf_counter()
+            assert len(await found(owner, several[::8])) == 1000
+            looking_up.append(time.perf_counter() - started)
+        assert min(looking_up) < 7 * min(reading_all)
 
 
 async def test_what_cannot_be_encoded_is_not_stored_and_its_neighbours_are_found(
@@ -265,7 +270,8 @@ async def test_a_look_up_that_mongodb_refuses_is_unavailable(mongod: Mongod, nam
 
 # a publisher's own `_id`: the whole document has to be the same
 
-OWN_IDS = [7, 2.5, math.nan, "text", b"raw", True, None, ObjectId(), {"a": 1, "b": [1, {"c": 2}]}, [1, [2]], {"$gt": 0}]
+FIXED_ID = ObjectId("65e6d5c1f0a1b2c3d4e5f607")
+OWN_IDS = [7, 2.5, math.nan, "text", b"raw", True, None, FIXED_ID, {"a": 1, "b": [1, {"c": 2}]}, [1, [2]], {"$gt": 0}]
 
 
 @pytest.mark.parametrize("own_id", OWN_IDS, ids=repr)

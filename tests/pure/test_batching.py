@@ -28,7 +28,7 @@ def test_batches_keep_every_delivery_whole_once_and_in_order(
     if pending:
         batches.append(pending.take(Trigger.DRAIN))
 
-    assert [one for batch in batches for one in batch.deliveries] == [one.delivery for one in came]
+    assert [one for batch in batches for one in batch.deliveries] == [one.deliveries[0] for one in came]
     assert [one for batch in batches for one in batch.entries] == [entry for one in came for entry in one.entries]
     assert [batch.id for batch in batches] == list(range(1, len(batches) + 1))
     for batch in batches:
@@ -44,7 +44,7 @@ def test_batches_keep_every_delivery_whole_once_and_in_order(
 
 def test_rejects_fill_a_batch_as_entries_do() -> None:
     pending = Pending(BatchPolicy(2, 1000, 0.1))
-    bad = [Opened(one, [], [reject(one)], one.size) for one in (delivery(1), delivery(2))]
+    bad = [Opened([one], [], [reject(one)], one.size) for one in (delivery(1), delivery(2))]
     assert pending.add(bad[0]) is None
     assert pending.add(bad[1]) is Trigger.ENTRIES
     batch = pending.take(Trigger.ENTRIES)

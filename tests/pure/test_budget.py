@@ -15,6 +15,22 @@ def nobody() -> None:
     """Wait for nothing."""
 
 
+class Clock:
+    """Stands still until it is set."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def move(account: Account, size: int) -> None:
+    """Let so much come and be settled."""
+    used = account.used
+    account.use(used + size)
+    account.use(used)
+
+
 @st.composite
 def steps(draw: st.DrawFn) -> list[tuple[int, str, float]]:
     """Draw what accounts do in turn: take a part of the room that they are given, or give a part back."""
@@ -63,21 +79,58 @@ def test_a_hot_logger_leaves_every_other_its_promised_part(others: int, turns: l
 
 
 def test_a_logger_alone_may_use_everything() -> None:
-    assert Pool(LIMIT).open(nobody).room(flowing=True) == LIMIT
+    alone = Pool(LIMIT).open(nobody)
+    assert alone.room(flowing=True) == LIMIT // 2, "nothing came yet"
+    move(alone, LIMIT // 2)
+    assert alone.room(flowing=True) == LIMIT
 
 
 def test_two_hot_loggers_share_what_is_lent() -> None:
-    pool = Pool(LIMIT)
+    pool = Pool(LIMIT, Clock())
     one, other = pool.open(nobody), pool.open(nobody)
+    for account in (one, other):
+        move(account, LIMIT // 4)
     for account in (one, other) * 40:
         account.use(account.used + min(account.room(flowing=True), 16 * KIB))
     assert abs(one.used - other.used) <= 16 * KIB
+    assert one.used > LIMIT // 4 + 16 * KIB
 
 
 def test_a_logger_that_nothing_comes_from_gets_its_promised_part_only() -> None:
-    pool = Pool(LIMIT)
+    pool = Pool(LIMIT, Clock())
     idle, _ = pool.open(nobody), pool.open(nobody)
+    move(idle, LIMIT // 4)
     assert idle.room(flowing=False) == LIMIT // 4
+
+
+def test_a_logger_is_lent_no_more_than_twice_what_came_lately() -> None:
+    clock = Clock()
+    pool = Pool(LIMIT, clock)
+    logger, _ = pool.open(nobody), pool.open(nobody)
+    move(logger, 20 * KIB)
+    clock.now += 1
+    move(logger, 10 * KIB)
+    assert logger.room(flowing=True) == LIMIT // 4 + 60 * KIB
+    clock.now += 1
+    assert logger.room(flowing=True) == LIMIT // 4 + 20 * KIB
+    clock.now += 2
+    assert logger.room(flowing=True) == LIMIT // 4
+
+
+def test_among_very_many_loggers_only_those_that_most_comes_from_are_lent_to() -> None:
+    pool = Pool(16 * 1024 * KIB, Clock())
+    hot, *quiet = [pool.open(nobody) for _ in range(1000)]
+    for account in quiet:
+        move(account, SMALLEST_ASK)
+    for account in quiet:
+        account.use(account.room(flowing=True))
+    assert {account.used for account in quiet} == {SMALLEST_ASK}
+    rooms = [hot.room(flowing=True)]
+    for _ in range(20):
+        move(hot, rooms[-1])
+        rooms.append(hot.room(flowing=True))
+    assert rooms[0] == SMALLEST_ASK
+    assert rooms[-1] == SMALLEST_ASK + pool.limit // 2
 
 
 def test_with_very_many_loggers_a_part_is_still_worth_a_request() -> None:
@@ -86,14 +139,14 @@ def test_with_very_many_loggers_a_part_is_still_worth_a_request() -> None:
     assert accounts[0].room(flowing=False) == SMALLEST_ASK
 
 
-def test_whoever_was_refused_is_told_when_there_is_room_again() -> None:
+def test_whoever_was_not_admitted_is_told_when_there_is_room_again() -> None:
     told: list[str] = []
     pool = Pool(LIMIT)
     hot, late = pool.open(lambda: told.append("hot")), pool.open(lambda: told.append("late"))
-    hot.use(hot.room(flowing=True))
-    assert hot.room(flowing=True) < SMALLEST_ASK
-    late.use(late.room(flowing=True))
-    assert late.room(flowing=True) < SMALLEST_ASK
+    hot.use(LIMIT * 3 // 4)
+    late.use(LIMIT // 4)
+    assert not hot.admits(KIB)
+    assert not late.admits(KIB)
     assert told == []
     hot.use(0)
     assert sorted(told) == ["hot", "late"]
@@ -102,18 +155,30 @@ def test_whoever_was_refused_is_told_when_there_is_room_again() -> None:
     assert len(told) == 2, "nobody was refused since"
 
 
+def test_who_asks_for_room_is_told_nothing_as_something_of_its_own_comes_or_is_settled() -> None:
+    """With very many loggers each that gave something back would wake all others, for nothing."""
+    told: list[str] = []
+    pool = Pool(LIMIT)
+    one, other = pool.open(lambda: told.append("one")), pool.open(lambda: told.append("other"))
+    one.use(LIMIT // 4)
+    assert one.room(flowing=True) < SMALLEST_ASK
+    other.use(LIMIT // 4)
+    other.use(0)
+    assert told == []
+
+
 def test_a_logger_that_goes_away_gives_everything_back_and_is_told_nothing() -> None:
     told: list[str] = []
     pool = Pool(LIMIT)
     gone, other = pool.open(lambda: told.append("gone")), pool.open(lambda: told.append("other"))
-    gone.use(gone.room(flowing=True))
-    gone.room(flowing=True)
-    other.use(other.room(flowing=True))
-    other.room(flowing=True)
+    gone.use(LIMIT * 3 // 4)
+    other.use(LIMIT // 4)
+    assert not gone.admits(KIB)
+    assert not other.admits(KIB)
     gone.close()
     assert told == ["other"]
     assert pool.used == other.used
-    assert other.room(flowing=True) == LIMIT - other.used
+    assert other.room(flowing=True) == LIMIT // 4
 
 
 @given(count=st.integers(2, 8), sizes=st.lists(st.tuples(st.integers(0, 7), st.integers(0, 3 * LIMIT)), max_size=40))
@@ -151,9 +216,9 @@ def test_who_has_a_message_too_large_waits_for_the_other_one_and_is_told() -> No
 def test_what_came_cannot_take_the_room_in_which_it_is_opened() -> None:
     budget = Budget(LIMIT)
     accounts = budget.open(nobody)
-    accounts.received.use(accounts.received.room(flowing=True))
+    accounts.received.use(LIMIT // 4)
     assert accounts.received.room(flowing=True) == 0
-    assert accounts.received.used + accounts.opened.room(flowing=True) == LIMIT
+    assert accounts.opened.fits(LIMIT - LIMIT // 4)
     accounts.close()
     assert budget.used == 0
     assert not budget.accounts

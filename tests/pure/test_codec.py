@@ -19,7 +19,8 @@ from bson import ObjectId
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collector.codec import MAX_ATTEMPT, Codec, attempt, headers
+from collector.codec import Codec
+from collector.headers import MAX_ATTEMPT, attempt, headers
 from collector.identity import Incarnation
 from collector.model import Delivery, Entry, Opened, Reason, Refusal, Reject
 
@@ -71,13 +72,16 @@ def entry(body: bytes, *fields: bytes) -> Entry:
 
 
 def document(body: bytes, *fields: bytes) -> dict[str, Any]:
-    return entry(body, *fields).document
+    """Return the document with its time in UTC, for which the driver takes a time without a zone."""
+    found = entry(body, *fields).document
+    assert found["timestamp"].tzinfo is None
+    return found | {"timestamp": found["timestamp"].replace(tzinfo=UTC)}
 
 
 def reject(body: bytes, *fields: bytes) -> Reject:
     result = opened(body, *fields)
     assert (result.entries, len(result.rejects)) == ([], 1)
-    assert result.rejects[0].delivery is result.delivery
+    assert result.rejects[0].delivery is result.deliveries[0]
     return result.rejects[0]
 
 
@@ -275,7 +279,7 @@ def test_a_bundle_that_names_its_identity_has_the_entries_that_it_would_have_had
 
 def test_the_time_of_a_header_is_that_of_an_entry_without_one() -> None:
     first = b"Transfer-Content-Time: 1700000000123"
-    assert entry(bytes.fromhex(f"81 {DATA} 80"), first).document["timestamp"] == datetime.fromtimestamp(
+    assert document(bytes.fromhex(f"81 {DATA} 80"), first)["timestamp"] == datetime.fromtimestamp(
         1_700_000_000.123, UTC
     )
     assert entry(go(), first).document["timestamp"] == entry(go()).document["timestamp"]
@@ -522,24 +526,28 @@ def test_a_zip_bomb_is_a_reject_and_takes_no_more_memory_than_the_limit(encoding
     assert int(grown) < LIMIT * 1.25
 
 
+GZIPPED = gzip.compress(go(), mtime=0)
+"""Without the time, which would be in the names of the tests: each worker has to find the same ones."""
+
+
 @pytest.mark.parametrize(
     ("body", "encoding"),
     [
         (go(), b"gzip"),
         (go(), b"zstd"),
-        (gzip.compress(go())[:-1], b"gzip"),
-        (gzip.compress(go())[:12], b"gzip"),
-        (gzip.compress(go()) + b"rest", b"gzip"),
-        (gzip.compress(go())[:-8] + bytes(8), b"gzip"),  # wrong checksum
-        (gzip.compress(go())[:10] + b"\xff" * 20, b"gzip"),
+        (GZIPPED[:-1], b"gzip"),
+        (GZIPPED[:12], b"gzip"),
+        (GZIPPED + b"rest", b"gzip"),
+        (GZIPPED[:-8] + bytes(8), b"gzip"),  # wrong checksum
+        (GZIPPED[:10] + b"\xff" * 20, b"gzip"),
         (zstandard.compress(go())[:-1], b"zstd"),
         (zstandard.compress(go())[:7], b"zstd"),
         (zstandard.compress(go()) + b"rest", b"zstd"),
         (b"", b"gzip"),
         (b"", b"zstd"),
-        (gzip.compress(b""), b"gzip"),
+        (gzip.compress(b"", mtime=0), b"gzip"),
         (zlib.compress(go()), b"deflate"),
-        (gzip.compress(gzip.compress(go())), b"gzip, gzip"),
+        (gzip.compress(GZIPPED, mtime=0), b"gzip, gzip"),
         (go(), b"br"),
     ],
     ids=short,
@@ -677,12 +685,12 @@ def test_headers_keep_order_and_every_value_and_every_byte() -> None:
 def accounted(result: Opened) -> None:
     """Each entry of the message is there once, or the message as a whole is a reject."""
     everything: list[Entry | Reject] = [*result.entries, *result.rejects]
-    assert all(one.delivery is result.delivery for one in everything)
+    assert all(one.delivery is result.deliveries[0] for one in everything)
     positions = [one.position for one in everything]
     assert positions == [None] or set(positions) == set(range(len(positions)))
     assert all(isinstance(one.identity, ObjectId) for one in result.rejects)
     assert all(one.error for one in result.rejects)
-    originals = CODEC.originals(result.delivery, positions) if result.entries else []
+    originals = CODEC.originals(result.deliveries[0], positions) if result.entries else []
     rejected = {one.position: one.body for one in result.rejects}
     for position, original in zip(positions, originals, strict=False):
         assert rejected.get(position, original) == original
@@ -712,6 +720,50 @@ fields = st.lists(
 )
 packed = envelopes.map(msgspec.msgpack.encode) | st.lists(envelopes, max_size=3).map(msgspec.msgpack.encode)
 wrapped = packed | packed.map(gzip.compress) | packed.map(zstandard.compress)
+
+
+mutations = st.tuples(packed, fields, st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=1))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(mutations, min_size=1, max_size=8))
+def test_deliveries_opened_together_hold_what_each_holds_alone(
+    messages: list[tuple[bytes, list[bytes], list[tuple[float, int]]]],
+) -> None:
+    deliveries = []
+    for sequence, (body, some, flips) in enumerate(messages, 1):
+        mutated = bytearray(body)
+        for place, byte in flips:
+            mutated[int(place * (len(mutated) - 1))] = byte
+        deliveries.append(delivery(bytes(mutated), *some, sequence=sequence))
+    codec, found, left = Codec(INCARNATION), list[Opened](), deliveries
+    while left:
+        unpacked = codec.unpack(left)
+        left = left[len(unpacked.deliveries) :]
+        found += codec.open_unpacked(unpacked, closely=True)
+    alone = [CODEC.open(one) for one in deliveries]
+    assert [one for opened in found for one in opened.deliveries] == deliveries
+    assert repr([one for opened in found for one in opened.entries]) == repr([e for one in alone for e in one.entries])
+    assert [one for opened in found for one in opened.rejects] == [e for one in alone for e in one.rejects]
+    assert all(len(one.deliveries) == 1 or len(one.entries) == len(one.deliveries) for one in found)
+
+
+def test_entries_of_one_form_are_opened_together_until_they_are_64_kib() -> None:
+    small, large = delivery(go("81 a16d a178")), delivery(go("81 a16d da ffff" + "78" * 0xFFFF))
+    assert len(CODEC.unpack([small] * 5).deliveries) == 5
+    assert len(CODEC.unpack([small, small, large, small]).deliveries) == 2
+    assert len(CODEC.unpack([large, small]).deliveries) == 1
+    assert len(CODEC.unpack([small, delivery(b"{}"), small]).deliveries) == 1
+    assert len(CODEC.unpack([small, delivery(go(), BUNDLE)]).deliveries) == 1
+    assert len(CODEC.unpack([small, delivery(go(), b"Transfer-Content-Id: " + b"ab" * 12)]).deliveries) == 1
+
+
+def test_one_bad_entry_among_many_is_a_reject_and_its_neighbours_are_entries() -> None:
+    good = [delivery(go(), sequence=sequence) for sequence in (1, 2, 4)]
+    unpacked = CODEC.unpack([*good[:2], delivery(b"\xc1", sequence=3), good[2]])
+    found = CODEC.open_unpacked(unpacked, closely=False)
+    assert [[entry.delivery.sequence for entry in one.entries] for one in found] == [[1], [2], [], [4]]
+    assert [len(one.rejects) for one in found] == [0, 0, 1, 0]
 
 
 @settings(max_examples=300, deadline=None)

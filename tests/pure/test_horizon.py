@@ -16,7 +16,7 @@ from collector.codec import Codec
 from collector.horizon import Horizon, Suspicion, hashable
 from collector.identity import Incarnation
 from collector.model import Delivery, Opened
-from tests.actors.fakes import delivery, entry, opened, reject
+from tests.actors.fakes import delivery, entry, opened, reject, together
 
 BELOW, REPUBLISHED = Suspicion.BELOW_HORIZON, Suspicion.REPUBLISHED
 AGAIN = b"NATS/1.0\r\nTransfer-Attempt: 2\r\n\r\n"
@@ -25,7 +25,7 @@ _copies = count(2)
 
 def copy_of(one: Opened) -> Opened:
     """Deliver the same message again."""
-    return of(delivery(one.delivery.sequence, delivered=next(_copies)), one)
+    return of(delivery(one.deliveries[0].sequence, delivered=next(_copies)), one)
 
 
 def published_again(one: Opened, sequence: int, headers: bytes = AGAIN) -> Opened:
@@ -35,7 +35,7 @@ def published_again(one: Opened, sequence: int, headers: bytes = AGAIN) -> Opene
 
 def of(again: Delivery, one: Opened) -> Opened:
     entries = [msgspec.structs.replace(entry, delivery=again) for entry in one.entries]
-    return Opened(again, entries, one.rejects, one.size)
+    return Opened([again], entries, one.rejects, one.size)
 
 
 def own(sequence: int, *identities: Any) -> Opened:
@@ -46,16 +46,16 @@ def own(sequence: int, *identities: Any) -> Opened:
         msgspec.structs.replace(one, document={"_id": identity}, own_id=True)
         for one, identity in zip(entries, identities, strict=True)
     ]
-    return Opened(by, named, [], by.size)
+    return Opened([by], named, [], by.size)
 
 
 def settle(horizon: Horizon, *several: Opened) -> None:
     for one in several:
-        horizon.settled([one.delivery], one.entries)
+        horizon.settled(one.deliveries, one.entries)
 
 
 def suspicions(horizon: Horizon, *several: Opened) -> list[Suspicion | None]:
-    return [horizon.suspects.get(one.delivery.reply) for one in several]
+    return [horizon.suspects.get(one.deliveries[0].reply) for one in several]
 
 
 # the horizon
@@ -186,7 +186,7 @@ def test_a_bundle_waits_for_the_identity_of_a_single_entry_in_it() -> None:
 
 def test_a_copy_of_what_could_not_be_opened_waits_by_its_sequence() -> None:
     horizon, bad = Horizon(0), delivery(1)
-    first = Opened(bad, [], [reject(bad)], 1)
+    first = Opened([bad], [], [reject(bad)], 1)
     assert (horizon.admit(first), horizon.admit(copy_of(first))) == (True, False)
     settle(horizon, first)
     assert len(horizon.released()) == 1
@@ -220,6 +220,41 @@ def test_what_is_settled_is_forgotten() -> None:
     assert horizon.suspects == {}
     assert horizon.admit(own(5, "a"))
     assert horizon.admit(own(6, {"a": [1]}))
+
+
+# deliveries that were opened together
+
+
+@given(
+    st.lists(
+        st.lists(st.tuples(st.integers(1, 30), st.sampled_from([None, "a", "b"]), st.sampled_from([b"", AGAIN]))),
+        max_size=5,
+    ),
+    st.integers(0, 10),
+)
+def test_what_was_opened_together_is_judged_as_each_would_be_alone(
+    runs: list[list[tuple[int, str | None, bytes]]], mark: int
+) -> None:
+    alone, all_at_once = Horizon(mark), Horizon(mark)
+    number = 0
+    for run in runs:
+        several = []
+        for sequence, identity, headers in run:
+            number += 1
+            one = opened(sequence) if identity is None else own(sequence, identity)
+            several.append(of(msgspec.structs.replace(delivery(sequence, delivered=number), raw_headers=headers), one))
+        admitted = [one.deliveries[0] for one in several if alone.admit(one)]
+        found = all_at_once.admitted(together(*several)) if several else []
+        assert [delivery for one in found for delivery in one.deliveries] == admitted
+        assert (all_at_once.highest, all_at_once.suspects) == (alone.highest, alone.suspects)
+        assert (all_at_once._sequences, all_at_once._identities) == (alone._sequences, alone._identities)
+        assert len(all_at_once._waiting) == len(alone._waiting)
+
+
+def test_what_is_new_and_was_opened_together_stays_together() -> None:
+    run = together(*[opened(sequence) for sequence in (3, 4, 6)])
+    assert Horizon(2).admitted(run) == [run]
+    assert len(Horizon(3).admitted(run)) == 3
 
 
 # identities that publishers choose
@@ -271,10 +306,10 @@ def test_no_two_copies_are_ever_in_hand_and_what_was_there_before_is_always_a_su
     seen: set[int] = set()
 
     def enter(one: Opened) -> None:
-        assert one.delivery.sequence not in {other.delivery.sequence for other in in_hand}
+        assert one.deliveries[0].sequence not in {other.deliveries[0].sequence for other in in_hand}
         assert one.entries[0].document["_id"] not in {other.entries[0].document["_id"] for other in in_hand}
-        assert one.delivery.reply in horizon.suspects or one.delivery.sequence not in seen
-        seen.add(one.delivery.sequence)
+        assert one.deliveries[0].reply in horizon.suspects or one.deliveries[0].sequence not in seen
+        seen.add(one.deliveries[0].sequence)
         in_hand.append(one)
 
     for number, (sequence, identity, settling) in enumerate(steps):

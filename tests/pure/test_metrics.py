@@ -73,8 +73,8 @@ OF_A_LOGGER_FROM_THE_START = [
 class Scene:
     """The metrics of a replica with one running logger."""
 
-    def __init__(self, *loggers: str) -> None:
-        self.metrics = Metrics("beta", "1.2.3", 64 * 1024 * 1024)
+    def __init__(self, *loggers: str, logger_histograms: bool = True) -> None:
+        self.metrics = Metrics("beta", "1.2.3", 64 * 1024 * 1024, logger_histograms=logger_histograms)
         for logger in loggers:
             self.metrics.observe(LoggerState(logger, State.RUNNING))
 
@@ -198,6 +198,28 @@ def test_loggers_are_counted_by_state() -> None:
     scene.metrics.observe(LoggerState("a", State.BACKING_OFF))
     assert scene.value("loggers", state="running") == 1
     assert scene.value("loggers", state="backing_off") == 1
+
+
+def test_the_counts_of_states_are_right_whatever_loggers_went_through() -> None:
+    scene = Scene("a", "b", "c")
+    for logger, state in [("a", State.DRAINING), ("b", None), ("a", None), ("b", State.PARKED), ("d", None)]:
+        scene.metrics.observe(LoggerState(logger, state))
+    counts = {state: scene.value("loggers", state=state) for state in State}
+    assert {state: count for state, count in counts.items() if count} == {State.RUNNING: 1, State.PARKED: 1}
+
+
+def test_without_histograms_of_loggers_those_of_the_service_count_all_batches() -> None:
+    scene = Scene("a", "b", logger_histograms=False)
+    names = ("batch_entries", "batch_bytes", "write_duration_seconds", "delivery_latency_seconds")
+    assert {scene.value(f"{name}_count") for name in names} == {0}
+    for logger in ("a", "b"):
+        scene.metrics.observe(settled(logger=logger))
+    assert {scene.value(f"{name}_count") for name in names} == {2}
+    assert scene.value("batch_entries_sum") == 60
+    assert {scene.value(f"{name}_count", logger="a") for name in names} == {None}
+    scene.metrics.observe(LoggerState("a", None))
+    assert scene.value("batch_entries_count") == 2
+    assert scene.value("written_entries_total", logger="b") == 20, "counters are of loggers all the same"
 
 
 def test_a_settled_batch_is_counted_by_what_became_of_its_entries() -> None:
@@ -355,6 +377,15 @@ def test_a_reading_that_is_too_old_is_withdrawn_and_the_backlog_with_it() -> Non
     assert scene.value("backlog_messages", NOW + 60) is None
     scene.metrics.observe(sampled(at=NOW + 60))
     assert scene.value("backlog_messages", NOW + 60) == 90
+
+
+def test_the_backlog_is_the_sum_of_the_last_readings() -> None:
+    scene = Scene("a", "b", "c")
+    for logger, pending in [("a", 5), ("b", 7), ("a", 2), ("c", 1)]:
+        scene.metrics.observe(sampled(logger, pending=pending, ack_pending=0))
+    assert scene.value("backlog_messages") == 10
+    scene.metrics.observe(LoggerState("b", None))
+    assert scene.value("backlog_messages") == 3
 
 
 def test_the_backlog_is_0_without_loggers_and_absent_before_the_first_reading_of_one() -> None:

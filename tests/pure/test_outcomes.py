@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -11,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pymongo.errors import DocumentTooLarge, OperationFailure
 
+from collector.errors import SinkUnavailable
 from collector.model import Entry, Reason
 from collector.mongo_errors import said
+from collector.sinks.mongodb import MongoWriting
 from collector.sinks.outcomes import (
     Outcomes,
     document_at_fault,
@@ -22,6 +24,9 @@ from collector.sinks.outcomes import (
     without_unencodable,
 )
 from tests.actors.fakes import delivery, entry
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 ID_TAKEN = {"code": 11000, "keyPattern": {"_id": 1}}
 ORDER_TAKEN = {"code": 11000, "keyPattern": {"order": 1, "shop": 1}}
@@ -215,3 +220,35 @@ def test_the_name_of_a_field_is_cut_where_it_is_long() -> None:
     one = entry(delivery(1), None, **{"k" * 1_000_000: 2**64})
     ((refusal,), _) = without_unencodable([one], OverflowError())
     assert len(refusal.error) < 300
+
+
+# over attempts
+
+
+class ScriptedSink:
+    """A sink whose commands answer, one after another, what is in the script; exceptions are raised."""
+
+    def __init__(self, *script: dict[str, Any] | Exception) -> None:
+        self._script = list(script)
+
+    async def insert(self, _entries: Sequence[Entry]) -> dict[str, Any]:
+        reply = self._script.pop(0)
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+
+async def test_why_entries_are_written_later_is_known_also_when_another_command_failed_in_between(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("collector.sinks.mongodb.COMMAND_LIMIT", 1)
+    sink: Any = ScriptedSink(
+        {"n": 0, "writeErrors": [{"index": 0, "code": 91}]}, SinkUnavailable("connection lost"), {"n": 1}, {"n": 1}
+    )
+    writing = MongoWriting(sink, [entry(delivery(1)), entry(delivery(2))])
+    with pytest.raises(SinkUnavailable, match="connection lost"):
+        await writing.attempt()
+    with pytest.raises(SinkUnavailable, match="write error 91"):
+        await writing.attempt()
+    await writing.attempt()
+    assert writing.written.stored == 2

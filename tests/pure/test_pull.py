@@ -121,7 +121,7 @@ def test_what_is_outstanding_is_exact_while_every_request_ends_with_a_word(
         messages, max_bytes, sizes = left[name]
         if sizes:
             size = sizes.pop()
-            outstanding.came(size)
+            outstanding.came(1, size)
             left[name] = (messages - 1, max_bytes - size, sizes)
         else:
             outstanding.ended(name, messages, max_bytes)
@@ -149,7 +149,7 @@ def test_what_is_outstanding_is_never_negative_whatever_the_server_says(words: l
             case "asked":
                 outstanding.asked(name, int(numbers[1]), int(numbers[2]))
             case "came":
-                outstanding.came(int(numbers[0]))
+                outstanding.came(1, int(numbers[0]))
             case "ended":
                 outstanding.ended(name, int(numbers[1]), int(numbers[2]))
             case "ended_at_once":

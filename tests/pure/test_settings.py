@@ -39,6 +39,7 @@ def test_the_defaults_are_those_of_the_contract() -> None:
         "shutdown_timeout": 30.0,
         "reconcile_period": 60.0,
         "lag_period": 5.0,
+        "logger_histograms": True,
         "http": ("0.0.0.0", 8080),  # noqa: S104 - the contract
     }
     assert settings.nats.hosts == ("nats://127.0.0.1:4222",)

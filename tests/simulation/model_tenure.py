@@ -114,7 +114,7 @@ class Moving:
                 self._drained.ring()
                 return
             for opened in self._horizon.released():
-                self._world.say(self._process.name, "releases the copy of sequence {}", opened.delivery.sequence)
+                self._world.say(self._process.name, "releases the copy of sequence {}", opened.deliveries[0].sequence)
                 self._hand_on(opened)
             await self._changed
 
@@ -125,7 +125,7 @@ class Moving:
             "receives sequence {} (delivery {}), entries {}, horizon {}",
             *(delivery.sequence, delivery.num_delivered, identities, self._horizon.highest),
         )
-        return Opened(delivery, [Entry(delivery, None, {"_id": one}, False) for one in identities], [], 1)
+        return Opened([delivery], [Entry(delivery, None, {"_id": one}, False) for one in identities], [], 1)
 
     def _top_up(self) -> None:
         free = self._room - len(self._in_hand) - self._asked

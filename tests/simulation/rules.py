@@ -136,7 +136,7 @@ class _Impatient(Horizon):
         admitted = super().admit(opened)
         if not admitted:
             opened, suspicion = self._waiting.pop()
-            self.suspects[opened.delivery.reply] = suspicion
+            self.suspects[opened.deliveries[0].reply] = suspicion
         return True
 
 
@@ -172,7 +172,7 @@ class IdentitiesNotCompared(Rules):
 class _Trusting(Horizon):
     def _enter(self, opened: Opened, identities: list[Hashable], suspicion: Suspicion | None) -> None:
         super()._enter(opened, identities, suspicion)
-        self.suspects.pop(opened.delivery.reply, None)
+        self.suspects.pop(opened.deliveries[0].reply, None)
 
 
 class WithoutLookUp(Rules):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import nats
 import pytest
 
 if TYPE_CHECKING:
@@ -51,6 +52,17 @@ def test_a_logger_is_set_shown_updated_and_removed(transfer: Command) -> None:
     assert (refused.returncode, "still holds 1 entries" in refused.stderr) == (1, True)
     assert json.loads(transfer("remove", "system", "--force", "--json").stdout) == {"key": "system", "done": "removed"}
     assert json.loads(transfer("list", "--json").stdout) == []
+
+
+async def test_a_logger_whose_stream_is_gone_is_listed_and_an_update_makes_the_stream_anew(
+    transfer: Command, nats_server: NatsServer, namespace: str
+) -> None:
+    transfer("set", "gone")
+    async with await nats.connect(nats_server.url) as connection:
+        await connection.jetstream().delete_stream(f"{namespace}:logs:gone")
+    assert transfer("list").stdout.splitlines()[1].split() == ["gone", "-", "-"]
+    assert transfer("update", "gone").returncode == 0
+    assert transfer("list").stdout.splitlines()[1].split() == ["gone", "0", "0"]
 
 
 def test_standard_input_is_published_and_bad_lines_are_named(transfer: Command) -> None:

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 import anyio
 import nats.errors
 import pytest
+from anyio import create_task_group
+from anyio.abc import SocketAttribute, SocketStream
 
 from tests.logins import WAYS, tls_config, way_of
-from transfer import Logger, Refused, Transfer
+from transfer import Logger, Refused, Transfer, Unavailable
 from transfer.connection import Connection
 from transfer.nats_settings import NatsSettings
 
@@ -102,6 +104,26 @@ async def test_a_handshake_that_fails_is_tried_again(own_nats: Callable[..., Nat
     with anyio.fail_after(10), pytest.raises(Refused, match="enough"):
         await connection.connect(**NatsSettings((server.url,)).keywords(), error_cb=on_error)
     await connection.close()
+
+
+@pytest.mark.parametrize(("verify", "expected"), [("true", Refused), ("false", Unavailable)])
+async def test_a_server_that_demands_certificates_and_only_hangs_up_has_refused(
+    verify: str, expected: type[Exception]
+) -> None:
+    """A server's alert with the reason is lost when our CONNECT is on its way already."""
+
+    async def hang_up(stream: SocketStream) -> None:
+        async with stream:
+            await stream.send(b'INFO {"tls_required":true,"tls_verify":%b}\r\n' % verify.encode())
+            await stream.receive()
+
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener, create_task_group() as group:
+        group.start_soon(listener.serve, hang_up)
+        port = listener.extra(SocketAttribute.local_port)  # noqa: S610 - no Django here
+        with anyio.fail_after(10), pytest.raises(expected):
+            async with Transfer.connect(f"tls://127.0.0.1:{port}", namespace="beta", timeout=1.0):
+                pass
+        group.cancel_scope.cancel()
 
 
 async def test_a_subject_that_is_not_permitted_is_said(own_nats: Callable[..., NatsServer]) -> None:

@@ -1,0 +1,27 @@
+"""How much came lately: what a logger is worth being lent."""
+
+from __future__ import annotations
+
+
+class Flow:
+    """Bytes that came in this second and the one before it."""
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._now = 0
+        self._before = 0
+
+    def add(self, size: int, second: int) -> None:
+        """Count what came in this second."""
+        self._turn(second)
+        self._now += size
+
+    def recent(self, second: int) -> int:
+        """Return how much it was until this second."""
+        self._turn(second)
+        return self._before + self._now
+
+    def _turn(self, second: int) -> None:
+        if second != self._second:
+            self._before = self._now if second == self._second + 1 else 0
+            self._now, self._second = 0, second

@@ -1,0 +1,93 @@
+"""`docs/metrics.md`: every metric as a replica exports it, read from the very text of its `/metrics`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from collector.events import LoggerState, Sampled, State
+from collector.metrics import Metrics
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from prometheus_client.metrics_core import Metric
+
+_OPEN_LABELS = ("log_namespace", "logger", "version")
+"""Their values are those of the deployment; all other labels have closed lists."""
+_SAME = "(same"
+_HEAD = """\
+# Metrics
+
+Generated from the code by `make dashboards`. Each replica answers them at `/metrics`. What to make of them:
+[the dashboards](../grafana/README.md) and [the runbooks](runbooks.md).
+
+- **same**: every replica reports what the server says of one shared stream and durable. Take
+  `max by (log_namespace, logger)`, never `sum`. A reading older than 60 s is withdrawn: absent beats wrong.
+- **own, counted**: counters and histograms belong to a replica. Take `rate`, then `sum`.
+- **own**: a gauge of this replica.
+- Labels with a closed list have all their values from a logger's start, at 0, and go with the logger. An empty `logger`
+  is what befalls the replica as a whole. Nothing that a publisher wrote is ever a label.
+- With `COLLECTOR_HISTOGRAMS=service` the histograms have no label `logger`.
+- A message is JetStream's unit, an entry ours: a message may carry many entries. Lag counts messages, writing entries.
+
+| name | type | labels | on several replicas | meaning |
+| --- | --- | --- | --- | --- |
+"""
+
+
+def exported() -> list[Metric]:
+    """Return every metric with all its children for one logger; a histogram's buckets are samples of it."""
+    metrics = Metrics("example", "0", buffer_limit=0)
+    metrics.observe(LoggerState("example", State.RUNNING))
+    metrics.observe(
+        Sampled(
+            "example",
+            messages=0,
+            bytes=0,
+            oldest_age_seconds=0,
+            pending=0,
+            ack_pending=0,
+            ack_pending_limit=0,
+            redelivered=0,
+            waiting_pulls=0,
+            at=0,
+        )
+    )
+    return list(text_string_to_metric_families(metrics.text(now=0).decode()))
+
+
+def exported_name(metric: Metric) -> str:
+    """Return the name that queries use."""
+    return f"{metric.name}_total" if metric.type == "counter" else metric.name
+
+
+def metrics_page() -> str:
+    """Make the page."""
+    return _HEAD + "".join(_line(metric) for metric in exported())
+
+
+def _line(metric: Metric) -> str:
+    meaning, _, same = metric.documentation.partition(_SAME)
+    if same:
+        replicas = "same: `max`, never `sum`"
+    else:
+        replicas = "own" if metric.type == "gauge" else "own, counted: `rate`, then `sum`"
+    cells = (f"`{exported_name(metric)}`", metric.type, "; ".join(_labels(metric)), replicas, meaning.strip())
+    return f"| {' | '.join(cells)} |\n"
+
+
+def _labels(metric: Metric) -> Iterator[str]:
+    values: dict[str, dict[str, None]] = {}
+    for sample in metric.samples:
+        for label, value in sample.labels.items():
+            values.setdefault(label, {})[f"`{_bound(value) if label == 'le' else value}`"] = None
+    for label in sorted(values, key=lambda name: (name not in _OPEN_LABELS, name)):
+        yield f"`{label}`" if label in _OPEN_LABELS else f"`{label}`: {', '.join(values[label])}"
+
+
+def _bound(text: str) -> str:
+    """Write a bucket's bound the shortest way."""
+    bound = float(text)
+    return str(int(bound)) if bound.is_integer() else text

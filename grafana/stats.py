@@ -1,0 +1,119 @@
+"""The numbers in the row "Now", colored by the thresholds of the alerts; both dashboards take theirs from here."""
+
+from __future__ import annotations
+
+from grafana.panels import GREEN, ORANGE, PER_SECOND, RED, stat
+from grafana.queries import (
+    ACK_PENDING_USED,
+    BUFFER_USED,
+    DRAIN,
+    LAG,
+    LAG_UNKNOWN,
+    OLDEST,
+    STALLED,
+    STUCK,
+    increase,
+    of_service,
+    quantile,
+    rate,
+)
+from grafana.thresholds import THRESHOLDS
+
+_OLD = THRESHOLDS["CollectorLagOld"]
+_SLOW = THRESHOLDS["CollectorLagGrowing"]
+_FULL = THRESHOLDS["CollectorBufferFull"]
+_PENDING = THRESHOLDS["CollectorAckPendingAtLimit"]
+_IN_TROUBLE = of_service("loggers", 'state=~"backing_off|parked"')
+_EARLY = 0.8
+"""The share of a threshold from which on a number is orange."""
+
+REPLICAS_READY = stat(
+    "Replicas ready",
+    "Replicas that are scraped and whose /readyz is 200. CollectorDown fires when there is none in a namespace.",
+    "short",
+    f"sum({of_service('ready')}) or vector(0)",
+    {0: RED, 1: GREEN},
+)
+OLDEST_MESSAGE = stat(
+    "Oldest message",
+    "Age of the oldest message that is not settled, of the worst logger. Red from where CollectorLagOld fires.",
+    "s",
+    f"max({OLDEST})",
+    {_OLD * _EARLY: ORANGE, _OLD: RED},
+)
+BACKLOG = stat("Backlog", "Messages not yet settled, of all loggers chosen.", "short", f"sum({LAG})")
+TIME_TO_DRAIN = stat(
+    "Time to drain",
+    "How long the slowest logger needs for its backlog, at its speed of the last 5 minutes. Red from where "
+    "CollectorLagGrowing fires, if the backlog grows. 0 when nothing is settled: see the stalled loggers.",
+    "s",
+    f"max({DRAIN}) or vector(0)",
+    {_SLOW * _EARLY: ORANGE, _SLOW: RED},
+)
+STALLED_LOGGERS = stat(
+    "Stalled loggers",
+    "Loggers with a backlog of which nothing was settled for 5 minutes: CollectorStalled.",
+    "short",
+    STALLED,
+    {1: RED},
+)
+UNKNOWN_LAG = stat(
+    "Lag unknown",
+    "Loggers whose lag nobody has read for a minute: no stream, no answer, or parked. CollectorLagUnknown.",
+    "short",
+    LAG_UNKNOWN,
+    {1: RED},
+)
+RECEIVED = stat(
+    "Received", "Entries taken from JetStream, by all replicas.", PER_SECOND, f"sum({rate('received_entries_total')})"
+)
+WRITTEN = stat("Written", "Entries newly stored, by all replicas.", PER_SECOND, f"sum({rate('written_entries_total')})")
+LATENCY = stat(
+    "Delivery latency, p95",
+    "Of 95 in 100 batches, the oldest message was in MongoDB within this time after JetStream had stored it.",
+    "s",
+    quantile(0.95, "delivery_latency_seconds"),
+)
+DEAD_LETTERS = stat(
+    "Dead letters, 1 h",
+    "Entries of the last hour that can never be stored as they are, and are kept aside. CollectorDeadLetters.",
+    "short",
+    f"sum({increase('dead_lettered_entries_total', '1h')})",
+    {1: ORANGE},
+)
+STUCK_MESSAGES = stat(
+    "Stuck messages",
+    "Messages in a stream that nobody is given any more. The collector brings them back; where it cannot, "
+    "CollectorStuckMessages fires.",
+    "short",
+    f"sum({STUCK}) or vector(0)",
+    {1: RED},
+)
+PIPELINES_IN_TROUBLE = stat(
+    "Pipelines in trouble",
+    "Pipelines that are backing off or parked, over all replicas. /status of a replica says why.",
+    "short",
+    f"sum({_IN_TROUBLE})",
+    {1: ORANGE},
+)
+RESTARTED = stat(
+    "Restarts, 15 min",
+    "Actors that crashed and were started again. Red from where CollectorCrashLooping fires, if it is one actor.",
+    "short",
+    f"sum({increase('actor_restarts_total', '15m')})",
+    {1: ORANGE, THRESHOLDS["CollectorCrashLooping"] + 1: RED},
+)
+FULLEST_BUFFER = stat(
+    "Fullest buffer",
+    "What the fullest replica holds of what it may hold. Full for long: MongoDB is too slow. CollectorBufferFull.",
+    "percentunit",
+    f"max({BUFFER_USED})",
+    {_FULL * _EARLY: ORANGE, _FULL: RED},
+)
+ACK_PENDING = stat(
+    "Ack pending",
+    "Unanswered messages, as a share of the most that JetStream hands out; worst logger. CollectorAckPendingAtLimit.",
+    "percentunit",
+    f"max({ACK_PENDING_USED})",
+    {_PENDING * _EARLY: ORANGE, _PENDING: RED},
+)

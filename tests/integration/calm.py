@@ -1,0 +1,80 @@
+"""An undisturbed logger: publishes steadily, and looks at when each entry can be seen in MongoDB.
+
+In a process of its own (`python -m tests.integration.calm NATS MONGODB NAMESPACE`), so that it measures the service and
+not the test that makes trouble: it goes on until its input ends, and then prints what it saw as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from anyio import create_task_group
+from anyio.to_thread import run_sync
+from pymongo import AsyncMongoClient
+
+from tests.integration.ancestor import Ancestor, ancestor, entry
+
+if TYPE_CHECKING:
+    from pymongo.asynchronous.collection import AsyncCollection
+
+KEY = "calm"
+RATE = 200
+"""Entries a second."""
+_PERIOD = 0.02
+
+
+class Calm:
+    """Publishes and looks; `published` and `seen` say when, by the system's monotonic clock."""
+
+    def __init__(self, go: Ancestor, log: AsyncCollection[dict[str, Any]]) -> None:
+        self._go = go
+        self._log = log
+        self._ending = False
+        self.published: list[float] = []
+        self.seen: dict[int, float] = {}
+
+    async def publish(self) -> None:
+        """Publish until told to end."""
+        subject, started = f"{self._go.namespace}.logs.{KEY}", time.monotonic()
+        while not self._ending:
+            number = len(self.published)
+            self.published.append(time.monotonic())
+            await self._go.connection.publish(subject, entry(number))
+            await anyio.sleep(max(0.0, started + (number + 1) / RATE - time.monotonic()))
+
+    async def look(self) -> None:
+        """Look until told to end and all that was published could be seen."""
+        first = 0
+        while not self._ending or first < len(self.published):
+            async for found in self._log.find({"number": {"$gte": first}}, {"number": 1, "_id": 0}):
+                self.seen.setdefault(found["number"], time.monotonic())
+            while first in self.seen:
+                first += 1
+            await anyio.sleep(_PERIOD)
+
+    def end(self) -> None:
+        """Publish no more."""
+        self._ending = True
+
+
+async def main(*where: str) -> None:
+    """Publish and look until the input ends; print the time of publishing and that of seeing of each entry."""
+    nats_url, mongo_url, namespace = where
+    async with ancestor(nats_url, namespace) as go, AsyncMongoClient[dict[str, Any]](mongo_url) as client:
+        log = client[namespace][f"{KEY}_logs"]
+        await log.create_index("number")
+        calm = Calm(go, log)
+        async with create_task_group() as group:
+            group.start_soon(calm.publish)
+            group.start_soon(calm.look)
+            await run_sync(sys.stdin.read)
+            calm.end()
+    json.dump([(published, calm.seen[number]) for number, published in enumerate(calm.published)], sys.stdout)
+
+
+if __name__ == "__main__":
+    anyio.run(main, *sys.argv[1:])

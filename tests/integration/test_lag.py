@@ -1,0 +1,163 @@
+"""The lag of loggers, read from a real server: what is asked for it, and that it is what the server says."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import anyio
+import nats
+import pytest
+
+import collector.lag
+from collector.lag import JetStreamLag
+from collector.stuck import Stuck
+from transfer import Logger, Transfer
+from transfer.errors import JetStreamError, Unavailable
+from transfer.names import Names
+from transfer.streams import durable_info, ensure_durable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from nats.js import JetStreamContext
+
+    from collector.events import Sampled
+    from collector.local import NatsServer
+    from transfer.streams import DurableInfo
+
+pytestmark = pytest.mark.timeout(60)
+LOGGERS = [f"l{number:02}" for number in range(20)]
+PERIOD = 5.0
+
+
+class Scene:
+    """A namespace with loggers, all of whose durables are pulled."""
+
+    def __init__(self, jetstream: JetStreamContext, names: Names, transfer: Transfer) -> None:
+        self.jetstream, self.names, self.transfer = jetstream, names, transfer
+        self.lag = JetStreamLag(jetstream, names, PERIOD)
+        self.asked: list[str] = []
+        self.failing: dict[str, Exception] = {}
+
+    async def durable_info(self, jetstream: JetStreamContext, names: Names, key: str) -> DurableInfo:
+        self.asked.append(key)
+        if key in self.failing:
+            raise self.failing[key]
+        return await durable_info(jetstream, names, key)
+
+    async def read(self) -> dict[str, Sampled]:
+        self.asked.clear()
+        return {sampled.logger: sampled for sampled in await self.lag.sample(LOGGERS)}
+
+    async def pull(self, key: str) -> None:
+        """Have a pull request wait at the durable, as the collector has."""
+        subject = f"$JS.API.CONSUMER.MSG.NEXT.{self.names.stream(key)}.{self.names.durable(key)}"
+        inbox = self.jetstream._nc.new_inbox()
+        await self.jetstream._nc.subscribe(inbox)
+        await self.jetstream._nc.publish(subject, b'{"batch": 1, "expires": 60000000000}', reply=inbox)
+
+    async def publish(self, key: str) -> None:
+        await self.transfer.publish(key, {"msg": "hello"})
+
+
+@asynccontextmanager
+async def playing(server: NatsServer, namespace: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Scene]:
+    async with await nats.connect(server.url) as connection:
+        jetstream = connection.jetstream()
+        scene = Scene(jetstream, Names(namespace), Transfer(jetstream, namespace=namespace))
+        monkeypatch.setattr(collector.lag, "durable_info", scene.durable_info)
+        for key in LOGGERS:
+            await scene.transfer.set(Logger(key))
+            await ensure_durable(jetstream, scene.names, key)
+        with anyio.fail_after(30):
+            yield scene
+
+
+@pytest.fixture
+async def scene(nats_server: NatsServer, namespace: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Scene]:
+    """Give loggers that are pulled, and whose durables were asked once."""
+    async with playing(nats_server, namespace, monkeypatch) as scene:
+        for key in LOGGERS:
+            await scene.pull(key)
+        await scene.read()
+        assert sorted(scene.asked) == LOGGERS
+        yield scene
+
+
+async def test_the_durables_of_empty_streams_are_asked_in_turn_and_each_within_ten_readings(scene: Scene) -> None:
+    asked: list[str] = []
+    for _ in range(10):
+        read = await scene.read()
+        assert len(scene.asked) < len(LOGGERS) / 2
+        assert {sampled.ack_pending_limit for sampled in read.values()} == {100_000}
+        assert {sampled.waiting_pulls for sampled in read.values()} == {1}
+        asked += scene.asked
+    assert sorted(asked) == LOGGERS
+
+
+async def test_a_durable_whose_stream_is_not_empty_is_asked_each_time_and_its_lag_is_what_the_server_says(
+    scene: Scene,
+) -> None:
+    for _ in range(3):
+        await scene.publish("l07")
+    for _ in range(3):
+        sampled = (await scene.read())["l07"]
+        assert "l07" in scene.asked
+        said = await durable_info(scene.jetstream, scene.names, "l07")
+        assert (sampled.pending, sampled.ack_pending) == (said.num_pending, said.num_ack_pending) == (2, 1)
+        assert sampled.messages == 3
+
+
+async def test_what_was_read_of_messages_is_forgotten_with_the_last_of_them(scene: Scene) -> None:
+    await scene.publish("l07")
+    assert (await scene.read())["l07"].ack_pending == 1
+    await scene.jetstream.purge_stream(scene.names.stream("l07"))
+    for _ in range(10):
+        sampled = (await scene.read())["l07"]
+        if "l07" not in scene.asked:
+            assert (sampled.messages, sampled.pending, sampled.ack_pending, sampled.redelivered) == (0, 0, 0, 0)
+
+
+async def test_a_durable_that_nobody_pulls_is_asked_each_time(
+    nats_server: NatsServer, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with playing(nats_server, namespace, monkeypatch) as scene:
+        for _ in range(2):
+            assert {sampled.waiting_pulls for sampled in (await scene.read()).values()} == {0}
+            assert sorted(scene.asked) == LOGGERS
+
+
+async def test_a_logger_without_stream_or_durable_or_leader_is_left_out_and_harms_no_other(scene: Scene) -> None:
+    await scene.transfer.remove("l00", force=True)
+    for key in ("l01", "l02"):
+        await scene.publish(key)
+    await scene.jetstream.delete_consumer(scene.names.stream("l01"), scene.names.durable("l01"))
+    scene.failing["l02"] = Unavailable("no leader")
+    assert set(await scene.read()) == set(LOGGERS[3:])
+    scene.failing.clear()
+    assert set(await scene.read()) == set(LOGGERS[2:])
+
+
+async def test_what_is_refused_is_raised_as_it_is(scene: Scene) -> None:
+    await scene.publish("l03")
+    scene.failing["l03"] = refused = JetStreamError("$JS", 500, 10008, "not available")
+    with pytest.raises(JetStreamError) as raised:
+        await scene.read()
+    assert raised.value is refused
+
+
+async def test_a_durable_that_was_mended_is_asked_again_at_once(scene: Scene) -> None:
+    await scene.lag.lift_max_deliver("l04")
+    assert "l04" in await scene.read()
+    assert "l04" in scene.asked
+    made = await durable_info(scene.jetstream, scene.names, "l05")
+    assert await scene.lag.bring_back("l05", Stuck(made.created, 1, 1))
+    assert "l05" not in await scene.read()
+    assert "l05" in scene.asked
+
+
+def test_where_readings_are_rare_a_durable_is_asked_more_often() -> None:
+    """What is older than a minute is not to be shown."""
+    turns = {period: JetStreamLag(None, Names("n"), period)._turns for period in (0.2, 5.0, 10.0, 60.0)}  # type: ignore[arg-type]
+    assert turns == {0.2: 10, 5.0: 10, 10.0: 5, 60.0: 1}
