@@ -151,7 +151,7 @@ class Status:
         received, written = self._rates.of(key, now, Counts(logger.received, logger.written))
         backoff = self._restarts.of_logger(key)
         return {
-            **asdict(logger),
+            **{name: getattr(logger, name) for name in LoggerStatus.__slots__},
             "received_per_second": received,
             "written_per_second": written,
             "actors": _STAGES.get(logger.state, []),
