@@ -84,6 +84,5 @@ def _say(findings: Sequence[Finding], *, as_json_text: bool) -> None:
         click.echo(json.dumps(as_json(findings), indent=2))
         return
     for finding in findings:
-        level, rest = str(finding)[: len("warning ")], str(finding)[len("warning ") :]
-        click.echo(click.style(level, fg=_COLOURS[finding.level]) + rest)
+        click.echo(f"{click.style(f'{finding.level:<8}', fg=_COLOURS[finding.level])} {finding.line}")
     click.echo(", ".join(f"{count} {level}" for level, count in counted(findings).items()))

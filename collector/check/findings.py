@@ -32,11 +32,15 @@ class Finding:
     expected: str = ""
     do: str = ""
 
-    def __str__(self) -> str:
-        """Return it as one line, whatever others have written into it."""
+    @property
+    def line(self) -> str:
+        """Return all but the level as one line, whatever others have written into it."""
         expected = f"expected {self.expected}, got " if self.expected else ""
-        line = f"{self.level:<8} {self.about}: {expected}{self.got}{f' -> {self.do}' if self.do else ''}"
+        line = f"{self.about}: {expected}{self.got}{f' -> {self.do}' if self.do else ''}"
         return " ".join(printable(line).splitlines())
+
+    def __str__(self) -> str:
+        return f"{self.level:<8} {self.line}"
 
 
 def ok(about: str, got: str) -> Finding:
