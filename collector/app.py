@@ -62,7 +62,7 @@ class Service:
         self._metrics = Metrics(
             settings.namespace, release, settings.buffer_bytes, logger_histograms=settings.logger_histograms
         )
-        self._status = Status(settings.namespace, release)
+        self._status = Status(settings.namespace, release, buffer_limit=settings.buffer_bytes)
         self._observers = (self._metrics.observe, self._status.observe, EventLog().observe)
         self._stopping = Event()
         self._opening = CancelScope()

@@ -10,8 +10,10 @@ from typing import NoReturn
 
 import click
 
+from collector.check.command import check
 from collector.dead_letters_cli import dead_letters
 from collector.errors import CollectorError, described
+from collector.status_cli import status
 from transfer.errors import WrongSettings
 
 _RUN_HELP = """Run one replica until SIGTERM or SIGINT; a second signal cancels at once.
@@ -83,7 +85,9 @@ def local() -> None:
     sys.exit(stay_up())
 
 
+main.add_command(check)
 main.add_command(dead_letters)
+main.add_command(status)
 
 
 def _fail(exc: Exception) -> NoReturn:

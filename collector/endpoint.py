@@ -1,4 +1,7 @@
-"""HTTP: `/metrics`, `/livez`, `/readyz`, `/status`, from a thread of its own, so that a stuck event loop cannot lie."""
+"""HTTP: `/metrics`, `/livez`, `/readyz`, `/status`, and a page of it at `/`.
+
+From a thread of its own, so that a stuck event loop cannot lie.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,15 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from collector.page import POLICY, page
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from collector.metrics import Metrics
     from collector.status import Status
 
+_HTML = "text/html; charset=utf-8"
 _JSON = "application/json"
 _TEXT = "text/plain; charset=utf-8"
 _SLOW_CLIENT = 5.0
@@ -35,6 +41,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Answer a path; others get the list of them."""
         path = self.path.split("?", 1)[0]
         answers = {
+            "/": self._page,
             "/metrics": self._metrics,
             "/livez": self._livez,
             "/readyz": self._readyz,
@@ -48,12 +55,15 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_HEAD = do_GET  # noqa: N815 - http.server's name
 
+    def _page(self) -> None:
+        self._send(HTTPStatus.OK, _HTML, self.server.page)
+
     def _metrics(self) -> None:
         self._send(HTTPStatus.OK, CONTENT_TYPE_LATEST, self.server.metrics.text(time.time()))
 
     def _livez(self) -> None:
-        alive = self.server.status.alive
-        self._say(alive, "ok" if alive else "the event loop does not turn")
+        not_alive = self.server.status.not_alive
+        self._say(not not_alive, not_alive or "ok")
 
     def _readyz(self) -> None:
         not_ready = self.server.status.not_ready
@@ -70,6 +80,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Cache-Control", "no-store")
+        self.send_header("Content-Security-Policy", POLICY)
+        self.send_header("X-Content-Type-Options", "nosniff")
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
@@ -82,6 +94,7 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self, address: tuple[str, int], metrics: Metrics, status: Status) -> None:
+        self.page = page()
         self.metrics = metrics
         self.status = status
         self.address_family = AF_INET6 if ":" in address[0] else AF_INET

@@ -188,6 +188,14 @@ class Crashed:
 
 
 @dataclass(frozen=True, slots=True)
+class GivenUp:
+    """A permanent actor crashed too often in a short time: the process ends."""
+
+    actor: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
 class Sampled:
     """What the server says of a logger's stream and durable."""
 
@@ -268,6 +276,7 @@ Event: TypeAlias = (
     | Failed
     | Retried
     | Crashed
+    | GivenUp
     | Sampled
     | Mended
     | Connection

@@ -11,6 +11,7 @@ from collector import events
 from collector.events import POSSIBLE_FAILURES, Stage, State
 from collector.horizon import Suspicion
 from collector.model import Reason, Trigger
+from collector.restarts import ROOT_ACTORS
 from collector.series import ONE, Family, Histogram, Numbers, text_of
 
 if TYPE_CHECKING:
@@ -22,8 +23,6 @@ _ENTRIES = (1, 10, 50, 100, 250, 500, 1000, 2500, 5000, 10_000)
 _BYTES = tuple(1024 * 4**power for power in range(8))
 _SECONDS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _LATENCY = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)
-ROOT_ACTORS = ("owners", "pipelines", "registry", "sampler")
-"""The permanent children of the root: what befalls them is no logger's, so their label `logger` is empty."""
 _STALE_AFTER = 60.0
 """Seconds after which a reading of the lag is withdrawn: absent beats wrong."""
 

@@ -153,5 +153,5 @@ async def make_collection(
 
 def first_sentence(exc: BaseException) -> str:
     """Return the beginning of a driver's error: its whole text is a description of the cluster."""
-    said = str(exc).split(", Timeout:")[0].split("\n")[0]
+    said = str(exc).split(", Timeout:")[0].split(" (configured timeouts")[0].split("\n")[0]
     return f"{type(exc).__name__}: {said[:200]}"

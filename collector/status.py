@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from collector import events
+from collector.rates import Counts, Rates
+from collector.restarts import AT_WORK, Restarts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 ALIVE_WITHIN = 30.0
 """Seconds without a turn of the event loop after which the process cannot help itself."""
 READY_WITHIN = 10.0
+_STAGES = {"running": ["consumer", "batcher", "writer"], "draining": ["consumer", "batcher", "writer"]}
+"""What works in a logger's pipeline by its state; in any other, nothing does."""
 
 
 @dataclass(slots=True)
@@ -36,6 +40,7 @@ class LoggerStatus:
     dead_lettered: int = 0
     restarts: int = 0
     last_error: str = ""
+    last_error_at: str | None = None
 
 
 @dataclass(slots=True)
@@ -56,6 +61,8 @@ class _Seen:
     tally: Tally = field(default_factory=Tally)
     last_error: str = ""
     stopping: bool = False
+    gave_up: str = ""
+    connections: dict[str, dict[str, str]] = field(default_factory=dict)
     pulse: float = 0.0
     loop_lag: float = 0.0
 
@@ -63,28 +70,46 @@ class _Seen:
 class Status:
     """The state of the replica. `observe` is called in the event loop, everything else from any thread."""
 
-    def __init__(self, namespace: str, version: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, namespace: str, version: str, clock: Callable[[], float] = time.monotonic, *, buffer_limit: int = 0
+    ) -> None:
         self._namespace = namespace
         self._version = version
         self._clock = clock
         self._started = _now()
         self._lock = Lock()
         self._seen = _Seen(pulse=clock())
+        self._buffer_limit = buffer_limit
+        self._rates = Rates()
+        self._restarts = Restarts()
 
     @property
-    def alive(self) -> bool:
-        """Whether the event loop turns; it never depends on NATS or MongoDB."""
-        return self._clock() - self._seen.pulse < ALIVE_WITHIN
+    def not_alive(self) -> str:
+        """Why the process cannot help itself, empty when it can; it never depends on NATS or MongoDB."""
+        if self._seen.gave_up:
+            return self._seen.gave_up
+        return "" if self._clock() - self._seen.pulse < ALIVE_WITHIN else "the event loop does not turn"
 
     @property
     def not_ready(self) -> list[str]:
-        """Why this replica does not take work, each in a few words; empty when it does."""
+        """Why this replica does not take work, each in a few words; empty when it does.
+
+        A pipeline that crashed until it was parked is a reason. A logger that is parked because its declaration cannot
+        be read is none: it is the same on every replica, and nobody's release should wait for it.
+        """
         seen = self._seen
+        with self._lock:
+            parked = [key for key, logger in seen.loggers.items() if self._is_given_up(key, logger)]
         return [
             *(["stopping"] if seen.stopping else []),
             *(f"not connected to {server}" for server, connected in seen.connected.items() if not connected),
             *(["the event loop does not turn"] if self._clock() - seen.pulse > READY_WITHIN else []),
+            *([seen.gave_up] if seen.gave_up else []),
+            *(f"the pipeline of {key} crashes again and again" for key in sorted(parked)),
         ]
+
+    def _is_given_up(self, key: str, logger: LoggerStatus) -> bool:
+        return logger.state == events.State.PARKED and self._restarts.of_logger(key) is not None
 
     @property
     def loggers(self) -> int:
@@ -100,7 +125,8 @@ class Status:
         """Return everything as JSON values."""
         not_ready = self.not_ready
         with self._lock:
-            seen = self._seen
+            seen, now = self._seen, self._clock()
+            loggers = {key: self._logger(key, logger, now) for key, logger in sorted(seen.loggers.items())}
             return {
                 "namespace": self._namespace,
                 "version": self._version,
@@ -108,11 +134,29 @@ class Status:
                 "ready": not not_ready,
                 "not_ready": not_ready,
                 "connected": dict(seen.connected),
+                "connections": {server: dict(facts) for server, facts in seen.connections.items()},
+                "actors": self._restarts.of_root(now),
+                "buffer": {
+                    "messages": sum(logger["in_hand_messages"] for logger in loggers.values()),
+                    "bytes": sum(logger["in_hand_bytes"] for logger in loggers.values()),
+                    "limit_bytes": self._buffer_limit,
+                },
                 "event_loop_lag_seconds": round(seen.loop_lag, 4),
                 "entries": _as_dict(seen.tally),
                 "last_error": seen.last_error,
-                "loggers": {key: _as_dict(logger) for key, logger in sorted(seen.loggers.items())},
+                "loggers": loggers,
             }
+
+    def _logger(self, key: str, logger: LoggerStatus, now: float) -> dict[str, Any]:
+        received, written = self._rates.of(key, now, Counts(logger.received, logger.written))
+        backoff = self._restarts.of_logger(key)
+        return {
+            **_as_dict(logger),
+            "received_per_second": received,
+            "written_per_second": written,
+            "actors": _STAGES.get(logger.state, []),
+            "backoff": backoff.as_json(now) if backoff else None,
+        }
 
     def observe(self, event: events.Event) -> None:
         """Take in what happened."""
@@ -122,23 +166,33 @@ class Status:
                     self._move(logger, state, why)
                 case events.Connection():
                     self._seen.connected[event.server] = event.connected
+                    self._seen.connections[event.server] = {"since": _now(), "why": event.why}
                 case events.Stopping():
                     self._seen.stopping = True
                 case events.LoopLag():
                     self._seen.pulse = self._clock()
                     self._seen.loop_lag = event.seconds
+                    self._mark()
+                case events.GivenUp():
+                    self._seen.gave_up = f"the supervisor gave up on {event.actor}"
                 case events.Returned():
                     self._seen.tally.returned += event.messages
-                case events.Ready() | events.Listening() | events.Mended():
+                case events.Ready() | events.Listening() | events.Mended() | events.OwnershipChanged():
                     pass
-                case events.OwnershipChanged() | events.Suspected():
+                case events.Suspected():
                     pass
                 case events.Failed() | events.Retried() | events.Crashed():
                     self._note_error(event)
                 case _:
                     self._count(event)
 
+    def _mark(self) -> None:
+        counts = {key: Counts(logger.received, logger.written) for key, logger in self._seen.loggers.items()}
+        self._rates.mark(self._seen.pulse, counts)
+
     def _move(self, logger: str, state: events.State | None, why: str) -> None:
+        if state is None or state in AT_WORK:
+            self._restarts.over(logger)
         if state is None:
             self._seen.loggers.pop(logger, None)
             return
@@ -148,12 +202,14 @@ class Status:
         found.why = why
 
     def _note_error(self, event: events.Failed | events.Retried | events.Crashed) -> None:
+        if isinstance(event, events.Crashed):
+            self._restarts.crashed(event, self._clock())
         error = event.errors[0] if isinstance(event, events.Crashed) else event.error
         logger = self._seen.loggers.get(event.logger or "")
         if logger is None:
             self._seen.last_error = error
         else:
-            logger.last_error = error
+            logger.last_error, logger.last_error_at = error, _now()
             logger.restarts += isinstance(event, events.Crashed)
 
     def _count(
@@ -183,7 +239,7 @@ class Status:
 
 def _as_dict(one: LoggerStatus | Tally) -> dict[str, Any]:
     """Return the fields; `asdict` copies every value, and the event loop waits for it with 1,000 loggers."""
-    return {field.name: getattr(one, field.name) for field in fields(one)}
+    return {name: getattr(one, name) for name in one.__slots__}
 
 
 def _now() -> str:

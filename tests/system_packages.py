@@ -7,7 +7,12 @@ import shutil
 
 import pytest
 
-_PACKAGES = {"prometheus": "prometheus", "promtool": "prometheus"}
+_PACKAGES = {
+    "chromedriver": "chromium-driver",
+    "chromium": "chromium",
+    "prometheus": "prometheus",
+    "promtool": "prometheus",
+}
 """Debian's package of each program."""
 
 

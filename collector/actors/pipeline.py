@@ -83,6 +83,11 @@ class _Target:
     lost: Event = field(default_factory=Event)
 
 
+def most_held(settings: Settings) -> int:
+    """Return how many messages of one logger a replica holds at most: those being written, filled and received."""
+    return settings.batch_entries * (settings.writes + 2)
+
+
 class Pipeline:
     """Moves the entries of one logger from its stream into its collection until it is asked to stop."""
 
@@ -228,7 +233,7 @@ class Pipeline:
             in_hand=in_hand,
             horizon=target.horizon,
             accounts=accounts,
-            room=Room(settings.batch_entries * (settings.writes + 2), settings.batch_bytes),
+            room=Room(most_held(settings), settings.batch_bytes),
             outbox=opened_in,
             reconnects=tools.nats.reconnects,
             report=tools.report,

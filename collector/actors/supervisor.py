@@ -14,7 +14,7 @@ from anyio import Event, create_task_group, current_time, move_on_after
 
 from collector.backoff import exponential
 from collector.errors import ChildExited, GaveUp, described
-from collector.events import Crashed, LoggerState, Report, State
+from collector.events import Crashed, GivenUp, LoggerState, Report, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -100,7 +100,9 @@ class Supervisor:
             crashes.append(current_time())
             since = crashes[-1] - crashes[0]
             if len(crashes) == self._intensity.crashes and since < self._intensity.seconds:
-                raise GaveUp(child.name, len(crashes), since, described(next(leaves(exc)))) from exc
+                gave_up = GaveUp(child.name, len(crashes), since, described(next(leaves(exc))))
+                self._report(GivenUp(child.name, str(gave_up)))
+                raise gave_up from exc
             delay = self._curve(attempt)
             self._report(Crashed(child.name, None, attempt, delay, tuple(described(leaf) for leaf in leaves(exc))))
             return delay

@@ -10,7 +10,7 @@ from anyio import CancelScope, Event, create_task_group, fail_after
 
 from collector.actors.supervisor import Intensity, Pipelines, Supervisor
 from collector.errors import GaveUp
-from collector.events import Crashed, LoggerState, State
+from collector.events import Crashed, GivenUp, LoggerState, State
 from tests.actors.fakes import Reports, ScriptedChild, settled
 from transfer.wire import CollectionSpec, LoggerSpec
 
@@ -58,6 +58,9 @@ async def test_it_gives_up_when_a_child_crashes_too_often() -> None:
     with fail_after(5), pytest.raises(ExceptionGroup) as raised:
         await Supervisor([child, other], reports, Intensity(crashes=3, seconds=60)).run(Event())
     assert raised.group_contains(GaveUp, match="registry crashed 3 times")
+    (given_up,) = reports.of(GivenUp)
+    assert given_up.actor == "registry"
+    assert given_up.error.startswith("registry crashed 3 times")
     assert (child.runs, other.running) == (3, 0)
 
 

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 import subprocess
 import sys
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
 from pymongo import MongoClient
-from pymongo.errors import OperationFailure, PyMongoError
+from pymongo.errors import OperationFailure
 
-from collector.local import Mongod, Replica
 from tests.integration.ancestor import Ancestor, ancestor, entry, text
+from tests.integration.guarded import AsUser, GuardedMongod, guarded_mongod
 from tests.integration.waiting import count, until, until_empty
 from tests.security_page import mongodb_role
 from transfer.wire import TRANSFER_ATTEMPT, TRANSFER_CONTENT_ID
@@ -28,7 +25,7 @@ if TYPE_CHECKING:
 
     from pymongo.database import Database
 
-    from collector.local import NatsServer
+    from collector.local import Mongod, NatsServer, Replica
 
 pytestmark = pytest.mark.timeout(120)
 POISON = b"\xc1 is no msgpack"
@@ -44,41 +41,10 @@ LACKING = {
 """What the log says without an action, where one of the loggers is a time-series one."""
 
 
-class GuardedMongod(Mongod):
-    """One that demands a login. It was a replica set, and had its users, before."""
-
-    def _command(self) -> list[str]:
-        key = self.folder / "key"
-        if not key.exists():
-            key.write_text(secrets.token_hex(32))
-            key.chmod(0o400)
-        return [*super()._command(), f"--keyFile={key}"]
-
-    def _answers(self) -> bool:
-        try:
-            with MongoClient[dict[str, Any]](
-                "127.0.0.1", self.port, directConnection=True, serverSelectionTimeoutMS=1000
-            ) as client:
-                return bool(client.admin.command("hello")["isWritablePrimary"])
-        except PyMongoError:
-            return False
-
-
 @pytest.fixture(scope="module")
 def guarded() -> Iterator[GuardedMongod]:
-    with TemporaryDirectory(prefix="mongod-") as folder, ExitStack() as stack:
-        with Mongod(Path(folder)) as open_to_all, MongoClient[dict[str, Any]](open_to_all.url) as client:
-            client.admin.command({"createUser": "root", "pwd": "right", "roles": ["root"]})
-        server = stack.enter_context(GuardedMongod(Path(folder), port=open_to_all.port))
-        stack.callback(server.kill)
+    with guarded_mongod() as server:
         yield server
-
-
-class AsUser:
-    """The server as a user reaches it."""
-
-    def __init__(self, mongod: Mongod, user: str, source: str) -> None:
-        self.url = mongod.url.replace("//", f"//{user}:right@").replace("/?", f"/{source}?")
 
 
 class Guarded:

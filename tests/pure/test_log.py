@@ -9,31 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import structlog
+from hypothesis import given
+from hypothesis import strategies as st
 
 from collector import events
 from collector.events import Failure, LoggerState, Stage, State
 from collector.horizon import Suspicion
 from collector.log import EventLog, set_up
-from collector.model import Reason, Trigger
+from collector.model import Reason
+from collector.repeats import Repeats
+from tests.batches import settled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 FAILED = events.Failed("a", Stage.PULL, Failure.SILENT, "no heartbeat", "asking again")
-SETTLED = events.BatchSettled(
-    "a",
-    batch=7,
-    trigger=Trigger.AGE,
-    messages=1,
-    entries=3,
-    bytes=10,
-    written=1,
-    duplicates=1,
-    dead_letters=Counter({Reason.RULE: 1}),
-    write_seconds=0.1,
-    latency_seconds=0.2,
-    unanswered=0,
-)
+SETTLED = settled(batch=7, entries=3, written=1, dead_letters=Counter({Reason.RULE: 1}))
 
 
 class Scene:
@@ -56,20 +47,78 @@ def scene() -> Iterator[Scene]:
         yield Scene(written)
 
 
-def test_the_same_trouble_is_said_once_in_ten_seconds_and_then_how_often(scene: Scene) -> None:
+TICK = events.LoopLag(0.0)
+WARNINGS = [
+    FAILED,
+    events.Retried("a", Stage.WRITE, Failure.UNAVAILABLE, 1, 0.1, "no primary"),
+    events.Crashed("pipeline", "a", 1, 0.1, ("boom",)),
+    events.GivenUp("registry", "registry crashed 10 times"),
+    events.Connection("nats", connected=False, why="lost"),
+    events.Mended("a", 3, "the durable gave up after 5 deliveries"),
+]
+
+
+def test_the_same_trouble_is_said_once_in_a_minute_and_then_how_often(scene: Scene) -> None:
     assert [line["event"] for line in scene.lines(*[FAILED] * 5)] == ["failed"]
-    scene.now += 9.9
-    assert scene.lines(FAILED) == []
+    scene.now += 59.9
+    assert scene.lines(FAILED, TICK) == []
     scene.now += 0.2
+    (line,) = scene.lines(TICK)
+    assert (line["event"], line["again"], line["repeated"]) == ("failed", "and 5 more like it in 60 s", 5)
+    assert {"logger": "a", "error": "no heartbeat", "action": "asking again"}.items() <= line.items()
+
+
+def test_trouble_that_goes_on_is_said_once_a_minute_and_none_of_it_is_lost(scene: Scene) -> None:
+    lines = []
+    for _ in range(300):
+        lines += scene.lines(FAILED, TICK)
+        scene.now += 1
+    assert [line.get("repeated", 0) for line in lines] == [0, 59, 60, 60, 60]
+    assert [line["repeated"] for line in scene.lines(events.Stopping("SIGTERM"))[:-1]] == [60]
+
+
+def test_trouble_that_has_stopped_is_said_at_once_when_it_comes_again(scene: Scene) -> None:
+    assert len(scene.lines(FAILED)) == 1
+    scene.now += 61
+    assert scene.lines(TICK) == []
     (line,) = scene.lines(FAILED)
-    assert line["repeated"] == 5
-    scene.now += 11
-    assert "repeated" not in scene.lines(FAILED)[0]
+    assert "repeated" not in line
+
+
+def test_what_was_kept_quiet_is_said_before_the_end(scene: Scene) -> None:
+    scene.lines(FAILED, FAILED, FAILED)
+    kept, stopping = scene.lines(events.Stopping("SIGTERM"))
+    assert (kept["repeated"], stopping["event"]) == (2, "stopping")
+
+
+@pytest.mark.parametrize("event", WARNINGS, ids=lambda event: type(event).__name__)
+def test_every_warning_says_whose_it_is_what_happened_and_what_is_done(scene: Scene, event: events.Event) -> None:
+    (line,) = scene.lines(event)
+    assert line.keys() & {"logger", "actor", "server"}
+    assert line.keys() & {"error", "errors", "why", "what"}
+    assert line["action"]
+
+
+@given(st.lists(st.tuples(st.floats(0, 30), st.integers(0, 2))))
+def test_all_that_is_kept_quiet_is_counted(happened: list[tuple[float, int]]) -> None:
+    repeats, now, said = Repeats[str](60.0), 0.0, 0
+    for waited, key in happened:
+        now += waited
+        said += sum(repeated.more for repeated in repeats.ended(now))
+        said += repeats.is_first(key, "what", now)
+    assert said + sum(repeated.more for repeated in repeats.all()) == len(happened)
+    assert repeats.all() == []
 
 
 def test_other_trouble_is_said_at_once(scene: Scene) -> None:
     other = events.Failed("b", Stage.PULL, Failure.SILENT, "no heartbeat", "asking again")
     assert [line["logger"] for line in scene.lines(FAILED, other, FAILED)] == ["a", "b"]
+
+
+def test_errors_that_differ_in_numbers_only_are_alike(scene: Scene) -> None:
+    errors = ("no answer in 5 s", "no answer in 17 s", "no leader")
+    tries = [events.Retried("a", Stage.WRITE, Failure.UNAVAILABLE, 1, 0.1, error) for error in errors]
+    assert [line["error"] for line in scene.lines(*tries)] == ["no answer in 5 s", "no leader"]
 
 
 @pytest.mark.parametrize(
@@ -98,6 +147,7 @@ def test_a_batch_is_said_at_debug_and_its_dead_letters_at_warning(scene: Scene) 
     batch, dead = scene.lines(SETTLED)
     assert (batch["log_level"], batch["batch"], batch["entries"], batch["written"]) == ("debug", 7, 3, 1)
     assert (dead["log_level"], dead["rule"]) == ("warning", 1)
+    assert dead["action"] == "see collector dead-letters list a"
 
 
 def test_a_change_of_ownership_says_whose_and_since_when(scene: Scene) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import time
 from collections import Counter
@@ -18,13 +19,13 @@ from collector import events
 from collector.endpoint import serving
 from collector.events import Failure, LoggerState, Stage, State
 from collector.metrics import Metrics
-from collector.model import Reason, Trigger
 from collector.status import ALIVE_WITHIN, READY_WITHIN, Status
+from tests.batches import settled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-UP = (events.Connection("nats", connected=True), events.Connection("mongodb", connected=True))
+UP = (events.Connection("nats", connected=True, why="connected"), events.Connection("mongodb", connected=True))
 
 
 class Scene:
@@ -32,7 +33,7 @@ class Scene:
 
     def __init__(self) -> None:
         self.now = 1000.0
-        self.status = Status("beta", "1.2.3", clock=lambda: self.now)
+        self.status = Status("beta", "1.2.3", clock=lambda: self.now, buffer_limit=1024)
         self.metrics = Metrics("beta", "1.2.3", 1024)
         self.address = ("", 0)
 
@@ -63,23 +64,6 @@ def served(host: str = "127.0.0.1") -> Iterator[Scene]:
         yield found
 
 
-def settled(logger: str = "a") -> events.BatchSettled:
-    return events.BatchSettled(
-        logger,
-        batch=1,
-        trigger=Trigger.AGE,
-        messages=5,
-        entries=9,
-        bytes=100,
-        written=6,
-        duplicates=1,
-        dead_letters=Counter({Reason.RULE: 2}),
-        write_seconds=0.1,
-        latency_seconds=0.2,
-        unanswered=0,
-    )
-
-
 # readiness and liveness
 
 
@@ -108,14 +92,51 @@ def test_a_loop_that_has_not_turned_for_a_while_is_not_ready_and_still_alive(sce
     assert scene.get("/livez")[0] == 200
 
 
+def test_a_supervisor_that_gave_up_fails_both_until_the_process_has_ended(scene: Scene) -> None:
+    scene.observe(*UP, events.GivenUp("registry", "registry crashed 10 times"))
+    for path in ("/livez", "/readyz"):
+        assert scene.get(path)[:2] == (503, "the supervisor gave up on registry\n")
+
+
+def crashed(attempt: int, delay: float, logger: str | None = "a") -> events.Crashed:
+    return events.Crashed("pipeline" if logger else "registry", logger, attempt, delay, ("ValueError('boom')",))
+
+
+def test_a_pipeline_that_backs_off_is_ready_and_one_that_is_parked_after_crashes_is_not(scene: Scene) -> None:
+    scene.observe(*UP, LoggerState("a", State.RUNNING), crashed(1, 0.1), LoggerState("a", State.BACKING_OFF))
+    assert scene.get("/readyz")[0] == 200
+    scene.observe(crashed(9, 30.0), LoggerState("a", State.PARKED))
+    assert scene.get("/readyz")[:2] == (503, "the pipeline of a crashes again and again\n")
+    assert scene.get("/livez")[0] == 200
+    scene.observe(LoggerState("a", State.RUNNING))
+    assert scene.get("/readyz")[0] == 200
+
+
+@pytest.mark.parametrize("state", [State.RUNNING, State.STANDBY, State.BACKING_OFF, State.PARKED, State.DRAINING])
+def test_a_logger_that_never_crashed_keeps_no_replica_from_being_ready(scene: Scene, state: State) -> None:
+    scene.observe(*UP, LoggerState("a", state, "its declaration cannot be read"))
+    assert scene.get("/readyz")[0] == 200
+
+
+def test_a_logger_that_is_removed_while_it_is_parked_takes_its_crashes_with_it(scene: Scene) -> None:
+    scene.observe(*UP, LoggerState("a", State.RUNNING), crashed(9, 30.0), LoggerState("a", None))
+    scene.observe(LoggerState("a", State.PARKED, "its declaration cannot be read"))
+    assert scene.get("/readyz")[0] == 200
+
+
 def test_it_answers_while_the_event_loop_is_blocked() -> None:
     answers: list[int] = []
 
     async def block() -> None:
         with served() as scene:
+            scene.observe(*UP)
 
             def ask() -> None:
                 answers.extend(scene.get(path)[0] for path in ("/livez", "/readyz", "/metrics", "/status"))
+                scene.now += READY_WITHIN + 1
+                answers.extend(scene.get(path)[0] for path in ("/livez", "/readyz"))
+                scene.now += ALIVE_WITHIN
+                answers.extend(scene.get(path)[0] for path in ("/livez", "/readyz", "/status"))
 
             thread = Thread(target=ask)
             thread.start()
@@ -124,7 +145,7 @@ def test_it_answers_while_the_event_loop_is_blocked() -> None:
                 time.sleep(0.01)  # noqa: ASYNC251 - the loop is to be blocked
 
     anyio.run(block)
-    assert answers == [200, 503, 200, 200]
+    assert answers == [200, 200, 200, 200, *(200, 503), *(503, 503, 200)]
 
 
 # paths
@@ -142,15 +163,24 @@ def test_a_query_is_passed_over(scene: Scene) -> None:
 
 
 def test_another_path_is_answered_with_the_list_of_them(scene: Scene) -> None:
-    assert scene.get("/")[:2] == (404, "paths: /metrics /livez /readyz /status\n")
+    assert scene.get("/nothing")[:2] == (404, "paths: / /metrics /livez /readyz /status\n")
 
 
-@pytest.mark.parametrize("path", ["/metrics", "/livez", "/readyz", "/status", "/nothing"])
+@pytest.mark.parametrize("path", ["/", "/metrics", "/livez", "/readyz", "/status", "/nothing"])
 def test_head_gives_the_same_without_a_body(scene: Scene, path: str) -> None:
     (status, text, headers), (headed, nothing, its_headers) = scene.get(path), scene.get(path, "HEAD")
     assert (headed, nothing) == (status, "")
     if path != "/status":
         assert its_headers["Content-Length"] == headers["Content-Length"] == str(len(text))
+
+
+def test_the_page_is_whole_and_may_ask_nobody_else(scene: Scene) -> None:
+    status, text, headers = scene.get("/")
+    assert (status, headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+    assert headers["Content-Security-Policy"].startswith("default-src 'none'; ")
+    assert text.startswith("<!doctype html>")
+    assert text.endswith("</html>\n")
+    assert set(re.findall(r"https?://[^\"]+", text)) == {"http://www.w3.org/2000/svg"}  # a name, which nobody asks
 
 
 def test_nothing_can_be_posted(scene: Scene) -> None:
@@ -189,7 +219,7 @@ def test_the_snapshot_says_of_each_logger_what_this_replica_knows(scene: Scene) 
     scene.observe(
         *UP,
         LoggerState("a", State.RUNNING),
-        LoggerState("b", State.PARKED, "it is not msgpack"),
+        LoggerState("b", State.BACKING_OFF, "no stream"),
         events.Received("a", 5, 9, 100, 0),
         events.Held("a", 3, 60),
         events.WritesInProgress("a", 2),
@@ -218,7 +248,8 @@ def test_the_snapshot_says_of_each_logger_what_this_replica_knows(scene: Scene) 
     assert found["entries"] == {"received": 9, "written": 6, "duplicates": 1, "dead_lettered": 2, "returned": 4}
     assert (found["last_error"], found["event_loop_lag_seconds"]) == ("no bucket", 0.25)
     a, b = found["loggers"]["a"], found["loggers"]["b"]
-    assert {**a, "since": ""} == {
+    assert a["last_error_at"] >= a["since"]
+    assert {**a, "since": "", "last_error_at": ""} == {
         "state": "running",
         "since": "",
         "why": "",
@@ -233,10 +264,18 @@ def test_the_snapshot_says_of_each_logger_what_this_replica_knows(scene: Scene) 
         "dead_lettered": 2,
         "restarts": 0,
         "last_error": "no primary",
+        "last_error_at": "",
+        "received_per_second": 0.0,
+        "written_per_second": 0.0,
+        "actors": ["consumer", "batcher", "writer"],
+        "backoff": None,
     }
+    assert found["buffer"] == {"messages": 3, "bytes": 60, "limit_bytes": 1024}
+    assert found["connections"]["nats"]["why"] == "connected"
+    assert (b["actors"], b["backoff"]) == ([], {"attempt": 1, "restart_in_seconds": 0.1})
     assert (b["state"], b["why"], b["restarts"], b["last_error"]) == (
-        "parked",
-        "it is not msgpack",
+        "backing_off",
+        "no stream",
         1,
         "ValueError('boom')",
     )
@@ -265,4 +304,59 @@ def test_a_logger_that_another_replica_owns_stands_by_and_the_replica_is_ready(s
     found = json.loads(scene.get("/status")[1])
     assert (found["loggers"]["a"]["state"], found["loggers"]["a"]["why"]) == ("standby", "another replica may own it")
     assert found["ready"]
+    assert found["loggers"]["a"]["last_error_at"] is None
     assert found["loggers"]["a"]["last_error"] == "", "to lose an ownership is no error"
+
+
+# rates and restarts
+
+
+def test_rates_are_those_of_the_last_seconds(scene: Scene) -> None:
+    def tick(seconds: int, entries: int) -> tuple[float, float]:
+        for _ in range(seconds):
+            scene.now += 1
+            scene.observe(events.Received("a", entries, entries, 0, 0), events.LoopLag(0.0))
+        a = scene.status.snapshot()["loggers"]["a"]
+        return a["received_per_second"], a["written_per_second"]
+
+    scene.observe(LoggerState("a", State.RUNNING), events.LoopLag(0.0))
+    assert tick(2, 100) == (100.0, 0.0)
+    assert tick(20, 100) == (100.0, 0.0)
+    received, _ = tick(2, 1000)
+    assert 100.0 < received < 1000.0
+    assert tick(10, 1000)[0] == 1000.0
+    assert tick(11, 0)[0] == 0.0
+
+
+def test_a_rate_falls_while_the_loop_is_blocked(scene: Scene) -> None:
+    scene.observe(LoggerState("a", State.RUNNING), events.LoopLag(0.0), events.Received("a", 100, 100, 0, 0))
+    scene.now += 10
+    assert scene.status.snapshot()["loggers"]["a"]["received_per_second"] == 10.0
+    scene.now += 90
+    assert scene.status.snapshot()["loggers"]["a"]["received_per_second"] == 1.0
+
+
+def test_the_actors_of_the_root_say_what_they_wait_for(scene: Scene) -> None:
+    calm = {"state": "running", "restarts": 0, "backoff": None}
+    assert scene.status.snapshot()["actors"] == dict.fromkeys(("owners", "registry", "sampler", "pipelines"), calm)
+    scene.observe(crashed(2, 4.0, logger=None))
+    scene.now += 1
+    backoff = {"attempt": 2, "restart_in_seconds": 3.0}
+    waiting = {"state": "backing_off", "restarts": 1, "backoff": backoff}
+    assert scene.status.snapshot()["actors"]["registry"] == waiting
+    scene.now += 3
+    assert scene.status.snapshot()["actors"]["registry"] == {"state": "running", "restarts": 1, "backoff": None}
+
+
+def test_a_logger_says_when_it_is_started_again_until_it_works(scene: Scene) -> None:
+    def backoff() -> dict[str, Any] | None:
+        found: dict[str, Any] | None = scene.status.snapshot()["loggers"]["a"]["backoff"]
+        return found
+
+    scene.observe(LoggerState("a", State.RUNNING), crashed(3, 2.0), LoggerState("a", State.BACKING_OFF, "boom"))
+    scene.now += 0.5
+    assert backoff() == {"attempt": 3, "restart_in_seconds": 1.5}
+    scene.now += 5
+    assert backoff() == {"attempt": 3, "restart_in_seconds": 0.0}
+    scene.observe(LoggerState("a", State.STANDBY))
+    assert backoff() is None

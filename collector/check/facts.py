@@ -1,0 +1,116 @@
+"""What `collector check` knows of NATS and MongoDB before it judges: plain values, as the servers said them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from transfer.durables import DurableInfo
+    from transfer.wire import LoggerSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stream:
+    """A stream's configuration and what is in it; a limit that is not set is None."""
+
+    name: str
+    subjects: tuple[str, ...] = ()
+    retention: str = "workqueue"
+    storage: str = "file"
+    discards_old: bool = True
+    """Whether the oldest message goes when it is full; else the newest is refused."""
+    max_age: float | None = None
+    max_bytes: int | None = None
+    max_messages: int | None = None
+    max_ack_pending: int | None = None
+    """The most that it lets a durable have."""
+    allows_direct: bool = True
+    allows_message_ttl: bool = False
+    messages: int = 0
+    consumers: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Logger:
+    """One entry of the bucket, with what JetStream has for it."""
+
+    key: str
+    spec: LoggerSpec | None
+    unreadable: str = ""
+    """Why there is no spec."""
+    stream: Stream | None = None
+    durable: DurableInfo | None = None
+    not_seen: str = ""
+    """Why stream or durable could not be looked at."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nats:
+    """The NATS side."""
+
+    hosts: str
+    error: str = ""
+    """Why there is no connection; then nothing else is known."""
+    version: str = ""
+    not_permitted: tuple[str, ...] = ()
+    """What the service will do and may not, each as a sentence."""
+    unheard: bool = False
+    """Whether too little is permitted to ask for anything else."""
+    jetstream_error: str = ""
+    api_level: int | None = None
+    bucket: Stream | None = None
+    loggers: tuple[Logger, ...] = ()
+    loggers_error: str = ""
+    clock_ahead: float | None = None
+    """Seconds by which the server's clock is ahead of ours; None when no answer had a time in it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Index:
+    """A unique index beside that of `_id`."""
+
+    name: str
+    fields: tuple[str, ...]
+    partial: bool
+    """Whether it passes over documents, as sparse and partial ones do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collection:
+    """One collection or view."""
+
+    kind: str = "collection"
+    """As `listCollections` has it: collection, timeseries or view."""
+    time_field: str = ""
+    meta_field: str = ""
+    capped: bool = False
+    validated: bool = False
+    unique: tuple[Index, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MongoDB:
+    """The MongoDB side."""
+
+    hosts: str
+    database: str
+    error: str = ""
+    """Why nobody answers or lets us in; then only `replica_set` may be known, else it is the one that is wanted."""
+    version: tuple[int, ...] = ()
+    replica_set: str | None = None
+    """Its name; None when it is a standalone server."""
+    wanted_set: str | None = None
+    """The name in the URI."""
+    sharded: bool = False
+    writable: bool = False
+    user: str = ""
+    """Who we are; nobody where no login is demanded."""
+    granted: frozenset[str] = frozenset()
+    """What the user may do on all collections of the database."""
+    collections: Mapping[str, Collection] = field(default_factory=dict)
+    collections_error: str = ""
+    indexes_error: str = ""
+    clock_ahead: float | None = None

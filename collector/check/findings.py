@@ -1,0 +1,68 @@
+"""A finding: what was looked at, what was expected, what came, and what to do about it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from collector.readable import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Level(StrEnum):
+    """How bad it is."""
+
+    OK = "ok"
+    WARNING = "warning"
+    """It works, and may surprise."""
+    WRONG = "wrong"
+    """Entries would not arrive, or could be lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was found about one thing; nothing is expected where all is well."""
+
+    level: Level
+    about: str
+    got: str
+    expected: str = ""
+    do: str = ""
+
+    @property
+    def line(self) -> str:
+        """Return all but the level as one line, whatever others have written into it."""
+        expected = f"expected {self.expected}, got " if self.expected else ""
+        line = f"{self.about}: {expected}{self.got}{f' -> {self.do}' if self.do else ''}"
+        return " ".join(printable(line).splitlines())
+
+    def __str__(self) -> str:
+        return f"{self.level:<8} {self.line}"
+
+
+def ok(about: str, got: str) -> Finding:
+    """Say that all is well."""
+    return Finding(Level.OK, about, got)
+
+
+def warning(about: str, *, expected: str, got: str, do: str) -> Finding:
+    """Say what may surprise."""
+    return Finding(Level.WARNING, about, got, expected, do)
+
+
+def wrong(about: str, *, expected: str, got: str, do: str) -> Finding:
+    """Say what would not work."""
+    return Finding(Level.WRONG, about, got, expected, do)
+
+
+def counted(findings: Sequence[Finding]) -> dict[str, int]:
+    """Return how many there are of each level."""
+    return {level.value: sum(finding.level is level for finding in findings) for level in Level}
+
+
+def as_json(findings: Sequence[Finding]) -> dict[str, Any]:
+    """Return all as JSON values."""
+    return {**counted(findings), "findings": [asdict(finding) for finding in findings]}

@@ -1,0 +1,150 @@
+"""Asks MongoDB for what `collector check` judges; changes nothing.
+
+Everything here blocks. An AsyncMongoClient that is closed as soon as this is may leave a socket open: what watches the
+servers is then cut while it connects.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pymongo
+from pymongo import MongoClient
+from pymongo.errors import OperationFailure, PyMongoError
+from pymongo.uri_parser import parse_uri
+
+from collector.check.clock import ahead
+from collector.check.facts import Collection, Index, MongoDB
+from collector.mongo import first_sentence
+from collector.mongo_errors import said
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from pymongo.database import Database
+
+    from transfer.names import Names
+
+_Client = MongoClient[dict[str, Any]]
+_TIMEOUT = 5.0
+
+
+def look_at_mongodb(uri: str, names: Names, keys: Iterable[str]) -> MongoDB:
+    """Connect and look at everything; what is wrong is a fact and not an error."""
+    hosts, wanted = _in_uri(uri)
+    known: dict[str, Any] = {"hosts": hosts, "wanted_set": wanted, "database": names.database, "replica_set": wanted}
+    try:
+        if wanted is not None and "," not in hosts:
+            known["replica_set"] = _set_at_one_host(uri)
+            if known["replica_set"] != wanted:
+                return MongoDB(**known, error="another replica set")
+        with _opened(uri) as client:
+            known |= _server(client)
+            known |= _user(client, names.database)
+            known |= _collections(client[names.database], names, keys)
+    except OperationFailure as exc:
+        return MongoDB(**known, error=said(exc))
+    except PyMongoError as exc:
+        return MongoDB(**known, error=first_sentence(exc))
+    return MongoDB(**known)
+
+
+@contextmanager
+def _opened(uri: str, **options: Any) -> Iterator[_Client]:
+    """Open a client, and give what is asked with it a few seconds in all."""
+    with _Client(uri, appname="collector check", tz_aware=True, **options) as client, pymongo.timeout(_TIMEOUT):
+        yield client
+
+
+def _in_uri(uri: str) -> tuple[str, str | None]:
+    """Return hosts, and the replica set's name, as they may be shown. Names of SRV records are not looked up."""
+    hosts = uri.partition("://")[2].rpartition("@")[2].partition("/")[0]
+    if uri.startswith("mongodb+srv://"):
+        return hosts, None
+    return hosts, parse_uri(uri)["options"].get("replicaSet")
+
+
+def _set_at_one_host(uri: str) -> str | None:
+    """Return the replica set that is there, whatever the URI calls it; None for a standalone server.
+
+    Asked for another set than is there, pymongo only says that it found nobody.
+    """
+    with _opened(uri, replicaSet=None, directConnection=True) as client:
+        name: str | None = client.admin.command("hello").get("setName")
+    return name
+
+
+def _server(client: _Client) -> dict[str, Any]:
+    client.admin.command("ping")  # it connects first, and the clocks are compared over one round trip
+    asked = time.time()
+    hello = client.admin.command("hello")
+    answered = time.time()
+    version = client.server_info()["versionArray"][:3]
+    return {
+        "version": tuple(version),
+        "replica_set": hello.get("setName"),
+        "sharded": hello.get("msg") == "isdbgrid",
+        "writable": bool(hello["isWritablePrimary"]),
+        "clock_ahead": ahead(hello["localTime"].timestamp(), asked, answered),
+    }
+
+
+def _user(client: _Client, database: str) -> dict[str, Any]:
+    status = client.admin.command({"connectionStatus": 1, "showPrivileges": True})["authInfo"]
+    users = [user["user"] for user in status["authenticatedUsers"]]
+    privileges = status.get("authenticatedUserPrivileges", ())
+    return {"user": ", ".join(users), "granted": frozenset(_granted(privileges, database))}
+
+
+def _granted(privileges: Iterable[Mapping[str, Any]], database: str) -> Iterable[str]:
+    for privilege in privileges:
+        resource = privilege["resource"]
+        everywhere = resource.get("db") in {"", database} and resource.get("collection") == ""
+        if everywhere or resource.get("anyResource"):
+            yield from privilege["actions"]
+
+
+def _collections(database: Database[dict[str, Any]], names: Names, keys: Iterable[str]) -> dict[str, Any]:
+    wanted = {name for key in keys for name in (names.collection(key), names.dead_letters(key))}
+    found: dict[str, Collection] = {}
+    indexes_error = ""
+    try:
+        listed = [one for one in database.list_collections() if one["name"] in wanted]
+    except OperationFailure as exc:
+        return {"collections_error": said(exc)}
+    for one in listed:
+        unique: tuple[Index, ...] = ()
+        if one["type"] == "collection":
+            try:
+                unique = _unique_indexes(database, one["name"])
+            except OperationFailure as exc:
+                indexes_error = said(exc)
+        found[one["name"]] = _collection(one, unique)
+    return {"collections": found, "indexes_error": indexes_error}
+
+
+def _unique_indexes(database: Database[dict[str, Any]], name: str) -> tuple[Index, ...]:
+    return tuple(
+        Index(name=index["name"], fields=tuple(index["key"]), partial=_is_partial(index))
+        for index in database[name].list_indexes()
+        if index.get("unique")
+    )
+
+
+def _is_partial(index: Mapping[str, Any]) -> bool:
+    return bool(index.get("sparse") or index.get("partialFilterExpression"))
+
+
+def _collection(listed: Mapping[str, Any], unique: tuple[Index, ...]) -> Collection:
+    options = listed["options"]
+    timeseries = options.get("timeseries", {})
+    return Collection(
+        kind=listed["type"],
+        time_field=timeseries.get("timeField", ""),
+        meta_field=timeseries.get("metaField", ""),
+        capped=bool(options.get("capped")),
+        validated=bool(options.get("validator")),
+        unique=unique,
+    )

@@ -1,0 +1,234 @@
+"""Asks NATS for what `collector check` judges, over the very connection that the service makes; changes nothing."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime  # noqa: TC003 - msgspec reads it when it runs
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from anyio import CancelScope, move_on_after
+
+from collector.bucket import KvBucket, Listed, Put
+from collector.check.clock import ahead
+from collector.check.facts import Logger, Nats, Stream
+from collector.connection import close, connect
+from collector.events import Event, Failed
+from transfer.durables import durable_info
+from transfer.errors import TransferError, UnknownDurable, UnknownStream, UnreadableSpec
+from transfer.jetstream_api import NANOSECONDS, request
+from transfer.names import Names, check_key
+from transfer.nats_settings import without_userinfo
+from transfer.wire import decode_spec
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from nats.aio.client import Client
+    from nats.js import JetStreamContext
+
+    from collector.connection import NatsConnection
+    from transfer.durables import DurableInfo
+    from transfer.nats_settings import NatsSettings
+
+CONNECT_TIMEOUT = 5.0
+_NOBODY = "collector-check"
+"""The name of a stream and durable that are not there: what is asked of them is permitted or not, and does nothing."""
+_NO_JSON = b"?"
+"""A body that JetStream refuses, whatever is asked with it."""
+
+
+class _Trouble:
+    """What went wrong on a connection: the first that is heard of every server ends the wait for it."""
+
+    def __init__(self, servers: int) -> None:
+        self.heard: list[str] = []
+        self.waiting = CancelScope()
+        self._servers = servers
+
+    def observe(self, event: Event) -> None:
+        if isinstance(event, Failed):
+            self.heard.append(event.error)
+            if len(self.heard) >= self._servers:
+                self.waiting.cancel()
+
+
+async def look_at_nats(settings: NatsSettings, names: Names) -> Nats:
+    """Connect once and look at everything; what is wrong is a fact and not an error."""
+    hosts = ", ".join(without_userinfo(host) for host in settings.hosts)
+    trouble, connection = _Trouble(len(settings.hosts)), None
+    with trouble.waiting, move_on_after(CONNECT_TIMEOUT):
+        connection = await connect(settings, trouble.observe)
+    if connection is None:
+        return Nats(hosts=hosts, error=trouble.heard[-1] if trouble.heard else "no answer in time")
+    trouble.waiting = CancelScope()  # what is heard from here on is no reason to give up
+    trouble.heard.clear()
+    try:
+        return await _Look(connection, names, trouble).at_everything(hosts)
+    finally:
+        await close(connection.connection)
+
+
+class _Look:
+    def __init__(self, connection: NatsConnection, names: Names, trouble: _Trouble) -> None:
+        self._connection: Client = connection.connection
+        self._jetstream: JetStreamContext = connection.connection.jetstream()
+        self._names = names
+        self._trouble = trouble
+        self._clocks: list[float] = []
+
+    async def at_everything(self, hosts: str) -> Nats:
+        version = str(self._connection.connected_server_version).strip("<>").removeprefix("nats server v")
+        not_permitted = await self._refused(self._subjects(_NOBODY))
+        deaf = any("subscribe" in sentence for sentence in not_permitted)
+        blind = await self._refused([f"$JS.API.STREAM.INFO.{self._bucket}"])
+        if deaf or blind:
+            return Nats(hosts=hosts, version=version, not_permitted=not_permitted, unheard=True)
+        known: dict[str, Any] = {"hosts": hosts, "version": version, "not_permitted": not_permitted}
+        try:
+            level = None if await self._refused(["$JS.API.INFO"]) else await self._api_level()
+            bucket = await self._stream(self._bucket)
+        except TransferError as exc:
+            return Nats(**known, jetstream_error=str(exc))
+        loggers: list[Logger] = []
+        error = ""
+        try:
+            loggers = [logger async for logger in self._loggers()] if bucket is not None else []
+        except TransferError as exc:
+            error = str(exc)
+        nearest = min(self._clocks, key=abs, default=None)
+        return Nats(
+            **known, api_level=level, bucket=bucket, loggers=tuple(loggers), loggers_error=error, clock_ahead=nearest
+        )
+
+    @property
+    def _bucket(self) -> str:
+        return f"KV_{self._names.bucket}"
+
+    def _subjects(self, stream: str) -> list[str]:
+        """Return a subject of each kind that the service publishes to."""
+        return [
+            f"$JS.API.STREAM.INFO.{stream}",
+            "$JS.API.STREAM.LIST",
+            f"$JS.API.STREAM.CREATE.{self._bucket}",
+            f"$JS.API.CONSUMER.CREATE.{self._bucket}",
+            f"$JS.FC.{self._bucket}.{_NOBODY}",
+            f"$JS.API.CONSUMER.INFO.{stream}.{_NOBODY}",
+            f"$JS.API.CONSUMER.CREATE.{stream}.{_NOBODY}",
+            f"$JS.API.CONSUMER.DELETE.{stream}.{_NOBODY}",
+            f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{_NOBODY}",
+            f"$JS.ACK.{stream}.{_NOBODY}.1.1.1.1.1",
+        ]
+
+    async def _refused(self, subjects: list[str]) -> tuple[str, ...]:
+        """Publish nothing of any effect to each, listen for a moment, and return what the server says to that.
+
+        It answers in order: with the second flush, every refusal has come. The ping of nats-py's first one may overtake
+        what waits to be sent.
+        """
+        self._trouble.heard.clear()
+        inbox = await self._connection.subscribe(self._connection.new_inbox())
+        for subject in subjects:
+            await self._connection.publish(subject, _NO_JSON)
+        await self._connection.flush()
+        await self._connection.flush()
+        await inbox.unsubscribe()
+        return tuple(sentence.replace(_NOBODY, "*") for sentence in dict.fromkeys(self._trouble.heard))
+
+    async def _api_level(self) -> int:
+        reply = await request(self._jetstream, "INFO")
+        return msgspec.json.decode(reply, type=_Account).api.level
+
+    async def _stream(self, name: str) -> Stream | None:
+        asked = time.time()
+        try:
+            reply = await request(self._jetstream, f"STREAM.INFO.{name}")
+        except UnknownStream:
+            return None
+        info = msgspec.json.decode(reply, type=_Info)
+        self._clocks.append(ahead(info.ts.timestamp(), asked, time.time()))
+        return info.as_stream()
+
+    async def _loggers(self) -> AsyncIterator[Logger]:
+        async with KvBucket(self._jetstream, self._names).watch() as watch:
+            declared = []
+            while not isinstance(change := await watch.next(), Listed):
+                declared += [change] if isinstance(change, Put) else []
+        for put in sorted(declared, key=lambda put: put.key):
+            yield await self._logger(put)
+
+    async def _logger(self, put: Put) -> Logger:
+        try:
+            spec = decode_spec(check_key(put.key), put.value)
+        except (UnreadableSpec, ValueError) as exc:
+            return Logger(key=put.key, spec=None, unreadable=str(exc))
+        try:
+            stream = await self._stream(self._names.stream(put.key))
+            durable = None if stream is None else await self._durable(put.key)
+        except TransferError as exc:
+            return Logger(key=put.key, spec=spec, not_seen=str(exc))
+        return Logger(key=put.key, spec=spec, stream=stream, durable=durable)
+
+    async def _durable(self, key: str) -> DurableInfo | None:
+        try:
+            return await durable_info(self._jetstream, self._names, key)
+        except (UnknownDurable, UnknownStream):
+            return None
+
+
+# --- answers, as JetStream writes them
+
+
+class _Api(msgspec.Struct):
+    level: int = 0
+
+
+class _Account(msgspec.Struct):
+    api: _Api = msgspec.field(default_factory=_Api)
+
+
+class _Limits(msgspec.Struct):
+    max_ack_pending: int = 0
+
+
+class _Config(msgspec.Struct):
+    name: str
+    retention: str
+    storage: str
+    discard: str
+    subjects: list[str] = []
+    max_age: int = 0
+    max_bytes: int = -1
+    max_msgs: int = -1
+    consumer_limits: _Limits = msgspec.field(default_factory=_Limits)
+    allow_direct: bool = False
+    allow_msg_ttl: bool = False
+
+
+class _State(msgspec.Struct):
+    messages: int
+    consumer_count: int
+
+
+class _Info(msgspec.Struct):
+    config: _Config
+    state: _State
+    ts: datetime
+
+    def as_stream(self) -> Stream:
+        config = self.config
+        return Stream(
+            name=config.name,
+            subjects=tuple(config.subjects),
+            retention=config.retention,
+            storage=config.storage,
+            discards_old=config.discard == "old",
+            max_age=config.max_age / NANOSECONDS if config.max_age else None,
+            max_bytes=config.max_bytes if config.max_bytes > 0 else None,
+            max_messages=config.max_msgs if config.max_msgs > 0 else None,
+            max_ack_pending=config.consumer_limits.max_ack_pending or None,
+            allows_direct=config.allow_direct,
+            allows_message_ttl=config.allow_msg_ttl,
+            messages=self.state.messages,
+            consumers=self.state.consumer_count,
+        )

@@ -1,0 +1,16 @@
+"""The status page: one HTML file, read as package data."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:;"
+    " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+"""The Content-Security-Policy: nothing from anywhere else, and no asking of anybody else."""
+
+
+def page() -> bytes:
+    """Return the page. It asks for `status`, relative to where it is, and shows what it says."""
+    return files(__name__).joinpath("status.html").read_bytes()

@@ -1,0 +1,246 @@
+"""The judgement of `collector check`: facts in, findings out, without any server."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from collector.check.clock import TOLERATED, ahead, judge_clock
+from collector.check.facts import Collection, Index, Logger, MongoDB, Nats, Stream
+from collector.check.findings import Finding, Level, as_json, warning
+from collector.check.mongodb_findings import NEEDED, judge_mongodb
+from collector.check.nats_findings import Plan, judge_nats
+from transfer.durables import DurableConfig, DurableInfo
+from transfer.names import Names
+from transfer.wire import CollectionSpec, LoggerSpec, StreamSpec
+
+NAMES = Names("beta")
+PLAN = Plan(names=NAMES, replicas=3, held=6000, ack_wait=30.0)
+STREAM = Stream(name="beta:logs:a", subjects=("beta.logs.a",))
+CONFIG = DurableConfig(ack_policy="explicit", ack_wait=30_000_000_000, max_ack_pending=100_000)
+DURABLE = DurableInfo(stream_name="beta:logs:a", name="beta:logs:a", created="now", config=CONFIG)
+LOGGER = Logger(key="a", spec=LoggerSpec("a"), stream=STREAM, durable=DURABLE)
+TIMESERIES = LoggerSpec("a", collection=CollectionSpec(kind="timeseries"))
+NATS = Nats(hosts="nats://n", version="2.15.1", api_level=5, bucket=Stream(name="KV_beta_logs"), clock_ahead=0.0)
+MONGODB = MongoDB(
+    hosts="m", database="beta", version=(6, 0, 5), replica_set="rs0", wanted_set="rs0", writable=True, clock_ahead=0.0
+)
+
+
+def nats_troubles(facts: Nats, plan: Plan = PLAN) -> list[tuple[Level, str, str]]:
+    return [(one.level, one.about, one.got) for one in judge_nats(facts, plan) if one.level is not Level.OK]
+
+
+def of_logger(logger: Logger, plan: Plan = PLAN) -> list[tuple[Level, str, str]]:
+    return nats_troubles(replace(NATS, loggers=(logger,)), plan)
+
+
+def of_mongodb(facts: MongoDB, logger: Logger = LOGGER) -> list[tuple[Level, str, str]]:
+    return [
+        (one.level, one.about, one.got) for one in judge_mongodb(facts, [logger], NAMES) if one.level is not Level.OK
+    ]
+
+
+def of_collections(logger: Logger = LOGGER, **collections: Collection) -> list[tuple[Level, str, str]]:
+    return of_mongodb(replace(MONGODB, collections=collections), logger)
+
+
+def test_nothing_is_wrong_where_nothing_is() -> None:
+    assert of_logger(LOGGER) == of_mongodb(MONGODB) == []
+    assert of_logger(replace(LOGGER, durable=None)) == []
+    assert nats_troubles(replace(NATS, bucket=None)) == []
+
+
+# a finding
+
+
+@given(st.text(), st.text(), st.text())
+def test_a_finding_is_one_line_that_no_terminal_obeys(about: str, got: str, do: str) -> None:
+    line = str(warning(about, expected="x", got=got, do=do))
+    assert len(line.splitlines()) == 1
+    assert all(letter.isprintable() or letter == "\t" for letter in line)
+
+
+def test_findings_are_counted_in_json() -> None:
+    found = as_json([Finding(Level.OK, "a", "b"), Finding(Level.WRONG, "a", "b", "c", "d")])
+    assert (found["ok"], found["warning"], found["wrong"]) == (1, 0, 1)
+    assert found["findings"][1] == {"level": "wrong", "about": "a", "got": "b", "expected": "c", "do": "d"}
+
+
+# clocks
+
+
+@given(st.floats(-100, 100), st.floats(0, 5), st.floats(0, 1))
+def test_a_clock_is_never_said_to_be_further_off_than_it_is(off: float, took: float, when: float) -> None:
+    asked, answered = 1000.0, 1000.0 + took
+    said = ahead(asked + when * took + off, asked, answered)
+    assert abs(said) <= abs(off) + 1e-9
+    assert abs(said) >= abs(off) - took - 1e-9
+
+
+@pytest.mark.parametrize(("seconds", "level"), [(None, "ok"), (TOLERATED, "ok"), (2.0, "warning"), (-2.0, "warning")])
+def test_a_clock_may_be_a_second_off(seconds: float | None, level: str) -> None:
+    found = judge_clock("NATS", seconds)
+    assert found.level == level
+    assert seconds is None or level == "ok" or ("ahead of" if seconds > 0 else "behind") in found.got
+
+
+# NATS
+
+
+def test_without_a_connection_nothing_else_is_judged() -> None:
+    assert nats_troubles(Nats(hosts="nats://n", error="no answer")) == [(Level.WRONG, "NATS", "no answer")]
+
+
+def test_an_old_jetstream_is_a_warning_and_one_that_may_not_be_asked_is_none() -> None:
+    assert nats_troubles(replace(NATS, api_level=0)) == [(Level.WARNING, "JetStream", "level 0")]
+    assert nats_troubles(replace(NATS, api_level=None)) == []
+
+
+def test_a_bucket_whose_entries_vanish_is_wrong_and_one_that_stops_go_clients_a_warning() -> None:
+    vanishing = Stream(name="KV_beta_logs", max_age=60.0)
+    assert nats_troubles(replace(NATS, bucket=vanishing)) == [(Level.WRONG, "bucket beta_logs", "60 s")]
+    newer = Stream(name="KV_beta_logs", allows_message_ttl=True)
+    ((level, _, got),) = nats_troubles(replace(NATS, bucket=newer))
+    assert (level, got) == (Level.WARNING, "direct reads on, message TTL on")
+
+
+@pytest.mark.parametrize(("replicas", "levels"), [(16, []), (17, [Level.WRONG])])
+def test_what_all_replicas_hold_stays_below_the_durables_limit(replicas: int, levels: list[Level]) -> None:
+    assert [level for level, _, _ in of_logger(LOGGER, replace(PLAN, replicas=replicas))] == levels
+
+
+def test_a_time_series_logger_is_held_by_one_replica() -> None:
+    small = replace_config(max_ack_pending=6000)
+    assert of_logger(replace(LOGGER, durable=small)) != []
+    assert of_logger(replace(LOGGER, durable=small, spec=TIMESERIES)) == []
+
+
+def replace_config(**changes: object) -> DurableInfo:
+    config = {name: getattr(CONFIG, name) for name in CONFIG.__struct_fields__} | changes
+    return DurableInfo(stream_name=STREAM.name, name=STREAM.name, created="now", config=DurableConfig(**config))
+
+
+@pytest.mark.parametrize(
+    ("stream", "level"),
+    [
+        (replace(STREAM, retention="limits"), Level.WRONG),
+        (replace(STREAM, subjects=("beta.logs.*",)), Level.WRONG),
+        (replace(STREAM, max_ack_pending=10), Level.WRONG),
+        (replace(STREAM, storage="memory"), Level.WARNING),
+        (replace(STREAM, max_age=60.0), Level.WARNING),
+        (replace(STREAM, max_bytes=1000), Level.WARNING),
+        (replace(STREAM, max_messages=1000), Level.WARNING),
+        (replace(STREAM, messages=1), Level.WARNING),  # and its durable knows of none
+    ],
+)
+def test_each_flaw_of_a_stream_is_found(stream: Stream, level: Level) -> None:
+    assert [found for found, _, _ in of_logger(replace(LOGGER, stream=stream))] == [level]
+
+
+def test_what_the_spec_states_is_meant() -> None:
+    stated = LoggerSpec("a", stream=StreamSpec(max_age=60.0, max_bytes=1000, storage="memory"))
+    stream = replace(STREAM, max_age=60.0, max_bytes=1000, storage="memory")
+    assert of_logger(replace(LOGGER, stream=stream, spec=stated)) == []
+    assert len(of_logger(replace(LOGGER, stream=stream))) == 3
+    refusing = replace(STREAM, max_bytes=1000, discards_old=False)
+    assert of_logger(replace(LOGGER, stream=refusing)) == []
+
+
+@pytest.mark.parametrize(
+    ("durable", "level"),
+    [
+        (replace_config(ack_policy="none"), Level.WRONG),
+        (replace_config(max_deliver=3), Level.WRONG),
+        (replace_config(ack_wait=60_000_000_000), Level.WARNING),
+        (replace_config(max_ack_pending=17_999), Level.WARNING),
+        (replace_config(deliver_subject="push"), Level.WARNING),
+    ],
+)
+def test_each_flaw_of_a_durable_is_found(durable: DurableInfo, level: Level) -> None:
+    assert [found for found, _, _ in of_logger(replace(LOGGER, durable=durable))] == [level]
+
+
+def test_a_logger_that_cannot_be_read_or_seen_is_wrong_and_no_other_is() -> None:
+    unreadable = Logger(key="b", spec=None, unreadable="it is not msgpack")
+    unseen = replace(LOGGER, key="c", not_seen="no answer")
+    assert nats_troubles(replace(NATS, loggers=(LOGGER, unreadable, unseen))) == [
+        (Level.WRONG, "logger b", "it is not msgpack"),
+        (Level.WRONG, "logger c", "no answer"),
+    ]
+
+
+# MongoDB
+
+
+@pytest.mark.parametrize(
+    ("facts", "got"),
+    [
+        (replace(MONGODB, error="no answer"), "no answer"),
+        (replace(MONGODB, replica_set=None, wanted_set=None), "a standalone mongod"),
+        (replace(MONGODB, error="x", replica_set=None), "a standalone mongod"),
+        (replace(MONGODB, error="x", replica_set="rs1"), "the set rs1"),
+        (replace(MONGODB, writable=False), "none now"),
+    ],
+)
+def test_a_server_that_takes_no_majority_writes_is_wrong(facts: MongoDB, got: str) -> None:
+    assert of_mongodb(facts) == [(Level.WRONG, "MongoDB", got)]
+
+
+def test_a_sharded_cluster_is_fine_and_an_old_server_a_warning() -> None:
+    assert of_mongodb(replace(MONGODB, replica_set=None, sharded=True)) == []
+    assert of_mongodb(replace(MONGODB, version=(5, 0, 0))) == [(Level.WARNING, "MongoDB version", "5.0.0")]
+    old = of_mongodb(replace(MONGODB, version=(4, 4, 0)), replace(LOGGER, spec=TIMESERIES))
+    assert (Level.WRONG, "collection a_logs", "4.4.0") in old
+
+
+@pytest.mark.parametrize("action", sorted(NEEDED))
+def test_each_privilege_that_is_missing_is_named(action: str) -> None:
+    facts = replace(MONGODB, user="u", granted=NEEDED - {action})
+    assert of_mongodb(facts) == [(Level.WRONG, "MongoDB privileges", f"no {action}")]
+    assert of_mongodb(replace(facts, granted=NEEDED | {"dropDatabase"})) == []
+
+
+@pytest.mark.parametrize(
+    ("found", "levels"),
+    [
+        (Collection(), []),
+        (Collection(kind="view"), [Level.WRONG]),
+        (Collection(capped=True), [Level.WARNING]),
+        (Collection(validated=True), [Level.WARNING]),
+        (Collection(unique=(Index(name="i", fields=("f",), partial=False),)), [Level.WRONG]),
+        (Collection(unique=(Index(name="i", fields=("f",), partial=True),)), [Level.WARNING]),
+        (Collection(kind="timeseries", time_field="timestamp", meta_field="metadata"), [Level.WARNING]),
+    ],
+)
+def test_each_flaw_of_a_plain_loggers_collection_is_found(found: Collection, levels: list[Level]) -> None:
+    assert [level for level, _, _ in of_collections(a_logs=found)] == levels
+
+
+@pytest.mark.parametrize(
+    ("found", "levels"),
+    [
+        (Collection(kind="timeseries", time_field="timestamp", meta_field="metadata"), []),
+        (Collection(kind="timeseries", time_field="at", meta_field="metadata"), [Level.WRONG]),
+        (Collection(kind="timeseries", time_field="timestamp"), [Level.WARNING]),
+        (Collection(), [Level.WRONG]),
+    ],
+)
+def test_each_flaw_of_a_time_series_loggers_collection_is_found(found: Collection, levels: list[Level]) -> None:
+    assert [level for level, _, _ in of_collections(replace(LOGGER, spec=TIMESERIES), a_logs=found)] == levels
+
+
+@pytest.mark.parametrize("found", [Collection(kind="timeseries"), Collection(capped=True), Collection(validated=True)])
+def test_a_collection_of_dead_letters_takes_all_of_them(found: Collection) -> None:
+    assert [(level, about) for level, about, _ in of_collections(a_fail=found)] == [(Level.WRONG, "collection a_fail")]
+    assert of_collections(a_fail=Collection()) == []
+
+
+def test_collections_and_indexes_that_may_not_be_looked_at_are_said_once() -> None:
+    (unseen,) = of_mongodb(replace(MONGODB, collections_error="Unauthorized", user=""))
+    assert unseen == (Level.WRONG, "MongoDB collections", "Unauthorized")
+    (unseen,) = of_mongodb(replace(MONGODB, indexes_error="Unauthorized"))
+    assert unseen == (Level.WARNING, "MongoDB indexes", "Unauthorized")
