@@ -2,7 +2,8 @@
 
 CPython looks at all objects that may be in a cycle whenever there are a quarter more of them: 1,000 loggers are half a
 million objects, all of them in use, and the event loop stands still for a second. So what was made with the loggers is
-frozen (https://docs.python.org/3/library/gc.html#gc.freeze), and looked at once when their number has settled.
+frozen (https://docs.python.org/3/library/gc.html#gc.freeze), and looked at when a good part of them has gone: what is
+left of a logger that is gone would stay for ever.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ import gc
 
 _THRESHOLDS = (10_000, 10, 10)
 """Most of what a batch is made of is gone before so many more objects were made than freed, and is never looked at."""
-_CHANGE = 0.1
-"""By this part the number of loggers has to change, so that a look at everything pays."""
+_PART = 0.1
+"""Of the loggers, as many as this have to be gone so that a look at everything pays,"""
 _FEW = 10
+"""or where there are not many, more than these."""
 
 
 class Heap:
@@ -21,7 +23,8 @@ class Heap:
 
     def __init__(self) -> None:
         self._loggers = 0
-        self._cleaned_at = 0
+        self._gone = 0
+        self._changed = False
 
     def begin(self) -> None:
         """Freeze what the program itself is made of."""
@@ -29,13 +32,15 @@ class Heap:
         self._clean()
 
     def look(self, loggers: int) -> None:
-        """Freeze what is there while the number changes; garbage that was frozen too is found when it has settled."""
-        if loggers != self._loggers:
-            self._loggers = loggers
-            gc.freeze()
-        elif abs(loggers - self._cleaned_at) > max(_FEW, _CHANGE * self._cleaned_at):
-            self._cleaned_at = loggers
+        """Freeze what is there while the number changes; look at everything when many have gone and it has settled."""
+        before, self._changed = self._changed, loggers != self._loggers
+        self._gone += max(0, self._loggers - loggers)
+        self._loggers = loggers
+        if not self._changed and self._gone > max(_FEW, _PART * loggers):
+            self._gone = 0
             self._clean()
+        elif self._changed or before:
+            gc.freeze()
 
     def _clean(self) -> None:
         gc.unfreeze()

@@ -196,9 +196,9 @@ class Pipelines:
         def on_crash(exc: Exception, attempt: int) -> float:
             delay = self._curve(attempt)
             errors = tuple(described(leaf) for leaf in leaves(exc))
-            self._report(Crashed("pipeline", key, attempt, delay, errors))
             state = State.PARKED if delay >= RESTART_CAP else State.BACKING_OFF
-            self._report(LoggerState(key, state, errors[0]))
+            self._report(LoggerState(key, state, errors[0]))  # first: a crash counts for a logger that is known
+            self._report(Crashed("pipeline", key, attempt, delay, errors))
             return delay
 
         try:

@@ -11,6 +11,7 @@ from anyio import CancelScope, Event, create_task_group, fail_after
 from collector.actors.supervisor import Intensity, Pipelines, Supervisor
 from collector.errors import GaveUp
 from collector.events import Crashed, GivenUp, LoggerState, State
+from collector.metrics import Metrics
 from tests.actors.fakes import Reports, ScriptedChild, settled
 from transfer.wire import CollectionSpec, LoggerSpec
 
@@ -199,6 +200,17 @@ async def test_a_parked_logger_that_is_dropped_is_gone() -> None:
         scene.pipelines.drop("a")
         assert states(scene.reports) == [State.PARKED, None]
         assert scene.pipelines.known == set()
+
+
+async def test_a_crash_before_anything_else_is_counted_for_its_logger_too() -> None:
+    metrics = Metrics("beta", "1.2.3", 1)
+    async with playing() as scene:
+        scene.scripts["bad"] = [RuntimeError("boom"), "run"]
+        scene.pipelines.want(LoggerSpec("bad"))
+        await scene.reports.until(lambda: scene.reports.of(Crashed))
+    for event in scene.reports.all[: scene.reports.all.index(scene.reports.of(Crashed)[0]) + 1]:
+        metrics.observe(event)
+    assert 'logger="bad",actor="pipeline",reason="crashed"} 1.0' in metrics.text(0).decode()
 
 
 @pytest.mark.parametrize("end", NOT_ASKED)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from typing import TYPE_CHECKING
+from weakref import ref
 
 import pytest
 
@@ -57,25 +58,55 @@ def looked(heap: Heap, recorded: RecordedGc, loggers: int) -> list[str]:
     return list(recorded.calls)
 
 
-def test_while_loggers_start_everything_is_frozen_and_looked_through_once_when_all_have(recorded: RecordedGc) -> None:
-    heap = Heap()
-    assert [looked(heap, recorded, loggers) for loggers in (0, 300, 900, 1000)] == [[], *[["freeze"]] * 3]
-    assert looked(heap, recorded, 1000) == CLEANED
-    assert looked(heap, recorded, 1000) == []
-
-
-@pytest.mark.parametrize(("loggers", "calls"), [(1050, []), (1200, CLEANED), (950, []), (800, CLEANED)])
-def test_a_few_loggers_more_or_less_are_not_worth_a_look_at_everything(
-    loggers: int, calls: list[str], recorded: RecordedGc
+def test_while_loggers_start_and_once_after_everything_is_frozen_and_nothing_looked_through(
+    recorded: RecordedGc,
 ) -> None:
     heap = Heap()
-    for _ in range(2):
-        heap.look(1000)
+    numbers = (0, 300, 1000, 1000, 1000)
+    assert [looked(heap, recorded, loggers) for loggers in numbers] == [[], *[["freeze"]] * 3, []]
+
+
+@pytest.mark.parametrize(
+    ("before", "loggers", "calls"),
+    [(1000, 920, ["freeze"]), (1000, 800, CLEANED), (12, 4, ["freeze"]), (12, 0, CLEANED)],
+)
+def test_everything_is_looked_through_when_the_number_has_settled_after_many_have_gone(
+    before: int, loggers: int, calls: list[str], recorded: RecordedGc
+) -> None:
+    heap = Heap()
+    heap.look(before)
     assert looked(heap, recorded, loggers) == ["freeze"]
     assert looked(heap, recorded, loggers) == calls
+    assert looked(heap, recorded, loggers) == []
+
+
+def test_loggers_that_come_and_go_add_up(recorded: RecordedGc) -> None:
+    heap = Heap()
+    calls = [looked(heap, recorded, loggers) for _ in range(6) for loggers in (100, 98, 100, 100)]
+    assert calls.count(CLEANED) == 1
 
 
 @pytest.mark.usefixtures("thresholds")
 def test_the_program_itself_is_frozen_at_the_start() -> None:
     Heap().begin()
     assert gc.get_freeze_count() > 1000
+
+
+class Pipeline:
+    """Something that is in a cycle with itself."""
+
+    def __init__(self) -> None:
+        self.stages = [self]
+
+
+@pytest.mark.usefixtures("thresholds")
+def test_what_is_left_of_loggers_that_are_gone_is_found_though_it_was_frozen() -> None:
+    heap, pipeline = Heap(), Pipeline()
+    left = ref(pipeline)
+    heap.look(20)
+    del pipeline
+    gc.collect()
+    assert left() is not None, "frozen"
+    for _ in range(2):
+        heap.look(0)
+    assert left() is None
