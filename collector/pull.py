@@ -15,7 +15,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 import msgspec
-from anyio import Event
+from anyio import Event, move_on_after
 
 from collector.model import Delivery
 
@@ -29,6 +29,8 @@ EXPIRES = 60.0
 """Seconds a request lives at the server."""
 HEARTBEAT = 2.0
 """Seconds of silence after which the server says that a request is still alive."""
+_LULL, _FLOWING = 0.02, 0.5
+"""Seconds without a message after which nothing is under way, and seconds that this is waited for."""
 _NANOSECONDS = 1_000_000_000
 _OVERHEAD = 64 * 1024
 """Bytes of subject, reply and headers that the server counts beside the largest payload."""
@@ -322,8 +324,20 @@ class Pull:
         self.changed.set()
 
     async def drain(self) -> list[Delivery]:
-        """End the subscription; return what had still come. Nothing that was sent to it is stranded."""
+        """End the subscription; return what had still come.
+
+        What nats-server is just sending when a subscription ends counts as delivered, reaches nobody, and comes again
+        only after ack wait. So what was asked for and comes at once is taken first, for half a second at most.
+        """
+        came = self.take()
+        with move_on_after(_FLOWING):
+            while self.outstanding.requests and self._link.connected:
+                with move_on_after(_LULL) as lull:
+                    await self.changed.wait()
+                if lull.cancelled_caught:
+                    break
+                came += self.take()
         if self._subscribed is not None:
             await self._subscribed.drain()
         self.outstanding.forget()
-        return self.take()
+        return came + self.take()

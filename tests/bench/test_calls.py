@@ -61,6 +61,10 @@ class MemoryLink(FakeLink):
 class MemoryDatabase:
     """A database that takes everything, and encodes it as pymongo does."""
 
+    @property
+    def client(self) -> MemoryDatabase:
+        return self
+
     async def command(self, command: dict[str, Any]) -> dict[str, Any]:
         bson.encode(command)
         return {"ok": 1, "n": len(command["documents"])}

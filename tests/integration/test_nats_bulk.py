@@ -275,7 +275,7 @@ async def test_draining_strands_nothing(nats_server: NatsServer, namespace: str)
                 for _ in range(60):
                     pull = pulling(connection, link, namespace, in_hand)
                     await pull.open()
-                    await pull.ask(100_000, 100_000_000)
+                    await pull.ask(1_000, 100_000_000)
                     await until(pull, partial(came, pull, 20))
                     taken += len(await pull.drain())
                 group.cancel_scope.cancel()
