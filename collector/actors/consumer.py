@@ -120,7 +120,8 @@ class Consumer:
         if signals:
             with move_on_after(_SIGNAL_PAUSE):
                 await stopping.wait()
-        await self._top_up(flowing=bool(deliveries))
+        more_came = len(self._in_hand) > self._pull.outstanding.messages  # than is still to come: else it trickles
+        await self._top_up(flowing=bool(deliveries) and more_came)
         self._unopened += deliveries
         await self._hand_on()
         if self._horizon is not None and (released := self._horizon.released()):
