@@ -39,7 +39,8 @@ _SLICE_BYTES = 64 * 1024
 _DRAIN_TIMEOUT = 3.0
 _ASK_AGAIN = exponential(0.1, 2.0)
 _SIGNAL_PAUSE = 0.5
-"""Seconds before asking again after a signal: what ends our requests again and again makes no hot loop of us."""
+"""Seconds before looking and asking again after a signal: what ends our requests again and again makes no hot loop of
+us, and nats-server 2.15.1 has let a durable that was made at once after its deletion inherit what the old one knew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +116,10 @@ class Consumer:
         signals = self._pull.signals()
         if signals:
             self._say(signals)
-        if (signals or (deliveries and self._pull.unsure)) and not await self._verified(stopping):
-            return False
-        if signals:
             with move_on_after(_SIGNAL_PAUSE):
                 await stopping.wait()
+        if (signals or (deliveries and self._pull.unsure)) and not await self._verified(stopping):
+            return False
         more_came = len(self._in_hand) > self._pull.outstanding.messages  # than is still to come: else it trickles
         await self._top_up(flowing=bool(deliveries) and more_came)
         self._unopened += deliveries
