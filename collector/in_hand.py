@@ -29,8 +29,13 @@ class InHand:
         return len(self._deliveries)
 
     def take(self, deliveries: Sequence[Delivery]) -> None:
-        """Count what was received, once: a nats-server that was killed may hand over the same again."""
+        """Count what was received, once: a nats-server that was killed may hand over the same again.
+
+        So may a durable that was made anew and counts from 1: what was disowned may be answered again then.
+        """
         held = self._deliveries
+        if self._disowned:
+            self._disowned.difference_update([delivery.reply for delivery in deliveries])
         new = {delivery.reply: delivery for delivery in deliveries if delivery.reply not in held}
         held.update(new)
         self.bytes += _bytes(new.values())

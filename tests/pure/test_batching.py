@@ -90,6 +90,17 @@ def test_what_was_disowned_may_not_be_answered_and_is_in_hand_to_be_given_back()
     assert (in_hand.all(), in_hand.bytes) == ([old, new], 6 + 2 * MESSAGE)
 
 
+def test_what_was_disowned_and_is_handed_over_again_under_the_same_reply_may_be_answered() -> None:
+    """A durable made anew counts from 1: were nothing acked before, its replies are those of the old one."""
+    one = delivery(1)
+    in_hand = InHand()
+    in_hand.take([one])
+    in_hand.disown()
+    assert in_hand.owned([(one.reply, ACK)]) == []
+    in_hand.take([one])
+    assert in_hand.owned([(one.reply, ACK)]) == [(one.reply, ACK)]
+
+
 # settlement
 
 
