@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from bson import ObjectId
 
 
@@ -116,13 +119,19 @@ class Opened(msgspec.Struct, frozen=True):
         return first, Opened(self.deliveries[count:], self.entries[count:], [], self.size - size, self.weight - weight)
 
     def singly(self) -> list[Opened]:
-        """Return each delivery on its own."""
+        """Return each delivery on its own; together they have the same size and weight."""
         total = len(self.deliveries)
         if total == 1:
             return [self]
-        size, weight = self.size // total, self.weight // total
         lone = zip(self.deliveries, self.entries, strict=True)
-        return [Opened([delivery], [entry], [], size, weight) for delivery, entry in lone]
+        sizes, weights = _shares(self.size, total), _shares(self.weight, total)
+        return [Opened([delivery], [entry], [], next(sizes), next(weights)) for delivery, entry in lone]
+
+
+def _shares(whole: int, count: int) -> Iterator[int]:
+    """Divide a whole into parts that are equal but for the first, which has what is left over."""
+    part, left_over = divmod(whole, count)
+    return chain([part + left_over], repeat(part, count - 1))
 
 
 class Batch(msgspec.Struct, frozen=True):

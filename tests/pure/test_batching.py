@@ -52,6 +52,20 @@ def test_rejects_fill_a_batch_as_entries_do() -> None:
     assert not pending
 
 
+@given(st.integers(1, 300), st.integers(0, 10_000), st.integers(0, 10_000), st.integers(1, 300))
+def test_whatever_is_taken_apart_has_the_size_and_weight_that_it_had_together(
+    count: int, size: int, weight: int, cut: int
+) -> None:
+    """What an account seems to use for ever keeps out every message that is let in only while it uses nothing."""
+    several = [opened(number) for number in range(count)]
+    whole = Opened([one.deliveries[0] for one in several], [one.entries[0] for one in several], [], size, weight)
+    first, rest = whole.cut(cut)
+    for parts in (whole.singly(), [first] if rest is None else [first, *rest.singly()]):
+        assert [delivery for part in parts for delivery in part.deliveries] == whole.deliveries
+        assert [entry for part in parts for entry in part.entries] == whole.entries
+        assert (sum(part.size for part in parts), sum(part.weight for part in parts)) == (size, weight)
+
+
 # in hand
 
 
