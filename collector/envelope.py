@@ -16,7 +16,7 @@ from bson.errors import InvalidId
 from collector.errors import Poison
 from collector.model import Reason
 from collector.timestamps import EPOCH, read_timestamp, undo_rounding
-from collector.weight import MAX_VALUES, ceiling_of_json, ceiling_of_msgpack, check_values
+from collector.weight import MAX_VALUES, MAX_WEIGHT, ceiling_of_json, ceiling_of_msgpack, check_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -99,7 +99,7 @@ JSON_FORM = Form("JSON", _json, _json, msgspec.json.Decoder(_Id).decode, ceiling
 
 def read_envelope(form: Form, source: Source) -> Envelope | Positional:
     """Return what stands in an entry, its `timestamp` as a moment or None. Raises Poison."""
-    if len(source) > MAX_VALUES:  # a value takes a byte
+    if len(source) > MAX_VALUES and form.ceiling((source,)) > MAX_WEIGHT:  # a value takes a byte
         check_values(source, json=form is JSON_FORM)
     try:
         try:

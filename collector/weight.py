@@ -22,7 +22,7 @@ ENTRY = 400
 MAX_WEIGHT = 112 * 1024 * 1024
 """Of all entries of one message. 10 MiB of entries with a dozen short fields each are just below it."""
 MAX_VALUES = 262_144
-"""In one entry: maps, arrays and what is in them, each key too. MongoDB's 16 MiB have room for hardly more."""
+"""In an entry that might take more than that: maps, arrays and what is in them, each key too. More are not decoded."""
 SURELY_LIGHT = 512 * 1024
 """Bytes that cannot become as much as that, whatever they are."""
 _BYTE, _CONTAINER, _VALUE = 3, 128, 32
