@@ -38,7 +38,7 @@ from transfer.wire import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from datetime import datetime
 
     from collector.identity import Incarnation
@@ -48,6 +48,8 @@ _LONE = frozenset({"", MSGPACK})
 _BRACE = ord("{")
 _TOGETHER = 64 * 1024
 """Bytes after which nothing more is opened together."""
+_WITHOUT_A_PAUSE = 500
+"""Entries of a bundle that are opened in one go: some milliseconds when they are all bad."""
 _TOO_HEAVY = f"expected entries that take at most {MAX_WEIGHT >> 20} MiB in memory together, got more"
 
 
@@ -140,17 +142,17 @@ class Codec:
 
     def open(self, delivery: Delivery) -> Opened:
         """Return everything that is in a delivery: each entry once, as an entry or as a reject. Never raises."""
-        return self._open_one(self.unpack([delivery]), closely=True)
+        return next(one for one in self._open_one(self.unpack([delivery]), closely=True) if one is not None)
 
-    def open_unpacked(self, unpacked: Unpacked, *, closely: bool) -> list[Opened]:
-        """Return everything that is in deliveries; see `open`.
+    def open_unpacked(self, unpacked: Unpacked, *, closely: bool) -> Iterable[Opened | None]:
+        """Yield everything that is in deliveries, see `open`, and None now and then: time to let others go on.
 
         Where they may take far more memory than can be expected they are weighed, if asked to look closely. Whether a
         message takes too much depends on itself alone.
         """
         form, deliveries = unpacked.form, unpacked.deliveries
         if len(deliveries) == 1 or isinstance(form, Poison):
-            return [self._open_one(unpacked, closely=closely)]
+            return self._open_one(unpacked, closely=closely)
         identity = self._incarnation.identity
         try:
             entries = [_entry(delivery, None, form, identity, delivery.body) for delivery in deliveries]
@@ -161,10 +163,11 @@ class Codec:
             weight = sum([weigh(entry.document, len(entry.delivery.body)) for entry in entries])
         return [Opened(deliveries, entries, [], unpacked.size, weight)]
 
-    def _open_one(self, unpacked: Unpacked, *, closely: bool) -> Opened:
+    def _open_one(self, unpacked: Unpacked, *, closely: bool) -> Iterator[Opened | None]:
         (delivery,), form, identity = unpacked.deliveries, unpacked.form, unpacked.origin.identity
         if isinstance(form, Poison):
-            return self._opened_as_letter(delivery, form)
+            yield self._opened_as_letter(delivery, form)
+            return
         entries: list[Entry] = []
         rejects: list[Reject] = []
         weight = 0
@@ -172,6 +175,8 @@ class Codec:
         plausible = is_plausible(unpacked.ceiling, unpacked.size, len(unpacked.sources))
         weighing = bounded or (closely and not plausible)
         for number, source in enumerate(unpacked.sources):
+            if number % _WITHOUT_A_PAUSE == _WITHOUT_A_PAUSE - 1:
+                yield None
             position = number if unpacked.bundled else None
             try:
                 entry = _entry(delivery, position, form, identity, source)
@@ -184,8 +189,9 @@ class Codec:
             if weighing:
                 weight += weigh(entry.document, len(source))
                 if bounded and weight > MAX_WEIGHT:
-                    return self._opened_as_letter(delivery, Poison(Reason.RULE, _TOO_HEAVY))
-        return Opened([delivery], entries, rejects, unpacked.size, weight if weighing else unpacked.ceiling)
+                    yield self._opened_as_letter(delivery, Poison(Reason.RULE, _TOO_HEAVY))
+                    return
+        yield Opened([delivery], entries, rejects, unpacked.size, weight if weighing else unpacked.ceiling)
 
     def _opened_as_letter(self, delivery: Delivery, poison: Poison) -> Opened:
         identity = self._origin(delivery).identity(delivery.sequence)

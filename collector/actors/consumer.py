@@ -181,6 +181,9 @@ class Consumer:
             for _ in unpacked.deliveries:
                 self._unopened.popleft()
             for one in self._codec.open_unpacked(unpacked, closely=self._accounts.opened.tight):
+                if one is None:
+                    await lowlevel.checkpoint()
+                    continue
                 self._in_hand.open(one)
                 opened += [one] if self._horizon is None else self._horizon.admitted(one)
             messages, size = messages + len(unpacked.deliveries), size + unpacked.size

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import zlib
 from datetime import UTC, datetime, timedelta, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import bson
 import msgspec
@@ -23,6 +23,9 @@ from collector.codec import Codec
 from collector.headers import MAX_ATTEMPT, attempt, headers
 from collector.identity import Incarnation
 from collector.model import Delivery, Entry, Opened, Reason, Refusal, Reject
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 INCARNATION = Incarnation("beta:logs:system", "2024-05-06T07:08:09Z")
 CODEC = Codec(INCARNATION)
@@ -722,6 +725,18 @@ packed = envelopes.map(msgspec.msgpack.encode) | st.lists(envelopes, max_size=3)
 wrapped = packed | packed.map(gzip.compress) | packed.map(zstandard.compress)
 
 
+def pieces(opened: Iterable[Opened | None]) -> list[Opened]:
+    return [one for one in opened if one is not None]
+
+
+def test_opening_a_large_bundle_lets_others_go_on_again_and_again() -> None:
+    unpacked = CODEC.unpack([delivery(b"\xdc\x13\x88" + b"\x80" * 5000, BUNDLE)])
+    found = list(CODEC.open_unpacked(unpacked, closely=False))
+    assert found[:-1] == [None] * 10
+    assert found[-1] is not None
+    assert len(found[-1].rejects) == 5000
+
+
 mutations = st.tuples(packed, fields, st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=1))
 
 
@@ -740,7 +755,7 @@ def test_deliveries_opened_together_hold_what_each_holds_alone(
     while left:
         unpacked = codec.unpack(left)
         left = left[len(unpacked.deliveries) :]
-        found += codec.open_unpacked(unpacked, closely=True)
+        found += pieces(codec.open_unpacked(unpacked, closely=True))
     alone = [CODEC.open(one) for one in deliveries]
     assert [one for opened in found for one in opened.deliveries] == deliveries
     assert repr([one for opened in found for one in opened.entries]) == repr([e for one in alone for e in one.entries])
@@ -761,7 +776,7 @@ def test_entries_of_one_form_are_opened_together_until_they_are_64_kib() -> None
 def test_one_bad_entry_among_many_is_a_reject_and_its_neighbours_are_entries() -> None:
     good = [delivery(go(), sequence=sequence) for sequence in (1, 2, 4)]
     unpacked = CODEC.unpack([*good[:2], delivery(b"\xc1", sequence=3), good[2]])
-    found = CODEC.open_unpacked(unpacked, closely=False)
+    found = pieces(CODEC.open_unpacked(unpacked, closely=False))
     assert [[entry.delivery.sequence for entry in one.entries] for one in found] == [[1], [2], [], [4]]
     assert [len(one.rejects) for one in found] == [0, 0, 1, 0]
 

@@ -93,6 +93,8 @@ def test_only_with_a_close_look_is_text_that_is_not_ascii_weighed_as_what_it_is(
         unpacked = CODEC.unpack(several)
         (roughly,) = CODEC.open_unpacked(unpacked, closely=False)
         (closely,) = CODEC.open_unpacked(unpacked, closely=True)
+        assert roughly is not None
+        assert closely is not None
         assert roughly.weight == unpacked.ceiling
         assert closely.weight < unpacked.ceiling / 4
 
@@ -180,4 +182,5 @@ def test_what_cannot_be_opened_keeps_nothing_of_what_was_inflated() -> None:
         tracemalloc.stop()
     assert taken < 1024 * 1024
     (opened,) = CODEC.open_unpacked(unpacked[0], closely=False)
+    assert opened is not None
     assert opened.rejects[0].reason is Reason.MALFORMED
