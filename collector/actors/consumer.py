@@ -85,6 +85,8 @@ class Consumer:
         self._horizon = horizon
         self._accounts = accounts
         self._unopened: deque[Delivery] = deque()
+        self._together = _SLICE
+        """How many deliveries to look at for the next ones to open: few while there is little room."""
         self._room = room
         self._outbox = outbox
         self._reconnects = reconnects
@@ -193,17 +195,19 @@ class Consumer:
         await self._send(opened)
 
     def _admitted(self) -> Unpacked | None:
-        """Return the next deliveries, or the next one, when there is room for what they may become."""
+        """Return the next deliveries, as many as there is room for what they may become; None when for not even one."""
         account = self._accounts.opened
         account.use(self._in_hand.opened_bytes)
         if not self._unopened:
             return None
-        unpacked = self._codec.unpack(list(islice(self._unopened, _SLICE)))
-        if len(unpacked.deliveries) > 1:
-            if account.fits(unpacked.ceiling):
-                return unpacked
-            unpacked = self._codec.unpack([self._unopened[0]])
-        return unpacked if account.admits(unpacked.ceiling) else None
+        unpacked = self._codec.unpack(list(islice(self._unopened, self._together)))
+        while len(unpacked.deliveries) > 1 and not account.fits(unpacked.ceiling):
+            self._together = len(unpacked.deliveries) // 2
+            unpacked = self._codec.unpack(unpacked.deliveries[: self._together])
+        if len(unpacked.deliveries) == 1 and not account.admits(unpacked.ceiling):
+            return None
+        self._together = min(_SLICE, 2 * self._together)
+        return unpacked
 
     async def _send(self, opened: list[Opened]) -> None:
         if not opened:
