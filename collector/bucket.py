@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import nats.errors
-import nats.js.errors
 from anyio import CancelScope
 
 from transfer.errors import Unavailable
@@ -23,6 +22,9 @@ if TYPE_CHECKING:
     from transfer.names import Names
 
 _DELETED = frozenset({"DEL", "PURGE"})
+_IDLE = 60.0
+_ON_ITS_WAY = 2.0
+"""Seconds in which an entry that the server has sent arrives, or never does: somebody purged it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,31 +78,50 @@ class KvBucket:
             with CancelScope(shield=True):  # bounded by nats-py's own timeout; cut, it leaves a subscription
                 bucket = await ensure_bucket(self._jetstream, self._names)
                 watcher = await bucket.watchall()
-        except (nats.errors.Error, nats.js.errors.Error) as exc:
+        except nats.errors.Error as exc:
             bucket_name = self._names.bucket
             raise Unavailable(f"expected to watch bucket {bucket_name}, got {type(exc).__name__}: {exc}") from exc
         try:
-            yield _KvWatch(watcher)
+            yield KvWatch(bucket, watcher)
         finally:
             with CancelScope(shield=True):
                 with suppress(nats.errors.Error):  # the connection is closed, and the watch with it
                     await watcher.stop()
 
 
-class _KvWatch:
-    def __init__(self, watcher: KeyValue.KeyWatcher) -> None:
+class KvWatch:
+    """nats-py's watch of a bucket, with an end of the list that can be trusted.
+
+    nats-py says the end when the server has nothing more to send and nothing has arrived. What was sent may still be on
+    its way, and would come after the end of the list.
+    """
+
+    def __init__(self, bucket: KeyValue, watcher: KeyValue.KeyWatcher) -> None:
+        self._bucket = bucket
         self._watcher = watcher
+        self._arrived = False
+        self._early = False
+        """nats-py has said the end before anything arrived: it comes behind the entry that no other follows."""
+        self._end_next = False
 
     async def next(self) -> Change:
-        while True:
+        """See `Watch`."""
+        while not self._end_next:
             try:
-                update = await self._watcher.updates(timeout=60.0)
-            except TimeoutError:
+                entry = await self._watcher.updates(timeout=_ON_ITS_WAY if self._early else _IDLE)
+                if entry is None and not self._arrived and (await self._bucket.status()).values:
+                    self._early = True
+                    continue
+            except nats.errors.TimeoutError:
+                self._end_next = self._early and not self._arrived
                 continue
             except nats.errors.Error as exc:
                 raise Unavailable(f"expected changes of the bucket, got {type(exc).__name__}: {exc}") from exc
-            if update is None:
+            if entry is None:
                 return Listed()
-            if update.operation in _DELETED:
-                return Gone(update.key)
-            return Put(update.key, update.value or b"")
+            self._arrived = True
+            if self._early and not entry.delta:
+                self._end_next = True
+            return Gone(entry.key) if entry.operation in _DELETED else Put(entry.key, entry.value or b"")
+        self._early = self._end_next = False
+        return Listed()

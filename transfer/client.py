@@ -31,6 +31,7 @@ from transfer.publishing import Confirmation, Publication, confirm
 from transfer.streams import (
     StreamState,
     bind_bucket,
+    bucket_values,
     delete_stream,
     ensure_bucket,
     ensure_stream,
@@ -150,7 +151,7 @@ class Transfer:
         except UnknownStream:
             return []
         with self._translated(f"listing bucket {self.names.bucket!r}"):
-            values = await _values(bucket)
+            values = await bucket_values(self._jetstream, self.names, bucket)
         states = await stream_states(self._jetstream, self.names)
         return [self._found(key, value, states) for key, value in sorted(values.items())]
 
@@ -253,15 +254,3 @@ class Transfer:
             if time.monotonic() >= deadline:
                 raise LoggerNotEmpty(key, waiting)
             await pause(_DRAIN_POLL)
-
-
-async def _values(bucket: KeyValue) -> dict[str, bytes]:
-    """Return what is in the bucket now."""
-    watcher = await bucket.watchall(ignore_deletes=True)
-    values: dict[str, bytes] = {}
-    try:
-        while (entry := await watcher.updates()) is not None:
-            values[entry.key] = entry.value or b""
-    finally:
-        await watcher.stop()
-    return values

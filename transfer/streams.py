@@ -5,11 +5,14 @@ Its durable is in `durables.py`, the requests themselves in `jetstream_api.py`; 
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from datetime import datetime  # noqa: TC003 - msgspec reads it when it runs
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from nats import errors as nats_errors
+from nats.js import errors as js_errors
 
 from transfer.durables import (
     DurableConfig,
@@ -35,6 +38,7 @@ __all__ = [
     "StreamState",
     "api",
     "bind_bucket",
+    "bucket_values",
     "delete_stream",
     "durable_info",
     "ensure_bucket",
@@ -48,6 +52,8 @@ __all__ = [
 
 _PAGE = 256
 """Streams in one answer of STREAM.LIST."""
+_AT_ONCE = 64
+"""Values of a bucket that are asked for at once."""
 
 
 async def ensure_bucket(jetstream: JetStreamContext, names: Names) -> KeyValue:
@@ -67,6 +73,46 @@ async def bind_bucket(jetstream: JetStreamContext, names: Names) -> KeyValue:
         return await jetstream.key_value(names.bucket)
     except (nats_errors.Error, TimeoutError) as error:
         raise Unavailable(f"bucket {names.bucket!r}: expected to bind it, got {error}") from error
+
+
+async def bucket_values(jetstream: JetStreamContext, names: Names, bucket: KeyValue) -> dict[str, bytes]:
+    """Return the values of all keys that are in the bucket and stay there meanwhile.
+
+    Asks for the keys and then for each of them. nats-py's own list is a watch: its end may come before the first value,
+    and it leaves a consumer in the server for five minutes.
+    """
+    prefix = f"$KV.{names.bucket}."
+    keys = [subject.removeprefix(prefix) for subject in await _subjects(jetstream, f"KV_{names.bucket}", prefix)]
+    values: dict[str, bytes] = {}
+
+    async def read(key: str) -> None:
+        with suppress(js_errors.KeyNotFoundError):  # deleted
+            values[key] = (await bucket.get(key)).value or b""
+
+    for first in range(0, len(keys), _AT_ONCE):
+        await asyncio.gather(*map(read, keys[first : first + _AT_ONCE]))
+    return values
+
+
+class _Subjects(msgspec.Struct):
+    subjects: dict[str, int] | None = None
+
+
+class _SubjectsPage(msgspec.Struct):
+    state: _Subjects
+    total: int = 0
+
+
+async def _subjects(jetstream: JetStreamContext, stream: str, prefix: str) -> list[str]:
+    """Return the subjects in a stream that hold a message."""
+    subjects: list[str] = []
+    while True:
+        body = {"subjects_filter": f"{prefix}>", "offset": len(subjects)}
+        page = msgspec.json.decode(await request(jetstream, f"STREAM.INFO.{stream}", body), type=_SubjectsPage)
+        found = page.state.subjects or {}
+        subjects += found
+        if not found or len(subjects) >= page.total:
+            return subjects
 
 
 async def _make_bucket(jetstream: JetStreamContext, stream: str, bucket: str) -> None:
