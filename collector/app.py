@@ -19,7 +19,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import anyio
-from anyio import CancelScope, Event, create_task_group, current_time, open_signal_receiver, sleep
+from anyio import CancelScope, Event, Semaphore, create_task_group, current_time, open_signal_receiver, sleep
 
 from collector import events
 from collector.actors.owners import Owners
@@ -38,7 +38,7 @@ from collector.kinds import Kinds
 from collector.lag import JetStreamLag
 from collector.log import EventLog
 from collector.metrics import Metrics
-from collector.mongo import open_mongo, watch_primary
+from collector.mongo import WRITES, open_mongo, watch_primary
 from collector.source import JetStreamSource
 from collector.status import Status
 from transfer.names import Names
@@ -114,6 +114,7 @@ class Service:
                     claims=claims,
                     owners=Owners(claims, self._report),
                     report=self._report,
+                    turns=Semaphore(WRITES, fast_acquire=True),
                 )
                 await self._supervise(tools, nats)
             finally:

@@ -1,4 +1,4 @@
-"""When a batch is full: by entries or by bytes. Pure: its age is the batcher's to watch."""
+"""A batch while it is filled, and when it is full: by entries or by bytes. Pure: its age is the batcher's to watch."""
 
 from __future__ import annotations
 
@@ -16,15 +16,19 @@ class BatchPolicy:
     age: float
 
 
-class Pending:
-    """The batch that is being filled. A delivery stays whole, so the last one may take it over its limits."""
+class Draft:
+    """A batch that is filled until it is full or taken. A delivery stays whole: the last may take it over its limits.
 
-    def __init__(self, policy: BatchPolicy) -> None:
+    It is offered to the writer when it is full or old enough, and taken when it can be written: what comes meanwhile
+    goes with it. So a writer that is behind writes fewer batches, and larger ones.
+    """
+
+    def __init__(self, number: int, policy: BatchPolicy) -> None:
+        self.id = number
+        self.offered: Trigger | None = None
+        """Why it was, before it was full."""
+        self.taken = False
         self._policy = policy
-        self._taken = 0
-        self._clear()
-
-    def _clear(self) -> None:
         self._deliveries: list[Delivery] = []
         self._entries: list[Entry] = []
         self._rejects: list[Reject] = []
@@ -38,22 +42,23 @@ class Pending:
         """How many entries more it takes to be full."""
         return self._policy.entries - len(self._entries) - len(self._rejects)
 
-    def add(self, opened: Opened) -> Trigger | None:
-        """Add deliveries, not more than there is room for unless it is one; return the limit that was reached."""
+    @property
+    def full(self) -> Trigger | None:
+        """The limit that is reached."""
+        if self.room <= 0:
+            return Trigger.ENTRIES
+        return Trigger.BYTES if self._bytes >= self._policy.bytes else None
+
+    def add(self, opened: Opened) -> None:
+        """Add deliveries, not more than there is room for unless it is one."""
         self._deliveries += opened.deliveries
         self._entries += opened.entries
         self._rejects += opened.rejects
         self._bytes += opened.size
         self._weight += opened.weight
-        if self.room <= 0:
-            return Trigger.ENTRIES
-        return Trigger.BYTES if self._bytes >= self._policy.bytes else None
 
-    def take(self, trigger: Trigger) -> Batch:
-        """Return what is there as a batch and begin the next one."""
-        self._taken += 1
-        batch = Batch(
-            self._taken, self._deliveries, self._entries, self._rejects, self._bytes, trigger, weight=self._weight
-        )
-        self._clear()
-        return batch
+    def take(self) -> Batch:
+        """Return what is there as a batch. Nothing may be added to it then."""
+        self.taken = True
+        trigger = self.full or self.offered or Trigger.DRAIN
+        return Batch(self.id, self._deliveries, self._entries, self._rejects, self._bytes, trigger, weight=self._weight)

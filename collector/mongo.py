@@ -5,10 +5,9 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from traceback import clear_frames
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 import pymongo
-from anyio import CancelScope, Semaphore, sleep
+from anyio import CancelScope, sleep
 from pymongo import AsyncMongoClient
 from pymongo.errors import (
     AutoReconnect,
@@ -36,9 +35,8 @@ _NAMESPACE_EXISTS = 48
 _SELECTION_MS = 5000
 _CLOSE_TIMEOUT = 1.0
 _LOOK = 0.1
-_WRITES = 64
+WRITES = 64
 """Through one client at a time; the rest of its 100 connections is for other calls."""
-_turns: WeakKeyDictionary[AsyncMongoClient[dict[str, Any]], Semaphore] = WeakKeyDictionary()
 _NOTHING_SENT = (ServerSelectionTimeoutError, NotPrimaryError)
 
 
@@ -77,17 +75,6 @@ async def watch_primary(client: AsyncMongoClient[dict[str, Any]], report: Report
         await sleep(_LOOK)
 
 
-def turn(client: AsyncMongoClient[dict[str, Any]]) -> Semaphore:
-    """Return what a write is to be made within, and its deadline within that: so many are on their way at a time.
-
-    Whoever waits for a connection does so within the deadline: 1,000 loggers would make each other's writes fail.
-    """
-    found = _turns.get(client)
-    if found is None:
-        found = _turns[client] = Semaphore(_WRITES, fast_acquire=True)
-    return found
-
-
 @asynccontextmanager
 async def open_mongo(uri: str) -> AsyncIterator[AsyncMongoClient[dict[str, Any]]]:
     """Open a client; it connects when it can, and leaving the block closes it.
@@ -119,7 +106,7 @@ async def insert(
     The reply may hold `writeErrors` and `writeConcernError`; nothing is raised for them. Raises SinkUnavailable, what
     bson raises for a document that cannot be encoded, and OperationFailure for a command that was refused as a whole.
     """
-    async with turn(database.client), calling(timeout):
+    async with calling(timeout):
         return await database.command(
             {
                 "insert": collection,

@@ -14,7 +14,7 @@ from pymongo.errors import OperationFailure
 
 from collector.claims import TOO_OLD
 from collector.errors import OwnershipLost, SinkUnavailable
-from collector.mongo import calling, turn
+from collector.mongo import calling
 from collector.mongo_errors import said
 from collector.sinks.outcomes import UNENCODABLE
 
@@ -69,7 +69,7 @@ class TimeSeriesStore:
             "writeConcern": {"w": "majority", "wtimeout": int(self._timeout * 1000)},
             "txnNumber": Int64(number),
         }
-        async with turn(self._database.client), calling(self._timeout):
+        async with calling(self._timeout):
             try:
                 reply = await self._database.command(command, session=self._sessions[slot])
             except OperationFailure as exc:

@@ -1,13 +1,14 @@
-"""The batcher: gathers what the consumer opened into batches, and lets each go when it is full or old enough."""
+"""The batcher: gathers what the consumer opened into batches, and offers each when it is full or old enough."""
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING
 
 from anyio import BrokenResourceError, CancelScope, EndOfStream
 
-from collector.batching import BatchPolicy, Pending
-from collector.model import Batch, Opened, Trigger
+from collector.batching import BatchPolicy, Draft
+from collector.model import Opened, Trigger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,23 +17,23 @@ if TYPE_CHECKING:
 
 
 class Batcher:
-    """Moves opened deliveries into batches.
+    """Moves opened deliveries into drafts of batches, and fills one that was offered until it is full or taken.
 
     Order: as received. Loss: none, also when cancelled, because what it holds is in hand elsewhere. It returns when
-    its mailbox has ended and the last batch is handed on, or when nobody takes batches any more.
+    its mailbox has ended and the last draft is handed on, or when nobody takes drafts any more.
     """
 
     def __init__(
         self,
         policy: BatchPolicy,
         inbox: ObjectReceiveStream[list[Opened]],
-        outbox: ObjectSendStream[Batch],
+        outbox: ObjectSendStream[Draft],
         clock: Callable[[], float],
     ) -> None:
         self._policy = policy
-        self._pending = Pending(policy)
-        self._full: list[Batch] = []
-        self._deadline = 0.0
+        self._draft = Draft(1, policy)
+        self._leaving: list[Draft] = []
+        self._deadline = inf
         self._inbox = inbox
         self._outbox = outbox
         self._clock = clock
@@ -48,32 +49,39 @@ class Batcher:
     async def _batch(self) -> None:
         try:
             while True:
-                if not self._pending:
+                with CancelScope(deadline=self._deadline) as young:  # the age of the draft, not a timer task
                     self._add(await self._inbox.receive())
-                with CancelScope(deadline=self._deadline):  # the age of the batch, not a timer task
-                    while self._pending and not self._full:
-                        self._add(await self._inbox.receive())
-                if self._pending and not self._full:
-                    self._full.append(self._pending.take(Trigger.AGE))
-                await self._send_full()
+                if young.cancelled_caught:
+                    self._offer(Trigger.AGE)
+                await self._send()
         except EndOfStream:
-            if self._pending:
-                self._full.append(self._pending.take(Trigger.DRAIN))
-            await self._send_full()
+            if self._draft and self._draft.offered is None:
+                self._offer(Trigger.DRAIN)
+            await self._send()
 
     def _add(self, many: list[Opened]) -> None:
         for opened in many:
             rest: Opened | None = opened
             while rest is not None:
-                if not self._pending:
+                if self._draft.taken or self._draft.full:
+                    self._draft = Draft(self._draft.id + 1, self._policy)
+                if not self._draft:
                     self._deadline = self._clock() + self._policy.age
-                fitting, rest = rest.cut(self._pending.room)
-                if trigger := self._pending.add(fitting):
-                    self._full.append(self._pending.take(trigger))
+                fitting, rest = rest.cut(self._draft.room)
+                self._draft.add(fitting)
+                if self._draft.offered is None and (limit := self._draft.full):
+                    self._offer(limit)
 
-    async def _send_full(self) -> None:
-        full, self._full = self._full, []
-        for batch in full:
-            await self._outbox.send(batch)
-        if full and self._pending:  # what is left over waited for the writer: its age begins when it can be filled
+    def _offer(self, why: Trigger) -> None:
+        self._draft.offered = why
+        self._leaving.append(self._draft)
+        self._deadline = inf
+
+    async def _send(self) -> None:
+        if not self._leaving:
+            return
+        leaving, self._leaving = self._leaving, []
+        for draft in leaving:
+            await self._outbox.send(draft)
+        if self._draft.offered is None:  # what is left over waited for the writer: its age begins when it can be filled
             self._deadline = self._clock() + self._policy.age

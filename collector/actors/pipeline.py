@@ -17,14 +17,14 @@ from collector.actors.consumer import Consumer, Room
 from collector.actors.keeper import Keeper
 from collector.actors.writer import Writer
 from collector.backoff import exponential
-from collector.batching import BatchPolicy
+from collector.batching import BatchPolicy, Draft
 from collector.codec import Codec
 from collector.dead_letters import DeadLetters
 from collector.errors import OwnershipLost, SinkUnavailable
 from collector.events import Failed, Failure, Held, LoggerState, Report, Returned, Stage, State
 from collector.horizon import Horizon
 from collector.in_hand import InHand
-from collector.model import Batch, Opened
+from collector.model import Opened
 from collector.mongo import make_collection
 from collector.pull import Pull
 from collector.settlement import NAK
@@ -37,6 +37,7 @@ from transfer.errors import TransferError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from anyio import Semaphore
     from pymongo.asynchronous.database import AsyncDatabase
 
     from collector.actors.owners import Candidacy, Owners
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from collector.claims import Claims, Fenced
     from collector.connection import NatsConnection
     from collector.kinds import Kinds
+    from collector.model import Batch
     from collector.settings import Settings
     from collector.sinks import Sink
     from collector.source import Attached, Source
@@ -71,6 +73,8 @@ class Tools:
     claims: Claims
     owners: Owners
     report: Report
+    turns: Semaphore
+    """Writes that are under way at a time, of all loggers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +225,7 @@ class Pipeline:
     ) -> None:
         tools, settings = self._tools, self._tools.settings
         opened_in, opened_out = create_memory_object_stream[list[Opened]](1)
-        batch_in, batch_out = create_memory_object_stream[Batch](0)
+        drafts_in, drafts_out = create_memory_object_stream[Draft](1)
         codec = Codec(attached.incarnation)
         policy = BatchPolicy(settings.batch_entries, settings.batch_bytes, settings.batch_age)
         consumer = Consumer(
@@ -252,13 +256,14 @@ class Pipeline:
             letters=DeadLetters(tools.database, tools.names.dead_letters(self._key), settings.write_timeout, time.time),
             answering=tools.nats.link,
             in_hand=in_hand,
-            inbox=batch_out,
+            inbox=drafts_out,
             writes=settings.writes,
+            turns=tools.turns,
             on_settled=on_settled,
             report=tools.report,
             clock=current_time,
         )
-        batcher = Batcher(policy, opened_out, batch_in, current_time)
+        batcher = Batcher(policy, opened_out, drafts_in, current_time)
         async with create_task_group() as stages:
             stages.start_soon(consumer.run, ending, name=f"{self._key} consumer")
             stages.start_soon(batcher.run, name=f"{self._key} batcher")

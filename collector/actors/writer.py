@@ -7,7 +7,6 @@ from collections import Counter
 from typing import TYPE_CHECKING, Protocol
 
 from anyio import EndOfStream, Semaphore, create_task_group, move_on_after
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
 from collector.backoff import exponential
 from collector.errors import SinkUnavailable
@@ -20,11 +19,12 @@ if TYPE_CHECKING:
     from anyio import Event
     from anyio.abc import ObjectReceiveStream
 
+    from collector.batching import Draft
     from collector.codec import Codec
     from collector.in_hand import InHand
     from collector.model import Batch, Entry, Refusal, Reject
     from collector.settlement import Answer
-    from collector.sinks import Sink
+    from collector.sinks import Sink, Writing
 
 RETRY_CAP = 2.0
 """Seconds between two tries of a write; an outage that ends is noticed within them."""
@@ -47,6 +47,9 @@ class Letters(Protocol):
 class Writer:
     """Writes and settles batches, at most `writes` at a time, in no order among them.
 
+    A draft becomes a batch when its first write has its turn among those of all loggers, and each further attempt takes
+    a turn of its own: whoever backs off holds none. Whoever had to wait for a connection instead would do so within
+    the deadline of the write, and 1,000 loggers would make each other's writes fail.
     A batch is answered when each of its entries is stored or kept as a dead letter, never before. While the sink is
     unavailable it tries again in place; when it is asked to stop meanwhile it gives up and leaves the batch in hand.
     Raises OwnershipLost when the sink does; then nothing that is in hand may be answered.
@@ -61,8 +64,9 @@ class Writer:
         letters: Letters,
         answering: Answering,
         in_hand: InHand,
-        inbox: ObjectReceiveStream[Batch],
+        inbox: ObjectReceiveStream[Draft],
         writes: int,
+        turns: Semaphore,
         on_settled: Callable[[Batch], None],
         report: Report,
         clock: Callable[[], float],
@@ -75,6 +79,7 @@ class Writer:
         self._in_hand = in_hand
         self._inbox = inbox
         self._free = Semaphore(writes)
+        self._turns = turns
         self._writes = 0
         self._on_settled = on_settled
         self._report = report
@@ -86,16 +91,16 @@ class Writer:
             while True:
                 await self._free.acquire()
                 try:
-                    batch = await self._inbox.receive()
+                    draft = await self._inbox.receive()
                 except EndOfStream:
                     return
-                group.start_soon(self._write, batch, stopping, name=f"{self._key} batch {batch.id}")
-                del batch  # else a logger that nothing comes from keeps its last one in memory
+                group.start_soon(self._write, draft, stopping, name=f"{self._key} batch {draft.id}")
+                del draft  # else a logger that nothing comes from keeps its last one in memory
 
-    async def _write(self, batch: Batch, stopping: Event) -> None:
+    async def _write(self, draft: Draft, stopping: Event) -> None:
         self._count(+1)
         try:
-            await self._store_and_settle(batch, stopping)
+            await self._store_and_settle(draft, stopping)
         except SinkUnavailable as exc:
             self._report(Failed(self._key, Stage.WRITE, Failure.UNAVAILABLE, str(exc), "stopping: giving it back"))
         finally:
@@ -106,19 +111,17 @@ class Writer:
         self._writes += change
         self._report(WritesInProgress(self._key, self._writes))
 
-    async def _store_and_settle(self, batch: Batch, stopping: Event) -> None:
-        started = self._clock()
-        writing = self._sink.begin(batch.entries)
-        if batch.entries:
-            await self._retrying(Stage.WRITE, stopping)(writing.attempt)
-        refused = writing.written.refused
-        rejects = [*batch.rejects, *self._codec.rejects(refused)] if refused else batch.rejects
-        write_seconds = self._clock() - started
+    async def _store_and_settle(self, draft: Draft, stopping: Event) -> None:
+        storing = _Storing(draft, self._sink, self._clock)
+        await self._until_done(Stage.WRITE, storing.attempt, stopping)
+        batch, written = storing.batch, storing.writing.written
+        write_seconds = self._clock() - storing.started
+        rejects = [*batch.rejects, *self._codec.rejects(written.refused)] if written.refused else batch.rejects
         oldest = min([delivery.published_ns for delivery in batch.deliveries]) / 1e9
         latency = max(0.0, time.time() - oldest)  # two clocks
         if rejects:
-            await self._retrying(Stage.DEAD_LETTER, stopping)(self._letters.store, rejects)
-        kept = _kept(batch, refused) if rejects else ()
+            await self._until_done(Stage.DEAD_LETTER, lambda: self._letters.store(rejects), stopping)
+        kept = _kept(batch, written.refused) if rejects else ()
         answers = self._in_hand.owned(settle(batch.deliveries, kept, rejects))
         unanswered = len(batch.deliveries) - len(answers) + await self._answering.answer(answers)
         self._in_hand.release(batch.deliveries, batch.weight)
@@ -131,8 +134,8 @@ class Writer:
                 messages=len(batch.deliveries),
                 entries=len(batch.entries) + len(batch.rejects),
                 bytes=batch.bytes,
-                written=writing.written.stored,
-                duplicates=writing.written.duplicates,
+                written=written.stored,
+                duplicates=written.duplicates,
                 dead_letters=Counter(reject.reason for reject in rejects),
                 write_seconds=write_seconds,
                 latency_seconds=latency,
@@ -140,27 +143,44 @@ class Writer:
             )
         )
 
-    def _retrying(self, stage: Stage, stopping: Event) -> Callable[..., Awaitable[None]]:
-        async def sleep(seconds: float) -> None:
-            with move_on_after(seconds):
+    async def _until_done(self, stage: Stage, attempt: Callable[[], Awaitable[None]], stopping: Event) -> None:
+        """Try until it works; raise SinkUnavailable when it does not and we are to stop."""
+        curve, number = exponential(0.1, RETRY_CAP), 0
+        while True:
+            try:
+                async with self._turns:
+                    return await attempt()
+            except SinkUnavailable as exc:
+                if stopping.is_set():
+                    raise
+                number += 1
+                delay = curve(number)
+                failure = Failure.AMBIGUOUS if exc.ambiguous else Failure.UNAVAILABLE
+                self._report(Retried(self._key, stage, failure, number, delay, str(exc)))
+            with move_on_after(delay):
                 await stopping.wait()
 
-        def before_sleep(state: RetryCallState) -> None:
-            error = state.outcome.exception() if state.outcome else None
-            ambiguous = isinstance(error, SinkUnavailable) and error.ambiguous
-            failure = Failure.AMBIGUOUS if ambiguous else Failure.UNAVAILABLE
-            delay = state.next_action.sleep if state.next_action else 0.0
-            self._report(Retried(self._key, stage, failure, state.attempt_number, delay, str(error)))
 
-        curve = exponential(0.1, RETRY_CAP)
-        return AsyncRetrying(
-            retry=retry_if_exception_type(SinkUnavailable),
-            wait=lambda state: curve(state.attempt_number),
-            stop=lambda _: stopping.is_set(),
-            sleep=sleep,
-            before_sleep=before_sleep,
-            reraise=True,
-        )
+class _Storing:
+    """The storing of what a draft holds when its first attempt begins."""
+
+    batch: Batch
+    writing: Writing
+    started: float
+
+    def __init__(self, draft: Draft, sink: Sink, clock: Callable[[], float]) -> None:
+        self._draft = draft
+        self._sink = sink
+        self._clock = clock
+
+    async def attempt(self) -> None:
+        """See `Writing`."""
+        if not self._draft.taken:
+            self.started = self._clock()
+            self.batch = self._draft.take()
+            self.writing = self._sink.begin(self.batch.entries)
+        if self.batch.entries:
+            await self.writing.attempt()
 
 
 def _kept(batch: Batch, refused: Sequence[Refusal]) -> list[Entry]:

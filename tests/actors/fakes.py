@@ -11,6 +11,7 @@ import msgspec
 from anyio import Event, create_memory_object_stream, wait_all_tasks_blocked
 from bson import ObjectId
 
+from collector.batching import BatchPolicy, Draft
 from collector.identity import Incarnation
 from collector.model import Batch, Delivery, Entry, Opened, Reason, Refusal, Reject, Trigger
 from collector.nats_bulk import Frame
@@ -63,6 +64,19 @@ def together(*several: Opened) -> Opened:
 def reject(of: Delivery, position: int | None = None, reason: Reason = Reason.MALFORMED) -> Reject:
     """Make an entry that could not be opened."""
     return Reject(of, position, ObjectId(), reason, "expected another one", of.body)
+
+
+def draft(*several: Opened, number: int = 1, limit: int | None = None) -> Draft:
+    """Make a draft, full unless there is a limit."""
+    made = Draft(number, BatchPolicy(limit or sum(len(one.entries) for one in several), 1 << 20, 0.1))
+    for one in several:
+        made.add(one)
+    return made
+
+
+def unopened(of: Delivery) -> Opened:
+    """Make what the codec makes of a message that cannot be opened."""
+    return Opened([of], [], [reject(of)], of.size)
 
 
 def batch(*several: Opened, rejects: Sequence[Reject] = (), number: int = 1) -> Batch:

@@ -9,7 +9,7 @@ import pytest
 from anyio import BrokenResourceError, create_memory_object_stream, create_task_group, current_time, fail_after, sleep
 
 from collector.actors.batcher import Batcher
-from collector.batching import BatchPolicy
+from collector.batching import BatchPolicy, Draft
 from collector.model import Batch, Opened, Trigger
 from tests.actors.fakes import opened, settled, together
 
@@ -28,11 +28,15 @@ class Scene:
 
     def __init__(self, policy: BatchPolicy) -> None:
         self.send: MemoryObjectSendStream[list[Opened]]
-        self.receive: MemoryObjectReceiveStream[Batch]
+        self.receive: MemoryObjectReceiveStream[Draft]
         self.send, inbox = create_memory_object_stream[list[Opened]](1)
-        outbox, self.receive = create_memory_object_stream[Batch](0)
+        outbox, self.receive = create_memory_object_stream[Draft](1)
         self.batcher = Batcher(policy, inbox, outbox, current_time)
         self.group: TaskGroup
+
+    async def batch(self) -> Batch:
+        """Receive a draft and take it, as a writer does that has its turn at once."""
+        return (await self.receive.receive()).take()
 
 
 @asynccontextmanager
@@ -52,25 +56,25 @@ def sequences(batch: Batch) -> list[int]:
 async def test_a_full_batch_leaves_at_once() -> None:
     async with playing() as scene:
         await scene.send.send([opened(number) for number in range(10)])
-        batch = await scene.receive.receive()
+        batch = await scene.batch()
         assert (sequences(batch), batch.trigger) == (list(range(10)), Trigger.ENTRIES)
 
 
 async def test_what_was_opened_together_is_cut_where_a_batch_is_full() -> None:
     async with playing() as scene:
         await scene.send.send([opened(1), together(*[opened(number) for number in range(2, 26)])])
-        first, second = await scene.receive.receive(), await scene.receive.receive()
+        first, second = await scene.batch(), await scene.batch()
         assert (sequences(first), first.trigger) == (list(range(1, 11)), Trigger.ENTRIES)
         assert sequences(second) == [entry.delivery.sequence for entry in second.entries] == list(range(11, 21))
         await scene.send.aclose()
-        last = await scene.receive.receive()
+        last = await scene.batch()
         assert (sequences(last), last.trigger) == (list(range(21, 26)), Trigger.DRAIN)
         assert first.bytes + second.bytes + last.bytes == 25
 
 
 async def test_when_the_writer_has_ended_it_ends_without_an_error_of_its_own() -> None:
     async with playing() as scene:
-        await scene.send.send([opened(number) for number in range(10)])
+        await scene.send.send([opened(number) for number in range(30)])
         await settled()
         await scene.receive.aclose()  # what wakes it in the middle of handing on
         await settled()
@@ -81,7 +85,7 @@ async def test_when_the_writer_has_ended_it_ends_without_an_error_of_its_own() -
 async def test_a_batch_leaves_when_it_has_its_bytes() -> None:
     async with playing() as scene:
         await scene.send.send([opened(1, body=b"x" * 600), opened(2, body=b"x" * 400)])
-        batch = await scene.receive.receive()
+        batch = await scene.batch()
         assert (batch.bytes, batch.trigger) == (1000, Trigger.BYTES)
 
 
@@ -90,7 +94,7 @@ async def test_a_batch_leaves_when_it_is_old_enough() -> None:
         begun = current_time()
         await scene.send.send([opened(1)])
         await scene.send.send([opened(2)])
-        batch = await scene.receive.receive()
+        batch = await scene.batch()
         assert (sequences(batch), batch.trigger) == ([1, 2], Trigger.AGE)
         assert current_time() - begun >= 0.05
 
@@ -98,15 +102,15 @@ async def test_a_batch_leaves_when_it_is_old_enough() -> None:
 async def test_without_an_age_a_batch_is_what_came_together() -> None:
     async with playing(BatchPolicy(entries=10, bytes=1000, age=0.0)) as scene:
         await scene.send.send([opened(1), opened(2)])
-        assert sequences(await scene.receive.receive()) == [1, 2]
+        assert sequences(await scene.batch()) == [1, 2]
 
 
 async def test_what_is_too_much_for_one_batch_goes_into_more_in_order() -> None:
     async with playing() as scene:
         await scene.send.send([opened(number) for number in range(25)])
-        batches = [await scene.receive.receive(), await scene.receive.receive()]
+        batches = [await scene.batch(), await scene.batch()]
         await scene.send.aclose()
-        batches.append(await scene.receive.receive())
+        batches.append(await scene.batch())
         assert [sequence for batch in batches for sequence in sequences(batch)] == list(range(25))
         assert [batch.trigger for batch in batches] == [Trigger.ENTRIES, Trigger.ENTRIES, Trigger.DRAIN]
 
@@ -115,7 +119,7 @@ async def test_a_bundle_is_never_split() -> None:
     async with playing() as scene:
         await scene.send.send([opened(1, entries=7), opened(2, entries=7), opened(3)])
         await scene.send.aclose()
-        batches = [batch async for batch in scene.receive]
+        batches = [draft.take() async for draft in scene.receive]
         assert [(sequences(batch), len(batch.entries)) for batch in batches] == [([1, 2], 14), ([3], 1)]
 
 
@@ -123,14 +127,14 @@ async def test_when_its_mailbox_ends_the_rest_leaves_and_the_next_mailbox_ends_t
     async with playing() as scene:
         await scene.send.send([opened(1)])
         await scene.send.aclose()
-        batches = [batch async for batch in scene.receive]
+        batches = [draft.take() async for draft in scene.receive]
         assert [(sequences(batch), batch.trigger) for batch in batches] == [([1], Trigger.DRAIN)]
 
 
 async def test_an_empty_mailbox_that_ends_makes_no_batch() -> None:
     async with playing() as scene:
         await scene.send.aclose()
-        assert [batch async for batch in scene.receive] == []
+        assert [draft.take() async for draft in scene.receive] == []
 
 
 async def test_behind_a_slow_writer_batches_are_full_and_not_nearly_empty() -> None:
@@ -147,15 +151,48 @@ async def test_behind_a_slow_writer_batches_are_full_and_not_nearly_empty() -> N
         sizes = []
         for _ in range(12):
             await sleep(3 * age)  # the writer takes longer than the age
-            sizes.append(len((await scene.receive.receive()).entries))
+            sizes.append(len((await scene.batch()).entries))
         assert min(sizes) == 10, sizes
+
+
+async def test_what_comes_while_a_batch_waits_for_its_turn_goes_with_it() -> None:
+    """Of 1,000 loggers that get an entry now and then, each would write every entry on its own."""
+    async with playing(BatchPolicy(entries=10, bytes=1000, age=0.0)) as scene:
+        await scene.send.send([opened(1)])
+        draft = await scene.receive.receive()
+        await scene.send.send([opened(2), opened(3)])
+        await settled()
+        batch = draft.take()
+        assert (sequences(batch), batch.trigger) == ([1, 2, 3], Trigger.AGE)
+        await scene.send.send([opened(4)])
+        after = await scene.batch()
+        assert (sequences(after), after.id) == ([4], batch.id + 1)
+
+
+async def test_a_batch_that_waits_for_its_turn_takes_no_more_than_it_may() -> None:
+    async with playing(BatchPolicy(entries=10, bytes=1000, age=0.0)) as scene:
+        await scene.send.send([opened(1)])
+        first = await scene.receive.receive()
+        await scene.send.send([together(*[opened(number) for number in range(2, 13)])])
+        second = await scene.receive.receive()
+        assert [sequences(one.take()) for one in (first, second)] == [list(range(1, 11)), [11, 12]]
+
+
+async def test_a_batch_that_waits_for_its_turn_when_the_mailbox_ends_leaves_once() -> None:
+    async with playing(BatchPolicy(entries=10, bytes=1000, age=0.0)) as scene:
+        await scene.send.send([opened(1)])
+        draft = await scene.receive.receive()
+        await scene.send.send([opened(2)])
+        await scene.send.aclose()
+        assert [draft async for draft in scene.receive] == []
+        assert sequences(draft.take()) == [1, 2]
 
 
 @pytest.mark.parametrize("where", ["empty", "filling", "sending"])
 async def test_cancelled_anywhere_it_ends_and_closes_its_mailboxes(where: str) -> None:
     async with playing() as scene:
         if where != "empty":
-            await scene.send.send([opened(number) for number in range(5 if where == "filling" else 10)])
+            await scene.send.send([opened(number) for number in range(5 if where == "filling" else 30)])
         await settled()
     assert scene.send.statistics().open_receive_streams == 0
     assert scene.receive.statistics().open_send_streams == 0

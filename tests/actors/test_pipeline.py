@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from anyio import Event, create_task_group, fail_after
+from anyio import Event, Semaphore, create_task_group, fail_after
 
 from collector.actors.pipeline import Pipeline, Tools
 from collector.budget import Budget
@@ -84,6 +84,7 @@ class Scene:
             claims=nothing,
             owners=nothing,
             report=self.reports,
+            turns=Semaphore(64),
         )
         self.pipeline = Pipeline(LoggerSpec(KEY), tools)
 

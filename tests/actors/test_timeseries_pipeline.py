@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
-from anyio import Event, create_task_group, fail_after
+from anyio import Event, Semaphore, create_task_group, fail_after
 from pymongo.errors import OperationFailure
 
 from collector.actors.pipeline import Pipeline, Tools
@@ -70,6 +70,7 @@ class Scene:
             claims=claims,
             owners=owners,
             report=self.reports,
+            turns=Semaphore(64),
         )
         self.pipeline = Pipeline(LoggerSpec(KEY), tools)
 

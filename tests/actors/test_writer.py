@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
-from anyio import Event, WouldBlock, create_memory_object_stream, create_task_group, current_time, fail_after
+from anyio import Event, Semaphore, WouldBlock, create_memory_object_stream, create_task_group, current_time, fail_after
 
 from collector.actors.writer import Writer
+from collector.batching import Draft
 from collector.codec import Codec
 from collector.errors import OwnershipLost, SinkUnavailable
 from collector.events import BatchSettled, Failed, Failure, Retried, Stage, WritesInProgress
 from collector.in_hand import InHand
-from collector.model import Batch, Entry, Reason, Refusal, Trigger
+from collector.model import Batch, Entry, Opened, Reason, Refusal, Trigger
 from tests.actors.fakes import (
     ATTACHED,
     KEY,
@@ -25,13 +26,13 @@ from tests.actors.fakes import (
     Reports,
     all_known,
     all_stored,
-    batch,
     delivery,
+    draft,
     fails,
     opened,
     refuses,
-    reject,
     settled,
+    unopened,
 )
 
 if TYPE_CHECKING:
@@ -45,11 +46,13 @@ DOWN = SinkUnavailable("no primary")
 class Scene:
     """A writer that runs."""
 
-    def __init__(self, sink: FakeSink, letters: FakeLetters, writes: int) -> None:
+    def __init__(self, sink: FakeSink, letters: FakeLetters, writes: int, turns: int) -> None:
         self.sink, self.letters, self.link = sink, letters, FakeLink()
         self.in_hand, self.reports, self.stopping = InHand(), Reports(), Event()
         self.settled: list[Batch] = []
-        self.send, inbox = create_memory_object_stream[Batch](0)
+        self.turns = Semaphore(turns)
+        self._drafts = 0
+        self.send, inbox = create_memory_object_stream[Draft](0)
         self.group: TaskGroup
         self.writer = Writer(
             KEY,
@@ -60,15 +63,21 @@ class Scene:
             in_hand=self.in_hand,
             inbox=inbox,
             writes=writes,
+            turns=self.turns,
             on_settled=self.settled.append,
             report=self.reports,
             clock=current_time,
         )
 
-    async def write(self, *batches: Batch) -> None:
-        for one in batches:
-            self.in_hand.take(one.deliveries)
-            await self.send.send(one)
+    async def write(self, *contents: list[Opened]) -> None:
+        """Offer a draft of each, full, and have it in hand."""
+        for content in contents:
+            self.in_hand.take([delivery for one in content for delivery in one.deliveries])
+            await self.send.send(self.draft(content))
+
+    def draft(self, content: list[Opened]) -> Draft:
+        self._drafts += 1
+        return draft(*content, number=self._drafts)
 
     @property
     def answers(self) -> list[bytes]:
@@ -81,9 +90,9 @@ class Scene:
 
 @asynccontextmanager
 async def playing(
-    sink: FakeSink | None = None, letters: FakeLetters | None = None, writes: int = 2
+    sink: FakeSink | None = None, letters: FakeLetters | None = None, writes: int = 2, turns: int = 9
 ) -> AsyncIterator[Scene]:
-    scene = Scene(sink or FakeSink(), letters or FakeLetters(), writes)
+    scene = Scene(sink or FakeSink(), letters or FakeLetters(), writes, turns)
     with fail_after(10):
         async with scene.send, create_task_group() as scene.group:
             scene.group.start_soon(scene.writer.run, scene.stopping)
@@ -93,11 +102,10 @@ async def playing(
 
 async def test_what_is_stored_is_acked_counted_and_no_longer_in_hand() -> None:
     async with playing() as scene:
-        one = batch(opened(1), opened(2))
-        await scene.write(one)
+        await scene.write([opened(1), opened(2)])
         (event,) = await scene.until_settled(1)
     assert scene.answers == [b"+ACK", b"+ACK"]
-    assert (len(scene.in_hand), scene.settled) == (0, [one])
+    assert (len(scene.in_hand), [one.id for one in scene.settled]) == (0, [1])
     assert (event.messages, event.entries, event.written, event.duplicates, event.unanswered) == (2, 2, 2, 0, 0)
     assert (event.trigger, event.bytes, event.dead_letters.total()) == (Trigger.ENTRIES, 2, 0)
     assert scene.reports.of(WritesInProgress) == [WritesInProgress(KEY, 1), WritesInProgress(KEY, 0)]
@@ -105,7 +113,7 @@ async def test_what_is_stored_is_acked_counted_and_no_longer_in_hand() -> None:
 
 async def test_a_duplicate_is_acknowledged_as_written() -> None:
     async with playing(FakeSink(all_known)) as scene:
-        await scene.write(batch(opened(1)))
+        await scene.write([opened(1)])
         (event,) = await scene.until_settled(1)
     assert scene.answers == [b"+ACK"]
     assert (event.written, event.duplicates) == (0, 1)
@@ -113,7 +121,7 @@ async def test_a_duplicate_is_acknowledged_as_written() -> None:
 
 async def test_a_refused_entry_is_kept_as_a_dead_letter_and_terminated_with_its_reason() -> None:
     async with playing(FakeSink(refuses(2))) as scene:
-        await scene.write(batch(opened(1), opened(2), opened(3)))
+        await scene.write([opened(1), opened(2), opened(3)])
         (event,) = await scene.until_settled(1)
     assert scene.answers == [b"+ACK", b"+TERM document_invalid", b"+ACK"]
     (letter,) = scene.letters.stored
@@ -124,8 +132,7 @@ async def test_a_refused_entry_is_kept_as_a_dead_letter_and_terminated_with_its_
 async def test_an_entry_that_could_not_be_opened_is_kept_without_being_written() -> None:
     async with playing() as scene:
         bad = delivery(1)
-        one = batch(rejects=[reject(bad)])
-        await scene.write(Batch(1, [bad], [], one.rejects, 0, Trigger.AGE))
+        await scene.write([unopened(bad)])
         await scene.until_settled(1)
     assert scene.sink.writes == []
     assert scene.answers == [b"+TERM malformed"]
@@ -143,7 +150,7 @@ async def test_a_bundle_with_one_refused_entry_is_acked_and_the_entry_kept() -> 
     of = msgspec.structs.replace(one.deliveries[0], raw_headers=headed)
     entries = [Entry(of, entry.position, entry.document, own_id=False) for entry in one.entries]
     async with playing(FakeSink(refuse_one)) as scene:
-        await scene.write(Batch(1, [of], entries, [], 1, Trigger.AGE))
+        await scene.write([Opened([of], entries, [], 1)])
         (event,) = await scene.until_settled(1)
     assert scene.answers == [b"+ACK"]
     assert [(letter.position, letter.body) for letter in scene.letters.stored] == [
@@ -154,7 +161,7 @@ async def test_a_bundle_with_one_refused_entry_is_acked_and_the_entry_kept() -> 
 
 async def test_while_the_sink_is_unavailable_it_tries_again_in_place_and_answers_nothing() -> None:
     async with playing(FakeSink(fails(DOWN), fails(SinkUnavailable("lost", ambiguous=True)))) as scene:
-        await scene.write(batch(opened(1)))
+        await scene.write([opened(1)])
         await scene.reports.until(lambda: len(scene.reports.of(Retried)) == 2)
         assert (scene.answers, len(scene.in_hand)) == ([], 1)
         (event,) = await scene.until_settled(1)
@@ -177,7 +184,7 @@ async def test_what_is_known_of_a_batch_is_remembered_over_its_attempts() -> Non
         raise SinkUnavailable("write error 91")
 
     async with playing(FakeSink(half)) as scene:
-        await scene.write(batch(opened(1), opened(2), opened(3), opened(4)))
+        await scene.write([opened(1), opened(2), opened(3), opened(4)])
         (event,) = await scene.until_settled(1)
     assert [[one.delivery.sequence for one in write] for write in scene.sink.writes] == [[1, 2, 3, 4], [3, 4]]
     assert scene.answers == [b"+TERM document_invalid", b"+ACK", b"+ACK", b"+ACK"]
@@ -187,7 +194,7 @@ async def test_what_is_known_of_a_batch_is_remembered_over_its_attempts() -> Non
 
 async def test_nothing_is_answered_before_its_dead_letter_is_stored() -> None:
     async with playing(FakeSink(refuses(1)), FakeLetters(DOWN, DOWN)) as scene:
-        await scene.write(batch(opened(1), opened(2)))
+        await scene.write([opened(1), opened(2)])
         await scene.reports.until(lambda: len(scene.reports.of(Retried)) == 2)
         assert (scene.answers, len(scene.in_hand), scene.letters.stored) == ([], 2, [])
         await scene.until_settled(1)
@@ -200,7 +207,7 @@ async def test_nothing_is_answered_before_its_dead_letter_is_stored() -> None:
 async def test_asked_to_stop_in_an_outage_it_gives_up_and_leaves_the_batch_in_hand(letters: FakeLetters) -> None:
     sink = FakeSink(*[fails(DOWN)] * 100) if not letters.script else FakeSink(refuses(1))
     async with playing(sink, letters) as scene:
-        await scene.write(batch(opened(1)))
+        await scene.write([opened(1)])
         await scene.reports.until(lambda: scene.reports.of(Retried))
         scene.stopping.set()
     assert (scene.answers, len(scene.in_hand)) == ([], 1)
@@ -211,7 +218,7 @@ async def test_asked_to_stop_in_an_outage_it_gives_up_and_leaves_the_batch_in_ha
 async def test_asked_to_stop_with_a_sink_that_works_it_writes_what_is_there() -> None:
     async with playing() as scene:
         scene.stopping.set()
-        await scene.write(batch(opened(1)), batch(opened(2)))
+        await scene.write([opened(1)], [opened(2)])
     assert scene.answers == [b"+ACK", b"+ACK"]
 
 
@@ -219,14 +226,38 @@ async def test_several_batches_are_written_at_a_time_and_not_more() -> None:
     sink = FakeSink()
     sink.let_write = Event()
     async with playing(sink, writes=2) as scene:
-        await scene.write(batch(opened(1)), batch(opened(2), number=2))
+        await scene.write([opened(1)], [opened(2)])
         await settled()
         with pytest.raises(WouldBlock):  # nobody receives
-            scene.send.send_nowait(batch(opened(3), number=3))
+            scene.send.send_nowait(scene.draft([opened(3)]))
         sink.let_write.set()
-        await scene.write(batch(opened(3), number=3))
+        await scene.write([opened(3)])
         await scene.until_settled(3)
     assert sink.most_at_once == 2
+
+
+async def test_a_batch_is_what_was_there_when_its_write_had_its_turn() -> None:
+    async with playing(turns=1) as scene:
+        await scene.turns.acquire()
+        one = draft(opened(1), limit=10)
+        await scene.send.send(one)
+        await settled()
+        one.add(opened(2))
+        scene.turns.release()
+        (event,) = await scene.until_settled(1)
+    assert (event.messages, event.trigger) == (2, Trigger.DRAIN)
+    assert one.taken
+
+
+async def test_whoever_backs_off_holds_no_turn() -> None:
+    """A logger whose collection takes nothing must not keep others from writing."""
+    async with playing(FakeSink(fails(DOWN), refuses(1)), FakeLetters(DOWN), turns=1) as scene:
+        await scene.write([opened(1)])
+        for retries in (1, 2):
+            await scene.reports.until(lambda: len(scene.reports.of(Retried)) >= retries)  # noqa: B023 - waited for here
+            assert scene.turns.value == 1
+        await scene.until_settled(1)
+    assert [retry.stage for retry in scene.reports.of(Retried)] == [Stage.WRITE, Stage.DEAD_LETTER]
 
 
 async def test_an_answer_that_cannot_be_sent_is_counted_and_not_kept() -> None:
@@ -236,7 +267,7 @@ async def test_an_answer_that_cannot_be_sent_is_counted_and_not_kept() -> None:
             return len(answers)
 
         scene.link.answer = lose  # type: ignore[method-assign]
-        await scene.write(batch(opened(1)))
+        await scene.write([opened(1)])
         (event,) = await scene.until_settled(1)
     assert (event.unanswered, len(scene.in_hand)) == (1, 0)
 
@@ -245,7 +276,7 @@ async def test_what_was_disowned_while_it_was_written_is_not_answered() -> None:
     sink = FakeSink()
     sink.let_write = Event()
     async with playing(sink) as scene:
-        await scene.write(batch(opened(1), opened(2)))
+        await scene.write([opened(1), opened(2)])
         await sink.writing.wait()
         scene.in_hand.disown()
         sink.let_write.set()
@@ -257,7 +288,7 @@ async def test_what_was_disowned_while_it_was_written_is_not_answered() -> None:
 async def test_a_latency_is_never_negative_whatever_the_clocks_say() -> None:
     async with playing() as scene:
         future = msgspec.structs.replace(delivery(1), published_ns=4_000_000_000 * 10**9)
-        await scene.write(Batch(1, [future], [Entry(future, None, {"_id": 1}, own_id=False)], [], 1, Trigger.AGE))
+        await scene.write([Opened([future], [Entry(future, None, {"_id": 1}, own_id=False)], [], 1)])
         (event,) = await scene.until_settled(1)
     assert event.latency_seconds >= 0
 
@@ -269,7 +300,7 @@ async def test_what_nobody_foresaw_crashes_it_and_leaves_everything_in_hand(wher
     letters = FakeLetters(boom) if where == "letter" else FakeLetters()
     with pytest.raises(ExceptionGroup) as raised:  # noqa: PT012 - the crash ends what goes on in the block
         async with playing(sink, letters) as scene:
-            await scene.write(batch(opened(1)), batch(opened(2), number=2))
+            await scene.write([opened(1)], [opened(2)])
             await settled()
     assert raised.group_contains(ValueError, match="boom")
     assert b"x" in {one.body for one in scene.in_hand.all()}
@@ -287,7 +318,7 @@ async def test_cancelled_anywhere_it_leaves_in_hand_what_it_has_not_answered(whe
         sink.let_write = Event()
     async with playing(sink, letters, writes=1) as scene:
         if where != "receiving":
-            await scene.write(batch(opened(1)))
+            await scene.write([opened(1)])
         await settled()
         scene.group.cancel_scope.cancel()
     assert (scene.link.answers, scene.settled) == ([], [])
@@ -299,10 +330,10 @@ async def test_ownership_that_is_lost_ends_it_at_once_and_answers_nothing() -> N
     sink = FakeSink(all_stored, fails(OwnershipLost("it")), fails(OwnershipLost("it")))
     with pytest.raises(ExceptionGroup) as raised:  # noqa: PT012 - the loss ends what goes on in the block
         async with playing(sink) as scene:
-            await scene.write(batch(opened(1)))
+            await scene.write([opened(1)])
             await scene.until_settled(1)
             sink.let_write = Event()
-            await scene.write(batch(opened(2)), batch(opened(3), number=2))
+            await scene.write([opened(2)], [opened(3)])
             await settled()
             sink.let_write.set()
             await scene.stopping.wait()

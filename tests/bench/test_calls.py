@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import bson
 import pytest
-from anyio import Event, create_task_group, fail_after, lowlevel
+from anyio import Event, Semaphore, create_task_group, fail_after, lowlevel
 
 from bench.entries import Form, Traffic
 from collector.actors.pipeline import Pipeline, Tools
@@ -93,6 +93,7 @@ class Scene:
             claims=nothing,
             owners=nothing,
             report=self.report,
+            turns=Semaphore(64),
         )
         self.pipeline = Pipeline(LoggerSpec(KEY), tools)
 

@@ -7,18 +7,26 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
-from anyio import create_task_group, wait_all_tasks_blocked
+from anyio import Semaphore, create_memory_object_stream, create_task_group
 
-from collector.mongo import insert, open_mongo, turn
+from collector.actors.writer import Writer
+from collector.batching import Draft
+from collector.codec import Codec
+from collector.events import BatchSettled, Retried
+from collector.in_hand import InHand
+from collector.mongo import WRITES, open_mongo
+from collector.sinks.mongodb import MongoSink
+from tests.actors.fakes import ATTACHED, FakeLetters, FakeLink, Reports, draft, opened
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from pymongo import AsyncMongoClient
+    from pymongo.asynchronous.database import AsyncDatabase
 
     from collector.local import Mongod
 
-WRITES = 300
+LOGGERS = 300
 SLOW = 0.25
 TIMEOUT = 0.8
 """Far longer than a write takes, and shorter than it takes until the last one has a connection."""
@@ -48,33 +56,39 @@ async def slow_inserts(client: AsyncMongoClient[dict[str, Any]]) -> AsyncIterato
         await client.admin.command({**point, "mode": "off"})
 
 
+@pytest.mark.parametrize("plenty", [True, False])
 async def test_a_write_that_waits_for_others_is_not_late_itself(
-    client: AsyncMongoClient[dict[str, Any]], namespace: str
+    client: AsyncMongoClient[dict[str, Any]], namespace: str, plenty: bool
 ) -> None:
-    replies: list[dict[str, Any]] = []
-
-    async def write(number: int) -> None:
-        replies.append(await insert(client[namespace], "all", [{"_id": number}], TIMEOUT))
-
+    """With more turns than the client has connections, it is."""
+    reports, turns = Reports(), Semaphore(WRITES if not plenty else LOGGERS)
     async with slow_inserts(client), create_task_group() as group:
-        for number in range(WRITES):
-            group.start_soon(write, number)
-    assert [reply["n"] for reply in replies] == [1] * WRITES
-    assert await client[namespace]["all"].count_documents({}) == WRITES
+        for number in range(LOGGERS):
+            group.start_soon(write_one, client[namespace], number, turns, reports)
+    assert sum(event.written for event in reports.of(BatchSettled)) == LOGGERS
+    assert await client[namespace]["all"].count_documents({}) == LOGGERS
+    assert bool(reports.of(Retried)) is plenty
 
 
-async def test_cancelled_while_it_waits_for_its_turn_nothing_is_written_and_the_turn_is_another_ones(
-    client: AsyncMongoClient[dict[str, Any]], namespace: str
-) -> None:
-    turns = turn(client)
-    most = turns.value
-    for _ in range(most):
-        await turns.acquire()
-    async with create_task_group() as group:
-        group.start_soon(insert, client[namespace], "none", [{"_id": 1}], TIMEOUT)
-        await wait_all_tasks_blocked()
-        group.cancel_scope.cancel()
-    for _ in range(most):
-        turns.release()
-    assert turns.value == most
-    assert await client[namespace]["none"].count_documents({}) == 0
+async def write_one(database: AsyncDatabase[dict[str, Any]], number: int, turns: Semaphore, reports: Reports) -> None:
+    """Write an entry as the pipeline of a logger does."""
+    one, in_hand = opened(number), InHand()
+    in_hand.take(one.deliveries)
+    send, inbox = create_memory_object_stream[Draft](1)
+    writer = Writer(
+        f"logger{number}",
+        codec=Codec(ATTACHED.incarnation),
+        sink=MongoSink(database, "all", TIMEOUT),
+        letters=FakeLetters(),
+        answering=FakeLink(),
+        in_hand=in_hand,
+        inbox=inbox,
+        writes=1,
+        turns=turns,
+        on_settled=lambda _: None,
+        report=reports,
+        clock=anyio.current_time,
+    )
+    await send.send(draft(one))
+    await send.aclose()
+    await writer.run(anyio.Event())

@@ -5,11 +5,11 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.batching import BatchPolicy, Pending
+from collector.batching import BatchPolicy, Draft
 from collector.in_hand import MESSAGE, InHand
 from collector.model import Delivery, Entry, Opened, Reason, Reject, Trigger
 from collector.settlement import ACK, settle
-from tests.actors.fakes import delivery, entry, opened, reject
+from tests.actors.fakes import delivery, entry, opened, reject, unopened
 
 # batches
 
@@ -22,11 +22,13 @@ from tests.actors.fakes import delivery, entry, opened, reject
 def test_batches_keep_every_delivery_whole_once_and_in_order(
     sizes: list[tuple[int, int]], entries: int, max_bytes: int
 ) -> None:
-    pending, batches = Pending(BatchPolicy(entries, max_bytes, 0.1)), []
+    drafts = [Draft(1, policy := BatchPolicy(entries, max_bytes, 0.1))]
     came = [opened(sequence, count, b"x" * size) for sequence, (count, size) in enumerate(sizes, 1)]
-    batches += [pending.take(trigger) for one in came if (trigger := pending.add(one))]
-    if pending:
-        batches.append(pending.take(Trigger.DRAIN))
+    for one in came:
+        if drafts[-1].full:
+            drafts.append(Draft(drafts[-1].id + 1, policy))
+        drafts[-1].add(one)
+    batches = [draft.take() for draft in drafts if draft]
 
     assert [one for batch in batches for one in batch.deliveries] == [one.deliveries[0] for one in came]
     assert [one for batch in batches for one in batch.entries] == [entry for one in came for entry in one.entries]
@@ -43,13 +45,20 @@ def test_batches_keep_every_delivery_whole_once_and_in_order(
 
 
 def test_rejects_fill_a_batch_as_entries_do() -> None:
-    pending = Pending(BatchPolicy(2, 1000, 0.1))
-    bad = [Opened([one], [], [reject(one)], one.size) for one in (delivery(1), delivery(2))]
-    assert pending.add(bad[0]) is None
-    assert pending.add(bad[1]) is Trigger.ENTRIES
-    batch = pending.take(Trigger.ENTRIES)
-    assert [one.delivery.sequence for one in batch.rejects] == [1, 2]
-    assert not pending
+    draft = Draft(1, BatchPolicy(2, 1000, 0.1))
+    draft.add(unopened(delivery(1)))
+    assert draft.room == 1
+    draft.add(unopened(delivery(2)))
+    assert draft.full is Trigger.ENTRIES
+    assert [one.delivery.sequence for one in draft.take().rejects] == [1, 2]
+
+
+def test_a_draft_that_was_offered_and_is_full_by_the_time_it_is_taken_left_because_it_was_full() -> None:
+    draft = Draft(1, BatchPolicy(2, 1000, 0.1))
+    draft.add(opened(1))
+    draft.offered = Trigger.AGE
+    draft.add(opened(2))
+    assert draft.take().trigger is Trigger.ENTRIES
 
 
 @given(st.integers(1, 300), st.integers(0, 10_000), st.integers(0, 10_000), st.integers(1, 300))

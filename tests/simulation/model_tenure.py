@@ -1,6 +1,6 @@
 """One tenure of a replica: what consumer, batcher and writer do with the service's own decisions, in the same order.
 
-From the service: `Horizon`, `InHand`, `Pending`, `TimeSeriesSink`, `settle`. Written after it, line for line where the
+From the service: `Horizon`, `InHand`, `Draft`, `TimeSeriesSink`, `settle`. Written after it, line for line where the
 order matters: `Consumer._turn`, `Writer._store_and_settle`, `Keeper`, and what `Pipeline._move` does at the end.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from collector.batching import BatchPolicy, Pending
+from collector.batching import BatchPolicy, Draft
 from collector.errors import OwnershipLost, SinkUnavailable
 from collector.events import Suspected
 from collector.in_hand import InHand
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 _DRAIN_TIMEOUT = 20.0
 _SILENCE = 5.0
 _BATCH_AGE = 0.1
+_TURN_TAKEN = 0.1
+"""How often a write has to wait until those of other loggers let it."""
+_TURN = 0.5
 
 
 class Moving:
@@ -51,8 +54,9 @@ class Moving:
         self._writes = tenure.slots
         self._room = batch_entries * (tenure.slots + 2)
         self._in_hand = InHand()
-        self._pending = Pending(BatchPolicy(batch_entries, 1 << 20, _BATCH_AGE))
-        self._batches: deque[Batch] = deque()
+        self._policy = BatchPolicy(batch_entries, 1 << 20, _BATCH_AGE)
+        self._draft = Draft(1, self._policy)
+        self._offered: deque[Draft] = deque()
         self._writing = 0
         self._inbox: list[Delivery] = []
         self._asked = 0
@@ -110,7 +114,7 @@ class Moving:
                     self._world.tally["copies that waited"] += 1
                     self._world.say(self._process.name, "holds back a copy: sequence {}", delivery.sequence)
             if self.stopping:
-                self._flush(Trigger.DRAIN)
+                self._offer(self._draft, Trigger.DRAIN)
                 self._drained.ring()
                 return
             for opened in self._horizon.released():
@@ -148,28 +152,33 @@ class Moving:
     # The batcher.
 
     def _hand_on(self, opened: Opened) -> None:
-        if not self._pending:
-            self._after(_BATCH_AGE, self._flush, Trigger.AGE)
-        trigger = self._pending.add(opened)
-        if trigger is not None:
-            self._flush(trigger)
+        if self._draft.taken or self._draft.full:
+            self._draft = Draft(self._draft.id + 1, self._policy)
+        if not self._draft:
+            self._after(_BATCH_AGE, self._offer, self._draft, Trigger.AGE)
+        self._draft.add(opened)
+        if self._draft.full:
+            self._offer(self._draft, self._draft.full)
 
-    def _flush(self, trigger: Trigger) -> None:
-        if self._pending and not self.lost:
-            self._batches.append(self._pending.take(trigger))
+    def _offer(self, draft: Draft, why: Trigger) -> None:
+        if draft and draft.offered is None and not self.lost:
+            draft.offered = why
+            self._offered.append(draft)
             self._write_on()
 
     # The writer.
 
     def _write_on(self) -> None:
-        while self._batches and self._writing < self._writes:
+        while self._offered and self._writing < self._writes:
             self._writing += 1
             self._tasks = [task for task in self._tasks if not task.done]
-            self._tasks.append(self._start(self._write(self._batches.popleft())))
+            self._tasks.append(self._start(self._write(self._offered.popleft())))
 
-    async def _write(self, batch: Batch) -> None:
+    async def _write(self, draft: Draft) -> None:
         try:
-            await self._store_and_settle(batch)
+            if self._world.random.random() < _TURN_TAKEN:
+                await Sleep(_TURN * self._world.random.random())
+            await self._store_and_settle(draft.take())
         except OwnershipLost:
             self._world.say(self._process.name, "is refused")
             self.lose()
@@ -216,13 +225,18 @@ class Moving:
     async def _drain(self) -> None:
         late = self._world.scheduler.now + _DRAIN_TIMEOUT
         self._after(_DRAIN_TIMEOUT, self._drained.ring)
-        while (self._inbox or self._pending or self._batches or self._writing) and self._world.scheduler.now < late:
+        while self._holds_something and self._world.scheduler.now < late:
             await self._drained
         left = self._in_hand.all()
         self._world.say(self._process.name, "gives back {}", [delivery.sequence for delivery in left])
         self._answer([(delivery.reply, NAK) for delivery in left])
         self._in_hand.drop()
         self._end()
+
+    @property
+    def _holds_something(self) -> bool:
+        draft_is_left = self._draft and not self._draft.taken
+        return bool(self._inbox or draft_is_left or self._offered or self._writing)
 
     def _answer(self, answers: Iterable[Answer]) -> None:
         """Let each answer travel on its own; each may get lost."""
