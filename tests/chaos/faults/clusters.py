@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 
 async def node_killed(world: World, chance: Random) -> None:
     """Kill any node of the NATS cluster."""
-    await blocking(chance.choice(world.nats).kill)
+    node = chance.choice(world.nats)
+    await blocking(node.kill)
     await sleep(chance.uniform(0, 3))
+    await blocking(node.start)
 
 
 async def leader_killed(world: World, chance: Random) -> None:
@@ -35,7 +37,8 @@ async def leader_killed(world: World, chance: Random) -> None:
     for node in world.nats:
         if isinstance(node, Node) and node.server_name == leader:
             await blocking(node.kill)
-    await sleep(chance.uniform(0, 3))
+            await sleep(chance.uniform(0, 3))
+            await blocking(node.start)
 
 
 async def rolling_restart(world: World, chance: Random) -> None:
@@ -62,8 +65,10 @@ async def primary_stepped_down(world: World, chance: Random) -> None:
 
 async def primary_killed(world: World, chance: Random) -> None:
     """Kill MongoDB's primary; the others elect a new one meanwhile."""
-    await blocking((await world.primary()).kill)
+    mongod = await world.primary()
+    await blocking(mongod.kill)
     await sleep(chance.uniform(2, 5))
+    await blocking(mongod.start)
 
 
 async def primary_paused(world: World, chance: Random) -> None:
@@ -77,8 +82,10 @@ async def primary_paused(world: World, chance: Random) -> None:
 async def secondary_killed(world: World, chance: Random) -> None:
     """Kill a secondary of MongoDB: two of three are still a majority."""
     primary = await world.primary()
-    await blocking(chance.choice([mongod for mongod in world.mongods if mongod is not primary]).kill)
+    secondary = chance.choice([mongod for mongod in world.mongods if mongod is not primary])
+    await blocking(secondary.kill)
     await sleep(chance.uniform(1, 3))
+    await blocking(secondary.start)
 
 
 async def _leader(world: World, stream: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from tests.chaos.world import World
 
 Strike: TypeAlias = Callable[[World, Random], Coroutine[Any, Any, None]]
-"""Break something for a while. Whatever is still broken in the end is mended by `World.heal`."""
+"""Break something for a while, and mend it: a fault struck with it may need that. `World.heal` mends what is left."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,10 @@ _WRITE_CONCERN = {"code": 91, "codeName": "ShutdownInProgress", "errmsg": "chaos
 
 async def killed(world: World, chance: Random) -> None:
     """Kill the server with SIGKILL and have it back soon."""
-    await blocking((await world.primary()).kill)
+    mongod = await world.primary()
+    await blocking(mongod.kill)
     await sleep(chance.uniform(0, 1))
+    await blocking(mongod.start)
 
 
 async def restarted(world: World, chance: Random) -> None:

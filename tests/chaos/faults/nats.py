@@ -27,6 +27,7 @@ async def killed(world: World, chance: Random) -> None:
     server = chance.choice(world.nats)
     await blocking(server.kill)
     await sleep(chance.uniform(0, 2))
+    await blocking(server.start)
 
 
 async def restarted(world: World, chance: Random) -> None:

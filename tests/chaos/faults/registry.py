@@ -63,8 +63,9 @@ async def removed_and_set(world: World, chance: Random) -> None:
 async def spoilt(world: World, chance: Random) -> None:
     """Put a value for a logger under load that nobody can read; its entries wait until it is mended."""
     traffic = chance.choice(world.aims)
-    bucket = await bind_bucket(world.jetstream, world.transfer.names)
-    await bucket.put(traffic.key, chance.choice((b"\xc1", b"", b"\x81\xa3key\xa5other")))
+    bucket = await world.patiently(partial(bind_bucket, world.jetstream, world.transfer.names))
+    value = chance.choice((b"\xc1", b"", b"\x81\xa3key\xa5other"))
+    await world.patiently(partial(bucket.put, traffic.key, value))
     await sleep(chance.uniform(0.2, 2))
     await world.set_logger(traffic.key, traffic.form)
 
@@ -72,8 +73,8 @@ async def spoilt(world: World, chance: Random) -> None:
 async def deleted_and_put(world: World, chance: Random) -> None:
     """Delete only the entry in the bucket, under load; stream and entries stay and wait until it is put again."""
     traffic = chance.choice(world.aims)
-    bucket = await bind_bucket(world.jetstream, world.transfer.names)
-    await bucket.delete(traffic.key)
+    bucket = await world.patiently(partial(bind_bucket, world.jetstream, world.transfer.names))
+    await world.patiently(partial(bucket.delete, traffic.key))
     await sleep(chance.uniform(0.2, 2))
     await world.set_logger(traffic.key, traffic.form)
 

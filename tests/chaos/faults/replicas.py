@@ -24,18 +24,23 @@ _SLOW_INSERT_MS = 1500
 
 async def killed(world: World, chance: Random) -> None:
     """Kill one with SIGKILL, every other time the owner of the time-series logger; it is back soon."""
-    await blocking((await _anyone(world, chance)).kill)
+    replica = await _anyone(world, chance)
+    await blocking(replica.kill)
     await sleep(chance.uniform(0, 1))
+    await blocking(replica.start)
 
 
 async def all_killed(world: World, chance: Random) -> None:
-    """Kill all of them."""
+    """Kill all of them, and start them again."""
     await blocking(*(replica.kill for replica in world.replicas))
+    await blocking(*(replica.start for replica in world.replicas))
 
 
 async def terminated(world: World, chance: Random) -> None:
     """End one with SIGTERM, as a rollout does."""
-    await blocking((await _anyone(world, chance)).stop)
+    replica = await _anyone(world, chance)
+    await blocking(replica.stop)
+    await blocking(replica.start)
 
 
 async def frozen(world: World, chance: Random, *, key: Form) -> None:
