@@ -29,6 +29,9 @@ class Draft:
         """Why it was, before it was full."""
         self.taken = False
         self._policy = policy
+        self._hold_nothing()
+
+    def _hold_nothing(self) -> None:
         self._deliveries: list[Delivery] = []
         self._entries: list[Entry] = []
         self._rejects: list[Reject] = []
@@ -58,7 +61,9 @@ class Draft:
         self._weight += opened.weight
 
     def take(self) -> Batch:
-        """Return what is there as a batch. Nothing may be added to it then."""
+        """Return what is there as a batch, and hold it no more. Nothing may be added then."""
         self.taken = True
-        trigger = self.full or self.offered or Trigger.DRAIN
-        return Batch(self.id, self._deliveries, self._entries, self._rejects, self._bytes, trigger, weight=self._weight)
+        why = self.full or self.offered or Trigger.DRAIN
+        batch = Batch(self.id, self._deliveries, self._entries, self._rejects, self._bytes, why, weight=self._weight)
+        self._hold_nothing()  # else who filled it keeps it until more comes, which may be never
+        return batch

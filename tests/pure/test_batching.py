@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -59,6 +61,15 @@ def test_a_draft_that_was_offered_and_is_full_by_the_time_it_is_taken_left_becau
     draft.offered = Trigger.AGE
     draft.add(opened(2))
     assert draft.take().trigger is Trigger.ENTRIES
+
+
+def test_a_draft_that_was_taken_holds_nothing() -> None:
+    """A logger that nothing comes from any more would keep its last batch in memory."""
+    draft = Draft(1, BatchPolicy(2, 1000, 0.1))
+    draft.add(opened(1))
+    batch = draft.take()
+    assert (len(batch.entries), draft.taken, bool(draft)) == (1, True, False)
+    assert gc.get_referrers(batch.entries) == [batch]
 
 
 @given(st.integers(1, 300), st.integers(0, 10_000), st.integers(0, 10_000), st.integers(1, 300))
