@@ -73,6 +73,14 @@ def _extension(moment: int) -> msgspec.msgpack.Ext:
     return msgspec.msgpack.Ext(_TIMESTAMP, both.to_bytes(8 if both >> 32 else 4, "big"))
 
 
+def plain_value(value: object) -> object:
+    """Return a value as msgspec writes it, or raise `InvalidEntry`; what is in it may be at fault too."""
+    try:
+        return _plain(value)
+    except _Misfit as misfit:
+        raise InvalidEntry(f"value{misfit.path}", misfit.expected, misfit.got) from misfit.__cause__
+
+
 def _document(name: str, value: object) -> dict[str, object]:
     """Return a copy made of what msgspec writes as msgpack's own types."""
     if not isinstance(value, Mapping):

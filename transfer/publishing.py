@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from nats import errors as nats_errors
@@ -27,6 +27,8 @@ from transfer.streams import stream_state
 from transfer.wire import MESSAGE_ID, TRANSFER_ATTEMPT
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from nats.js import JetStreamContext
     from nats.js.api import PubAck
 
@@ -59,10 +61,12 @@ class Publication:
     timestamp: int
     body: bytes
     sent_before: bool
+    content: Mapping[str, str] = field(default_factory=dict)
+    """Headers that say how to read the body."""
 
     def headers(self, attempt: int) -> dict[str, str]:
         """Return the headers of an attempt, which are counted from 1."""
-        headers = {MESSAGE_ID: self.id.hex()}
+        headers = {MESSAGE_ID: self.id.hex(), **self.content}
         total = attempt + self.sent_before
         return headers if total == 1 else headers | {TRANSFER_ATTEMPT: str(total)}
 

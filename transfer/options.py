@@ -1,0 +1,87 @@
+"""What an application may give to `connect` and to a handler; what it does not comes from the environment."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, TypedDict
+
+from transfer.environment import Environment, NatsSettings
+from transfer.names import check_namespace
+from transfer.nats_settings import DEFAULT_HOSTS, with_keywords
+from transfer.outbox import MAX_BYTES, MAX_ENTRIES, Overflow
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Unpack
+
+BUNDLE_ENTRIES = 500
+_MOST_IN_A_BUNDLE = 10_000
+
+
+class Login(TypedDict, total=False):
+    """How to log in to NATS: one way of these."""
+
+    nkey: str | None
+    """The seed."""
+    token: str | None
+    user: str | None
+    password: str | None
+    creds: str | None
+    """The path of a creds file."""
+    tls_ca: str | None
+    tls_cert: str | None
+    tls_key: str | None
+
+
+class Queue(TypedDict, total=False):
+    """How `send` queues and bundles."""
+
+    overflow: str
+    """`drop_newest`, `drop_oldest` or `block`: what becomes of an entry for which the queue has no room."""
+    max_entries: int
+    max_bytes: int
+    bundle_entries: int
+    """Entries in one message at most; 1 for collectors that read no bundles, such as the Go one."""
+
+
+class QueueSettings:
+    """A `Queue` that was checked, with a value for everything."""
+
+    def __init__(self, environment: Environment, queue: Queue) -> None:
+        overflow = queue.get("overflow", Overflow.DROP_NEWEST.value)
+        if overflow not in [one.value for one in Overflow]:
+            environment.add_problem("overflow", "one of " + ", ".join(Overflow), repr(overflow))
+            overflow = Overflow.DROP_NEWEST.value
+        self.overflow = Overflow(overflow)
+        self.max_entries = _whole(environment, "max_entries", queue.get("max_entries", MAX_ENTRIES), 1 << 31)
+        self.max_bytes = _whole(environment, "max_bytes", queue.get("max_bytes", MAX_BYTES), 1 << 40)
+        default = environment.integer("TRANSFER_BUNDLE_ENTRIES", BUNDLE_ENTRIES, minimum=1, maximum=_MOST_IN_A_BUNDLE)
+        given = queue.get("bundle_entries", default)
+        self.bundle_entries = _whole(environment, "bundle_entries", given, _MOST_IN_A_BUNDLE)
+
+
+def _whole(environment: Environment, name: str, value: object, maximum: int) -> int:
+    if isinstance(value, int) and 1 <= value <= maximum:
+        return value
+    environment.add_problem(name, f"a whole number from 1 to {maximum}", repr(value))
+    return 1
+
+
+def read_options(
+    servers: str | Sequence[str] | None, namespace: str | None, queue: Queue, **login: Unpack[Login]
+) -> tuple[NatsSettings, str, QueueSettings]:
+    """Return where and who we are, the namespace, and the queue.
+
+    One way to log in that is given hides all of them in the environment. Raises `WrongSettings` with all problems.
+    """
+    given: dict[str, str | None] = {f"NATS_{name.upper()}": str(value) for name, value in login.items() if value}
+    given |= {
+        "NATS_HOSTS": servers if servers is None or isinstance(servers, str) else ",".join(servers),
+        "NAMESPACE": namespace,
+    }
+    environment = Environment(with_keywords(os.environ, given))
+    name = environment.text("NAMESPACE", required=True, check=check_namespace)
+    settings = NatsSettings.read(environment, DEFAULT_HOSTS)
+    queue_settings = QueueSettings(environment, queue)
+    environment.finish()
+    return settings, name, queue_settings
