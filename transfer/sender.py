@@ -32,7 +32,7 @@ from transfer.errors import (
 from transfer.lenient import encode_anything
 from transfer.names import Names
 from transfer.outbox import Bundle, Dropped, Outbox
-from transfer.publishing import HEADERS_ROOM, Publication, confirm
+from transfer.publishing import ATTEMPT_TIMEOUT, HEADERS_ROOM, Publication, confirm
 from transfer.wire import BUNDLE, CONTENT_ENCODING, CONTENT_TYPE, new_id
 
 if TYPE_CHECKING:
@@ -54,7 +54,6 @@ _WINDOW = 256
 """Acknowledgements that are waited for at a time."""
 _PER_LOGGER = 64
 """Of them for one logger: one whose stream takes nothing holds up no other."""
-_CONFIRM_TIMEOUT = 5.0
 _PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 _COMPRESS_FROM = 4096
 _PAYS = 0.75
@@ -340,7 +339,7 @@ class _Thread(threading.Thread):
         while True:
             jetstream = await self._until_connected()
             try:
-                await confirm(jetstream, publication, _CONFIRM_TIMEOUT)
+                await confirm(jetstream, publication, ATTEMPT_TIMEOUT)
             except (UnknownLogger, InvalidEntry, Conflict) as error:
                 self.last_error = str(error)
                 self._outbox.finish(bundle, _REASONS[type(error)])

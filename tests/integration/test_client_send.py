@@ -78,7 +78,12 @@ async def test_whoever_chose_to_block_waits_until_there_is_room_and_loses_nothin
     with BlockingTransfer.connect(nats.url, namespace=namespace, overflow="block", max_entries=100) as transfer:
         transfer.set(Logger("app"))
         nats.stop()
-        sending = threading.Thread(target=lambda: [transfer.send("app", {"number": one}) for one in range(500)])
+
+        def send() -> None:
+            for number in range(500):
+                transfer.send("app", {"number": number})
+
+        sending = threading.Thread(target=send)
         sending.start()
         await until(lambda: transfer.stats().queued == 90, 5)
         assert sending.is_alive()
