@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from transfer.blocking import BlockingTransfer
     from transfer.client import Confirmation, Found, Logger, Transfer
     from transfer.errors import (
         Conflict,
@@ -26,9 +27,12 @@ if TYPE_CHECKING:
         UnreadableSpec,
         WrongSettings,
     )
+    from transfer.handler import TransferHandler
+    from transfer.sender import Stats
     from transfer.wire import CollectionSpec, StreamSpec, new_id
 
 __all__ = [
+    "BlockingTransfer",
     "CollectionSpec",
     "Confirmation",
     "Conflict",
@@ -42,9 +46,11 @@ __all__ = [
     "LoggerNotEmpty",
     "PublishUnconfirmed",
     "Refused",
+    "Stats",
     "StreamSpec",
     "Transfer",
     "TransferError",
+    "TransferHandler",
     "Unavailable",
     "UnknownLogger",
     "UnreadableSpec",
@@ -53,6 +59,11 @@ __all__ = [
 ]
 
 _ELSEWHERE = dict.fromkeys(("Confirmation", "Found", "Logger", "Transfer"), "transfer.client")
+_ELSEWHERE |= {
+    "BlockingTransfer": "transfer.blocking",
+    "TransferHandler": "transfer.handler",
+    "Stats": "transfer.sender",
+}
 _ELSEWHERE |= dict.fromkeys(("CollectionSpec", "StreamSpec", "new_id"), "transfer.wire")
 
 

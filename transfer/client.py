@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import asyncio
 import time
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -12,22 +12,23 @@ from nats import errors as nats_errors
 from nats.js import errors as js_errors
 
 from transfer.connection import CONNECT_TIMEOUT, open_connection, pause
-from transfer.environment import Environment, NatsSettings
 from transfer.errors import (
     Conflict,
     JetStreamError,
     LoggerNotEmpty,
     Refused,
+    TransferError,
     Unavailable,
     UnknownLogger,
     UnknownStream,
     UnreadableSpec,
 )
 from transfer.jetstream_api import connection_of
-from transfer.names import Names, check_namespace
-from transfer.nats_settings import DEFAULT_HOSTS, with_keywords
+from transfer.names import Names
+from transfer.options import Options, read_options
 from transfer.permissions import last_refusal
 from transfer.publishing import Confirmation, Publication, confirm
+from transfer.sender import EXIT_TIMEOUT, Sender, Stats
 from transfer.streams import (
     StreamState,
     bind_bucket,
@@ -43,6 +44,7 @@ from transfer.wire import LoggerSpec, decode_spec, encode_entry, encode_spec, na
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
     from datetime import datetime
+    from typing import Self, Unpack
 
     from nats.js import JetStreamContext
     from nats.js.kv import KeyValue
@@ -68,6 +70,7 @@ class Transfer:
     def __init__(self, jetstream: JetStreamContext, *, namespace: str) -> None:
         self.names = Names(namespace)
         self._jetstream = jetstream
+        self._sender: Sender | None = None
 
     @classmethod
     @asynccontextmanager
@@ -76,39 +79,23 @@ class Transfer:
         servers: str | Sequence[str] | None = None,
         *,
         namespace: str | None = None,
-        nkey: str | None = None,
-        token: str | None = None,
-        user: str | None = None,
-        password: str | None = None,
-        creds: str | None = None,
-        tls_ca: str | None = None,
-        tls_cert: str | None = None,
-        tls_key: str | None = None,
         timeout: float = CONNECT_TIMEOUT,
-    ) -> AsyncIterator[Transfer]:
+        **options: Unpack[Options],
+    ) -> AsyncIterator[Self]:
         """Connect for the length of the block, and again after every loss of the connection.
 
         What is not given comes from the environment (NATS_HOSTS, NAMESPACE, NATS_NKEY and so on); one way to log in
         that is given hides all of them there. Raises `WrongSettings`, `Refused`, and `Unavailable` after `timeout`.
+        What was given to `send` is flushed at the end of the block; see `close`.
         """
-        given = {
-            "NATS_HOSTS": servers if servers is None or isinstance(servers, str) else ",".join(servers),
-            "NAMESPACE": namespace,
-            "NATS_NKEY": nkey,
-            "NATS_TOKEN": token,
-            "NATS_USER": user,
-            "NATS_PASSWORD": password,
-            "NATS_CREDS": creds,
-            "NATS_TLS_CA": tls_ca,
-            "NATS_TLS_CERT": tls_cert,
-            "NATS_TLS_KEY": tls_key,
-        }
-        environment = Environment(with_keywords(os.environ, given))
-        name = environment.text("NAMESPACE", required=True, check=check_namespace)
-        settings = NatsSettings.read(environment, DEFAULT_HOSTS)
-        environment.finish()
+        settings, name, queue = read_options(servers, namespace, **options)
         async with open_connection(settings, name="transfer", timeout=timeout) as connection:
-            yield cls(connection.jetstream(), namespace=name)
+            transfer = cls(connection.jetstream(), namespace=name)
+            transfer._sender = Sender(settings, name, queue)
+            try:
+                yield transfer
+            finally:
+                await transfer.close()
 
     async def set(self, logger: Logger) -> None:
         """Create the logger or bring it up to date: first its stream, then the KV entry, which is the commit.
@@ -203,6 +190,39 @@ class Transfer:
         body = encode_entry(data, moment, metadata, entry_id)
         publication = Publication(key, subject, stream, entry_id, moment, body, sent_before=id is not None)
         return await confirm(self._jetstream, publication, timeout)
+
+    def send(
+        self,
+        key: str,
+        data: object,
+        *,
+        metadata: object = None,
+        timestamp: object = None,
+        important: bool = False,
+    ) -> None:
+        """Queue one entry and return at once; see `Sender.send`. Needs `connect`: it has a connection of its own."""
+        self._own_sender.send(key, data, metadata=metadata, timestamp=timestamp, important=important)
+
+    async def flush(self, timeout: float | None = None) -> bool:
+        """Wait until what was given to `send` until now is confirmed or dropped; return whether it is, in time."""
+        return await asyncio.to_thread(self._own_sender.flush, timeout)
+
+    async def close(self, timeout: float = EXIT_TIMEOUT) -> None:
+        """Flush, and take nothing more for `send`. What is still unconfirmed is counted as dropped, and said."""
+        if self._sender is not None:
+            await asyncio.to_thread(self._sender.close, timeout)
+
+    def stats(self) -> Stats:
+        """Return the counters of what was given to `send`."""
+        return self._own_sender.stats()
+
+    @property
+    def _own_sender(self) -> Sender:
+        if self._sender is None:
+            raise TransferError(
+                "expected a transfer that was opened by Transfer.connect, got one on a connection of yours"
+            )
+        return self._sender
 
     @contextmanager
     def _translated(self, doing: str) -> Iterator[None]:

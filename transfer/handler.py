@@ -7,7 +7,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from transfer.names import check_key
-from transfer.options import Login, Queue, read_options
+from transfer.options import Options, read_options
 from transfer.record import record_data
 from transfer.sender import Sender, Stats
 
@@ -16,10 +16,6 @@ if TYPE_CHECKING:
     from typing import Unpack
 
 _OURS = ("transfer", "nats")
-
-
-class _Keywords(Login, Queue):
-    """All that goes to the sender."""
 
 
 class TransferHandler(logging.Handler):
@@ -38,12 +34,12 @@ class TransferHandler(logging.Handler):
         namespace: str | None = None,
         level: int | str = logging.NOTSET,
         context: Callable[[], Mapping[str, object]] | None = None,
-        **keywords: Unpack[_Keywords],
+        **options: Unpack[Options],
     ) -> None:
         super().__init__(level)
         self.key = check_key(key)
         self._context = context
-        self._sender = make_sender(url, namespace, **keywords)
+        self._sender = Sender(*read_options(url, namespace, **options))
 
     def emit(self, record: logging.LogRecord) -> None:
         """Queue a record."""
@@ -76,19 +72,3 @@ class TransferHandler(logging.Handler):
     def stats(self) -> Stats:
         """Return the counters of this process."""
         return self._sender.stats()
-
-
-def make_sender(
-    url: str | Sequence[str] | None = None, namespace: str | None = None, **keywords: Unpack[_Keywords]
-) -> Sender:
-    """Make a sender; what is not given comes from the environment. Raises `WrongSettings`."""
-    queue = {name: value for name, value in keywords.items() if name in Queue.__annotations__}
-    login = {name: value for name, value in keywords.items() if name in Login.__annotations__}
-    if unknown := keywords.keys() - queue.keys() - login.keys():
-        raise TypeError(f"expected none but {_names()}, got {', '.join(sorted(unknown))}")
-    settings, name, queue_settings = read_options(url, namespace, queue, **login)  # type: ignore[arg-type]
-    return Sender(settings, name, queue_settings)
-
-
-def _names() -> str:
-    return ", ".join((*Queue.__annotations__, *Login.__annotations__))

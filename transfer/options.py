@@ -44,6 +44,10 @@ class Queue(TypedDict, total=False):
     """Entries in one message at most; 1 for collectors that read no bundles, such as the Go one."""
 
 
+class Options(Login, Queue, total=False):
+    """Both."""
+
+
 class QueueSettings:
     """A `Queue` that was checked, with a value for everything."""
 
@@ -68,13 +72,18 @@ def _whole(environment: Environment, name: str, value: object, maximum: int) -> 
 
 
 def read_options(
-    servers: str | Sequence[str] | None, namespace: str | None, queue: Queue, **login: Unpack[Login]
+    servers: str | Sequence[str] | None, namespace: str | None, **options: Unpack[Options]
 ) -> tuple[NatsSettings, str, QueueSettings]:
     """Return where and who we are, the namespace, and the queue.
 
-    One way to log in that is given hides all of them in the environment. Raises `WrongSettings` with all problems.
+    One way to log in that is given hides all of them in the environment. Raises `WrongSettings` with all problems, and
+    TypeError for an option that there is not.
     """
-    given: dict[str, str | None] = {f"NATS_{name.upper()}": str(value) for name, value in login.items() if value}
+    login = {name: str(value) for name, value in options.items() if name in Login.__annotations__ and value}
+    queue = Queue(**{name: value for name, value in options.items() if name in Queue.__annotations__})  # type: ignore[typeddict-item]
+    if unknown := options.keys() - Options.__annotations__.keys():
+        raise TypeError(f"expected options of {', '.join(Options.__annotations__)}, got {', '.join(sorted(unknown))}")
+    given: dict[str, str | None] = {f"NATS_{name.upper()}": value for name, value in login.items()}
     given |= {
         "NATS_HOSTS": servers if servers is None or isinstance(servers, str) else ",".join(servers),
         "NAMESPACE": namespace,

