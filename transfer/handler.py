@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import logging
-import threading
 from typing import TYPE_CHECKING
 
-from transfer.names import check_key
-from transfer.options import Options, read_options
+from transfer.lenient import safe_repr
 from transfer.record import record_data
-from transfer.sender import Sender, Stats
+from transfer.source import Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Unpack
 
-_OURS = ("transfer", "nats")
+    from transfer.options import Options
 
 
-class TransferHandler(logging.Handler):
+class TransferHandler(Source, logging.Handler):
     """Queues records and returns at once. It never blocks, unless `overflow` is `block`, and never raises.
 
     Records of this package and of NATS's client are left out, and all that its own thread logs. `context` returns
@@ -36,21 +34,23 @@ class TransferHandler(logging.Handler):
         context: Callable[[], Mapping[str, object]] | None = None,
         **options: Unpack[Options],
     ) -> None:
-        super().__init__(level)
-        self.key = check_key(key)
+        Source.__init__(self, key, url=url, namespace=namespace, **options)
+        logging.Handler.__init__(self, level)
         self._context = context
-        self._sender = Sender(*read_options(url, namespace, **options))
 
     def emit(self, record: logging.LogRecord) -> None:
         """Queue a record."""
-        if record.name.partition(".")[0] in _OURS or self._sender.is_own_thread(threading.get_ident()):
+        if self._leaves_out(record.name):
             return
+        moment: int | None = None
+        important = True
         try:
+            moment, important = int(record.created * 1e9), record.levelno >= logging.WARNING
             data = self.map(record)
-        except Exception as error:  # noqa: BLE001 - `context`, and subclasses of ours
-            data = {"msg": str(record.msg), "level": record.levelname, "logger": record.name, "mapping": repr(error)}
-        moment = int(record.created * 1e9)
-        self._sender.send(self.key, data, timestamp=moment, important=record.levelno >= logging.WARNING)
+        except Exception as error:  # noqa: BLE001 - subclasses, and records that were made by hand
+            data = {"msg": safe_repr(record.msg), "level": record.levelname, "logger": record.name}
+            data["mapping_error"] = safe_repr(error)
+        self._sender.send(self.key, data, timestamp=moment, important=important)
 
     def map(self, record: logging.LogRecord) -> dict[str, object]:
         """Return the data of the entry; to be overridden by those who want other fields."""
@@ -60,15 +60,7 @@ class TransferHandler(logging.Handler):
         """Let what waits go at once. It does not wait: `logging` holds its lock meanwhile. See `wait`."""
         self._sender.hurry()
 
-    def wait(self, timeout: float | None = None) -> bool:
-        """Wait until all that was logged until now is confirmed or dropped; return whether it is, in time."""
-        return self._sender.flush(timeout)
-
     def close(self) -> None:
         """Take no more; what waits is still sent, in the background and, bounded, at the exit of the process."""
-        self._sender.close_when_empty()
-        super().close()
-
-    def stats(self) -> Stats:
-        """Return the counters of this process."""
-        return self._sender.stats()
+        Source.close(self)
+        logging.Handler.close(self)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import logging
-import traceback
 from typing import TYPE_CHECKING
 
+from transfer.fields import add_fields, exception_fields
 from transfer.lenient import safe_repr
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-Context = "Callable[[], Mapping[str, object]]"
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 """What every record has; everything else came with `extra`."""
 
@@ -21,8 +20,8 @@ def record_data(
 ) -> dict[str, object]:
     """Return the fields of an entry: `msg`, `level`, `logger`, where it was logged, what was raised, and `extra`.
 
-    Where names clash, what the application gave with `extra` stays beside ours, with `_` behind its name. A message
-    that cannot be formatted is its template; `template` and `args` are there when there are args.
+    A message that cannot be formatted is its template; `template` and `args` are there when there are args. Behind
+    them stand the fields of `context` and, before one of them with the same name, those of `extra`. Never raises.
     """
     data: dict[str, object] = {
         "msg": _message(record),
@@ -34,23 +33,18 @@ def record_data(
         "process": record.process,
         "thread": record.threadName,
     }
-    if record.args:
-        data["template"] = record.msg
-        data["args"] = list(record.args) if isinstance(record.args, tuple) else record.args
-    kind, error, where = record.exc_info or (None, None, None)
-    if kind is not None:
-        data["exception"] = {
-            "type": f"{kind.__module__}.{kind.__qualname__}",
-            "message": safe_repr(str(error)) if error is not None else "",
-            "stack": _stack(record, traceback.format_exception, kind, error, where),
-        }
+    if isinstance(record.args, tuple) and record.args:
+        data |= {"template": record.msg, "args": list(record.args)}
+    elif isinstance(record.args, dict) and record.args:
+        data |= {"template": record.msg, "args": record.args}
+    if exception := exception_fields(record.exc_info):
+        data["exception"] = exception
+    elif record.exc_text:  # of a record that came from another process, or through a queue
+        data["exception"] = {"stack": record.exc_text}
     if record.stack_info:
         data["stack"] = record.stack_info
-    more = {name: value for name, value in record.__dict__.items() if name not in _STANDARD}
-    if context is not None:
-        more = {**context(), **more}
-    for name, value in more.items():
-        data[f"{name}_" if name in data else name] = value
+    extra = {name: value for name, value in record.__dict__.items() if name not in _STANDARD}
+    add_fields(data, extra if context is None else {**_called(context), **extra})
     return data
 
 
@@ -61,8 +55,8 @@ def _message(record: logging.LogRecord) -> str:
         return safe_repr(record.msg)
 
 
-def _stack(record: logging.LogRecord, format_exception: Callable[..., list[str]], *raised: object) -> str:
+def _called(context: Callable[[], Mapping[str, object]]) -> Mapping[str, object]:
     try:
-        return record.exc_text or "".join(format_exception(*raised))
-    except Exception as error:  # noqa: BLE001 - exceptions of the application say how they are shown
-        return f"<stack that could not be formatted: {type(error).__name__}>"
+        return dict(context())
+    except Exception as error:  # noqa: BLE001 - the application's own function: the record counts more
+        return {"context_error": safe_repr(error)}

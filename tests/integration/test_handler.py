@@ -1,0 +1,141 @@
+"""The handler of the standard library: through real NATS into real MongoDB."""
+
+from __future__ import annotations
+
+import logging
+import logging.config
+from collections import Counter
+from contextlib import contextmanager
+from contextvars import ContextVar
+from threading import Event, Thread
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+
+from tests.integration.waiting import count, until
+from transfer.client import Logger, Transfer
+from transfer.handler import TransferHandler
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+    from pymongo.database import Database
+
+    from collector.local import NatsServer, Replica
+
+pytestmark = pytest.mark.timeout(120)
+request: ContextVar[str] = ContextVar("request", default="")
+
+
+@pytest.fixture
+async def collected(
+    start_replica: Callable[..., Replica], nats_server: NatsServer, namespace: str
+) -> AsyncIterator[str]:
+    """Give the key of a logger that a replica collects."""
+    async with Transfer.connect(nats_server.url, namespace=namespace) as transfer:
+        await transfer.set(Logger("app"))
+        start_replica()
+        yield "app"
+
+
+@pytest.fixture
+def configure(collected: str, nats_server: NatsServer, namespace: str) -> Iterator[Callable[[], TransferHandler]]:
+    """Make the handler with `dictConfig`, of plain keywords; the loggers are as they were after the test."""
+    logger = logging.getLogger("shop")
+
+    def once() -> TransferHandler:
+        handler = {
+            "class": "transfer.handler.TransferHandler",
+            "key": collected,
+            "url": nats_server.url,
+            "namespace": namespace,
+            "level": "INFO",
+            "context": f"ext://{__name__}.fields",
+            "overflow": "drop_newest",
+            "max_entries": 20_000,
+            "bundle_entries": 100,
+        }
+        loggers = {"shop": {"level": "DEBUG", "handlers": ["transfer"], "propagate": False}}
+        config = {"version": 1, "incremental": False, "disable_existing_loggers": False}
+        logging.config.dictConfig(config | {"handlers": {"transfer": handler}, "loggers": loggers})
+        made = logger.handlers[0]
+        assert isinstance(made, TransferHandler)
+        return made
+
+    yield once
+    for handler in logger.handlers.copy():
+        logger.removeHandler(handler)
+        handler.close()
+
+
+def fields() -> dict[str, object]:
+    return {"request": request.get()}
+
+
+async def test_what_dict_config_has_set_up_stores_records(
+    configure: Callable[[], TransferHandler], database: Database[dict[str, Any]]
+) -> None:
+    handler = configure()
+    request.set("r-1")
+    shop = logging.getLogger("shop")
+    shop.debug("below the handler's level")
+    shop.info("order %s", 17, extra={"amount": 9.5, "timestamp": "noon"})
+    logging.getLogger("shop.prices").error("no price", exc_info=KeyError("price"), stack_info=True)
+    for ours in ("transfer", "transfer.sender", "nats", "nats.aio.client"):
+        handler.handle(logging.makeLogRecord({"name": ours, "msg": "ours", "levelno": logging.ERROR}))
+    assert await anyio.to_thread.run_sync(handler.wait, 10)
+    assert handler.stats().published == 2
+    await until(lambda: count(database, "app") == 2, 10)
+    order = database.app_logs.find_one({"level": "INFO"})
+    assert order is not None
+    assert (order["msg"], order["template"], order["args"]) == ("order 17", "order %s", [17])
+    assert (order["amount"], order["timestamp_"], order["request"]) == (9.5, "noon", "r-1")
+    price = database.app_logs.find_one({"level": "ERROR"})
+    assert price is not None
+    assert (price["logger"], price["exception"]["type"]) == ("shop.prices", "KeyError")
+    assert price["stack"].startswith("Stack")
+
+
+async def test_dict_config_again_while_threads_log_loses_and_doubles_nothing(
+    configure: Callable[[], TransferHandler], database: Database[dict[str, Any]]
+) -> None:
+    handlers = [configure()]
+    with logging_threads(4) as logged:
+        for _ in range(10):
+            seen = sum(logged.values())
+            await until(lambda seen=seen: sum(logged.values()) > seen + 50, 10)  # type: ignore[misc]
+            handlers.append(await anyio.to_thread.run_sync(configure))
+    for handler in handlers:
+        assert await anyio.to_thread.run_sync(handler.wait, 10)
+    published = sum(handler.stats().published for handler in handlers)
+    await until(lambda: count(database, "app") == published, 20)
+    dropped = Counter[str]()
+    for handler in handlers:
+        dropped.update(handler.stats().dropped)
+    stored = Counter((found["thread"], found["number"]) for found in database.app_logs.find())
+    assert max(stored.values()) == 1
+    assert published >= 10 * (50 - 4)  # what comes while a logger has no handler is nobody's: `logging` itself drops it
+    assert not dropped
+
+
+@contextmanager
+def logging_threads(threads: int) -> Iterator[Counter[str]]:
+    """Log from threads, all the time; give what each has logged."""
+    logged = Counter[str]()
+    ending = Event()
+
+    def log(name: str) -> None:
+        while not ending.wait(0.001):
+            logging.getLogger("shop").info("order", extra={"number": logged[name]})
+            logged[name] += 1
+
+    running = [Thread(target=log, args=(f"shop-{number}",), name=f"shop-{number}") for number in range(threads)]
+    for thread in running:
+        thread.start()
+    try:
+        yield logged
+    finally:
+        ending.set()
+        for thread in running:
+            thread.join()

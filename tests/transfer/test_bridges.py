@@ -1,0 +1,165 @@
+"""What structlog, loguru and OpenTelemetry hand over becomes the data of an entry."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import loguru
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry._logs import LogRecord, SeverityNumber
+from opentelemetry.sdk._logs import ReadableLogRecord
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from structlog import DropEvent
+
+from transfer.bridges.loguru import TransferSink, message_data
+from transfer.bridges.opentelemetry import TransferExporter, nested, readable_data
+from transfer.bridges.structlog import TransferProcessor, event_data
+from transfer.errors import InvalidKey, WrongSettings
+from transfer.handler import TransferHandler
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from transfer.source import Source
+
+NOWHERE = "nats://127.0.0.1:1"
+
+
+@pytest.mark.parametrize("kind", [TransferHandler, TransferProcessor, TransferSink, TransferExporter])
+def test_wrong_keywords_are_told_at_once(kind: type[Source], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NAMESPACE", raising=False)
+    with pytest.raises(InvalidKey):
+        kind("no key", url=NOWHERE, namespace="beta")
+    with pytest.raises(WrongSettings, match="NAMESPACE"):
+        kind("system", url=NOWHERE)
+    with pytest.raises(WrongSettings, match="overflow"):
+        kind("system", url=NOWHERE, namespace="beta", overflow="explode")
+
+
+def test_an_event_of_structlog_keeps_its_fields_beside_ours() -> None:
+    event = {"event": "order", "number": 17, "timestamp": "2026-01-01", "msg": "mine", "exc_info": ValueError("no")}
+    assert event_data("exception", event) == {
+        "msg": "order",
+        "level": "ERROR",
+        "exception": {"type": "ValueError", "message": "no", "stack": "ValueError: no\n"},
+        "number": 17,
+        "msg_": "mine",
+    }
+
+
+@pytest.mark.parametrize(
+    ("method", "level", "stored"),
+    [("warn", None, "WARNING"), ("info", "warning", "WARNING"), ("msg", None, "MSG"), ("fatal", None, "CRITICAL")],
+)
+def test_the_level_of_an_event_is_named_as_logging_names_it(method: str, level: str | None, stored: str) -> None:
+    event = {"event": "order"} | ({"level": level} if level else {})
+    assert event_data(method, event)["level"] == stored
+
+
+@pytest.fixture
+def processor() -> Iterator[Callable[..., TransferProcessor]]:
+    """Make processors whose NATS is not there, and end them with the test."""
+    with ExitStack() as stack:
+
+        def make(*, last: bool = True) -> TransferProcessor:
+            processor = TransferProcessor("system", url=NOWHERE, namespace="beta", last=last)
+            stack.callback(processor._sender.close, 0)
+            return processor
+
+        yield make
+
+
+def test_the_processor_is_the_last_of_its_chain_or_hands_the_event_on_as_it_came(
+    processor: Callable[..., TransferProcessor],
+) -> None:
+    event = {"event": "order", "timestamp": 1}
+    with pytest.raises(DropEvent):
+        processor()(None, "info", event.copy())
+    assert processor(last=False)(None, "info", event) == {"event": "order", "timestamp": 1}
+
+
+def test_what_the_client_itself_logs_is_left_out(processor: Callable[..., TransferProcessor]) -> None:
+    middle = processor(last=False)
+    middle(None, "info", {"event": "lost", "logger": "nats.aio.client"})
+    assert middle.stats().queued == 0
+    middle(None, "info", {"event": "lost", "logger": "natsume"})
+    assert middle.stats().queued == 1
+
+
+def test_a_message_of_loguru_has_the_documented_fields() -> None:
+    logger = loguru.logger
+    messages: list[loguru.Message] = []
+    sink = logger.add(messages.append, format="{message}")
+    try:
+        logger.bind(number=17, level="mine").success("order of {}", "Ada")
+        try:
+            int("much")
+        except ValueError:
+            logger.exception("no price")
+    finally:
+        logger.remove(sink)
+    first, second = (message_data(message.record) for message in messages)
+    assert (first["msg"], first["level"], first["logger"]) == ("order of Ada", "SUCCESS", __name__)
+    assert (first["function"], first["number"], first["level_"]) == (
+        "test_a_message_of_loguru_has_the_documented_fields",
+        17,
+        "mine",
+    )
+    exception = second["exception"]
+    assert isinstance(exception, dict)
+    assert (exception["type"], exception["message"]) == (
+        "ValueError",
+        "invalid literal for int() with base 10: 'much'",
+    )
+    assert "Traceback" in exception["stack"]
+
+
+def readable(record: LogRecord) -> ReadableLogRecord:
+    return ReadableLogRecord(record, Resource({"service.name": "shop"}), InstrumentationScope("shop.orders"))
+
+
+def test_a_record_of_opentelemetry_has_the_documented_fields() -> None:
+    record = LogRecord(severity_number=SeverityNumber.WARN2, body={"order": 17}, attributes={"http.route": "/orders"})
+    record.trace_id, record.span_id = 0xABC, 0xDEF
+    assert readable_data(readable(record), "shop.orders") == {
+        "msg": {"order": 17},
+        "level": "WARN2",
+        "severity": 14,
+        "logger": "shop.orders",
+        "resource": {"service": {"name": "shop"}},
+        "trace_id": f"{0xABC:032x}",
+        "span_id": f"{0xDEF:016x}",
+        "http": {"route": "/orders"},
+    }
+
+
+def test_a_record_without_severity_and_span_says_so() -> None:
+    data = readable_data(readable(LogRecord(body="order")), None)
+    assert (data["level"], data["severity"]) == ("UNSPECIFIED", 0)
+    assert "trace_id" not in data
+    assert "span_id" not in data
+
+
+def test_an_attribute_whose_place_is_taken_keeps_its_name() -> None:
+    assert nested({"a": 1, "a.b": 2, "c.d": 3, "c.e.f": 4}) == {"a": 1, "a.b": 2, "c": {"d": 3, "e": {"f": 4}}}
+
+
+@given(st.dictionaries(st.text(alphabet="ab.", max_size=6), st.integers() | st.just({"a": 0}), max_size=8))
+def test_no_attribute_is_lost_and_none_is_changed(attributes: dict[str, object]) -> None:
+    before = {name: value.copy() if isinstance(value, dict) else value for name, value in attributes.items()}
+    tree = nested(attributes)
+    assert attributes == before
+    for name, value in attributes.items():
+        if not isinstance(value, dict):
+            assert value in (tree.get(name), _at(tree, name))
+
+
+def _at(tree: Mapping[str, object], name: str) -> object:
+    found: object = tree
+    for step in name.split("."):
+        found = found.get(step) if isinstance(found, dict) else None
+    return found
