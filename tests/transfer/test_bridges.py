@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import loguru
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,11 +16,14 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from structlog import DropEvent
 
+from tests.transfer.anything import ANYTHING
 from transfer.bridges.loguru import TransferSink, message_data
 from transfer.bridges.opentelemetry import TransferExporter, nested, readable_data
 from transfer.bridges.structlog import TransferProcessor, event_data
+from transfer.entry import new_id
 from transfer.errors import InvalidKey, WrongSettings
 from transfer.handler import TransferHandler
+from transfer.lenient import encode_anything
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -49,6 +53,15 @@ def test_an_event_of_structlog_keeps_its_fields_beside_ours() -> None:
         "number": 17,
         "msg_": "mine",
     }
+
+
+@given(event=st.dictionaries(st.text(), ANYTHING), event_name=ANYTHING, level=ANYTHING, exc_info=ANYTHING)
+def test_whatever_structlog_hands_over_becomes_an_entry(
+    event: dict[str, object], event_name: object, level: object, exc_info: object
+) -> None:
+    data = event_data("info", event | {"event": event_name, "level": level, "exc_info": exc_info})
+    stored = msgspec.msgpack.decode(encode_anything(data, 0, None, new_id()))["data"]
+    assert stored.keys() >= {"msg", "level"}
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 import transfer
 
 SERVICE = {"pymongo", "prometheus_client", "anyio", "click", "structlog", "tenacity", "collector"}
+BRIDGED = {"loguru", "opentelemetry"}
 
 
 def loaded_after(statement: str) -> tuple[set[str], float]:
@@ -24,10 +25,13 @@ print(time.perf_counter() - start, *{{name.partition(".")[0] for name in sys.mod
     return set(modules), float(seconds)
 
 
-@pytest.mark.parametrize("statement", ["import transfer", "from transfer import Transfer", "import transfer.cli"])
-def test_nothing_of_the_service_is_loaded(statement: str) -> None:
+@pytest.mark.parametrize(
+    "statement",
+    ["import transfer", "from transfer import Transfer", "import transfer.cli", "import transfer.handler"],
+)
+def test_nothing_of_the_service_and_of_other_logging_libraries_is_loaded(statement: str) -> None:
     modules, _ = loaded_after(statement)
-    assert not modules & SERVICE
+    assert not modules & (SERVICE | BRIDGED)
 
 
 def test_importing_transfer_takes_well_under_200_ms() -> None:
