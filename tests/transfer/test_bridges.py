@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import anyio
 import loguru
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from opentelemetry._logs import LogRecord, SeverityNumber
-from opentelemetry.sdk._logs import ReadableLogRecord
+from opentelemetry._logs import SeverityNumber
+from opentelemetry.sdk._logs import LoggerProvider, ReadableLogRecord
+from opentelemetry.sdk._logs.export import (
+    BatchLogRecordProcessor,
+    InMemoryLogRecordExporter,
+    SimpleLogRecordProcessor,
+)
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import NonRecordingSpan, SpanContext, set_span_in_context
 from structlog import DropEvent
 
 from tests.transfer.anything import ANYTHING
 from transfer.bridges.loguru import TransferSink, message_data
 from transfer.bridges.opentelemetry import TransferExporter, nested, readable_data
 from transfer.bridges.structlog import TransferProcessor, event_data
+from transfer.client import Logger, Transfer
 from transfer.entry import new_id
 from transfer.errors import InvalidKey, WrongSettings
 from transfer.handler import TransferHandler
@@ -28,6 +35,7 @@ from transfer.lenient import encode_anything
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from collector.local import NatsServer
     from transfer.source import Source
 
 NOWHERE = "nats://127.0.0.1:1"
@@ -131,14 +139,25 @@ def test_a_message_of_loguru_has_the_documented_fields() -> None:
     assert "Traceback" in exception["stack"]
 
 
-def readable(record: LogRecord) -> ReadableLogRecord:
-    return ReadableLogRecord(record, Resource({"service.name": "shop"}), InstrumentationScope("shop.orders"))
+def emitted(**record: Any) -> ReadableLogRecord:
+    """Return what the SDK exports of a record that was emitted."""
+    provider = LoggerProvider(Resource({"service.name": "shop"}), shutdown_on_exit=False)
+    exporter = InMemoryLogRecordExporter()  # type: ignore[no-untyped-call]  # the SDK's types are not on every function
+    provider.add_log_record_processor(SimpleLogRecordProcessor(exporter))
+    provider.get_logger("shop.orders").emit(**record)
+    return exporter.get_finished_logs()[0]
 
 
 def test_a_record_of_opentelemetry_has_the_documented_fields() -> None:
-    record = LogRecord(severity_number=SeverityNumber.WARN2, body={"order": 17}, attributes={"http.route": "/orders"})
-    record.trace_id, record.span_id = 0xABC, 0xDEF
-    assert readable_data(readable(record), "shop.orders") == {
+    span = NonRecordingSpan(SpanContext(0xABC, 0xDEF, is_remote=False))
+    record = emitted(
+        context=set_span_in_context(span),
+        severity_number=SeverityNumber.WARN2,
+        body={"order": 17},
+        attributes={"http.route": "/orders", "level": 3},
+        event_name="order.placed",
+    )
+    assert readable_data(record, "shop.orders") == {
         "msg": {"order": 17},
         "level": "WARN2",
         "severity": 14,
@@ -146,15 +165,38 @@ def test_a_record_of_opentelemetry_has_the_documented_fields() -> None:
         "resource": {"service": {"name": "shop"}},
         "trace_id": f"{0xABC:032x}",
         "span_id": f"{0xDEF:016x}",
+        "event": "order.placed",
         "http": {"route": "/orders"},
+        "level_": 3,
     }
 
 
+def test_an_exception_of_opentelemetry_has_the_fields_that_all_exceptions_have() -> None:
+    exception = readable_data(emitted(body="failed", exception=ValueError("no")), None)["exception"]
+    assert exception == {"type": "ValueError", "message": "no", "stack": "ValueError: no\n"}
+
+
 def test_a_record_without_severity_and_span_says_so() -> None:
-    data = readable_data(readable(LogRecord(body="order")), None)
+    data = readable_data(emitted(body="order"), None)
     assert (data["level"], data["severity"]) == ("UNSPECIFIED", 0)
     assert "trace_id" not in data
     assert "span_id" not in data
+
+
+async def test_batches_of_opentelemetry_that_are_shut_down_are_published_whole(
+    nats_server: NatsServer, namespace: str
+) -> None:
+    async with Transfer.connect(nats_server.url, namespace=namespace) as transfer:
+        await transfer.set(Logger("telemetry"))
+    exporter = TransferExporter("telemetry", url=nats_server.url, namespace=namespace)
+    provider = LoggerProvider(shutdown_on_exit=False)
+    provider.add_log_record_processor(BatchLogRecordProcessor(exporter, max_export_batch_size=10))
+    for number in range(25):
+        provider.get_logger("shop").emit(body="order", attributes={"number": number})
+    provider.get_logger("nats.aio.client").emit(body="ours")
+    await anyio.to_thread.run_sync(provider.shutdown)
+    assert exporter.force_flush(10_000)
+    assert exporter.stats().published == 25
 
 
 def test_an_attribute_whose_place_is_taken_keeps_its_name() -> None:

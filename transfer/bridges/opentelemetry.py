@@ -63,7 +63,11 @@ def readable_data(readable: ReadableLogRecord, name: str | None) -> dict[str, ob
         data["span_id"] = format_span_id(record.span_id)
     if record.event_name:
         data["event"] = record.event_name
-    add_fields(data, nested(record.attributes or {}))
+    attributes = nested(record.attributes or {})
+    exception = attributes.get("exception")
+    if isinstance(exception, dict) and "stacktrace" in exception:
+        exception["stack"] = exception.pop("stacktrace")
+    add_fields(data, attributes)
     return data
 
 
