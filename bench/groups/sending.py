@@ -1,7 +1,7 @@
 """Handing entries over in the background: entries a second until all are taken, and CPU time in the caller's thread.
 
-Ours count when JetStream has stored them. What is beside them does less: the standard library's queue hands records to a
-thread that throws them away, and fluent-logger writes to a socket whose other end reads and answers nothing.
+Ours count when JetStream has stored them. What is beside them does less: the standard library's queue hands records to
+a thread that throws them away, and fluent-logger writes to a socket whose other end reads and answers nothing.
 """
 
 from __future__ import annotations

@@ -37,14 +37,18 @@ REQUESTS = 400
 WORKERS = 4
 
 
+def environment(environ: dict[str, str]) -> dict[str, str]:
+    """Return the environment in which the applications are found."""
+    return os.environ | {"PYTHONPATH": os.pathsep.join((str(CLIENTS), str(CLIENTS.parents[2])))} | environ
+
+
 @contextmanager
 def running(arguments: list[str], environ: dict[str, str], output: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Run a program in a group of its own; all of that is gone afterwards."""
-    folders = os.pathsep.join((str(CLIENTS), str(CLIENTS.parents[2])))
     with output.open("wb") as file:
         process = subprocess.Popen(
             [sys.executable, "-m", *arguments],
-            env=os.environ | {"PYTHONPATH": folders} | environ,
+            env=environment(environ),
             stdout=file,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -104,12 +108,11 @@ async def test_the_children_of_a_celery_worker_lose_nothing_and_store_nothing_tw
     folder = tmp_path / "jobs"
     (folder / "control").mkdir(parents=True)
     environ |= {"JOBS_FOLDER": str(folder)}
+    asking = [sys.executable, "-c", "import jobs; jobs.logger.handlers.clear(); jobs.ask(200)"]
+    # before the worker is there: this transport reads files that are still being written
+    await to_thread.run_sync(lambda: subprocess.run(asking, env=environment(environ), check=True, timeout=30))
     arguments = ["celery", "-A", "jobs", "worker", "--concurrency", "2", "--without-gossip", "--without-mingle"]
     with running(arguments, environ, tmp_path / "out") as worker:
-        asking = [sys.executable, "-c", "import jobs; jobs.logger.handlers.clear(); jobs.ask(200)"]
-        folders = os.pathsep.join((str(CLIENTS), str(CLIENTS.parents[2])))
-        environment = os.environ | environ | {"PYTHONPATH": folders}
-        await to_thread.run_sync(lambda: subprocess.run(asking, env=environment, check=True, timeout=30))
         await until(lambda: not [*folder.glob("*.msg")], 40)
         worker.terminate()
         assert await to_thread.run_sync(worker.wait, 30) == 0, (tmp_path / "out").read_text()
