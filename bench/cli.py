@@ -54,6 +54,7 @@ def main(only: list[str], quick: bool, repeat: int, path: Path | None) -> None:
     many      1,000 loggers: start, rest, a hot one among quiet ones
     live      a new logger's first document
     client    publishing: rate and CPU in the caller
+    sending   handing over in the background, beside the standard library's queue and another shipper's client
     growth    backlogs of 10,000 to 1,000,000, 1 to 1,000 loggers
 
     Servers and replicas run on loopback in a temporary folder, and are gone afterwards. Every case is measured once in

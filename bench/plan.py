@@ -25,6 +25,8 @@ class Plan:
     published: int = 2_000
     """One by one."""
     published_at_once: int = 20_000
+    sent: int = 300_000
+    """Handed over in the background."""
     backlogs: tuple[int, ...] = (10_000, 100_000, 1_000_000)
     spread_backlog: int = 100_000
     logger_counts: tuple[int, ...] = (1, 10, 100, 1000)
@@ -45,6 +47,7 @@ QUICK = Plan(
     added_loggers=20,
     published=300,
     published_at_once=3_000,
+    sent=30_000,
     spread_backlog=20_000,
     backlogs=(1_000, 10_000, 100_000),
     logger_counts=(1, 10, 100),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pymongo import MongoClient
 
 from bench.errors import NotAsExpected
-from bench.groups import ceiling, client, drain, growth, latency, live, many
+from bench.groups import ceiling, client, drain, growth, latency, live, many, sending
 from bench.stand import Stand
 from bench.wire import wired
 from collector.local import local_servers
@@ -27,6 +27,7 @@ GROUPS: dict[str, tuple[str, Callable[[Stand], None]]] = {
     "many": (many.NAME, many.measure),
     "live": (live.NAME, live.measure),
     "client": (client.NAME, client.measure),
+    "sending": (sending.NAME, sending.measure),
     "growth": (growth.NAME, growth.measure),
 }
 """By the word that chooses it, in the order in which they are measured."""

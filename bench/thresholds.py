@@ -88,6 +88,11 @@ THRESHOLDS = (
     Threshold("1,000 loggers: a scrape, extra MiB", "many loggers", "one scrape of /metrics", "extra MiB", at_most=25),
     Threshold("live add: p99, ms", "live add", "", "p99 ms", at_most=300),
     Threshold("latency at 1,000/s, default: p99, ms", "latency", "1000/s, default", "p99 ms", at_most=200),
+    Threshold(
+        "publish, 256 at once: entries/s", "client", "transfer publish, 256 at once", "entries/s", at_least=20_000
+    ),
+    Threshold("send: entries/s", "sending", "transfer send", "entries/s", at_least=100_000),
+    Threshold("send: µs in the caller", "sending", "transfer send", "µs in the caller", at_most=8),
     Threshold("latency at 1,000/s, age 0: p99, ms", "latency", "1000/s, age 0", "p99 ms", at_most=25),
 )
 """As the purpose of the service states them. They hold for the full plan on two cores."""

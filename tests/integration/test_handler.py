@@ -46,7 +46,7 @@ def configure(collected: str, nats_server: NatsServer, namespace: str) -> Iterat
 
     def once() -> TransferHandler:
         handler = {
-            "class": "transfer.handler.TransferHandler",
+            "class": "transfer.TransferHandler",
             "key": collected,
             "url": nats_server.url,
             "namespace": namespace,

@@ -1,0 +1,130 @@
+"""Handing entries over in the background: entries a second until all are taken, and CPU time in the caller's thread.
+
+Ours count when JetStream has stored them. What is beside them does less: the standard library's queue hands records to
+a thread that throws them away, and fluent-logger writes to a socket whose other end reads and answers nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import logging.handlers
+import queue
+import socketserver
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from fluent.asyncsender import FluentSender  # type: ignore[import-untyped]
+
+from bench import declaring
+from bench.entries import entry_data
+from bench.errors import NotAsExpected
+from transfer import BlockingTransfer, TransferHandler
+from transfer.connection import CONNECT_TIMEOUT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+
+    from bench.stand import Space, Stand
+
+    Hand = Callable[[int], object]
+    """Hands over the entry of a number."""
+    Way = Callable[[Stand, Space], AbstractContextManager[Hand]]
+    """When the block ends, everything is taken."""
+
+NAME = "sending"
+_KEY = "published"
+_DATA = [entry_data(300, number) for number in range(100)]
+_METADATA = {"host": "web-1"}
+_PATIENCE = 60.0
+
+
+def measure(stand: Stand) -> None:
+    """Measure each way in each round."""
+    for _ in stand.rounds():
+        for what, way in _WAYS.items():
+            stand.progress.doing(what)
+            with stand.space() as space:
+                declaring.make_streams(stand.nats, space, [_KEY])
+                stand.figures.add(NAME, what, _measure(way(stand, space), stand.plan.sent))
+
+
+def _measure(way: AbstractContextManager[Hand], entries: int) -> dict[str, float]:
+    with way as hand:
+        started, cpu = time.perf_counter(), time.thread_time()
+        for number in range(entries):
+            hand(number)
+        cpu = time.thread_time() - cpu
+    seconds = time.perf_counter() - started
+    return {"entries/s": entries / seconds, "µs in the caller": cpu * 1e6 / entries}
+
+
+@contextmanager
+def _send(stand: Stand, space: Space) -> Iterator[Hand]:
+    """Wait for room as a program does that would rather wait than lose: nothing is dropped."""
+    namespace = space.names.namespace
+    with BlockingTransfer.connect(stand.nats.url, namespace=namespace, overflow="block") as transfer:
+        yield lambda number: transfer.send(_KEY, _DATA[number % 100], metadata=_METADATA)
+        if not transfer.flush(_PATIENCE):
+            raise NotAsExpected(f"expected all to be confirmed within {_PATIENCE:.0f} s, got {transfer.stats()}")
+
+
+@contextmanager
+def _handler(stand: Stand, space: Space) -> Iterator[Hand]:
+    handler = TransferHandler(_KEY, url=stand.nats.url, namespace=space.names.namespace, overflow="block")
+    with _logging_to(handler) as log:
+        yield log
+        if not handler.wait(_PATIENCE):
+            raise NotAsExpected(f"expected all to be confirmed within {_PATIENCE:.0f} s, got {handler.stats()}")
+
+
+@contextmanager
+def _queue_handler(_stand: Stand, _space: Space) -> Iterator[Hand]:
+    records: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
+    listener = logging.handlers.QueueListener(records, logging.NullHandler())
+    listener.start()
+    with _logging_to(logging.handlers.QueueHandler(records)) as log:
+        yield log
+        listener.stop()
+
+
+@contextmanager
+def _logging_to(handler: logging.Handler) -> Iterator[Hand]:
+    logger = logging.getLogger("bench")
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    logger.addHandler(handler)
+    yield lambda number: logger.info("%s orders", "GET", extra=_DATA[number % 100])
+    logger.removeHandler(handler)
+    handler.close()
+
+
+@contextmanager
+def _fluent(_stand: Stand, _space: Space) -> Iterator[Hand]:
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Sink) as sink:
+        serving = threading.Thread(target=sink.serve_forever)
+        serving.start()
+        sender = FluentSender("bench", port=sink.server_address[1], queue_maxsize=10_000, timeout=_PATIENCE)
+        yield lambda number: sender.emit(_KEY, _DATA[number % 100])
+        sender.close()
+        sink.shutdown()
+        serving.join(CONNECT_TIMEOUT)
+
+
+class _Sink(socketserver.BaseRequestHandler):
+    """Reads everything."""
+
+    def handle(self) -> None:
+        """Read until the end."""
+        while self.request.recv(1 << 16):
+            pass
+
+
+_WAYS: dict[str, Way] = {
+    "transfer send": _send,
+    "logging, TransferHandler": _handler,
+    "logging, QueueHandler": _queue_handler,
+    "fluent-logger": _fluent,
+}
