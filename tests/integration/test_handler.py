@@ -97,6 +97,37 @@ async def test_what_dict_config_has_set_up_stores_records(
     assert price["stack"].startswith("Stack")
 
 
+class Unmapped(TransferHandler):
+    """An application's own fields, which fail."""
+
+    def map(self, record: logging.LogRecord) -> dict[str, object]:
+        raise LookupError(record.name)
+
+
+@pytest.mark.parametrize(
+    ("kind", "created", "reason"),
+    [(Unmapped, 1.0, "LookupError('shop')"), (TransferHandler, "at noon", "TypeError(")],
+)
+async def test_what_cannot_be_mapped_is_stored_with_the_reason(
+    kind: type[TransferHandler],
+    created: object,
+    reason: str,
+    collected: str,
+    nats_server: NatsServer,
+    namespace: str,
+    database: Database[dict[str, Any]],
+) -> None:
+    handler = kind(collected, url=nats_server.url, namespace=namespace)
+    record = {"name": "shop", "msg": "order", "levelname": "INFO", "levelno": logging.INFO, "created": created}
+    handler.handle(logging.makeLogRecord(record))
+    handler.close()
+    await until(lambda: count(database, "app") == 1, 10)
+    order = database.app_logs.find_one()
+    assert order is not None
+    assert (order["msg"], order["level"], order["logger"]) == ("order", "INFO", "shop")
+    assert order["mapping_error"].startswith(reason)
+
+
 async def test_dict_config_again_while_threads_log_loses_and_doubles_nothing(
     configure: Callable[[], TransferHandler], database: Database[dict[str, Any]]
 ) -> None:
