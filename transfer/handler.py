@@ -38,10 +38,15 @@ class TransferHandler(Source, logging.Handler):
         logging.Handler.__init__(self, level)
         self._context = context
 
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Queue a record that passes the filters; leave out ours.
+
+        That is before the handler's lock is taken: whoever waits for room holds it, and our thread has to make room.
+        """
+        return False if self._leaves_out(record.name) else bool(super().handle(record))
+
     def emit(self, record: logging.LogRecord) -> None:
         """Queue a record."""
-        if self._leaves_out(record.name):
-            return
         moment: int | None = None
         important = True
         try:

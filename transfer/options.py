@@ -65,7 +65,7 @@ class QueueSettings:
 
 
 def _whole(environment: Environment, name: str, value: object, maximum: int) -> int:
-    if isinstance(value, int) and 1 <= value <= maximum:
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= maximum:
         return value
     environment.add_problem(name, f"a whole number from 1 to {maximum}", repr(value))
     return 1

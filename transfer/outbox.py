@@ -273,12 +273,19 @@ class Outbox:
             numbers += [next((entry.number for entry in lane.waiting if isinstance(entry, Entry)), self._accepted + 1)]
         return min(numbers, default=self._accepted + 1)
 
-    def close(self) -> int:
-        """Take nothing more, count what is left as dropped, and return how many that are."""
+    def refuse(self) -> None:
+        """Take nothing more."""
         with self.lock:
             self._closed = True
+            self._changed.notify_all()
+
+    def close(self) -> int:
+        """Take nothing more, count what is left as dropped, and return how many that are."""
+        self.refuse()
+        with self.lock:
             left, self.entries = self.entries, 0
-            self.dropped[Dropped.CLOSED] += left
+            if left:
+                self.dropped[Dropped.CLOSED] += left
             self._lanes.clear()
             self._sent.clear()
             self.bytes = 0

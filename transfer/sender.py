@@ -119,7 +119,7 @@ class Sender:
 
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until what was queued until now is confirmed or dropped; return whether it is, within `timeout`."""
-        if self._thread is None or self.is_own_thread(threading.get_ident()):
+        if self._thread is None or not self._thread.is_alive() or self.is_own_thread(threading.get_ident()):
             return self._outbox.entries == 0
         self.hurry()
         return self._outbox.flush(timeout)
@@ -166,13 +166,12 @@ class Sender:
             _say(f"transfer: {left} entries were not confirmed in time and are dropped: {error or 'no time left'}")
 
     def close_when_empty(self) -> None:
-        """End as soon as nothing waits, without waiting for it; at the exit of the process, what is left is flushed."""
-        thread = self._thread
-        if thread is None:
+        """Take nothing more, and end when nothing waits, without waiting for it; an exit before that flushes it."""
+        self._outbox.refuse()
+        if self._thread is None:
             self._ended = True
-            self._outbox.close()
         else:
-            thread.end_when_empty()
+            self._thread.end_when_empty()
 
     def stats(self) -> Stats:
         """Return the counters of this process."""
@@ -191,7 +190,9 @@ class Sender:
     def _start(self) -> _Thread | None:
         with self._start_lock:
             if self._thread is None and not self._ended:
-                self._thread = _Thread(self._settings, self._names, self._outbox, self._bundle_entries)
+                self._thread = _Thread(
+                    self._settings, self._names, self._outbox, self._bundle_entries, lambda: _running.discard(self)
+                )
                 try:
                     self._thread.start()  # a signal handler that logs meanwhile finds it there
                 except RuntimeError:  # the interpreter is ending
@@ -200,7 +201,7 @@ class Sender:
                     self._outbox.close()
                     return None
                 _running.add(self)
-                _at_exit()
+                _at_end_of_child()
             return self._thread
 
     # Forks: both locks are held over one, so that the child finds the outbox whole.
@@ -223,8 +224,16 @@ class Sender:
 class _Thread(threading.Thread):
     """The loop, its connection, and the bundles that are on their way."""
 
-    def __init__(self, settings: NatsSettings, names: Names, outbox: Outbox, bundle_entries: int) -> None:
+    def __init__(
+        self,
+        settings: NatsSettings,
+        names: Names,
+        outbox: Outbox,
+        bundle_entries: int,
+        on_end: Callable[[], None],
+    ) -> None:
         super().__init__(name="transfer", daemon=True)
+        self._on_end = on_end
         self.retries = 0
         self.last_error = ""
         self._settings = settings
@@ -275,8 +284,11 @@ class _Thread(threading.Thread):
 
     def run(self) -> None:
         """Run the loop."""
-        with asyncio.Runner(loop_factory=lambda: self.loop) as runner:
-            runner.run(self._main())
+        try:
+            with asyncio.Runner(loop_factory=lambda: self.loop) as runner:
+                runner.run(self._main())
+        finally:
+            self._on_end()
 
     async def _main(self) -> None:
         tasks = [asyncio.create_task(one) for one in (self._keep_connected(), self._send())]
@@ -411,7 +423,6 @@ _running: set[Sender] = set()
 """Those that have a thread: nobody else may hold them any more, and what waits in them is sent."""
 _forking: list[Sender] = []
 _abandoned: list[_Thread | None] = []
-_registered = False
 
 
 def _before_fork() -> None:
@@ -436,12 +447,9 @@ if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
     os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_child)
 
 
-def _at_exit() -> None:
-    global _registered  # noqa: PLW0603 - once in a process
-    if not _registered:
-        _registered = True
-        atexit.register(_close_all)
-    if "multiprocessing.util" in sys.modules:  # its children end without `atexit`
+def _at_end_of_child() -> None:
+    """Have the end of a child of `multiprocessing`, which is without `atexit`, flush."""
+    if "multiprocessing.util" in sys.modules:
         from multiprocessing import util  # noqa: PLC0415 - only where it is used
 
         util.Finalize(None, _close_all, exitpriority=100)
@@ -451,3 +459,6 @@ def _close_all() -> None:
     deadline = time.monotonic() + EXIT_TIMEOUT
     for sender in list(_running):
         sender.close(max(0.0, deadline - time.monotonic()))
+
+
+atexit.register(_close_all)  # now: what other libraries register later runs before it, and may still send

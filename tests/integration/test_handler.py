@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
+from anyio import to_thread
 
 from tests.integration.waiting import count, until
+from transfer import BlockingTransfer, sender
 from transfer.client import Logger, Transfer
 from transfer.handler import TransferHandler
 
@@ -170,3 +172,52 @@ def logging_threads(threads: int) -> Iterator[Counter[str]]:
         ending.set()
         for thread in running:
             thread.join()
+
+
+async def test_what_our_own_thread_logs_while_a_caller_waits_for_room_is_no_deadlock(
+    own_nats: Callable[..., NatsServer], namespace: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever waits holds the handler's lock, and the thread that has to make room logs that it is not connected."""
+    nats = own_nats()
+    with BlockingTransfer.connect(nats.url, namespace=namespace) as transfer:
+        transfer.set(Logger("app"))
+    handler = TransferHandler("app", url=nats.url, namespace=namespace, overflow="block", max_entries=100)
+    root, logger = logging.getLogger(), logging.getLogger("shop")
+    root.addHandler(handler)
+    try:
+        logger.warning("first")
+        assert handler.wait(10)
+        nats.stop()
+
+        def log() -> None:
+            for number in range(300):
+                logger.warning("number %d", number)
+
+        waiting = Thread(target=log)
+        waiting.start()
+        await until(lambda: handler.stats().queued == 100, 10)
+        caplog.clear()
+        await until(lambda: "NATS connection" in caplog.text, 10)
+        nats.start()
+        await to_thread.run_sync(waiting.join, 20)
+        assert not waiting.is_alive()
+        assert await to_thread.run_sync(handler.wait, 20)
+        assert handler.stats().published == 301
+    finally:
+        root.removeHandler(handler)
+        handler.close()
+
+
+async def test_an_entry_after_the_end_is_counted_and_the_sender_is_forgotten(
+    nats_server: NatsServer, namespace: str
+) -> None:
+    with BlockingTransfer.connect(nats_server.url, namespace=namespace) as transfer:
+        transfer.set(Logger("app"))
+    handler = TransferHandler("app", url=nats_server.url, namespace=namespace)
+    record = logging.makeLogRecord({"name": "shop", "msg": "order"})
+    handler.handle(record)
+    handler.close()
+    await until(lambda: handler._sender not in sender._running, 10)
+    handler.handle(record)
+    assert handler.wait(1)
+    assert (handler.stats().published, handler.stats().dropped) == (1, {"closed": 1})
