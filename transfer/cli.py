@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from transfer.errors import InvalidKey, TransferError, UnreadableSpec, WrongSettings
 from transfer.names import check_key
+from transfer.tail import add_arguments as add_tail_arguments
+from transfer.tail import tail as show_tail
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Sequence
@@ -35,6 +37,7 @@ example:
   tail -f app.jsonl | transfer publish system       # one JSON object a line
   transfer publish system --file app.jsonl
   transfer get system
+  DATABASE=mongodb://127.0.0.1:27017 transfer tail system --follow
 
 environment:
   NAMESPACE (required), NATS_HOSTS (nats://127.0.0.1:4222), and one way to log in:
@@ -243,6 +246,9 @@ def _parser() -> argparse.ArgumentParser:
     publish.add_argument(
         "--bundles", action="store_true", help="many lines in one message: faster; collectors in Go read none"
     )
+    tail = _command(commands, "tail", None, "show what is stored of a logger in MongoDB, and follow it")
+    tail.set_defaults(alone=show_tail)
+    add_tail_arguments(tail, _duration)
     return parser
 
 

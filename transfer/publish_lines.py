@@ -96,14 +96,14 @@ class _Run:
         try:
             body = encode_entry(_data(line), time.time_ns(), None, entry_id)
         except InvalidEntry as error:
-            return self._left_out(number, str(error))
+            self._leave_out(number, str(error))
+            return None
         if len(body) > most:
-            return self._left_out(
-                number, f"expected at most {most} bytes, which is what the server takes, got {len(body)}"
-            )
+            self._leave_out(number, f"expected at most {most} bytes, which is what the server takes, got {len(body)}")
+            return None
         return _Entry(number, entry_id, body)
 
-    def _left_out(self, number: int, why: str) -> None:
+    def _leave_out(self, number: int, why: str) -> None:
         self.bad += 1
         self._progress.say(f"line {number}: {why}")
 
