@@ -72,7 +72,7 @@ class Pipeline:
         self._open = 0
         self._bytes = 0
         self._room = asyncio.Event()
-        self._again: asyncio.TaskGroup | None = None
+        self._again = asyncio.TaskGroup()
 
     @property
     def max_body(self) -> int:
@@ -81,13 +81,13 @@ class Pipeline:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Publish for the length of the block; leaving it waits until each publication is confirmed.
+        """Publish for the length of the block, once; leaving it waits until each publication is confirmed.
 
         The first that JetStream does not take ends the block with a `NotTaken` in an ExceptionGroup.
         """
         answers = await self._connection.subscribe(f"{self._inbox}.*", cb=self._answered)
         try:
-            async with asyncio.TaskGroup() as self._again:
+            async with self._again:
                 overdue = self._again.create_task(self._send_overdue_again())
                 yield
                 while self._open:
@@ -138,8 +138,7 @@ class Pipeline:
 
     def _send_again(self, token: str, *, maybe_stored: bool) -> None:
         publication = self._sent.pop(token).publication
-        if self._again is not None:
-            self._again.create_task(self._confirm(replace(publication, sent_before=maybe_stored)))
+        self._again.create_task(self._confirm(replace(publication, sent_before=maybe_stored)))
 
     async def _confirm(self, publication: Publication) -> None:
         deadline = time.monotonic() + self._timeout

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -99,6 +100,23 @@ def test_a_terminal_gets_a_bar_with_rate_and_time_left_that_is_gone_at_the_end(
     assert status == 0
     assert re.search(r"\[#*\.+\] +\d+% [\d,]+ confirmed, 0 not, [\d,]+/s, \d+:\d\d left", written)
     assert written.endswith("\r\x1b[K20000 confirmed, 0 not\r\n")
+
+
+def test_ctrl_c_ends_it_with_status_130_and_no_traceback(environ: dict[str, str]) -> None:
+    command = [*COMMAND, "publish", "a"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=environ, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
+        try:
+            assert process.stdin is not None
+            process.stdin.write("no entry\n")
+            process.stdin.flush()
+            assert process.stderr is not None
+            assert "line 1" in process.stderr.readline()
+            process.send_signal(signal.SIGINT)
+            assert process.wait(20) == 130
+            assert process.stderr.read() == ""
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize("arguments", [("{}", "--bundles"), ("{}", "--file", "x"), ("--file", "/nowhere/at/all")])

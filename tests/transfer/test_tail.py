@@ -7,8 +7,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from random import Random
 from typing import IO, TYPE_CHECKING, Any
 
 import pytest
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from pymongo.collection import Collection
 
 NOW = datetime.now(UTC).replace(microsecond=0)
+WRITERS = 3
 KINDS = pytest.mark.parametrize("kind", ["plain", "timeseries"])
 
 
@@ -127,6 +131,34 @@ def test_what_is_stored_while_it_follows_comes_once_also_out_of_order(
         process.send_signal(signal.SIGINT)
         rest, said = process.communicate(timeout=20)
     assert (rest, said, process.returncode) == ("", "", 130)
+
+
+@KINDS
+def test_what_is_stored_while_it_starts_and_by_several_at_once_comes_once(
+    collection: Collection[dict[str, Any]], environ: dict[str, str], kind: str
+) -> None:
+    make(collection, kind)
+    many = [entry(number) | {"timestamp": NOW - timedelta(seconds=number % 120)} for number in range(WRITERS * 1000)]
+    Random(1).shuffle(many)  # noqa: S311 - no secret
+    half = threading.Event()
+
+    def write(mine: list[dict[str, Any]]) -> None:
+        for position in range(0, len(mine), 5):
+            if position == len(mine) // 2:
+                half.wait(30)
+            collection.insert_many(mine[position : position + 5])
+
+    with ThreadPoolExecutor(WRITERS) as pool, following(environ, "-n", "1000000") as process:
+        written = [pool.submit(write, many[writer::WRITERS]) for writer in range(WRITERS)]
+        found = numbers(process.stdout, len(many) // 10)
+        half.set()
+        found += numbers(process.stdout, len(many) - len(found))
+        for one in written:
+            one.result()
+        process.send_signal(signal.SIGINT)
+        rest, _ = process.communicate(timeout=20)
+    assert rest == ""
+    assert sorted(found) == list(range(len(many)))
 
 
 @KINDS
@@ -297,6 +329,15 @@ def test_wrong_settings_are_status_2(environ: dict[str, str], uri: str) -> None:
     assert wrong.returncode == 2
     assert "NAMESPACE: expected" in wrong.stderr
     assert "hidden" not in wrong.stderr
+
+
+def test_the_uri_may_stand_in_a_file(
+    collection: Collection[dict[str, Any]], environ: dict[str, str], mongod: Mongod, tmp_path: Path
+) -> None:
+    collection.insert_one(entry(1))
+    path = tmp_path / "uri"
+    path.write_text(f"{mongod.url}\n")
+    assert shown(environ | {"DATABASE": "", "DATABASE_FILE": str(path)}) == [1]
 
 
 def test_a_missing_driver_is_named_with_what_to_install(environ: dict[str, str]) -> None:
