@@ -63,8 +63,8 @@ class _Run:
     """The lines on their way, and what became of the others."""
 
     def __init__(self, connection: Client, names: Names, key: str, most: int, progress: Progress) -> None:
-        self._names = names
         self._key = key
+        self._subject, self._stream = names.subject(key), names.stream(key)
         self._most = most
         self._progress = progress
         self._pipeline = Pipeline(connection, self._confirmed, LINE_TIMEOUT)
@@ -112,8 +112,9 @@ class _Run:
         if len(bundle) > 1:
             body = msgspec.msgpack.encode([msgspec.Raw(entry.body) for entry in bundle])
             content = {CONTENT_TYPE: BUNDLE}
-        subject, stream = self._names.subject(self._key), self._names.stream(self._key)
-        return Publication(self._key, subject, stream, first.id, 0, body, sent_before=False, content=content)
+        return Publication(
+            self._key, self._subject, self._stream, first.id, 0, body, sent_before=False, content=content
+        )
 
     def _confirmed(self, publication: Publication) -> None:
         self.confirmed += len(self._lines.pop(publication.id))

@@ -11,6 +11,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from random import Random
 from typing import IO, TYPE_CHECKING, Any
 
@@ -21,14 +22,17 @@ from pymongo.errors import ConnectionFailure
 
 from collector.local import Mongod
 from tests.transfer.terminal import on_terminal
-from transfer.tail_follow import _Series
-from transfer.tail_stored import Selection
+from transfer import tail_follow
+from transfer.tail_follow import _Series, follow_plain, follow_series
+from transfer.tail_stored import Selection, read_stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from pymongo.collection import Collection
+
+    from transfer.tail_stored import Document
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 WRITERS = 3
@@ -159,6 +163,28 @@ def test_what_is_stored_while_it_starts_and_by_several_at_once_comes_once(
         rest, _ = process.communicate(timeout=20)
     assert rest == ""
     assert sorted(found) == list(range(len(many)))
+
+
+@KINDS
+@pytest.mark.parametrize("lines", [0, 10])
+def test_what_is_stored_just_before_it_reads_what_is_stored_comes_once(
+    collection: Collection[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, kind: str, lines: int
+) -> None:
+    make(collection, kind)
+    collection.insert_one(entry(0))
+
+    def read(*arguments: Any) -> Iterator[Document]:
+        collection.insert_one(entry(1))
+        yield from read_stored(*arguments)
+
+    monkeypatch.setattr(tail_follow, "read_stored", read)
+    selection = Selection(lines=lines)
+    follow = partial(follow_series, late=timedelta(minutes=5)) if kind == "timeseries" else follow_plain
+    entries = follow(collection, selection, say=pytest.fail)
+    before = [next(entries)["n"] for _ in range(2 if lines else 1)]
+    assert before == ([0, 1] if lines else [1])
+    collection.insert_one(entry(2))
+    assert next(entries)["n"] == 2
 
 
 @KINDS
