@@ -21,6 +21,7 @@ from pymongo import MongoClient
 from pymongo.errors import ConnectionFailure
 
 from collector.local import Mongod
+from tests.integration.guarded import AsUser, guarded_mongod
 from tests.transfer.terminal import on_terminal
 from transfer import tail_follow
 from transfer.tail_follow import _Series, follow_plain, follow_series
@@ -374,3 +375,19 @@ def test_a_missing_driver_is_named_with_what_to_install(environ: dict[str, str])
     )  # fmt: skip
     assert failed.returncode == 1
     assert "pip install 'transfer-collector[tail]'" in failed.stderr
+
+
+def test_the_role_read_is_enough_and_whoever_lacks_it_is_told(environ: dict[str, str], namespace: str) -> None:
+    with guarded_mongod() as server, MongoClient[dict[str, Any]](AsUser(server, "root", "admin").url) as root:
+        database = root[namespace]
+        for user, roles in (("reader", ["read"]), ("nobody", [])):
+            database.command({"createUser": user, "pwd": "right", "roles": roles})
+        database["app_logs"].insert_one(entry(1))
+        with following(environ | {"DATABASE": AsUser(server, "reader", namespace).url}) as process:
+            assert numbers(process.stdout, 1) == [1]
+            database["app_logs"].insert_one(entry(2))
+            assert numbers(process.stdout, 1) == [2]
+        refused = tail(environ | {"DATABASE": AsUser(server, "nobody", namespace).url}, "app")
+    assert (refused.returncode, refused.stdout, len(refused.stderr.splitlines())) == (1, "", 1)
+    assert "expected the user of DATABASE to have find, listCollections and changeStream" in refused.stderr
+    assert "right" not in refused.stderr
