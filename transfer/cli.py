@@ -8,13 +8,17 @@ import json
 import logging
 import os
 import sys
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from transfer.errors import InvalidKey, TransferError, UnreadableSpec, WrongSettings
 from transfer.names import check_key
+from transfer.tail import add_arguments as add_tail_arguments
+from transfer.tail import tail as show_tail
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Iterator, Sequence
 
     from transfer.client import Found, Transfer
     from transfer.wire import CollectionSpec, LoggerSpec, StreamSpec
@@ -31,7 +35,9 @@ example:
   transfer set system --description "what the system does"
   transfer publish system '{"msg": "hello", "level": "info"}'
   tail -f app.jsonl | transfer publish system       # one JSON object a line
+  transfer publish system --file app.jsonl
   transfer get system
+  DATABASE=mongodb://127.0.0.1:27017 transfer tail system --follow
 
 environment:
   NAMESPACE (required), NATS_HOSTS (nats://127.0.0.1:4222), and one way to log in:
@@ -48,6 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.getLogger("transfer").addHandler(logging.NullHandler())  # what matters is said below, once
     try:
+        if "alone" in options:
+            return int(options.alone(options))
         return asyncio.run(_run(options))
     except (WrongSettings, InvalidKey) as error:
         return _complain(error, WRONG_USE)
@@ -117,11 +125,35 @@ async def _list(transfer: Transfer, options: argparse.Namespace) -> int:
     return 0
 
 
-async def _publish(transfer: Transfer, options: argparse.Namespace) -> int:
-    if options.data in (None, "-"):
-        from transfer.publish_lines import publish_lines  # noqa: PLC0415 - see _run
+def _publish(options: argparse.Namespace) -> int:
+    """Publish an entry as other commands do what they do; lines on a connection of their own."""
+    if options.data not in (None, "-"):
+        if options.file is not None or options.bundles:
+            options.parser.error("expected --file and --bundles with lines, got them with DATA: leave one out")
+        options.run = _publish_entry
+        return asyncio.run(_run(options))
+    from transfer.publish_lines import publish_lines  # noqa: PLC0415 - see _run
 
-        return await publish_lines(transfer, options.key, sys.stdin.fileno(), as_json=options.json)
+    with _opened(options) as lines:
+        return asyncio.run(publish_lines(options.key, lines, bundles=options.bundles, as_json=options.json))
+
+
+@contextmanager
+def _opened(options: argparse.Namespace) -> Iterator[int]:
+    """Give the descriptor of the file, or that of standard input."""
+    if options.file is None:
+        yield sys.stdin.fileno()
+        return
+    parser: argparse.ArgumentParser = options.parser
+    try:
+        file = Path(options.file).open("rb", buffering=0)  # noqa: SIM115 - only opening it is wrong use
+    except OSError as error:
+        parser.error(f"--file: expected a file that can be read, got {options.file!r}: {error.strerror}")
+    with file:
+        yield file.fileno()
+
+
+async def _publish_entry(transfer: Transfer, options: argparse.Namespace) -> int:
     confirmation = await transfer.publish(options.key, options.data)
     said = {"stream": confirmation.stream, "sequence": confirmation.sequence, "id": confirmation.id.hex()}
     if options.json:
@@ -205,10 +237,18 @@ def _parser() -> argparse.ArgumentParser:
     how.add_argument("--drain", action="store_true", help="wait until the collector has stored them")
     how.add_argument("--force", action="store_true", help="discard them")
     remove.add_argument("--timeout", type=_duration, default=60.0, metavar="DURATION", help="of --drain (60s)")
-    publish = _command(commands, "publish", _publish, "publish an entry, or one a line from standard input")
+    publish = _command(commands, "publish", None, "publish an entry, or one a line of a file or standard input")
+    publish.set_defaults(alone=_publish)
     publish.add_argument(
         "data", nargs="?", type=_entry, metavar="DATA", help="a JSON object; none or -: standard input"
     )
+    publish.add_argument("--file", metavar="PATH", help="a file with one JSON object a line, in place of DATA")
+    publish.add_argument(
+        "--bundles", action="store_true", help="many lines in one message: faster; collectors in Go read none"
+    )
+    tail = _command(commands, "tail", None, "show what is stored of a logger in MongoDB, and follow it")
+    tail.set_defaults(alone=show_tail)
+    add_tail_arguments(tail, _duration)
     return parser
 
 
@@ -229,7 +269,7 @@ class _Version(argparse.Action):
 def _command(
     commands: argparse._SubParsersAction[argparse.ArgumentParser],
     name: str,
-    run: Callable[[Transfer, argparse.Namespace], Coroutine[object, object, int]],
+    run: Callable[[Transfer, argparse.Namespace], Coroutine[object, object, int]] | None,
     what: str,
     *,
     key: bool = True,

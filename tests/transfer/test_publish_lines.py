@@ -1,0 +1,162 @@
+"""`transfer publish` of many lines: each confirmed once, as single messages or bundles, with a bar on a terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import msgspec
+import nats
+import pytest
+from anyio import fail_after
+
+from tests.transfer.terminal import on_terminal
+from transfer import Logger, Transfer
+from transfer.connection import open_connection
+from transfer.environment import Environment
+from transfer.nats_settings import NatsSettings
+from transfer.pipelined import NotTaken, Pipeline
+from transfer.publishing import ATTEMPT_TIMEOUT, Publication
+from transfer.wire import new_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from collector.local import NatsServer
+
+COMMAND = [sys.executable, "-m", "transfer"]
+
+
+@pytest.fixture
+def environ(nats_server: NatsServer, namespace: str) -> dict[str, str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("NATS_", "NAMESPACE"))}
+    made = clean | {"NATS_HOSTS": nats_server.url, "NAMESPACE": namespace, "COLUMNS": "200"}
+    subprocess.run([*COMMAND, "set", "a"], env=made, check=True, capture_output=True, timeout=30)
+    return made
+
+
+def publish(environ: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [*COMMAND, "publish", "a", *arguments]
+    return subprocess.run(command, env=environ, input="", capture_output=True, text=True, check=False, timeout=50)
+
+
+def write_lines(path: Path, count: int) -> str:
+    path.write_text("".join(json.dumps({"n": number, "text": "x" * 200}) + "\n" for number in range(count)))
+    return str(path)
+
+
+async def entries(url: str, namespace: str) -> tuple[int, list[int]]:
+    """Return how many messages there are in the stream, and the numbers of the entries in them."""
+    async with await nats.connect(url) as connection:
+        jetstream = connection.jetstream()
+        messages = (await jetstream.stream_info(f"{namespace}:logs:a")).state.messages
+        pull = await jetstream.pull_subscribe("", stream=f"{namespace}:logs:a", durable="reader")
+        found: list[int] = []
+        for _ in range(messages):
+            (message,) = await pull.fetch(1, timeout=5)
+            await message.ack()
+            body = msgspec.msgpack.decode(message.data)
+            found += [one["data"]["n"] for one in (body if isinstance(body, list) else [body])]
+        return messages, found
+
+
+@pytest.mark.parametrize("bundles", [False, True])
+async def test_every_line_of_a_file_is_there_once(
+    environ: dict[str, str], nats_server: NatsServer, namespace: str, tmp_path: Path, *, bundles: bool
+) -> None:
+    path = write_lines(tmp_path / "lines", 3000)
+    done = publish(environ, "--file", path, *(["--bundles"] if bundles else []))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "3000 confirmed, 0 not\n", "")
+    with fail_after(40):
+        messages, found = await entries(nats_server.url, namespace)
+    assert sorted(found) == list(range(3000))
+    assert messages < 20 if bundles else messages == 3000
+
+
+@pytest.mark.parametrize("bundles", [False, True])
+def test_bad_lines_are_named_and_the_others_are_confirmed(
+    environ: dict[str, str], tmp_path: Path, *, bundles: bool
+) -> None:
+    path = tmp_path / "lines"
+    large = json.dumps({"n": "x" * (9 << 20)})
+    lines = ['{"n": 1}', "no", large, '{"n": 99999999999999999999}', "", '{"n": 2}']
+    path.write_text("\n".join(lines))
+    done = publish(environ, "--file", str(path), "--json", *(["--bundles"] if bundles else []))
+    assert (done.returncode, json.loads(done.stdout)) == (1, {"confirmed": 2, "bad": 3})
+    assert [line.split(":")[1] for line in done.stderr.splitlines()] == [" line 2", " line 3", " line 4"]
+
+
+def test_a_terminal_gets_a_bar_with_rate_and_time_left_that_is_gone_at_the_end(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
+    path = write_lines(tmp_path / "lines", 20_000)
+    status, written = on_terminal([*COMMAND, "publish", "a", "--file", path], environ)
+    assert status == 0
+    assert re.search(r"\[#*\.+\] +\d+% [\d,]+ confirmed, 0 not, [\d,]+/s, \d+:\d\d left", written)
+    assert written.endswith("\r\x1b[K20000 confirmed, 0 not\r\n")
+
+
+def test_ctrl_c_ends_it_with_status_130_and_no_traceback(environ: dict[str, str]) -> None:
+    command = [*COMMAND, "publish", "a"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=environ, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
+        try:
+            assert process.stdin is not None
+            process.stdin.write("no entry\n")
+            process.stdin.flush()
+            assert process.stderr is not None
+            assert "line 1" in process.stderr.readline()
+            process.send_signal(signal.SIGINT)
+            assert process.wait(20) == 130
+            assert process.stderr.read() == ""
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("arguments", [("{}", "--bundles"), ("{}", "--file", "x"), ("--file", "/nowhere/at/all")])
+def test_wrong_use_is_status_2(environ: dict[str, str], arguments: tuple[str, ...]) -> None:
+    wrong = publish(environ, *arguments)
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert "expected" in wrong.stderr
+
+
+async def test_a_restart_of_the_server_is_sat_out_and_nothing_is_there_twice(
+    own_nats: Callable[..., NatsServer], namespace: str
+) -> None:
+    server = own_nats()
+    async with Transfer.connect(server.url, namespace=namespace) as transfer:
+        await transfer.set(Logger("a"))
+        names = transfer.names
+    confirmed: list[bytes] = []
+    settings = NatsSettings.read(Environment({"NATS_HOSTS": server.url}), "")
+    with fail_after(45):
+        async with open_connection(settings, name="test") as connection:
+            pipeline = Pipeline(connection, lambda one: confirmed.append(one.id), 40)
+            async with pipeline.running():
+                for number in range(4000):
+                    if number == 2000:
+                        server.kill()
+                        server.start()
+                    body = msgspec.msgpack.encode({"data": {"n": number}})
+                    one = Publication("a", names.subject("a"), names.stream("a"), new_id(), 0, body, sent_before=False)
+                    await pipeline.send(one)
+        assert len(set(confirmed)) == len(confirmed) == 4000
+        _, found = await entries(server.url, namespace)
+    assert sorted(found) == list(range(4000))
+
+
+async def test_the_first_that_is_not_taken_ends_it(nats_server: NatsServer, namespace: str) -> None:
+    settings = NatsSettings.read(Environment({"NATS_HOSTS": nats_server.url}), "")
+    one = Publication("a", f"{namespace}.logs.a", f"{namespace}:logs:a", new_id(), 0, b"x", sent_before=False)
+    with fail_after(10 * ATTEMPT_TIMEOUT):
+        async with open_connection(settings, name="test") as connection:
+            with pytest.RaisesGroup(pytest.RaisesExc(NotTaken, match="is not known")):
+                pipeline = Pipeline(connection, lambda _: None, 5)
+                async with pipeline.running():
+                    await pipeline.send(one)
