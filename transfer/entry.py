@@ -108,6 +108,8 @@ def _mapping(value: Mapping[object, object]) -> dict[str, object]:
         if not isinstance(key, str):
             raise _Misfit("keys to be text", f"the key {key!r}")
         name = _text(key)
+        if "\0" in name:
+            raise _Misfit("names without NUL, which ends a name in MongoDB", f"the key {key!r}")
         try:
             plain[name] = _plain(item)
         except _Misfit as misfit:

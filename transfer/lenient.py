@@ -9,6 +9,8 @@ from contextlib import suppress
 from transfer.entry import encode_entry, nanoseconds, plain_value
 from transfer.errors import InvalidEntry
 
+_FIRST, _END = -62_135_596_800 * 10**9, 253_402_300_800 * 10**9
+"""The years 1 to 9999, in nanoseconds since 1970: what the collector takes for a moment."""
 _DEEPEST = 32
 """Levels of maps and lists that are kept; MongoDB takes 100, and what is in itself has no end."""
 _LONGEST = 10_000
@@ -20,38 +22,45 @@ def encode_anything(data: object, timestamp: object, metadata: object, entry_id:
 
     Data that is no mapping becomes its field `msg`; a timestamp that is none becomes now.
     """
+    moment = _moment(timestamp)
     with suppress(Exception):  # `items`, `__getattr__` and `repr` of the application's own classes are called here
-        return encode_entry(data, timestamp, metadata, entry_id)  # type: ignore[arg-type]
-    document = _plain(data, 0)
+        return encode_entry(data, moment, metadata, entry_id)  # type: ignore[arg-type]
+    document = _plain(data, ())
     if not isinstance(document, dict):
         document = {"msg": document}
-    extra = _plain(metadata, 0)
+    extra = _plain(metadata, ())
     if extra is not None and not isinstance(extra, dict):
         extra = {"metadata": extra}
-    return encode_entry(document, _moment(timestamp), extra, entry_id)
+    return encode_entry(document, moment, extra, entry_id)
 
 
 def _moment(timestamp: object) -> int:
-    try:
-        return nanoseconds(timestamp)
-    except InvalidEntry:
-        return time.time_ns()
+    with suppress(InvalidEntry):
+        moment = nanoseconds(timestamp)
+        if _FIRST <= moment < _END:
+            return moment
+    return time.time_ns()
 
 
-def _plain(value: object, depth: int) -> object:
-    """Return a value that `encode_entry` takes."""
+def _plain(value: object, path: tuple[int, ...]) -> object:
+    """Return a value that `encode_entry` takes; `path` are the identities of what it is in."""
     try:
-        if depth < _DEEPEST and isinstance(value, Mapping):
-            return {_name(key): _plain(item, depth + 1) for key, item in list(value.items())}
-        if depth < _DEEPEST and isinstance(value, (list, tuple)):
-            return [_plain(item, depth + 1) for item in list(value)]
-        return plain_value(value) if depth < _DEEPEST else safe_repr(value)
+        if id(value) in path:
+            return f"<the {type(value).__name__} that this is in>"
+        if len(path) >= _DEEPEST:
+            return safe_repr(value)
+        inside = (*path, id(value))
+        if isinstance(value, Mapping):
+            return {_name(key): _plain(item, inside) for key, item in list(value.items())}
+        if isinstance(value, (list, tuple)):
+            return [_plain(item, inside) for item in list(value)]
+        return plain_value(value)
     except Exception:  # noqa: BLE001 - as above
         return safe_repr(value)
 
 
 def _name(key: object) -> str:
-    return safe_text(key) if isinstance(key, str) else safe_repr(key)
+    return (safe_text(key) if isinstance(key, str) else safe_repr(key)).replace("\0", "\\0")
 
 
 def safe_repr(value: object) -> str:

@@ -92,15 +92,21 @@ class Lane:
 
     def drop_oldest(self) -> Entry | None:
         """Have a gap before what waits, or a larger one; return what is missing now, None when nothing waits."""
-        first = self.waiting.popleft() if self.waiting and isinstance(self.waiting[0], Gap) else None
-        gone = self.waiting.popleft() if self.waiting else None
-        if first is not None or gone is not None:
+        gap: Gap | None = None
+        gone: Entry | None = None
+        while self.waiting and gone is None:
+            first = self.waiting.popleft()
+            if isinstance(first, Gap):
+                gap = first if gap is None else Gap(gap.entries + first.entries, gap.since, first.until)
+            else:
+                gone = first
+        if gone is not None:
             now = time.time_ns()
-            gap = first if isinstance(first, Gap) else Gap(0, now, now)
-            if gone is not None:
-                gap.add()
+            gap = gap or Gap(0, now, now)
+            gap.add()
+        if gap is not None:
             self.waiting.appendleft(gap)
-        return gone if isinstance(gone, Entry) else None
+        return gone
 
 
 class Bundle(NamedTuple):

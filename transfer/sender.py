@@ -18,6 +18,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakSet
 
+import msgspec
+
 from transfer.connection import open_connection, pause
 from transfer.errors import (
     Conflict,
@@ -379,7 +381,7 @@ class _Thread(threading.Thread):
         body = first.body
         if len(bundle.entries) > 1:
             content[CONTENT_TYPE] = BUNDLE
-            body = _array(len(bundle.entries)) + b"".join([entry.body for entry in bundle.entries])
+            body = msgspec.msgpack.encode([msgspec.Raw(entry.body) for entry in bundle.entries])
         if self._compress and len(body) >= _COMPRESS_FROM:
             packed = gzip.compress(body, 1, mtime=0)
             if len(packed) <= _PAYS * len(body):
@@ -401,13 +403,6 @@ _REASONS = {
 
 def _sentence(error: Exception) -> str:
     return str(error) if isinstance(error, TransferError) else f"{type(error).__name__}: {error}"
-
-
-def _array(count: int) -> bytes:
-    """Return the head of a msgpack array: https://github.com/msgpack/msgpack/blob/master/spec.md#array-format-family."""
-    if count < 16:
-        return bytes([0x90 | count])
-    return b"\xdc" + count.to_bytes(2) if count < 1 << 16 else b"\xdd" + count.to_bytes(4)
 
 
 def _say(text: str) -> None:

@@ -41,6 +41,20 @@ with TestClient(app) as client:
 """
 
 
+COUNTED = """
+import logging
+from prometheus_client import generate_latest
+handler.handle(logging.makeLogRecord({"name": "shop", "msg": "order"}))
+assert handler.wait(10)
+assert "transfer_published_entries_total 1.0" in generate_latest(REGISTRY).decode()
+"""
+IN_TESTS = """
+import sys, pytest
+if __name__ == "__main__":
+    sys.exit(pytest.main(["-p", "anyio", "-o", "anyio_mode=auto", "--quiet", "-p", "no:cacheprovider", __file__]))
+"""
+
+
 @pytest.fixture
 def entries(
     nats_server: NatsServer, namespace: str, tmp_path: Path
@@ -75,6 +89,7 @@ def entries(
         ("Asyncio services", 0, "", 100),
         ("Multiprocessing", 0, "", 100),
         ("Short jobs", 0, "", 1),
+        ("Counted", 0, COUNTED, 1),
     ],
 )
 def test_a_recipe_does_what_it_says(
@@ -87,3 +102,11 @@ def test_a_recipe_does_what_it_says(
     done, stored = entries(SECTIONS[section][place] + driver)
     assert (done.returncode, done.stderr) == (0, "")
     assert stored == expected
+
+
+def test_the_test_of_an_application_runs_with_the_fixture_of_the_plugin(
+    entries: Callable[[str], tuple[subprocess.CompletedProcess[str], int]],
+) -> None:
+    done, _ = entries(SECTIONS["In tests"][0] + IN_TESTS)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "1 passed" in done.stdout
