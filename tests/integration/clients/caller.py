@@ -19,7 +19,7 @@ DATA = {"msg": "GET /users/42", "status": 200, "path": "/users/42", "seconds": 0
 
 
 def peak() -> int:
-    """Return the most bytes of memory that this program took. `ru_maxrss` would be that of who started it, if larger."""
+    """Return the most bytes of memory that this program took; `ru_maxrss` is that of whoever started it, if larger."""
     status = Path("/proc/self/status")
     lines = status.read_text().splitlines() if status.exists() else ["VmHWM: 0 kB"]
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
