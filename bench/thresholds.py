@@ -93,6 +93,7 @@ THRESHOLDS = (
     ),
     Threshold("send: entries/s", "sending", "transfer send", "entries/s", at_least=100_000),
     Threshold("send: µs in the caller", "sending", "transfer send", "µs in the caller", at_most=8),
+    Threshold("import, ms", "sending", "from transfer import TransferHandler", "import ms", at_most=150),
     Threshold("latency at 1,000/s, age 0: p99, ms", "latency", "1000/s, age 0", "p99 ms", at_most=25),
 )
 """As the purpose of the service states them. They hold for the full plan on two cores."""

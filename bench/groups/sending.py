@@ -10,6 +10,8 @@ import logging
 import logging.handlers
 import queue
 import socketserver
+import subprocess
+import sys
 import threading
 import time
 from contextlib import contextmanager
@@ -39,6 +41,12 @@ _KEY = "published"
 _DATA = [entry_data(300, number) for number in range(100)]
 _METADATA = {"host": "web-1"}
 _PATIENCE = 60.0
+_IMPORTS = (
+    "import transfer",
+    "from transfer import TransferHandler",
+    "from logging.handlers import QueueHandler",
+    "from fluent.asyncsender import FluentSender",
+)
 
 
 def measure(stand: Stand) -> None:
@@ -49,6 +57,16 @@ def measure(stand: Stand) -> None:
             with stand.space() as space:
                 declaring.make_streams(stand.nats, space, [_KEY])
                 stand.figures.add(NAME, what, _measure(way(stand, space), stand.plan.sent))
+        for statement in _IMPORTS:
+            stand.progress.doing(statement)
+            stand.figures.add(NAME, statement, {"import ms": _seconds(statement) * 1000})
+
+
+def _seconds(statement: str) -> float:
+    """Return how long it takes in a new interpreter."""
+    program = f"import time; started = time.perf_counter(); {statement}; print(time.perf_counter() - started)"
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60)
+    return float(done.stdout)
 
 
 def _measure(way: AbstractContextManager[Hand], entries: int) -> dict[str, float]:

@@ -21,6 +21,7 @@ from collector.local import NatsServer, Replica
 from tests.integration.ancestor import Ancestor, ancestor, entry
 from tests.integration.waiting import count, until, until_empty
 from tests.security_page import pattern, permissions, subjects
+from transfer import BlockingTransfer
 from transfer.names import Names
 from transfer.streams import ensure_bucket
 
@@ -117,6 +118,16 @@ class Scene:
         return ended.returncode, ended.stdout
 
 
+    def send(self, role: str, key: str) -> bool:
+        """Send an entry as an application does in that role; return whether it is confirmed."""
+        login = self.case.login(role)
+        user, password = login["NATS_USER"], login["NATS_PASSWORD"]
+        url, namespace = self._nats.url, self.case.namespace
+        with BlockingTransfer.connect(url, namespace=namespace, user=user, password=password) as transfer:
+            transfer.send(key, {"n": 1})
+            return transfer.flush(10) and transfer.stats().published == 1
+
+
 @pytest.fixture
 def scene_of(guarded: NatsServer, mongod: Mongod) -> Iterator[Callable[[Case], Scene]]:
     with MongoClient[dict[str, Any]](mongod.url) as client, ExitStack() as stack:
@@ -182,6 +193,8 @@ async def test_with_the_documented_permissions_everything_works(
             )
             await until(lambda: count_letters(database, "old") == 1, 10)
             await until_empty(others.jetstream, f"{COMPLETE.namespace}:logs:old")
+            assert await anyio.to_thread.run_sync(scene.send, "publisher", "old")
+            await until(lambda: count(database, "old") == 2, 10)
     assert "permit" not in replica.log_path.read_text()
     assert replica.metric("collector_failures_total") == 0
 
