@@ -418,6 +418,7 @@ _running: set[Sender] = set()
 """Those that have a thread: nobody else may hold them any more, and what waits in them is sent."""
 _forking: list[Sender] = []
 _abandoned: list[_Thread | None] = []
+_forked = False
 
 
 def _before_fork() -> None:
@@ -433,6 +434,8 @@ def _after_fork() -> None:
 
 
 def _in_child() -> None:
+    global _forked  # noqa: PLW0603 - of this process
+    _forked = True
     for sender in _forking:
         sender._in_child()  # noqa: SLF001 - as above
     _forking.clear()
@@ -443,11 +446,13 @@ if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
 
 
 def _at_end_of_child() -> None:
-    """Have the end of a child of `multiprocessing`, which is without `atexit`, flush."""
-    if "multiprocessing.util" in sys.modules:
-        from multiprocessing import util  # noqa: PLC0415 - only where it is used
-
-        util.Finalize(None, _close_all, exitpriority=100)
+    """Have the end of a child flush that is without `atexit`: those of multiprocessing, and of Celery's copy of it."""
+    process = sys.modules.get("multiprocessing.process")
+    spawned = process is not None and process.parent_process() is not None
+    for package in ("multiprocessing", "billiard"):
+        util = sys.modules.get(f"{package}.util")
+        if util is not None and (_forked or spawned):
+            util.Finalize(None, _close_all, exitpriority=100)
 
 
 def _close_all() -> None:

@@ -116,6 +116,6 @@ async def test_the_children_of_a_celery_worker_lose_nothing_and_store_nothing_tw
         await until(lambda: not [*folder.glob("*.msg")], 40)
         worker.terminate()
         assert await to_thread.run_sync(worker.wait, 30) == 0, (tmp_path / "out").read_text()
-    expected = Counter[int | str]([*range(200), "loaded", "loaded"])
+    expected = Counter[int | str]([*range(200), "loaded", "loaded", "ending", "ending"])
     await until(lambda: stored(database).total() >= expected.total(), 20)
     assert stored(database) == expected

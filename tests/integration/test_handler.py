@@ -69,6 +69,8 @@ def configure(collected: str, nats_server: NatsServer, namespace: str) -> Iterat
     for handler in logger.handlers.copy():
         logger.removeHandler(handler)
         handler.close()
+    logger.propagate = True
+    logger.setLevel(logging.NOTSET)
 
 
 def fields() -> dict[str, object]:

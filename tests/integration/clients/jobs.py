@@ -6,6 +6,7 @@ import logging
 import os
 
 from celery import Celery  # type: ignore[import-untyped]
+from celery.signals import worker_process_shutdown  # type: ignore[import-untyped]
 
 from transfer import TransferHandler
 
@@ -28,6 +29,12 @@ logger.info("loaded")
 def work(number: int) -> None:
     """Log a number."""
     logger.info("working", extra={"number": number})
+
+
+@worker_process_shutdown.connect  # type: ignore[untyped-decorator]
+def say_so(**_: object) -> None:
+    """Log at the very end of a child."""
+    logger.info("ending")
 
 
 def ask(count: int) -> None:
