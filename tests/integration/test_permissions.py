@@ -117,7 +117,6 @@ class Scene:
         ended = await anyio.to_thread.run_sync(run)
         return ended.returncode, ended.stdout
 
-
     def send(self, role: str, key: str) -> bool:
         """Send an entry as an application does in that role; return whether it is confirmed."""
         login = self.case.login(role)
