@@ -34,12 +34,13 @@ class EndedAtHandshake(ConnectionError):
 
 
 class Connection(Client):
-    """nats-py's client with four faults mended, all in private methods of it that a test watches.
+    """nats-py's client with five faults mended, all in private methods of it that a test watches.
 
     nats-py looks at its TLS context only when the server demands TLS; to any other server, or to whoever stands in
     between, it sends the credentials in clear. CONNECT is made here in every connect and reconnect; an error ends that
     try and the next one follows. After a handshake that failed, nats-py waits for ever for the end of its transport.
-    And the subject that is not permitted is named as the server named it.
+    The subject that is not permitted is named as the server named it. And a connection that is lost while it is closed
+    is closed to the end, where nats-py raises half-way.
     """
 
     def _connect_command(self) -> bytes:
@@ -59,6 +60,14 @@ class Connection(Client):
                     "a certificate is demanded, and the connection was ended in the handshake"
                 ) from exc
             raise
+
+    async def _close(self, status: int, do_cbs: bool = True) -> None:
+        try:
+            await super()._close(status, do_cbs)
+        except OSError:  # lost while what waited was written: nobody will read it
+            self._pending, self._pending_data_size = [], 0
+            self._status = Client.DISCONNECTED
+            await super()._close(status, do_cbs)
 
     async def _process_err(self, err_msg: str) -> None:
         await super()._process_err(with_capitals(err_msg, self._ps.buf.decode(errors="replace")))

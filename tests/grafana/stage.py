@@ -14,13 +14,13 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import msgspec
-import nats
 from anyio import create_task_group, current_time, sleep, to_thread
 
 from collector.demo.signals import in_threads
 from collector.local import LocalServers, Replica, local_servers
 from tests.grafana.prometheus import Prometheus
 from transfer import Transfer
+from transfer.connection import Connection
 from transfer.wire import BUNDLE, CONTENT_TYPE, CollectionSpec, LoggerSpec, encode_entry, encode_spec
 
 if TYPE_CHECKING:
@@ -111,7 +111,8 @@ async def stage(settings: dict[str, str] = _SETTINGS, *, port: int | None = None
     """Start everything in a temporary folder; all of it ends with the block. `port` is Prometheus's."""
     async with AsyncExitStack() as stack:
         servers = await stack.enter_async_context(in_threads(local_servers()))
-        connection = await nats.connect(servers.nats.url)
+        connection = Connection()
+        await connection.connect(servers.nats.url)
         stack.push_async_callback(connection.close)
         folders = [Path(stack.enter_context(TemporaryDirectory(prefix="replica-"))) for _ in range(2)]
         replicas = [Replica(folder, NAMESPACE, servers.nats, servers.mongod, settings) for folder in folders]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import nats.errors
@@ -132,3 +132,20 @@ async def test_a_subject_that_is_not_permitted_is_said(own_nats: Callable[..., N
     async with Transfer.connect(server.url, namespace="beta", user="u", password="p") as transfer:
         with anyio.fail_after(10), pytest.raises(Refused, match=r"publish to \$JS\.API\.STREAM\.INFO\.KV_beta_logs$"):
             await transfer.set(Logger("a"))
+
+
+async def test_a_connection_that_is_lost_while_it_closes_is_closed_to_the_end(nats_server: NatsServer) -> None:
+    connection = Connection()
+    await connection.connect(nats_server.url)
+    await connection.subscribe("a")
+    transport: Any = connection._transport
+
+    async def lost() -> None:
+        raise ConnectionResetError("Connection lost")
+
+    transport.drain = lost
+    await connection.publish("a", b"waits to be written")
+    await connection.close()
+    assert connection.is_closed
+    assert transport._io_writer.is_closing()
+    assert connection._subs == {}
