@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from transfer.client import Transfer
 from transfer.connection import CONNECT_TIMEOUT
-from transfer.options import Options, read_options
+from transfer.options import Options, PublishOptions, SendOptions, read_options
 from transfer.sender import EXIT_TIMEOUT, Sender, Stats
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-    from datetime import datetime
     from typing import Self, Unpack
 
     from transfer.client import Confirmation, Found, Logger
@@ -71,26 +70,13 @@ class BlockingTransfer:
         """See `Transfer.remove`."""
         self._run(lambda transfer: transfer.remove(key, drain=drain, force=force, timeout=timeout))
 
-    def publish(
-        self,
-        key: str,
-        data: Mapping[str, object],
-        *,
-        metadata: Mapping[str, object] | None = None,
-        timestamp: datetime | int | None = None,
-        id: bytes | None = None,  # noqa: A002 - the name it has in the entry
-        timeout: float = 5.0,
-    ) -> Confirmation:
+    def publish(self, key: str, data: Mapping[str, object], **options: Unpack[PublishOptions]) -> Confirmation:
         """See `Transfer.publish`."""
-        return self._run(
-            lambda transfer: transfer.publish(key, data, metadata=metadata, timestamp=timestamp, id=id, timeout=timeout)
-        )
+        return self._run(lambda transfer: transfer.publish(key, data, **options))
 
-    def send(
-        self, key: str, data: object, *, metadata: object = None, timestamp: object = None, important: bool = False
-    ) -> None:
+    def send(self, key: str, data: object, **options: Unpack[SendOptions]) -> None:
         """Queue one entry and return at once; see `Sender.send`."""
-        self._sender.send(key, data, metadata=metadata, timestamp=timestamp, important=important)
+        self._sender.send(key, data, **options)
 
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until what was given to `send` until now is confirmed or dropped; return whether it is, in time."""

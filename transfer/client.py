@@ -25,7 +25,7 @@ from transfer.errors import (
 )
 from transfer.jetstream_api import connection_of
 from transfer.names import Names
-from transfer.options import Options, read_options
+from transfer.options import Options, SendOptions, read_options
 from transfer.permissions import last_refusal
 from transfer.publishing import Confirmation, Publication, confirm
 from transfer.sender import EXIT_TIMEOUT, Sender, Stats
@@ -191,17 +191,9 @@ class Transfer:
         publication = Publication(key, subject, stream, entry_id, moment, body, sent_before=id is not None)
         return await confirm(self._jetstream, publication, timeout)
 
-    def send(
-        self,
-        key: str,
-        data: object,
-        *,
-        metadata: object = None,
-        timestamp: object = None,
-        important: bool = False,
-    ) -> None:
+    def send(self, key: str, data: object, **options: Unpack[SendOptions]) -> None:
         """Queue one entry and return at once; see `Sender.send`. Needs `connect`: it has a connection of its own."""
-        self._own_sender.send(key, data, metadata=metadata, timestamp=timestamp, important=important)
+        self._own_sender.send(key, data, **options)
 
     async def flush(self, timeout: float | None = None) -> bool:
         """Wait until what was given to `send` until now is confirmed or dropped; return whether it is, in time."""

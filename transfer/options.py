@@ -11,7 +11,8 @@ from transfer.nats_settings import DEFAULT_HOSTS, with_keywords
 from transfer.outbox import MAX_BYTES, MAX_ENTRIES, Overflow
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
     from typing import Unpack
 
 BUNDLE_ENTRIES = 500
@@ -46,6 +47,25 @@ class Queue(TypedDict, total=False):
 
 class Options(Login, Queue, total=False):
     """Both."""
+
+
+class SendOptions(TypedDict, total=False):
+    """What `send` takes beside key and data."""
+
+    metadata: object
+    timestamp: object
+    """A datetime or nanoseconds since 1970; now."""
+    important: bool
+    """May have room in the tenth of the queue that is kept for such."""
+
+
+class PublishOptions(TypedDict, total=False):
+    """What `publish` takes beside key and data: see `Transfer.publish`."""
+
+    metadata: Mapping[str, object] | None
+    timestamp: datetime | int | None
+    id: bytes | None
+    timeout: float
 
 
 class QueueSettings:

@@ -122,34 +122,28 @@ class Outbox:
     """See above. Its lock is re-entrant: a signal handler or a finalizer may log while an entry is put in."""
 
     def __init__(self, overflow: Overflow, max_entries: int, max_bytes: int) -> None:
+        self._overflow = overflow
+        self._max_entries = max_entries
+        self._max_bytes = max_bytes
+        self._begin()
+
+    def _begin(self) -> None:
         self.published = 0
         self.dropped: Counter[Dropped] = Counter()
         self.entries = 0
         self.bytes = 0
-        self._overflow = overflow
-        self._max_entries = max_entries
-        self._max_bytes = max_bytes
         self.lock = RLock()
         self._changed = Condition(self.lock)
         self._waiters = 0
-        self._empty()
-
-    def _empty(self) -> None:
-        self.entries = self.bytes = 0
         self._accepted = 0
         self._closed = False
         self._lanes: dict[str, Lane] = {}
-        self._sent: dict[int, int] = {}
+        self._sent: set[int] = set()
         self._wake: Callable[[], None] | None = None
 
     def forked(self) -> None:
-        """Forget what waits, in a child: its parent sends it. The lock is a new one."""
-        self.lock = RLock()
-        self._changed = Condition(self.lock)
-        self._waiters = 0
-        self.published = 0
-        self.dropped = Counter()
-        self._empty()
+        """Begin anew, in a child, with a lock that nobody holds: what waits is sent by the parent."""
+        self._begin()
 
     def add(self, key: str, entry_id: bytes, body: bytes, *, important: bool, may_block: bool) -> None:
         """Put an entry in, or drop one."""
@@ -240,7 +234,7 @@ class Outbox:
         first = next((entry.number for entry in entries if entry.number), 0)
         lane.on_their_way += 1
         if first:
-            self._sent[first] = first
+            self._sent.add(first)
         return Bundle(lane, entries, first)
 
     def finish(self, bundle: Bundle, why: Dropped | None = None) -> None:
@@ -252,7 +246,7 @@ class Outbox:
             else:
                 self.dropped[why] += counted
             bundle.lane.on_their_way -= 1
-            self._sent.pop(bundle.first, None)
+            self._sent.discard(bundle.first)
             self._forget(bundle.entries)
             wake, self._wake = self._wake, None
         if wake is not None:

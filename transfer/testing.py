@@ -28,7 +28,9 @@ from transfer.wire import decode_spec, encode_entry, encode_spec, nanoseconds, n
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-    from typing import Self
+    from typing import Self, Unpack
+
+    from transfer.options import PublishOptions, SendOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +96,8 @@ class _Recording:
         """Have the next calls that ask NATS raise these, one after another. `send` never raises."""
         self._recordings.failures += errors
 
-    def send(
-        self, key: str, data: object, *, metadata: object = None, timestamp: object = None, important: bool = False
-    ) -> None:
+    def send(self, key: str, data: object, **options: Unpack[SendOptions]) -> None:
         """Record an entry as `Sender.send` would send it."""
-        del important  # there is always room
         try:
             check_key(key)
         except InvalidKey:
@@ -107,8 +106,9 @@ class _Recording:
         if key not in self._recordings.loggers:
             self._recordings.drop(Dropped.UNKNOWN_LOGGER)
             return
+        timestamp = options.get("timestamp")
         moment = time.time_ns() if timestamp is None else timestamp
-        self._recordings.take(key, encode_anything(data, moment, metadata, new_id()))
+        self._recordings.take(key, encode_anything(data, moment, options.get("metadata"), new_id()))
 
     def stats(self) -> Stats:
         """Return the counters of `send`."""
@@ -144,21 +144,15 @@ class _Recording:
             raise LoggerNotEmpty(key, waiting)
         del self._recordings.loggers[key]
 
-    def _publish(
-        self,
-        key: str,
-        data: Mapping[str, object],
-        metadata: Mapping[str, object] | None,
-        timestamp: datetime | int | None,
-        entry_id: bytes | None,
-    ) -> Confirmation:
+    def _publish(self, key: str, data: Mapping[str, object], options: PublishOptions) -> Confirmation:
         stream = self.names.stream(key)
+        timestamp, entry_id = options.get("timestamp"), options.get("id")
         moment = time.time_ns() if timestamp is None else nanoseconds(timestamp)
-        body = encode_entry(data, moment, metadata, new_id() if entry_id is None else entry_id)
+        body = encode_entry(data, moment, options.get("metadata"), new_id() if entry_id is None else entry_id)
         self._get(key)
         known = {one.id for one in self._recordings.of(key)}
-        if entry_id in known:
-            return Confirmation(stream, len(known), entry_id or b"", duplicate=True)
+        if entry_id is not None and entry_id in known:
+            return Confirmation(stream, len(known), entry_id, duplicate=True)
         recorded = self._recordings.take(key, body)
         return Confirmation(stream, len(known) + 1, recorded.id, duplicate=False)
 
@@ -207,19 +201,9 @@ class RecordingTransfer(_Recording):
         del timeout
         self._remove(key, drain=drain, force=force)
 
-    async def publish(
-        self,
-        key: str,
-        data: Mapping[str, object],
-        *,
-        metadata: Mapping[str, object] | None = None,
-        timestamp: datetime | int | None = None,
-        id: bytes | None = None,  # noqa: A002 - the name it has in the entry
-        timeout: float = 5.0,
-    ) -> Confirmation:
+    async def publish(self, key: str, data: Mapping[str, object], **options: Unpack[PublishOptions]) -> Confirmation:
         """See `Transfer.publish`."""
-        del timeout
-        return self._publish(key, data, metadata, timestamp, id)
+        return self._publish(key, data, options)
 
     async def flush(self, timeout: float | None = None) -> bool:
         """Nothing waits."""
@@ -260,19 +244,9 @@ class RecordingBlockingTransfer(_Recording):
         del timeout
         self._remove(key, drain=drain, force=force)
 
-    def publish(
-        self,
-        key: str,
-        data: Mapping[str, object],
-        *,
-        metadata: Mapping[str, object] | None = None,
-        timestamp: datetime | int | None = None,
-        id: bytes | None = None,  # noqa: A002 - the name it has in the entry
-        timeout: float = 5.0,
-    ) -> Confirmation:
+    def publish(self, key: str, data: Mapping[str, object], **options: Unpack[PublishOptions]) -> Confirmation:
         """See `Transfer.publish`."""
-        del timeout
-        return self._publish(key, data, metadata, timestamp, id)
+        return self._publish(key, data, options)
 
     def flush(self, timeout: float | None = None) -> bool:
         """Nothing waits."""
