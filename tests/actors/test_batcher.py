@@ -42,7 +42,7 @@ class Scene:
 @asynccontextmanager
 async def playing(policy: BatchPolicy = POLICY) -> AsyncIterator[Scene]:
     scene = Scene(policy)
-    with fail_after(5):
+    with fail_after(30):
         async with scene.send, scene.receive, create_task_group() as scene.group:
             scene.group.start_soon(scene.batcher.run)
             yield scene

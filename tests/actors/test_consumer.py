@@ -110,7 +110,7 @@ async def playing(
     horizon: Horizon | None = None,
 ) -> AsyncIterator[Scene]:
     scene = Scene(source or FakeSource(), mailbox, limit, horizon, heartbeat)
-    with fail_after(10):
+    with fail_after(60):
         async with scene.mailbox, create_task_group() as scene.group:
             scene.group.start_soon(scene.run)
             while not scene.link.requests:

@@ -32,7 +32,7 @@ class Careless:
 
 async def test_a_crash_says_its_kind_and_place_and_no_payload() -> None:
     reports, stopping = Reports(), Event()
-    with fail_after(5):
+    with fail_after(30):
         async with create_task_group() as group:
             group.start_soon(Supervisor([Careless()], reports).run, stopping)
             await reports.until(lambda: reports.of(Crashed))

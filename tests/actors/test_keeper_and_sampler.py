@@ -38,7 +38,7 @@ class HeardLink(FakeLink):
 async def test_everything_in_hand_is_kept_alive_three_times_in_an_ack_wait() -> None:
     in_hand, link = InHand(), HeardLink()
     in_hand.take([delivery(1), delivery(2)])
-    with fail_after(5):
+    with fail_after(30):
         begun = current_time()
         async with create_task_group() as group:
             group.start_soon(Keeper(in_hand, link, 0.3).run)
@@ -105,7 +105,7 @@ def sampled(at: float, key: str = "a", messages: int = 1, max_deliver: int = -1)
 async def test_the_sampler_survives_errors_and_says_them() -> None:
     errors = [Unavailable("down"), JetStreamError("$JS", 500, 10008, "not available")]
     lag, reports, stopping = ScriptedLag(*errors, [sampled(1.0)]), Reports(), Event()
-    with fail_after(5):
+    with fail_after(30):
         async with create_task_group() as group:
             group.start_soon(Sampler(lag, Running(), reports, 0.01).run, stopping)  # type: ignore[arg-type]
             await reports.until(lambda: len(reports.of(Sampled)) == 2)
@@ -117,7 +117,7 @@ async def test_the_sampler_survives_errors_and_says_them() -> None:
 
 async def test_the_sampler_returns_at_once_when_asked_to_stop_while_it_waits() -> None:
     reports, stopping = Reports(), Event()
-    with fail_after(5):
+    with fail_after(30):
         async with create_task_group() as group:
             group.start_soon(Sampler(ScriptedLag([sampled(1.0)]), Running(), reports, 3600).run, stopping)  # type: ignore[arg-type]
             await reports.until(lambda: reports.of(Sampled))
@@ -127,7 +127,7 @@ async def test_the_sampler_returns_at_once_when_asked_to_stop_while_it_waits() -
 async def test_what_is_seen_to_be_stuck_again_and_again_is_brought_back_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("collector.stuck.SETTLED", 0.05)
     lag, reports, stopping = ScriptedLag([sampled(1.0, messages=6)]), Reports(), Event()
-    with fail_after(5):
+    with fail_after(30):
         async with create_task_group() as group:
             group.start_soon(Sampler(lag, Running(), reports, 0.01).run, stopping)  # type: ignore[arg-type]
             await reports.until(lambda: len(reports.of(Sampled)) == 20)
@@ -140,7 +140,7 @@ async def test_what_is_seen_to_be_stuck_again_and_again_is_brought_back_once(mon
 async def test_a_durable_that_gives_up_is_brought_in_line_though_another_logger_cannot_be_looked_at() -> None:
     samples = [sampled(1.0, "broken", messages=6), sampled(1.0, max_deliver=3)]
     lag, reports, stopping = ScriptedLag(samples), Reports(), Event()
-    with fail_after(5):
+    with fail_after(30):
         async with create_task_group() as group:
             group.start_soon(Sampler(lag, Running(), reports, 3600).run, stopping)  # type: ignore[arg-type]
             await reports.until(lambda: reports.of(Mended))

@@ -54,7 +54,7 @@ async def playing(monkeypatch: pytest.MonkeyPatch | None = None) -> AsyncIterato
     if monkeypatch is not None:
         monkeypatch.setattr("collector.actors.owners._PERIOD", 0.01)
     scene = Scene()
-    with fail_after(10):
+    with fail_after(60):
         async with create_task_group() as scene.group:
             scene.group.start_soon(scene.run)
             yield scene
@@ -86,7 +86,7 @@ class Alone:
 @asynccontextmanager
 async def candidate() -> AsyncIterator[tuple[Alone, TaskGroup]]:
     alone = Alone()
-    with fail_after(10):
+    with fail_after(60):
         async with create_task_group() as group:
             group.start_soon(alone.own)
             await settled()
@@ -232,7 +232,7 @@ async def test_cancelled_while_it_takes_it_still_knows_what_it_has_taken_and_giv
         alone.claims.held["take"].set()
     assert alone.claims.calls == ["take", "take."], "a call to MongoDB is never cut"
     assert alone.candidacy.fenced is not None
-    with fail_after(5):
+    with fail_after(30):
         await alone.candidacy.give_back(lost=False)
     assert alone.claims.claims[CLAIM] == Claim(None, 7)
 

@@ -111,7 +111,7 @@ async def playing(
     letters: FakeLetters | None = None,
 ) -> AsyncIterator[Scene]:
     scene = Scene(source or FakeSource(), sink or FakeSink(), letters or FakeLetters(), monkeypatch)
-    with fail_after(10):
+    with fail_after(60):
         async with create_task_group() as group:
             group.start_soon(scene.pipeline.run, scene.stopping)
             yield scene
@@ -230,7 +230,7 @@ async def test_cancelled_everything_in_hand_is_given_back(monkeypatch: pytest.Mo
     sink = FakeSink()
     sink.let_write = Event()
     scene = Scene(FakeSource(), sink, FakeLetters(), monkeypatch)
-    with fail_after(10):
+    with fail_after(60):
         async with create_task_group() as group:
             group.start_soon(scene.pipeline.run, scene.stopping)
             await scene.asked()

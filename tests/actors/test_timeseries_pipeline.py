@@ -109,7 +109,7 @@ async def playing(
     monkeypatch: pytest.MonkeyPatch, store: FakeStore | None = None, source: FakeSource | None = None
 ) -> AsyncIterator[Scene]:
     scene = Scene(source or FakeSource(), store or FakeStore(), monkeypatch)
-    with fail_after(10):
+    with fail_after(60):
         async with create_task_group() as group:
             group.start_soon(scene.run)
             yield scene
@@ -420,7 +420,7 @@ async def test_a_collection_that_refuses_a_second_identity_is_no_time_series_any
 async def test_cancelled_anywhere_the_claim_is_given_back(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
     source, store = FakeSource(), FakeStore()
     scene = Scene(source, store, monkeypatch)
-    with fail_after(10):
+    with fail_after(60):
         async with create_task_group() as group:
             group.start_soon(scene.run)
             await scene.standing_by()

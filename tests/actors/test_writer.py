@@ -93,7 +93,7 @@ async def playing(
     sink: FakeSink | None = None, letters: FakeLetters | None = None, writes: int = 2, turns: int = 9
 ) -> AsyncIterator[Scene]:
     scene = Scene(sink or FakeSink(), letters or FakeLetters(), writes, turns)
-    with fail_after(10):
+    with fail_after(60):
         async with scene.send, create_task_group() as scene.group:
             scene.group.start_soon(scene.writer.run, scene.stopping)
             yield scene

@@ -18,7 +18,7 @@ from tests.chaos.world import single
 if TYPE_CHECKING:
     from tests.chaos.world import World
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 SEED = 1
 SELECTION = (
     "replica: SIGKILL",

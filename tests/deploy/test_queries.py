@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from collector.local import Mongod, NatsServer
 
-pytestmark = [needs("prometheus"), pytest.mark.timeout(120)]
+pytestmark = [needs("prometheus"), pytest.mark.timeout(300)]
 
 WAITING = {"orders": 200, "web": 100}
 LAG = float(sum(WAITING.values()))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from collector.local import Mongod, NatsServer
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 WAITING, LATER, NEW = range(300), range(300, 350), range(350, 400)
 

@@ -34,6 +34,7 @@ class Calm:
     def __init__(self, go: Ancestor, log: AsyncCollection[dict[str, Any]]) -> None:
         self._go = go
         self._log = log
+        self._inserts: list[tuple[float, float]] = []
         self._ending = False
         self.published: list[float] = []
         self.seen: dict[int, float] = {}
@@ -57,13 +58,25 @@ class Calm:
                 first += 1
             await anyio.sleep(_PERIOD)
 
+    async def insert(self) -> None:
+        """Insert straight into MongoDB until told to end: what the machine costs everybody can be seen in it."""
+        while not self._ending:
+            began = time.monotonic()
+            await anyio.sleep(1 / RATE)
+            await self._log.database["calm_inserts"].insert_one({})
+            self._inserts.append((began, time.monotonic()))
+
+    def inserted(self, since: float, until: float) -> float:
+        """Return the most seconds that an insert took in this span, its own wait included."""
+        return max((ended - began for began, ended in self._inserts if began < until and ended > since), default=0.0)
+
     def end(self) -> None:
         """Publish no more."""
         self._ending = True
 
 
 async def main(*where: str) -> None:
-    """Publish and look until the input ends; print the time of publishing and that of seeing of each entry."""
+    """Publish and look until the input ends; print when each entry was published and seen, and what an insert took."""
     nats_url, mongo_url, namespace = where
     async with ancestor(nats_url, namespace) as go, AsyncMongoClient[dict[str, Any]](mongo_url) as client:
         log = client[namespace][f"{KEY}_logs"]
@@ -72,9 +85,11 @@ async def main(*where: str) -> None:
         async with create_task_group() as group:
             group.start_soon(calm.publish)
             group.start_soon(calm.look)
+            group.start_soon(calm.insert)
             await run_sync(sys.stdin.read)
             calm.end()
-    json.dump([(published, calm.seen[number]) for number, published in enumerate(calm.published)], sys.stdout)
+    entries = [(published, calm.seen[number]) for number, published in enumerate(calm.published)]
+    json.dump([(published, seen, calm.inserted(published, seen)) for published, seen in entries], sys.stdout)
 
 
 if __name__ == "__main__":

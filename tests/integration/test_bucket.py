@@ -35,7 +35,7 @@ def early_end(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def changes(bucket: KvBucket, count: int) -> list[Change]:
     async with bucket.watch() as watch:
-        with fail_after(10):
+        with fail_after(60):
             return [await watch.next() for _ in range(count)]
 
 
@@ -59,7 +59,7 @@ async def test_the_end_comes_once_and_changes_follow_it(connection: Client, name
     transfer = Transfer(connection.jetstream(), namespace=namespace)
     await transfer.set(Logger("a"))
     async with KvBucket(connection.jetstream(), Names(namespace)).watch() as watch:
-        with fail_after(10):
+        with fail_after(60):
             first = [await watch.next(), await watch.next()]
             await transfer.set(Logger("b"))
             await transfer.remove("a")

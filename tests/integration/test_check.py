@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from tests.certificates import Authority
     from tests.integration.guarded import GuardedMongod
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(180)
 
 
 class Check:

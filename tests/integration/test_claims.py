@@ -271,7 +271,7 @@ async def test_a_mongodb_that_hangs_is_unavailable_in_time_whatever_is_asked(own
                 (claims.give_back, (owner.tenure,)),
                 (claims.leave, ()),
             ):
-                with fail_after(3), pytest.raises(SinkUnavailable):
+                with fail_after(30), pytest.raises(SinkUnavailable):
                     await call(*arguments)
         finally:
             server.resume()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from collector.local import NatsServer, Replica
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "client.md").read_text()
 EXPECTED: dict[str, tuple[str, list[dict[str, Any]]]] = {

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from collector.local import NatsServer, Replica
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(180)
 ENTRIES = 2000
 WINDOW = 0.1
 """Seconds that JetStream remembers a message id here; by default it is two minutes."""

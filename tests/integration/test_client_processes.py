@@ -66,7 +66,7 @@ async def url(request: pytest.FixtureRequest, own_nats: Callable[..., NatsServer
 
 
 @pytest.mark.alone
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("way", ["send", "log"])
 @pytest.mark.parametrize("url", ["stopped", "hanging", "slow"], indirect=True)
 async def test_whatever_nats_does_the_caller_is_not_held_up(url: str, way: str) -> None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collector.local import NatsServer, Replica
 
 pytestmark = [
-    pytest.mark.timeout(90),
+    pytest.mark.timeout(180),
     pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork"),
 ]
 CLIENTS = Path(__file__).parent / "clients"

@@ -127,7 +127,7 @@ async def refused(database: Database[dict[str, Any]], go: Ancestor, count: int) 
 
 async def emptied(go: Ancestor) -> None:
     """Wait until nothing is left in the stream."""
-    with fail_after(5):
+    with fail_after(30):
         while (  # noqa: ASYNC110 - nobody in this process could set an event
             await go.jetstream.stream_info(f"{go.namespace}:logs:system")
         ).state.messages:

@@ -44,7 +44,6 @@ def test_the_demo_keeps_its_promise_and_leaves_nothing(tmp_path: Path, environme
     assert rows["shop"]["confirmed"] == 6014
     assert [letter["reason"] for letter in said["dead_letters"]] == [*["malformed"] * 3, "too_large_inflated"]
     assert said["good"]
-    assert said["seconds"] < 60
     assert "kill replica 1 with SIGKILL" in ended.stderr
     assert _left(tmp_path) == []
     assert list(tmp_path.iterdir()) == []

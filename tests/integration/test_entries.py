@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collector.local import Replica
 
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 
 async def test_an_entry_of_the_go_client_becomes_the_documented_document(

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from collector.local import NatsServer, Replica
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 request: ContextVar[str] = ContextVar("request", default="")
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collector.local import NatsServer
     from transfer.streams import DurableInfo
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(180)
 LOGGERS = [f"l{number:02}" for number in range(20)]
 PERIOD = 5.0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
@@ -23,12 +24,12 @@ if TYPE_CHECKING:
 
     from collector.local import Mongod, NatsServer, Replica
 
-pytestmark = [pytest.mark.timeout(60), pytest.mark.alone]
+pytestmark = [pytest.mark.timeout(300), pytest.mark.alone]
 PERIOD = 1.0
 AROUND = 0.3
-"""Seconds around the time of a reading in which the server was asked for it, on a machine with other work."""
-BURSTS, BURST, PAUSE = 16, 400, 0.25
-"""1,600 entries a second, and the replica stores at most 1,000."""
+"""Seconds around the time of a reading in which the server was asked for it, on an idle machine."""
+BURST = 400
+"""Entries that are published at once; one after the other until the replica has shown a lag of more than one."""
 
 
 @contextmanager
@@ -46,6 +47,8 @@ class Readings:
     """What the server and the replica said, and when."""
 
     def __init__(self) -> None:
+        self.around = AROUND
+        """`AROUND`, or on a busy machine three times the longest span in which this test itself read nothing."""
         self.server: list[tuple[float, int]] = []
         self.replica: list[tuple[float, float, int]] = []
         """When it was looked at, when the replica had read it, and what."""
@@ -53,7 +56,10 @@ class Readings:
     async def watch_server(self, connection: Client, stream: str) -> None:
         while True:
             state = await stream_state(connection.jetstream(), stream)
-            self.server.append((time.time(), state.messages))
+            now = time.time()
+            if self.server:
+                self.around = max(self.around, 3 * (now - self.server[-1][0]))
+            self.server.append((now, state.messages))
             await anyio.sleep(0.01)
 
     async def watch_replica(self, replica: Replica) -> None:
@@ -63,9 +69,15 @@ class Readings:
             self.replica.append((time.time(), refreshed, int(shown)))
             await anyio.sleep(0.05)
 
+    @property
+    def shown(self) -> dict[float, int]:
+        """Return what the replica showed, by the time of its reading."""
+        begun = self.server[0][0] + self.around if self.server else math.inf
+        return {refreshed: lag for _, refreshed, lag in self.replica if refreshed >= begun}
+
     def possible(self, moment: float) -> tuple[int, int]:
         """Return the least and the most that the server said around a moment."""
-        said = [messages for when, messages in self.server if abs(when - moment) <= AROUND]
+        said = [messages for when, messages in self.server if abs(when - moment) <= self.around]
         return min(said), max(said)
 
 
@@ -91,22 +103,18 @@ async def test_under_load_it_is_what_the_server_said_at_most_one_refresh_ago(
     async with await nats.connect(nats_server.url) as connection:
         transfer = Transfer(connection.jetstream(), namespace=namespace)
         await transfer.set(Logger("a"))
-        with slow_inserts(mongod, namespace), anyio.fail_after(40):
+        with slow_inserts(mongod, namespace), anyio.fail_after(120):
             await transfer.publish("a", {"n": 0})
             await until(lambda: "collector_lag_messages{" in replica.get("/metrics")[1], 10)
             async with watched(replica, connection, transfer.names.stream("a")) as readings:
-                for _ in range(BURSTS):
+                while max(readings.shown.values(), default=0) <= BURST:
                     async with create_task_group() as group:
                         for number in range(BURST):
                             group.start_soon(transfer.publish, "a", {"n": number})
-                    await anyio.sleep(PAUSE)
                 await until_empty(connection.jetstream(), transfer.names.stream("a"), 20)
-                await anyio.sleep(PERIOD + AROUND)
+                await until(lambda: list(readings.shown.values())[-1] == 0, 5)
     for looked, refreshed, _ in readings.replica:
-        assert looked - refreshed < PERIOD + AROUND
-    shown = {refreshed: lag for _, refreshed, lag in readings.replica if refreshed >= readings.server[0][0] + AROUND}
-    for refreshed, lag in shown.items():
+        assert looked - refreshed < PERIOD + readings.around
+    for refreshed, lag in readings.shown.items():
         least, most = readings.possible(refreshed)
         assert least <= lag <= most, f"shown {lag}, the server said {least} to {most}"
-    assert max(shown.values()) > BURST
-    assert list(shown.values())[-1] == 0

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from collector.local import Mongod, NatsServer, Replica
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.mark.alone

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from collector.local import Mongod, NatsServer, Replica
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 POISON = b"\xc1 is no msgpack"
 LARGE = b"\xc1" + bytes(9 * 1024 * 1024)
 """So large that its letter has a file."""

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from collector.local import NatsServer, Replica
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 MESSAGES = 20_000
 INVENTED = 1_000

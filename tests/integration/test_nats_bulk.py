@@ -114,7 +114,7 @@ async def until(pull: Pull, enough: Callable[[], bool]) -> None:
 async def test_this_nats_py_has_the_names_that_the_fast_link_needs_and_the_fast_link_is_chosen(
     nats_server: NatsServer,
 ) -> None:
-    with fail_after(10):
+    with fail_after(60):
         async with connected(nats_server) as connection:
             link = open_link(connection)
             assert isinstance(link, BulkLink)
@@ -137,7 +137,7 @@ async def test_without_one_of_these_names_the_plain_link_is_chosen(name: str) ->
 
 @pytest.mark.parametrize("make", LINKS)
 async def test_both_links_give_the_same_frames(nats_server: NatsServer, make: Callable[[Client], Link]) -> None:
-    with fail_after(10):
+    with fail_after(60):
         async with connected(nats_server) as connection, connected(nats_server) as other:
             link, inbox = make(connection), Inbox()
             await link.subscribe("frames.*", inbox.receive)
@@ -157,7 +157,7 @@ async def test_both_links_give_the_same_frames(nats_server: NatsServer, make: Ca
 
 @pytest.mark.parametrize("make", LINKS)
 async def test_nobody_who_answers_is_a_status(nats_server: NatsServer, make: Callable[[Client], Link]) -> None:
-    with fail_after(10):
+    with fail_after(60):
         async with connected(nats_server) as connection:
             link, inbox = make(connection), Inbox()
             await link.subscribe("status.inbox.*", inbox.receive)
@@ -285,7 +285,7 @@ async def test_draining_strands_nothing(nats_server: NatsServer, namespace: str)
 
 @pytest.mark.parametrize("make", LINKS)
 async def test_after_a_drain_nothing_comes_any_more(nats_server: NatsServer, make: Callable[[Client], Link]) -> None:
-    with fail_after(10):
+    with fail_after(60):
         async with connected(nats_server) as connection, connected(nats_server) as other:
             link, inbox = make(connection), Inbox()
             subscribed = await link.subscribe("drained.*", inbox.receive)
@@ -306,7 +306,7 @@ async def test_after_a_drain_nothing_comes_any_more(nats_server: NatsServer, mak
 async def test_answers_are_all_sent_in_order(
     nats_server: NatsServer, namespace: str, make: Callable[[Client], Link]
 ) -> None:
-    with fail_after(10):
+    with fail_after(60):
         async with connected(nats_server) as connection, connected(nats_server) as other:
             inbox = Inbox()
             await PlainLink(other).subscribe(f"{namespace}.answers.*", inbox.receive)

@@ -1,10 +1,9 @@
-"""A logger in trouble is in trouble alone: what another one publishes can be seen in MongoDB within 2 seconds."""
+"""A logger in trouble is in trouble alone: what another one publishes can be seen in MongoDB soon, all the time."""
 
 from __future__ import annotations
 
 import gzip
 import json
-import os
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -26,10 +25,10 @@ if TYPE_CHECKING:
 
     from collector.local import Mongod, NatsServer, Replica
 
-pytestmark = [pytest.mark.alone, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(300)]
 
 LONGEST = 2.0
-"""Seconds, on a machine that is not busy with other work; else that much longer."""
+"""Seconds that an entry may take longer than one that is inserted straight into MongoDB at the same time."""
 
 
 class Troubles:
@@ -83,15 +82,15 @@ ALL = [name for name in vars(Troubles) if not name.startswith("_")]
 
 
 def slowest(said: bytes, began: dict[str, float]) -> dict[str, float]:
-    """Return the most seconds that an entry took to be seen, by the trouble in which it was published."""
+    """Return the most seconds that an entry took longer than an insert, by the trouble in which it was published."""
     took: dict[str, float] = {}
-    for published, seen in json.loads(said):
+    for published, seen, inserted in json.loads(said):
         name = max((name for name in began if began[name] <= published), key=began.__getitem__, default="none yet")
-        took[name] = max(took.get(name, 0.0), seen - published)
+        took[name] = max(took.get(name, 0.0), seen - published - inserted)
     return took
 
 
-async def test_the_flow_of_an_undisturbed_logger_never_stops_for_more_than_2_seconds(
+async def test_the_flow_of_an_undisturbed_logger_never_stops(
     start_replica: Callable[..., Replica],
     go: Ancestor,
     nats_server: NatsServer,
@@ -104,7 +103,7 @@ async def test_the_flow_of_an_undisturbed_logger_never_stops_for_more_than_2_sec
     troubles = Troubles(go, nats_server, mongod, database)
     began: dict[str, float] = {}
     watching = [sys.executable, "-m", "tests.integration.calm", nats_server.url, mongod.url, go.namespace]
-    with fail_after(120):
+    with fail_after(240):
         async with await anyio.open_process(watching, stderr=None) as calm:
             assert calm.stdin
             assert calm.stdout
@@ -116,10 +115,9 @@ async def test_the_flow_of_an_undisturbed_logger_never_stops_for_more_than_2_sec
             await calm.stdin.aclose()
             said = b"".join([part async for part in calm.stdout])
     took = slowest(said, began)
-    print(f"visible after so many seconds at the longest: {took}")  # noqa: T201 - figures
+    print(f"visible so many seconds later than an insert, at the longest: {took}")  # noqa: T201 - figures
     assert took.keys() >= set(ALL)
-    busy = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
-    assert max(took.values()) < LONGEST * busy
+    assert max(took.values()) < LONGEST
     assert set(numbers(database, KEY).values()) == {1}
     await until(lambda: database.poison_fail.count_documents({}) == 5000, 30)
     assert state(replica, KEY) == "running"

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from collector.local import Mongod
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 POISON = b"\xc1 is no msgpack"
 FLOW_CONTROL = "$JS.FC."
 """Used when more than a mebibyte of a bucket is read."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from pymongo.database import Database
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 OURS = ("COLLECTOR_", "NATS_", "DATABASE", "NAMESPACE", "MODE")
 VALUE = planted("payload")
 PASSWORD = planted("password")

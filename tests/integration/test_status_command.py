@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from collector.local import Replica
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(180)
 COMMAND = [sys.executable, "-m", "collector", "status"]
 HOME = b"\x1b[H"
 

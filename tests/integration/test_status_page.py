@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 import anyio
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
     from collector.local import NatsServer, Replica
 
-pytestmark = [pytest.mark.timeout(120), needs("chromium", "chromedriver")]
+pytestmark = [pytest.mark.timeout(300), needs("chromium", "chromedriver")]
 ATTACK = "<img src=x onerror=document.title=666>"
 POISON = b"\xc1 is no msgpack"
 ROW = "[...document.querySelectorAll('tbody')].find(one => one.querySelector('.name').innerText === arguments[0])"
@@ -140,20 +139,25 @@ def test_it_follows_what_changes_and_says_when_the_replica_does_not_answer(
         assert row(window, "system").startswith("system")
 
 
-def test_a_page_of_a_thousand_loggers_is_drawn_within_a_period(replica: Replica) -> None:
-    many = """
-        const one = last.loggers.system, loggers = {};
-        for (let number = 0; number < 1000; number++) loggers[`logger${number}`] = one;
-        const many = {...last, loggers};
-        show(many);
-        const started = performance.now();
-        show(many);
-        document.body.getBoundingClientRect();
-        return performance.now() - started;
+def test_what_a_page_of_a_thousand_loggers_costs_grows_with_their_number(replica: Replica) -> None:
+    """The least of five drawings of 1,000 loggers takes no more than 40 times as long as that of 100."""
+    drawn = """
+        const one = last.loggers.system;
+        const seconds = (count) => {
+            const loggers = {};
+            for (let number = 0; number < count; number++) loggers[`logger${number}`] = one;
+            const took = [1, 2, 3, 4, 5].map(() => {
+                const started = performance.now();
+                show({...last, loggers});
+                document.body.getBoundingClientRect();
+                return performance.now() - started;
+            });
+            return Math.min(...took);
+        };
+        return [seconds(100), seconds(1000)];
     """
     with browser() as window:
         window.go(replica.url)
         window.until("document.querySelectorAll('#loggers tbody').length === 3")
-        started = time.monotonic()
-        assert window.run(many) < 2000
-        assert time.monotonic() - started < 20
+        hundred, thousand = window.run(drawn)
+    assert thousand < 40 * hundred

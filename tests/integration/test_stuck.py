@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from collector.local import Mongod, NatsServer, Replica
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 BROUGHT_BACK = "collector_brought_back_messages_total"
 OFTEN = {"COLLECTOR_LAG_PERIOD": "200ms"}
 
@@ -46,7 +46,7 @@ async def deliver(other: Ancestor, key: str, messages: int) -> None:
     taken = await other.jetstream.pull_subscribe_bind(name, name)
     assert len(await taken.fetch(messages, timeout=5)) == messages
     await taken.unsubscribe()
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         while (await other.jetstream.consumer_info(name, name)).num_ack_pending:  # noqa: ASYNC110 - the server's clock
             await anyio.sleep(0.05)
 
@@ -79,7 +79,7 @@ async def test_a_max_deliver_that_is_set_under_the_running_service_is_lifted_at_
     config = (await other.jetstream.consumer_info(name, name)).config
     config.max_deliver, config.ack_wait = 1, 1
     await other.jetstream.add_consumer(name, config)
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         while (await other.jetstream.consumer_info(name, name)).config.max_deliver != -1:  # noqa: ASYNC110 - as above
             await anyio.sleep(0.05)
     await until(lambda: "gave up after 1 deliveries" in replica.log_path.read_text(), 5)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import time
 from collections import Counter
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from functools import partial
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
     from pymongo.database import Database
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 ACK_WAIT = "5s"
 TIMESERIES = text("collection") + b"\x81" + text("kind") + text("timeseries")
@@ -138,18 +137,19 @@ async def test_one_replica_writes_and_the_other_stands_by_until_the_first_is_ask
         assert other.metric("collector_received_messages_total") == 0
         async with here.load("ts"):
             await here.grows("ts", 5)
+            claimed = here.database[CLAIMS].find_one({"owner": {"$ne": None}, "epoch": {"$exists": True}})
+            assert claimed
             owner.terminate()
             assert await to_thread.run_sync(owner.wait) == 0
-            left = time.monotonic()
-            await until(lambda: other.metric("collector_written_entries_total") > 0, 5)
-            assert time.monotonic() - left < 3
+            now = here.database[CLAIMS].find_one({"_id": claimed["_id"]})
+            assert now
+            assert now.get("owner") != claimed["owner"], "the claim is given back, and does not have to expire"
+            await until(lambda: other.metric("collector_written_entries_total") > 0, 3)
         await here.assert_all_once(10, "ts")
         await to_thread.run_sync(owner.start)
         await until(lambda: state(owner, "ts") == "standby", 5)
-        started = time.monotonic()
         owner.terminate()
         assert await to_thread.run_sync(owner.wait) == 0, "standing by it has nothing to drain"
-        assert time.monotonic() - started < 3
         assert state(other, "ts") == "running"
 
 

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from collector.local import Replica
 
+PATIENCE = 6
+"""How many times as long a test waits as an idle machine needs: it fails when nothing comes, not when it is late."""
+
 
 def state(replica: Replica, key: str) -> str:
     """Return the state of a logger, or `none`."""
@@ -23,9 +26,12 @@ def state(replica: Replica, key: str) -> str:
 
 
 async def until(condition: Callable[[], bool], seconds: float) -> float:
-    """Wait for what another process does; return how long it took, fail when it takes too long."""
+    """Wait for what another process does; return how long it took.
+
+    `seconds` is what an idle machine needs at most. The wait fails after `PATIENCE` times as long.
+    """
     started = time.monotonic()
-    with anyio.fail_after(seconds):
+    with anyio.fail_after(PATIENCE * seconds):
         while not condition():  # noqa: ASYNC110 - nobody in this process could set an event
             await anyio.sleep(0.01)
     return time.monotonic() - started
@@ -33,7 +39,7 @@ async def until(condition: Callable[[], bool], seconds: float) -> float:
 
 async def until_empty(jetstream: JetStreamContext, stream: str, seconds: float = 5) -> None:
     """Wait until all that is in a stream is answered for; that it is stored can be seen a moment before."""
-    with anyio.fail_after(seconds):
+    with anyio.fail_after(PATIENCE * seconds):
         while (await jetstream.stream_info(stream)).state.messages:  # noqa: ASYNC110 - as above
             await anyio.sleep(0.01)
 

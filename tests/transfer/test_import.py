@@ -13,16 +13,14 @@ SERVICE = {"pymongo", "prometheus_client", "anyio", "click", "structlog", "tenac
 BRIDGED = {"loguru", "opentelemetry"}
 
 
-def loaded_after(statement: str) -> tuple[set[str], float]:
-    program = f"""
-import sys, time
-start = time.perf_counter()
-{statement}
-print(time.perf_counter() - start, *{{name.partition(".")[0] for name in sys.modules}})
-"""
+def loaded_after(statement: str) -> set[str]:
+    program = f"import sys; {statement}; print(*sys.modules)"
     output = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
-    seconds, *modules = output.split()
-    return set(modules), float(seconds)
+    return set(output.split())
+
+
+def packages(modules: set[str]) -> set[str]:
+    return {name.partition(".")[0] for name in modules}
 
 
 @pytest.mark.parametrize(
@@ -30,12 +28,14 @@ print(time.perf_counter() - start, *{{name.partition(".")[0] for name in sys.mod
     ["import transfer", "from transfer import Transfer", "import transfer.cli", "import transfer.handler"],
 )
 def test_nothing_of_the_service_and_of_other_logging_libraries_is_loaded(statement: str) -> None:
-    modules, _ = loaded_after(statement)
-    assert not modules & (SERVICE | BRIDGED)
+    assert not packages(loaded_after(statement)) & (SERVICE | BRIDGED)
 
 
-def test_importing_transfer_takes_well_under_200_ms() -> None:
-    assert min(loaded_after("import transfer")[1] for _ in range(3)) < 0.1
+def test_importing_transfer_loads_little_besides_itself_so_that_it_costs_next_to_nothing() -> None:
+    """`make bench` says how long it takes; here the modules are counted that it makes Python read."""
+    more = loaded_after("import transfer") - loaded_after("import logging, asyncio")
+    assert not packages(more) & {"nats", "nkeys", "ssl", "asyncio"}
+    assert len(more) < 60
 
 
 def test_every_public_name_is_there_and_no_other() -> None:
