@@ -58,6 +58,8 @@ class State(StrEnum):
     STANDBY = "standby"
     BACKING_OFF = "backing_off"
     PARKED = "parked"
+    MISCONFIGURED = "misconfigured"
+    """Something in NATS or MongoDB is not as needed, and somebody else has to change it; `why` says what and how."""
     DRAINING = "draining"
 
 

@@ -34,6 +34,7 @@ _STATES: Mapping[str, str] = {
     State.STANDBY: BLUE,
     State.BACKING_OFF: ORANGE,
     State.PARKED: RED,
+    State.MISCONFIGURED: RED,
     State.DRAINING: PURPLE,
 }
 _LOGGER = (

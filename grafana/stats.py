@@ -23,7 +23,7 @@ _OLD = THRESHOLDS["CollectorLagOld"]
 _SLOW = THRESHOLDS["CollectorLagGrowing"]
 _FULL = THRESHOLDS["CollectorBufferFull"]
 _PENDING = THRESHOLDS["CollectorAckPendingAtLimit"]
-_IN_TROUBLE = of_service("loggers", 'state=~"backing_off|parked"')
+_IN_TROUBLE = of_service("loggers", 'state=~"backing_off|parked|misconfigured"')
 _EARLY = 0.8
 """The share of a threshold from which on a number is orange."""
 
@@ -91,7 +91,7 @@ STUCK_MESSAGES = stat(
 )
 PIPELINES_IN_TROUBLE = stat(
     "Pipelines in trouble",
-    "Pipelines that are backing off or parked, over all replicas. /status of a replica says why.",
+    "Pipelines that are backing off, parked or misconfigured, over all replicas. /status of a replica says why.",
     "short",
     f"sum({_IN_TROUBLE})",
     {1: ORANGE},
