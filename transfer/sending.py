@@ -78,7 +78,8 @@ class SendingThread(threading.Thread):
         self._bundle_entries = bundle_entries
         self._connection: Client | None = None
         self._jetstream: JetStreamContext | None = None
-        self.loop = asyncio.new_event_loop()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._made = threading.Event()
         self._failure: TransferError | None = None
         self._woken = asyncio.Event()
         self._hurried = asyncio.Event()
@@ -118,10 +119,22 @@ class SendingThread(threading.Thread):
         with suppress(RuntimeError):  # the loop is closed: it has ended
             self.loop.call_soon_threadsafe(function)
 
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop, which the thread makes: asyncio logs about it, and the application's handlers may be ours."""
+        self._made.wait()
+        assert self._loop is not None  # noqa: S101 - what was waited for
+        return self._loop
+
+    def _make_loop(self) -> asyncio.AbstractEventLoop:
+        self._loop = asyncio.SelectorEventLoop()
+        self._made.set()
+        return self._loop
+
     def run(self) -> None:
         """Run the loop."""
         try:
-            with asyncio.Runner(loop_factory=lambda: self.loop) as runner:
+            with asyncio.Runner(loop_factory=self._make_loop) as runner:
                 runner.run(self._main())
         finally:
             self._on_end()
