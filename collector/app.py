@@ -47,17 +47,20 @@ if TYPE_CHECKING:
     from collector.connection import NatsConnection
     from collector.settings import Settings
     from collector.status import Tally
+    from transfer.environment import Environment
 
 _PULSE = 1.0
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
+"""Each of them drains: a terminal that is closed sends SIGHUP. Windows has none."""
 
 
 class Service:
     """One replica, from `run` to its end."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, starting: events.Starting | None = None) -> None:
         release = version("transfer-collector")
         self._settings = settings
+        self._starting = starting
         self._names = Names(settings.namespace)
         self._metrics = Metrics(
             settings.namespace, release, settings.buffer_bytes, logger_histograms=settings.logger_histograms
@@ -71,9 +74,11 @@ class Service:
     async def run(self) -> Tally:
         """Serve until a signal; a second one cancels.
 
-        Raises GaveUp, ConnectionClosed, Aborted, and OSError when the endpoint's address cannot be listened on.
+        Raises GaveUp, ConnectionClosed, Aborted, and CannotListen when the endpoint's address cannot be listened on.
         """
         settings, served = self._settings, False
+        if self._starting is not None:
+            self._report(self._starting)
         with serving(settings.http, self._metrics, self._status) as (host, port):
             self._report(events.Listening(host, port))
             async with create_task_group() as group:
@@ -167,11 +172,17 @@ def _replica_id() -> str:
     return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
 
 
-def serve(settings: Settings) -> Tally:
-    """Run a replica to its end, on uvloop where it is installed."""
+def starting(environment: Environment) -> events.Starting:
+    """Return the first line of the log, after the settings were read from `environment`."""
+    ignored = [str(one) for one in environment.misspelt("COLLECTOR_")]
+    return events.Starting(version("transfer-collector"), environment.effective, ignored)
+
+
+def serve(settings: Settings, starting: events.Starting | None = None) -> Tally:
+    """Run a replica to its end, on uvloop where it is installed. It says first what it is starting with."""
 
     async def run() -> Tally:
-        return await Service(settings).run()
+        return await Service(settings, starting).run()
 
     return anyio.run(run, backend_options={"use_uvloop": _has_uvloop()})
 

@@ -43,18 +43,20 @@ def main() -> None:
 @main.command(help=_RUN_HELP)
 def run() -> None:
     """Run one replica; `_RUN_HELP` is what a user reads."""
-    from collector.app import serve  # noqa: PLC0415 - --help need not load the drivers
+    from collector.app import serve, starting  # noqa: PLC0415 - --help need not load the drivers
     from collector.log import set_up  # noqa: PLC0415
     from collector.settings import Settings  # noqa: PLC0415
+    from transfer.environment import Environment  # noqa: PLC0415
 
+    environment = Environment(os.environ)
     try:
-        settings = Settings.read(os.environ)
+        settings = Settings.read_from(environment)
     except WrongSettings as exc:
         click.echo(str(exc), err=True)
         sys.exit(2)
     set_up(release=settings.release)
     try:
-        tally = serve(settings)
+        tally = serve(settings, starting(environment))
     except (CollectorError, OSError, ExceptionGroup) as exc:
         _fail(exc)
     click.echo(json.dumps({"stopped": asdict(tally)}), err=True)

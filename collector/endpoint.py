@@ -10,12 +10,13 @@ import time
 from contextlib import contextmanager
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from socket import AF_INET, AF_INET6
+from socket import AF_INET, AF_INET6, IPPROTO_IPV6, IPV6_V6ONLY, has_dualstack_ipv6
 from threading import Thread
 from typing import TYPE_CHECKING
 
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from collector.errors import CannotListen
 from collector.page import POLICY, page
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ _HTML = "text/html; charset=utf-8"
 _JSON = "application/json"
 _TEXT = "text/plain; charset=utf-8"
 _SLOW_CLIENT = 5.0
+_EVERY = "0.0.0.0"  # noqa: S104 - probes come from outside the container
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -97,8 +99,16 @@ class _Server(ThreadingHTTPServer):
         self.page = page()
         self.metrics = metrics
         self.status = status
-        self.address_family = AF_INET6 if ":" in address[0] else AF_INET
-        super().__init__(address, _Handler)
+        self._both = address[0] == _EVERY and has_dualstack_ipv6()
+        host = "::" if self._both else address[0]
+        self.address_family = AF_INET6 if ":" in host else AF_INET
+        super().__init__((host, address[1]), _Handler)
+
+    def server_bind(self) -> None:
+        """Bind; to every interface of IPv6 too where 0.0.0.0 is asked for, so that a cluster may have either."""
+        if self._both:
+            self.socket.setsockopt(IPPROTO_IPV6, IPV6_V6ONLY, 0)
+        super().server_bind()
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Say nothing: a client that went away in the middle of an answer is its own affair."""
@@ -108,9 +118,12 @@ class _Server(ThreadingHTTPServer):
 def serving(address: tuple[str, int], metrics: Metrics, status: Status) -> Iterator[tuple[str, int]]:
     """Answer HTTP while the block lasts; yield the address, whose port is a free one when 0 was asked for.
 
-    Raises OSError when the address cannot be listened on.
+    Raises CannotListen when the address cannot be listened on.
     """
-    server = _Server(address, metrics, status)
+    try:
+        server = _Server(address, metrics, status)
+    except (OSError, OverflowError, UnicodeError) as exc:
+        raise CannotListen(*address, getattr(exc, "strerror", None) or str(exc)) from exc
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="endpoint", daemon=True)
     thread.start()
     try:

@@ -62,6 +62,17 @@ class GaveUp(CollectorError):
         super().__init__(f"{name} crashed {crashes} times within {seconds:.0f} s, the last time with {last}")
 
 
+class CannotListen(CollectorError):
+    """The endpoint's address cannot be listened on: it is taken, or none of this machine's."""
+
+    def __init__(self, host: str, port: int, why: str) -> None:
+        shown = f"[{host}]" if ":" in host else host
+        super().__init__(
+            f"COLLECTOR_HTTP: expected an address that can be listened on, got {shown}:{port}: {why}; "
+            "end the process that has it, or set COLLECTOR_HTTP to another HOST:PORT"
+        )
+
+
 class Aborted(CollectorError):
     """The service was ended before it had drained: by a second signal, or at the end of its shutdown timeout."""
 

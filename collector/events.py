@@ -5,7 +5,7 @@ Metrics, log and status are made from them, and tests look at the same values.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, TypeAlias
@@ -252,6 +252,16 @@ class LoopLag:
 
 
 @dataclass(frozen=True, slots=True)
+class Starting:
+    """The service begins, with these settings in force, by variable and without secrets."""
+
+    version: str
+    settings: Mapping[str, str | int | float]
+    ignored: Sequence[str]
+    """A sentence for each variable that is set and that nobody reads."""
+
+
+@dataclass(frozen=True, slots=True)
 class Listening:
     """The endpoint answers."""
 
@@ -282,6 +292,7 @@ Event: TypeAlias = (
     | Sampled
     | Mended
     | Connection
+    | Starting
     | Listening
     | Ready
     | LoopLag

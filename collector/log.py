@@ -57,6 +57,7 @@ class EventLog:
             events.LoopLag: self._tick,
             events.Returned: self._returned,
             events.OwnershipChanged: self._ownership,
+            events.Starting: self._starting,
             events.Listening: self._listening,
             events.Ready: self._ready,
             events.Mended: self._mended,
@@ -100,6 +101,11 @@ class EventLog:
         key = (event.logger, "mended", event.what)
         facts = {"what": event.what, "messages": event.messages}
         self._warn(key, "mended", logger=event.logger, **facts, action="delivering again whatever waits")
+
+    def _starting(self, event: events.Starting) -> None:
+        self._log.info("starting", version=event.version, **event.settings)
+        for sentence in event.ignored:
+            self._log.warning("setting ignored", error=sentence, action="going on without it")
 
     def _listening(self, event: events.Listening) -> None:
         self._log.info("listening", address=f"http://{event.host}:{event.port}")

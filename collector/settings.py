@@ -42,7 +42,7 @@ class Settings:
     logger_histograms: bool
     """Whether each logger has histograms of its own; else they are of all together."""
     http: tuple[str, int]
-    """Host and port."""
+    """Host and port; 0.0.0.0 is every interface, of IPv6 too."""
 
     @property
     def drain_timeout(self) -> float:
@@ -55,7 +55,11 @@ class Settings:
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> Settings:
         """Read all settings. Raises WrongSettings, which names every wrong variable."""
-        environment = Environment(environ)
+        return cls.read_from(Environment(environ))
+
+    @classmethod
+    def read_from(cls, environment: Environment) -> Settings:
+        """Read all settings; afterwards `environment` says what is in force and which variables nobody reads."""
         settings = cls(
             namespace=read_namespace(environment),
             nats=NatsSettings.read(environment),
@@ -93,10 +97,11 @@ def read_database(environment: Environment) -> str:
     """Read DATABASE, the URI, a secret: what is wrong with it is noted in `environment` without quoting it."""
     uri = environment.secret("DATABASE") or ""
     if not uri:
-        environment.add_problem("DATABASE", "a MongoDB URI such as mongodb://127.0.0.1:27017", "nothing")
+        environment.add_problem("DATABASE", "a MongoDB URI such as mongodb://127.0.0.1:27017", "nothing: it is not set")
         return ""
     try:
-        parse_uri(uri, validate=True, warn=False, connect_timeout=None, srv_max_hosts=None)
+        parsed = parse_uri(uri, validate=True, warn=False, connect_timeout=None, srv_max_hosts=None)
+        environment.effective["DATABASE"] = ",".join(f"{host}:{port}" for host, port in parsed["nodelist"])
     except (InvalidURI, InvalidName, ConfigurationError, ValueError) as exc:
         environment.add_problem("DATABASE", "a MongoDB URI such as mongodb://127.0.0.1:27017", type(exc).__name__)
     return uri

@@ -177,7 +177,13 @@ class Status:
                     self._seen.gave_up = f"the supervisor gave up on {event.actor}"
                 case events.Returned():
                     self._seen.tally.returned += event.messages
-                case events.Ready() | events.Listening() | events.Mended() | events.OwnershipChanged():
+                case (
+                    events.Ready()
+                    | events.Starting()
+                    | events.Listening()
+                    | events.Mended()
+                    | events.OwnershipChanged()
+                ):
                     pass
                 case events.Suspected():
                     pass

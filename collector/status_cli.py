@@ -7,7 +7,8 @@ import os
 import shutil
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from http.client import HTTPException
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -70,12 +71,24 @@ def _here(environ: Mapping[str, str]) -> str:
 def _ask(address: str) -> dict[str, Any]:
     try:
         with urlopen(f"{address}/status", timeout=_TIMEOUT) as answer:  # noqa: S310 - it begins with http
-            said: dict[str, Any] = json.load(answer)
-    except (OSError, ValueError) as exc:
-        why = exc.reason if isinstance(exc, URLError) else exc
-        click.echo(f"collector: expected a replica's status from {address}, got {why}", err=True)
-        sys.exit(1)
+            said: object = json.load(answer)
+    except (OSError, ValueError, HTTPException) as exc:
+        _fail(address, exc)
+    if not isinstance(said, dict) or not isinstance(said.get("loggers"), dict):
+        _fail(address, ValueError("JSON that is no status of a replica"))
     return said
+
+
+def _fail(address: str, exc: Exception) -> NoReturn:
+    text = " ".join(str(exc).split())
+    why: object = exc.reason if isinstance(exc, URLError) else exc
+    if isinstance(exc, (HTTPException, ValueError)):
+        why = f"an answer that is no replica's: {text or type(exc).__name__}"
+    click.echo(
+        f"collector: expected a replica's status from {address}, got {why}; is that the address of its COLLECTOR_HTTP?",
+        err=True,
+    )
+    sys.exit(1)
 
 
 def _show(said: Mapping[str, Any], *, refresh: bool) -> None:

@@ -53,6 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     logging.getLogger("transfer").addHandler(logging.NullHandler())  # what matters is said below, once
+    ignored = logging.StreamHandler(sys.stderr)
+    ignored.setFormatter(logging.Formatter("transfer: %(message)s"))
+    logging.getLogger("transfer.settings").addHandler(ignored)
     try:
         if "alone" in options:
             return int(options.alone(options))

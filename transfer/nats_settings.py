@@ -145,6 +145,7 @@ def _hosts(environment: Environment, default: str | None) -> tuple[str, ...]:
             # a login may hold any of the signs by which it would be found and cut out
             shown = "something else (not shown)" if "@" in text else repr(host)
             environment.add_problem("NATS_HOSTS", "a comma list of nats://host:port or tls://host:port", shown)
+    environment.effective["NATS_HOSTS"] = ",".join(without_userinfo(host) for host in hosts)
     if len({host.startswith(("ws://", "wss://")) for host in hosts}) > 1:
         environment.add_problem("NATS_HOSTS", "either WebSocket addresses or others", "both")
     return hosts

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from functools import cache
 from typing import TYPE_CHECKING, TypedDict
 
 from transfer.environment import Environment, NatsSettings
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import Unpack
 
+_log = logging.getLogger("transfer.settings")
 BUNDLE_ENTRIES = 500
 _MOST_IN_A_BUNDLE = 10_000
 
@@ -113,4 +116,11 @@ def read_options(
     settings = NatsSettings.read(environment, DEFAULT_HOSTS)
     queue_settings = QueueSettings(environment, queue)
     environment.finish()
+    for misspelt in environment.misspelt("TRANSFER_"):
+        _warn_once(str(misspelt))
     return settings, name, queue_settings
+
+
+@cache
+def _warn_once(sentence: str) -> None:
+    _log.warning("%s", sentence)

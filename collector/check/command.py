@@ -11,7 +11,7 @@ import anyio
 import click
 from anyio import to_thread
 
-from collector.check.findings import Finding, Level, as_json, counted, wrong
+from collector.check.findings import Finding, Level, as_json, counted, warning, wrong
 from transfer.errors import WrongSettings
 from transfer.names import Names
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from collector.settings import Settings
+    from transfer.misspelt import Misspelt
 
 _STATUS = {Level.OK: 0, Level.WARNING: 0, Level.WRONG: 1}
 _COLOURS = {Level.OK: "green", Level.WARNING: "yellow", Level.WRONG: "red"}
@@ -45,18 +46,25 @@ Example:
 def check(*, replicas: int, as_json_text: bool) -> None:
     """Look at everything; `_HELP` is what a user reads."""
     from collector.settings import Settings  # noqa: PLC0415 - --help need not load the drivers
+    from transfer.environment import Environment  # noqa: PLC0415 - as above
 
+    environment = Environment(os.environ)
     try:
-        settings = Settings.read(os.environ)
+        settings = Settings.read_from(environment)
     except WrongSettings as exc:
         findings = [
             wrong(each.variable, expected=each.expected, got=each.got, do="correct it") for each in exc.problems
         ]
         _say(findings, as_json_text=as_json_text)
         sys.exit(2)
-    findings = anyio.run(look, settings, replicas)
+    findings = [_ignored(one) for one in environment.misspelt("COLLECTOR_")] + anyio.run(look, settings, replicas)
     _say(findings, as_json_text=as_json_text)
     sys.exit(max(_STATUS[finding.level] for finding in findings))
+
+
+def _ignored(one: Misspelt) -> Finding:
+    do = f"set {one.meant} in its place" if one.meant else "remove it, or look for its name in the README"
+    return warning(one.variable, expected="a known variable", got="one that is ignored", do=do)
 
 
 async def look(settings: Settings, replicas: int) -> list[Finding]:

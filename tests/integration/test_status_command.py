@@ -7,8 +7,10 @@ import os
 import pty
 import select
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -64,6 +66,43 @@ def test_on_a_terminal_it_refreshes_until_ctrl_c(start_replica: Callable[..., Re
             os.close(ours)
     assert shown.count(HOME) == 2
     assert b"LOGGER" in shown
+
+
+STRANGERS = {
+    "no HTTP": b"220 mail.example.com ESMTP\r\n",
+    "nats-server": b'INFO {"server_id":"x"}\r\n',
+    "nothing": b"",
+    "half a head": b"HTTP/1.1 200 OK\r\nContent-Le",
+    "half a body": b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{",
+    "no JSON": b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n<html",
+    "no UTF-8": b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n\xff\xfe\xfd\xfc",
+    "a list": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]",
+    "another service": b'HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n{"ok":true}',
+    "a redirect to nowhere": b"HTTP/1.1 302 Found\r\nLocation: http://[\r\nContent-Length: 0\r\n\r\n",
+    "404": b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",
+    "502": b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n",
+    "a long status line": b"HTTP/1.1 200 " + b"x" * 100_000,
+}
+
+
+@pytest.mark.parametrize("answer", STRANGERS.values(), ids=STRANGERS)
+def test_whatever_answers_at_the_url_that_is_no_replica_is_said_in_one_line(answer: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            with listening.accept()[0] as connection:
+                connection.recv(65536)
+                connection.sendall(answer)
+
+        serving = threading.Thread(target=serve, daemon=True)
+        serving.start()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        ended = run("--url", url)
+        serving.join(10)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr.startswith(f"collector: expected a replica's status from {url}, got ")
+    assert ended.stderr.count("\n") == 1
+    assert "Traceback" not in ended.stderr
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ import pytest
 
 from collector import events
 from collector.endpoint import serving
+from collector.errors import CannotListen
 from collector.events import Failure, LoggerState, Stage, State
 from collector.metrics import Metrics
 from collector.status import ALIVE_WITHIN, READY_WITHIN, Status
@@ -202,13 +203,30 @@ def test_a_client_that_hangs_keeps_nobody_waiting() -> None:
 
 
 def test_an_address_that_is_taken_is_an_error_at_once() -> None:
-    with served() as scene, pytest.raises(OSError, match="in use"), serving(scene.address, scene.metrics, scene.status):
+    with (
+        served() as scene,
+        pytest.raises(CannotListen, match=r"COLLECTOR_HTTP: expected .* in use; end the process") as caught,
+        serving(scene.address, scene.metrics, scene.status),
+    ):
+        pass
+    assert f"{scene.address[0]}:{scene.address[1]}" in str(caught.value)
+
+
+@pytest.mark.parametrize(("host", "port"), [("192.0.2.1", 8080), ("no such host", 8080), ("999.1.1.1", 8080)])
+def test_an_address_that_is_none_of_this_machines_is_an_error_that_names_the_variable(host: str, port: int) -> None:
+    with (
+        served() as scene,
+        pytest.raises(CannotListen, match="COLLECTOR_HTTP"),
+        serving((host, port), scene.metrics, scene.status),
+    ):
         pass
 
 
 @pytest.mark.skipif(not socket.has_ipv6, reason="this machine has no IPv6")
-def test_it_listens_on_ipv6_too() -> None:
-    with served("::1") as scene:
+@pytest.mark.parametrize(("host", "asked"), [("::1", "::1"), ("0.0.0.0", "127.0.0.1"), ("0.0.0.0", "::1")])  # noqa: S104
+def test_it_listens_on_ipv6_too(host: str, asked: str) -> None:
+    with served(host) as scene:
+        scene.address = (asked, scene.address[1])
         assert scene.get("/livez")[0] == 200
 
 
