@@ -15,6 +15,7 @@ from pymongo.errors import OperationFailure
 
 from collector.errors import OwnershipLost, SinkUnavailable
 from collector.mongo import calling
+from collector.mongo_codes import failures
 from collector.mongo_errors import said
 from collector.numbered_session import numbered_session, numbered_session_id
 from collector.ownership import Board, Claim, Tenure, session_id, write_number
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 CLAIMS = "collector_claims"
 REPLICAS = "collector_replicas"
-_DUPLICATE_KEY = 11000
 TOO_OLD = 225
 """TransactionTooOld: the session has seen a higher number."""
 _NO_NUMBERS = 20
@@ -203,7 +203,6 @@ class Claims:
                 if exc.code == _NO_NUMBERS and session is not None:
                     raise SinkUnavailable("expected MongoDB to be a replica set: time-series loggers need one") from exc
                 raise SinkUnavailable(said(exc)) from exc
-        codes = {error["code"] for error in reply.get("writeErrors", ())} - {_DUPLICATE_KEY}  # somebody else made it
-        if "writeConcernError" in reply or codes:
-            raise SinkUnavailable(f"MongoDB did not make a change to {CLAIMS} durable, codes {sorted(codes)}")
+        if failed := failures(reply):  # an `_id` that is taken is none: somebody else made it
+            raise SinkUnavailable(f"MongoDB did not make a change to {CLAIMS} durable: {', '.join(failed)}")
         return reply

@@ -15,6 +15,7 @@ from pymongo.errors import OperationFailure
 from collector.errors import SinkUnavailable
 from collector.headers import attempt, first_published_ns, headers
 from collector.mongo import calling, insert
+from collector.mongo_codes import failures
 from collector.mongo_errors import said
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
     from collector.model import Reject
 
-_DUPLICATE_KEY = 11000
 _INLINE = 8 * 1024 * 1024
 """Bytes of body and headers that a letter holds itself; else the body goes to GridFS. A document ends at 16 MiB."""
 _FEW_HEADERS = 64 * 1024
@@ -64,11 +64,8 @@ class DeadLetters:
             reply = await insert(self._database, self._collection, letters, self._write_timeout)
         except OperationFailure as exc:
             raise SinkUnavailable(f"a dead letter was not stored: {said(exc)}") from exc
-        codes = {error["code"] for error in reply.get("writeErrors", ())} - {_DUPLICATE_KEY}
-        if codes:
-            raise SinkUnavailable(f"MongoDB refused dead letters of {self._collection} with codes {sorted(codes)}")
-        if "writeConcernError" in reply:
-            raise SinkUnavailable(f"the write concern was not met for dead letters of {self._collection}")
+        if failed := failures(reply):
+            raise SinkUnavailable(f"dead letters were not stored in {self._collection}: {', '.join(failed)}")
         there = [letters[error["index"]] for error in reply.get("writeErrors", ())]
         again = [letter for letter in there if "attempt" in letter]
         if again:

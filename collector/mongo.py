@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import pymongo
 from anyio import CancelScope, sleep
+from gridfs.errors import GridFSError
 from pymongo import AsyncMongoClient
 from pymongo.errors import (
-    AutoReconnect,
-    ConnectionFailure,
+    ConfigurationError,
     ExecutionTimeout,
+    InvalidOperation,
     NotPrimaryError,
     OperationFailure,
     PyMongoError,
     ServerSelectionTimeoutError,
+    WaitQueueTimeoutError,
 )
 
 from collector import events
@@ -37,7 +39,9 @@ _CLOSE_TIMEOUT = 1.0
 _LOOK = 0.1
 WRITES = 64
 """Through one client at a time; the rest of its 100 connections is for other calls."""
-_NOTHING_SENT = (ServerSelectionTimeoutError, NotPrimaryError)
+_NOTHING_SENT = (ServerSelectionTimeoutError, NotPrimaryError, WaitQueueTimeoutError, ConfigurationError)
+_FOR_THE_CALLER = (OperationFailure, GridFSError, InvalidOperation)
+"""What a server answers, what GridFS finds, and what we do wrong. All else is of the way to the server."""
 
 
 @asynccontextmanager
@@ -54,10 +58,9 @@ async def calling(timeout: float) -> AsyncIterator[None]:
         except PyMongoError as exc:
             # pymongo's frames hold the whole command in a cycle, and in an outage hardly anything has it collected
             clear_frames(exc.__traceback__)
-            if not isinstance(exc, (ConnectionFailure, ExecutionTimeout)):
+            if isinstance(exc, _FOR_THE_CALLER) and not isinstance(exc, ExecutionTimeout):
                 raise
-            sent = isinstance(exc, (AutoReconnect, ExecutionTimeout)) and not isinstance(exc, _NOTHING_SENT)
-            raise SinkUnavailable(first_sentence(exc), ambiguous=sent) from exc
+            raise SinkUnavailable(first_sentence(exc), ambiguous=not isinstance(exc, _NOTHING_SENT)) from exc
 
 
 async def watch_primary(client: AsyncMongoClient[dict[str, Any]], report: Report) -> None:

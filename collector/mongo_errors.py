@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from collector.mongo_codes import named
+
 if TYPE_CHECKING:
     from pymongo.errors import OperationFailure
 
@@ -15,7 +17,7 @@ _COMMAND = re.compile(r'not authorized on (\w[\w-]*) to execute command \{ (\w+)
 def said(exc: OperationFailure) -> str:
     """Name what the server answered; where a privilege is missing, also the command and its collection."""
     details = exc.details or {}
-    answered = f"MongoDB answered {details.get('codeName', 'no name')} (code {exc.code})"
+    answered = f"MongoDB answered {named(exc.code, str(details.get('codeName', '')))}"
     return answered if exc.code != _UNAUTHORIZED else f"{answered}: {_missing(str(details.get('errmsg', '')))}"
 
 

@@ -10,6 +10,14 @@ from bson.errors import InvalidDocument
 from pymongo.errors import DocumentTooLarge
 
 from collector.model import Entry, Reason, Refusal
+from collector.mongo_codes import (
+    DUPLICATE_KEY,
+    OF_A_DOCUMENT,
+    OF_A_DOCUMENT_IN_A_COMMAND,
+    TOO_LARGE,
+    is_there,
+    named,
+)
 from collector.mongo_errors import said
 
 if TYPE_CHECKING:
@@ -20,19 +28,9 @@ if TYPE_CHECKING:
 UNENCODABLE = (OverflowError, InvalidDocument, UnicodeEncodeError, RecursionError, DocumentTooLarge)
 """What pymongo raises for a document, before anything is sent."""
 MAX_DOCUMENT = 16 * 1024 * 1024
-_DUPLICATE_KEY = 11000
 _VALIDATION = 121
-_TOO_LARGE = frozenset({10334, 17419, 17420})
-# https://github.com/mongodb/mongo/blob/master/src/mongo/base/error_codes.yml
-_LATER = frozenset(
-    {6, 7, 24, 46, 50, 63, 64, 79, 89, 91, 100, 112, 133, 134, 150, 189, 202, 211, 215, 216, 234, 246, 249, 262, 290}
-    | {317, 342, 343, 355, 365, 371, 384, 402, 433, 449}
-    | {9001, 10058, 10107, 11600, 11601, 11602, 13388, 13435, 13436, 14031}
-)
-"""Write errors of one document that say nothing about the document."""
-_DOCUMENT_AT_FAULT = frozenset({2, 9, 14, 15, 22, 52, 54, 55, 56, 57, 10334, 17419, 17420, 17280})
-"""Errors of a whole command that a document in it can cause: BadValue, FailedToParse, TypeMismatch, Overflow (nested
-too deep), InvalidBSON, field names, size."""
+_MOST_SAID = 1000
+"""Letters of what the server says of a document, which it may quote."""
 
 
 @dataclass(slots=True)
@@ -51,7 +49,10 @@ class Outcomes:
 
 
 def outcomes(entries: Sequence[Entry], reply: Mapping[str, Any]) -> Outcomes:
-    """Read the reply to an unordered insert; without a majority nothing counts as stored."""
+    """Read the reply to an unordered insert; without a majority nothing counts as stored.
+
+    An entry is refused for what is known to speak of a document, and for nothing else.
+    """
     if "writeErrors" not in reply and "writeConcernError" not in reply:
         return Outcomes(stored=len(entries))
     found = Outcomes()
@@ -70,21 +71,21 @@ def outcomes(entries: Sequence[Entry], reply: Mapping[str, Any]) -> Outcomes:
 
 def _note(found: Outcomes, entry: Entry, error: Mapping[str, Any]) -> None:
     code = error["code"]
-    if code == _DUPLICATE_KEY and list(error.get("keyPattern", ())) == ["_id"]:
+    if is_there(error):
         if entry.own_id:
             found.doubtful.append(entry)
         else:
             found.duplicates += 1
-    elif code in _LATER:
-        found.later.append(entry)
-        found.error = f"MongoDB answered write error {code}"
-    else:
+    elif code == DUPLICATE_KEY or code in OF_A_DOCUMENT:
         found.refused.append(Refusal(entry, _reason(code, entry), _refused(error)))
+    else:
+        found.later.append(entry)
+        found.error = f"MongoDB answered {named(code)}"
 
 
 def document_at_fault(exc: OperationFailure) -> bool:
     """Tell whether a document in it can be why a whole command failed."""
-    return exc.code in _DOCUMENT_AT_FAULT
+    return exc.code in OF_A_DOCUMENT_IN_A_COMMAND
 
 
 def refusal_of_command(entry: Entry, exc: OperationFailure) -> Refusal:
@@ -155,17 +156,18 @@ def _guilty(value: Any, path: str = "") -> str:
 
 
 def _reason(code: int | None, entry: Entry) -> Reason:
-    if code == _DUPLICATE_KEY:
+    if code == DUPLICATE_KEY:
         return Reason.DUPLICATE_KEY
     # For a document slightly too large the server's code is BadValue.
-    too_large = code in _TOO_LARGE or len(bson.encode(entry.document)) > MAX_DOCUMENT
+    too_large = code in TOO_LARGE or len(bson.encode(entry.document)) > MAX_DOCUMENT
     return Reason.DOCUMENT_TOO_LARGE if too_large else Reason.DOCUMENT_INVALID
 
 
 def _refused(error: Mapping[str, Any]) -> str:
-    if error["code"] == _DUPLICATE_KEY:
+    code = error["code"]
+    if code == DUPLICATE_KEY:
         index = ", ".join(error.get("keyPattern", ())) or "unknown"
         return f"expected new values in the unique index on {index}, but another document has them"
-    if error["code"] == _VALIDATION:
+    if code == _VALIDATION:
         return "expected a document that passes the collection's validator, and it does not"
-    return f"MongoDB refused the document with code {error['code']}: {error.get('errmsg', '')}"
+    return f"MongoDB refused the document, {named(code)}: {str(error.get('errmsg', ''))[:_MOST_SAID]}"

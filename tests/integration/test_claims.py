@@ -65,6 +65,17 @@ async def test_a_claim_that_its_owner_makes_again_is_as_it_was_and_one_that_is_t
         assert await b.seen() == Claim("a", 3)
 
 
+async def test_a_claim_that_another_unique_index_refuses_is_not_taken_for_registered(
+    mongod: Mongod, namespace: str
+) -> None:
+    async with candidates(mongod, namespace, 1) as (a,):
+        await a.database[CLAIMS].create_index("logger", unique=True)
+        await a.claims.register({a.claim: "system"})
+        await a.claims.register({a.claim: "system"})
+        with pytest.raises(SinkUnavailable, match="11000"):
+            await a.claims.register({"other": "system"})
+
+
 async def test_of_two_that_race_for_a_claim_exactly_one_wins(mongod: Mongod, namespace: str) -> None:
     async with candidates(mongod, namespace, 2, 2) as both:
         await both[0].claims.register({both[0].claim: "system"})

@@ -233,6 +233,22 @@ async def test_a_letter_that_may_not_be_stored_is_unavailable_and_may_be_stored_
         assert letter["body_file"] is None or await scene.file(letter["body_file"]) == one.body
 
 
+async def test_a_letter_that_another_unique_index_refuses_is_not_there_and_not_taken_for_it(
+    mongod: Mongod, namespace: str
+) -> None:
+    """Somebody has made the index; until it is gone the message has to wait."""
+    first, second = reject(), reject()
+    async with keeping(mongod, namespace) as scene:
+        await scene.collection.create_index("reason", unique=True)
+        await scene.letters.store([first])
+        await scene.letters.store([first])
+        with pytest.raises(SinkUnavailable, match="11000"):
+            await scene.letters.store([second])
+        await scene.collection.drop_index("reason_1")
+        await scene.letters.store([first, second])
+        assert {letter["_id"] for letter in await scene.found()} == {first.identity, second.identity}
+
+
 async def test_without_a_majority_a_letter_is_not_stored_yet(mongod: Mongod, namespace: str) -> None:
     async with keeping(mongod, namespace) as scene:
         admin = scene.database.client.admin

@@ -1,0 +1,111 @@
+"""Codes of MongoDB's errors, by what they speak of: a closed list of those that speak of a document.
+
+Whatever is not in it speaks of the collection, the user or the server: a view, a quota, a missing privilege, a full
+disk. Then no entry is to blame, and it is tried again for as long as it takes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+DUPLICATE_KEY = 11000
+"""Speaks of a document, unless it is the entry's own `_id` that is there: see `is_there`."""
+TOO_LARGE = frozenset({10334, 17419, 17420})
+
+# https://github.com/mongodb/mongo/blob/master/src/mongo/base/error_codes.yml
+_NAMED = {
+    2: "BadValue",
+    9: "FailedToParse",
+    14: "TypeMismatch",
+    15: "Overflow",
+    16: "InvalidLength",
+    22: "InvalidBSON",
+    52: "DollarPrefixedFieldName",
+    53: "InvalidIdField",
+    54: "NotSingleValueField",
+    55: "InvalidDBRef",
+    56: "EmptyFieldName",
+    57: "DottedFieldName",
+    61: "ShardKeyNotFound",
+    111: "NotExactValueField",
+    116: "DocTooLargeForCapped",
+    121: "DocumentValidationFailure",
+    171: "CannotIndexParallelArrays",
+    201: "CannotBuildIndexKeys",
+    357: "InvalidBSONType",
+    378: "NonConformantBSON",
+    388: "TransactionTooLargeForCache",
+    10003: "CannotGrowDocumentInCappedNamespace",
+    10334: "BSONObjectTooLarge",
+    17280: "KeyTooLong",
+}
+# Assertions have numbers and no names. Those of indexes are the ones that mongod itself forgives a document for while
+# an index is built (index_access_method.cpp, getKeys), and those of what came after that list was made.
+_ASSERTED = {
+    **dict.fromkeys((13026, 13027, 13067, 13068, 16804), "a value that a 2d index cannot hold"),
+    **dict.fromkeys((16755, 16756, 183493, 183934), "a value that a 2dsphere index cannot hold"),
+    **dict.fromkeys((16675, 16732, 16733, 17261, 17262), "a value that a text index cannot hold"),
+    **dict.fromkeys((16775, 16776), "a value that a haystack index cannot hold"),
+    16746: "a field name in an array that an index takes for a position",
+    16766: "an array where an index is hashed",
+    5930501: "an array in an indexed measurement",
+    5743702: "no date in the time field",
+    5894900: "an _id that is too large",
+    17419: "a document that is too large",
+    17420: "a document that is too large",
+}
+OF_A_DOCUMENT: Mapping[int, str] = {**_NAMED, **_ASSERTED}
+"""As the error of one document in a command."""
+OF_A_DOCUMENT_IN_A_COMMAND = OF_A_DOCUMENT.keys() - {2, 9, 14}
+"""As the error of a whole command. One that names no field and suits anything, such as BadValue, accuses nobody."""
+
+_OTHERS = {
+    1: "InternalError",
+    6: "HostUnreachable",
+    8: "UnknownError",
+    13: "Unauthorized",
+    24: "LockTimeout",
+    26: "NamespaceNotFound",
+    50: "MaxTimeMSExpired",
+    64: "WriteConcernFailed",
+    89: "NetworkTimeout",
+    91: "ShutdownInProgress",
+    112: "WriteConflict",
+    117: "ConflictingOperationInProgress",
+    146: "ExceededMemoryLimit",
+    166: "CommandNotSupportedOnView, as a view stands under the collection's name",
+    189: "PrimarySteppedDown",
+    215: "DatabaseDropPending",
+    262: "ExceededTimeLimit",
+    361: "CollectionUUIDMismatch, as the collection was dropped or is another one",
+    365: "TemporarilyUnavailable",
+    371: "UserWritesBlocked, which setUserWriteBlockMode ends",
+    8000: "AtlasError, such as a quota that is used up",
+    10107: "NotWritablePrimary",
+    11600: "InterruptedAtShutdown",
+    11602: "InterruptedDueToReplStateChange",
+    13388: "StaleConfig",
+    14031: "OutOfDiskSpace",
+    16500: "TooManyRequests",
+}
+
+
+def named(code: int | None, name: str = "") -> str:
+    """Return a code with what is known of it; the server itself names none in the error of one document."""
+    known = _OTHERS.get(code or 0) or OF_A_DOCUMENT.get(code or 0) or name
+    return f"{known} (code {code})" if known else f"code {code}"
+
+
+def is_there(error: Mapping[str, Any]) -> bool:
+    """Tell whether a write error says that the `_id` is taken. Another unique index stores nothing under it."""
+    return error["code"] == DUPLICATE_KEY and list(error.get("keyPattern", ())) == ["_id"]
+
+
+def failures(reply: Mapping[str, Any]) -> list[str]:
+    """Return what was not done durably, named, of a command for which an `_id` that is taken is as good as stored."""
+    codes = {error["code"] for error in reply.get("writeErrors", ()) if not is_there(error)}
+    unmet = "writeConcernError" in reply
+    return [*(named(code) for code in sorted(codes)), *(["the write concern was not met"] if unmet else [])]
