@@ -55,6 +55,8 @@ class State(StrEnum):
     """What a logger's pipeline is doing."""
 
     RUNNING = "running"
+    FAILING = "failing"
+    """It runs, and its writes fail and are tried again."""
     STANDBY = "standby"
     BACKING_OFF = "backing_off"
     PARKED = "parked"
@@ -217,6 +219,16 @@ class Sampled:
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """What waits for a logger whose durable nobody could read: the messages of its stream, 0 where there is none."""
+
+    logger: str
+    messages: int
+    at: float
+    """Of the replica's clock, in seconds since 1970."""
+
+
+@dataclass(frozen=True, slots=True)
 class Mended:
     """A durable that somebody else had made or changed delivers everything again."""
 
@@ -262,6 +274,13 @@ class Starting:
 
 
 @dataclass(frozen=True, slots=True)
+class LogLost:
+    """Lines of the log could not be written: standard error is broken, full or not read."""
+
+    lines: int
+
+
+@dataclass(frozen=True, slots=True)
 class Listening:
     """The endpoint answers."""
 
@@ -290,12 +309,14 @@ Event: TypeAlias = (
     | Crashed
     | GivenUp
     | Sampled
+    | Waiting
     | Mended
     | Connection
     | Starting
     | Listening
     | Ready
     | LoopLag
+    | LogLost
     | Stopping
 )
 Report: TypeAlias = Callable[[Event], None]

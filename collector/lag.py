@@ -8,7 +8,7 @@ from zlib import crc32
 
 from anyio import create_task_group
 
-from collector.events import Sampled
+from collector.events import Sampled, Waiting
 from collector.stuck import Stuck, stuck_messages
 from transfer.errors import TransferError, Unavailable, UnknownDurable
 from transfer.streams import (
@@ -17,8 +17,8 @@ from transfer.streams import (
     durable_info,
     give_up_durable,
     lift_max_deliver,
+    listed_streams,
     stream_state,
-    stream_states,
 )
 
 if TYPE_CHECKING:
@@ -39,8 +39,11 @@ _AT_ONCE = 8
 class Lag(Protocol):
     """Where lag is read, and what keeps it from falling is mended. Every method raises TransferError."""
 
-    async def sample(self, keys: Collection[str]) -> list[Sampled]:
-        """Read the lag of these loggers; one without stream or durable is left out."""
+    async def sample(self, keys: Collection[str]) -> list[Sampled | Waiting]:
+        """Read the lag of these loggers; of one whose durable nobody can read, what waits in its stream.
+
+        A logger whose stream has no leader now is left out: nobody knows.
+        """
 
     async def stuck(self, key: str) -> Stuck | None:
         """Look closely whether messages of a logger are given to nobody any more; None when that is not certain."""
@@ -67,18 +70,24 @@ class JetStreamLag:
         self._durables: dict[str, DurableInfo] = {}
         """As they were when they were last asked."""
 
-    async def sample(self, keys: Collection[str]) -> list[Sampled]:
+    async def sample(self, keys: Collection[str]) -> list[Sampled | Waiting]:
         """See `Lag`."""
-        states = await stream_states(self._jetstream, self._names)
+        states = await listed_streams(self._jetstream, self._names)
         there = {key: state for key in sorted(keys) if (state := states.get(self._names.stream(key))) is not None}
+        none = [key for key in keys if self._names.stream(key) not in states]
         self._turn = (self._turn + 1) % self._turns
         self._durables = {key: durable for key, durable in self._durables.items() if key in there}
         asked = await self._ask([key for key, state in there.items() if state.messages or self._is_due(key)])
         self._durables |= asked
+        at = time.time()
         return [
-            _sampled(key, state, self._durables[key], current=key in asked)
-            for key, state in there.items()
-            if key in asked or (key in self._durables and not state.messages)
+            *(Waiting(key, 0, at) for key in none),
+            *(
+                _sampled(key, state, self._durables[key], current=key in asked)
+                if key in asked or (key in self._durables and not state.messages)
+                else Waiting(key, state.messages, at)
+                for key, state in there.items()
+            ),
         ]
 
     def _is_due(self, key: str) -> bool:

@@ -15,7 +15,7 @@ from collector.restarts import ROOT_ACTORS
 from collector.series import ONE, Family, Histogram, Numbers, text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from collector.series import Labels
 
@@ -25,6 +25,45 @@ _SECONDS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 
 _LATENCY = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)
 _STALE_AFTER = 60.0
 """Seconds after which a reading of the lag is withdrawn: absent beats wrong."""
+_WITHOUT_PIPELINE = frozenset({State.PARKED, State.MISCONFIGURED})
+"""States in which nothing of a logger is moved, however many replicas there are."""
+
+
+def _lag_of(sampled: events.Sampled) -> int:
+    return sampled.pending + sampled.ack_pending
+
+
+_OF_LAG: Mapping[str, tuple[str, Callable[[events.Sampled], float]]] = {
+    "lag_messages": ("Messages waiting or being worked on (same on every replica: use max)", _lag_of),
+    "lag_oldest_message_age_seconds": (
+        "Age of the oldest message by the server's clock, 0 when empty (same)",
+        lambda sampled: sampled.oldest_age_seconds,
+    ),
+    "consumer_pending_messages": ("Messages not yet delivered to anybody (same)", lambda sampled: sampled.pending),
+    "consumer_ack_pending_messages": (
+        "Messages delivered and not yet answered (same)",
+        lambda sampled: sampled.ack_pending,
+    ),
+    "consumer_ack_pending_limit_messages": (
+        "Unanswered messages at which delivery stops (same)",
+        lambda sampled: sampled.ack_pending_limit,
+    ),
+    "consumer_redelivered_messages": (
+        "Unanswered messages that were delivered more than once (same)",
+        lambda sampled: sampled.redelivered,
+    ),
+    "consumer_waiting_pulls": ("Pull requests that wait at the server (same)", lambda sampled: sampled.waiting_pulls),
+    "stream_bytes": ("Bytes kept in the stream (same)", lambda sampled: sampled.bytes),
+    "stream_stuck_messages": (
+        "Messages in the stream that nobody is given any more (same)",
+        lambda sampled: max(0, sampled.messages - _lag_of(sampled)),
+    ),
+    "lag_refresh_timestamp_seconds": (
+        "When this replica last read the lag, in seconds since 1970",
+        lambda sampled: sampled.at,
+    ),
+}
+"""What a reading of the lag is exported as, each with what it says."""
 
 
 class Metrics:
@@ -40,10 +79,10 @@ class Metrics:
         self._logger_histograms = logger_histograms
         self._families: list[Numbers | Histogram] = []
         self._of_loggers: list[Numbers | Histogram] = []
-        self._of_lag: list[Numbers] = []
+        self._of_lag: list[tuple[Numbers, Callable[[events.Sampled], float]]] = []
         self._states: dict[str, State] = {}
         self._lag: dict[str, events.Sampled] = {}
-        self._backlog_messages = 0
+        self._waiting: dict[str, events.Waiting] = {}
         self._lock = Lock()  # `text` is called by the threads of the endpoint, and withdraws what is old
         self._declare_lag()
         self._declare_flow()
@@ -63,9 +102,11 @@ class Metrics:
             events.Retried: self._count_failed,
             events.Crashed: self._count_crashed,
             events.Sampled: self._set_lag,
+            events.Waiting: self._set_waiting,
             events.Connection: self._set_connected,
             events.Ready: self._set_ready,
             events.LoopLag: self._set_loop_lag,
+            events.LogLost: self._count_lost_lines,
         }
         self._failures.start_one("", Stage.CONTROL, events.Failure.UNAVAILABLE)
         for actor in ROOT_ACTORS:
@@ -80,25 +121,21 @@ class Metrics:
         with self._lock:
             for logger in [key for key, sampled in self._lag.items() if now - sampled.at > _STALE_AFTER]:
                 self._forget_lag(logger)
+            self._set_backlog(now)
         return text_of(self._families)
 
     # declarations
 
     def _declare_lag(self) -> None:
-        gauges = {
-            "lag_messages": "Messages waiting or being worked on (same on every replica: use max)",
-            "lag_oldest_message_age_seconds": "Age of the oldest message by the server's clock, 0 when empty (same)",
-            "consumer_pending_messages": "Messages not yet delivered to anybody (same)",
-            "consumer_ack_pending_messages": "Messages delivered and not yet answered (same)",
-            "consumer_ack_pending_limit_messages": "Unanswered messages at which delivery stops (same)",
-            "consumer_redelivered_messages": "Unanswered messages that were delivered more than once (same)",
-            "consumer_waiting_pulls": "Pull requests that wait at the server (same)",
-            "stream_bytes": "Bytes kept in the stream (same)",
-            "stream_stuck_messages": "Messages in the stream that nobody is given any more (same)",
-            "lag_refresh_timestamp_seconds": "When this replica last read the lag, in seconds since 1970",
-        }
-        self._of_lag = [self._numbers("gauge", name, text, ("logger",)) for name, text in gauges.items()]
-        self._backlog = self._of_service("gauge", "backlog_messages", "Lag over all loggers (same)")
+        self._of_lag = [
+            (self._numbers("gauge", name, text, ("logger",)), value) for name, (text, value) in _OF_LAG.items()
+        ]
+        self._backlog = self._numbers(
+            "gauge",
+            "backlog_messages",
+            "Messages that wait for loggers which have a pipeline; absent while it is unknown of any of them (same)",
+            (),
+        )
 
     def _declare_flow(self) -> None:
         counter = self._counter
@@ -153,6 +190,9 @@ class Metrics:
         self._loop_lag = gauge("event_loop_lag_seconds", "How late the event loop last was")
         self._reconnects = self._of_service(
             "counter", "nats_reconnects_total", "Times the connection to NATS came back"
+        )
+        self._lost_lines = self._of_service(
+            "counter", "log_lost_lines_total", "Lines of the log that standard error did not take"
         )
         self._loggers = gauge("loggers", "Loggers by state", ("state",), product(State))
         gauge("build_info", "Always 1", ("version",), [(version,)]).set(1, version)
@@ -232,6 +272,9 @@ class Metrics:
     def _set_ready(self, event: events.Ready) -> None:
         self._ready.set(event.ready)
 
+    def _count_lost_lines(self, event: events.LogLost) -> None:
+        self._lost_lines.add(event.lines)
+
     def _set_loop_lag(self, event: events.LoopLag) -> None:
         self._loop_lag.set(event.seconds)
 
@@ -247,12 +290,12 @@ class Metrics:
             if before is None:
                 for family in self._of_loggers:
                     family.start(event.logger)
-        self._set_backlog()
 
     def _forget(self, logger: str) -> None:
         for family in self._of_loggers:
             family.forget(logger)
         self._forget_lag(logger)
+        self._waiting.pop(logger, None)
 
     def _count_received(self, event: events.Received) -> None:
         logger = event.logger
@@ -281,43 +324,39 @@ class Metrics:
         logger = event.logger
         if logger not in self._states:
             return
-        before = self._lag.get(logger)
-        if before is None:
-            for gauge in self._of_lag:
+        if logger not in self._lag:
+            for gauge, _ in self._of_lag:
                 gauge.start(logger)
         self._lag[logger] = event
-        lag = event.pending + event.ack_pending
-        values = (
-            lag,
-            event.oldest_age_seconds,
-            event.pending,
-            event.ack_pending,
-            event.ack_pending_limit,
-            event.redelivered,
-            event.waiting_pulls,
-            event.bytes,
-            max(0, event.messages - lag),
-            event.at,
-        )
-        for gauge, value in zip(self._of_lag, values, strict=True):
-            gauge.set(value, logger)
-        self._backlog_messages += lag - (0 if before is None else before.pending + before.ack_pending)
-        self._set_backlog()
+        self._waiting.pop(logger, None)
+        for gauge, value in self._of_lag:
+            gauge.set(value(event), logger)
+
+    def _set_waiting(self, event: events.Waiting) -> None:
+        if event.logger in self._states:
+            self._waiting[event.logger] = event
 
     def _forget_lag(self, logger: str) -> None:
-        sampled = self._lag.pop(logger, None)
-        if sampled is not None:
-            for gauge in self._of_lag:
+        if self._lag.pop(logger, None) is not None:
+            for gauge, _ in self._of_lag:
                 gauge.forget(logger)
-            self._backlog_messages -= sampled.pending + sampled.ack_pending
-            self._set_backlog()
 
-    def _set_backlog(self) -> None:
-        if self._states and not self._lag:
-            self._backlog.forget()  # nobody knows it now, and 0 would be wrong
+    def _set_backlog(self, now: float) -> None:
+        """Add up what waits; a logger of which it is unknown makes the sum unknown, as it may be most of it."""
+        known = [self._waits(logger, now) for logger, state in self._states.items() if state not in _WITHOUT_PIPELINE]
+        if None in known:
+            self._backlog.forget()
         else:
             self._backlog.start()
-            self._backlog.set(self._backlog_messages)
+            self._backlog.set(sum(messages for messages in known if messages is not None))
+
+    def _waits(self, logger: str, now: float) -> int | None:
+        """Return the messages that wait for a logger by a reading that is no older than a minute."""
+        waiting = self._waiting.get(logger)
+        if waiting is not None and now - waiting.at <= _STALE_AFTER:
+            return waiting.messages
+        sampled = self._lag.get(logger)
+        return None if sampled is None else _lag_of(sampled)
 
     def _set_connected(self, event: events.Connection) -> None:
         gauge = self._nats_connected if event.server == "nats" else self._mongodb_connected

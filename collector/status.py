@@ -9,16 +9,24 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from collector import events
+from collector.failing import no_write_succeeds
 from collector.rates import Counts, Rates
 from collector.restarts import AT_WORK, Restarts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 ALIVE_WITHIN = 30.0
 """Seconds without a turn of the event loop after which the process cannot help itself."""
 READY_WITHIN = 10.0
-_STAGES = {"running": ["consumer", "batcher", "writer"], "draining": ["consumer", "batcher", "writer"]}
+STALE_AFTER = 60.0
+"""Seconds after which a reading of the lag says nothing about now any more."""
+QUIET_AFTER = 60.0
+"""Seconds after which an error that has not come again is past; what goes on is tried more often than that."""
+_STAGES: Mapping[str, list[str]] = {
+    state: ["consumer", "batcher", "writer"]
+    for state in (events.State.RUNNING, events.State.FAILING, events.State.DRAINING)
+}
 """What works in a logger's pipeline by its state; in any other, nothing does."""
 
 
@@ -41,6 +49,8 @@ class LoggerStatus:
     restarts: int = 0
     last_error: str = ""
     last_error_at: str | None = None
+    last_error_past: bool = False
+    """It has not come again for a minute, or the logger has recovered from it."""
 
 
 @dataclass(slots=True)
@@ -55,11 +65,26 @@ class Tally:
 
 
 @dataclass(slots=True)
+class _Times:
+    """When something of a logger was last heard of, by the status's own clock."""
+
+    failing: float | None = None
+    lag: float | None = None
+    error: float | None = None
+    stage: events.Stage | None = None
+    """Where the error was; None: a crash."""
+
+
+@dataclass(slots=True)
 class _Seen:
     connected: dict[str, bool] = field(default_factory=lambda: {"nats": False, "mongodb": False})
     loggers: dict[str, LoggerStatus] = field(default_factory=dict)
     tally: Tally = field(default_factory=Tally)
+    times: dict[str, _Times] = field(default_factory=dict)
     last_error: str = ""
+    last_error_at: str | None = None
+    error: float | None = None
+    last_success: float | None = None
     stopping: bool = False
     gave_up: str = ""
     connections: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -82,6 +107,22 @@ class Status:
         self._buffer_limit = buffer_limit
         self._rates = Rates()
         self._restarts = Restarts()
+        self._taking: dict[type, Callable[[Any], None]] = {
+            events.LoggerState: self._move,
+            events.Connection: self._connection,
+            events.Stopping: self._stopping,
+            events.LoopLag: self._turned,
+            events.GivenUp: self._given_up,
+            events.Returned: self._returned,
+            events.Failed: self._failed,
+            events.Retried: self._failed,
+            events.Crashed: self._crashed,
+            events.Received: self._received,
+            events.BatchSettled: self._settled,
+            events.Held: self._held,
+            events.WritesInProgress: self._writes,
+            events.Sampled: self._sampled,
+        }
 
     @property
     def not_alive(self) -> str:
@@ -95,18 +136,30 @@ class Status:
         """Why this replica does not take work, each in a few words; empty when it does.
 
         A pipeline that crashed until it was parked is a reason. A logger that is parked because its declaration cannot
-        be read is none: it is the same on every replica, and nobody's release should wait for it.
+        be read is none: it is the same on every replica, and nobody's release should wait for it. Writes that fail are
+        one when none of this replica succeeds: see `no_write_succeeds`.
         """
         seen = self._seen
         with self._lock:
             parked = [key for key, logger in seen.loggers.items() if self._is_given_up(key, logger)]
+            failing = self._failing()
         return [
             *(["stopping"] if seen.stopping else []),
             *(f"not connected to {server}" for server, connected in seen.connected.items() if not connected),
             *(["the event loop does not turn"] if self._clock() - seen.pulse > READY_WITHIN else []),
             *([seen.gave_up] if seen.gave_up else []),
             *(f"the pipeline of {key} crashes again and again" for key in sorted(parked)),
+            *failing,
         ]
+
+    def _failing(self) -> list[str]:
+        """Return why no write of this replica succeeds, or nothing."""
+        failing = {key: one.failing for key, one in self._seen.times.items() if one.failing is not None}
+        writing = sum(logger.state in _STAGES for logger in self._seen.loggers.values())
+        if not no_write_succeeds(failing, writing, self._seen.last_success):
+            return []
+        first = min(failing, key=lambda key: (failing[key], key))
+        return [f"no write succeeds, {first}: {self._seen.loggers[first].why}"]
 
     def _is_given_up(self, key: str, logger: LoggerStatus) -> bool:
         return logger.state == events.State.PARKED and self._restarts.of_logger(key) is not None
@@ -144,14 +197,20 @@ class Status:
                 "event_loop_lag_seconds": round(seen.loop_lag, 4),
                 "entries": _as_dict(seen.tally),
                 "last_error": seen.last_error,
+                "last_error_at": seen.last_error_at,
+                "last_error_past": _is_past(seen.error, now) if seen.last_error else False,
                 "loggers": loggers,
             }
 
     def _logger(self, key: str, logger: LoggerStatus, now: float) -> dict[str, Any]:
         received, written = self._rates.of(key, now, Counts(logger.received, logger.written))
-        backoff = self._restarts.of_logger(key)
+        backoff, times = self._restarts.of_logger(key), self._seen.times[key]
+        at_work = logger.state in AT_WORK
+        unknown = {} if times.lag is not None and now - times.lag <= STALE_AFTER else _UNKNOWN_LAG
         return {
             **_as_dict(logger),
+            **unknown,
+            "last_error_past": bool(logger.last_error) and at_work and _is_past(times.error, now),
             "received_per_second": received,
             "written_per_second": written,
             "actors": _STAGES.get(logger.state, []),
@@ -159,88 +218,110 @@ class Status:
         }
 
     def observe(self, event: events.Event) -> None:
-        """Take in what happened."""
-        with self._lock:
-            match event:
-                case events.LoggerState(logger, state, why):
-                    self._move(logger, state, why)
-                case events.Connection():
-                    self._seen.connected[event.server] = event.connected
-                    self._seen.connections[event.server] = {"since": _now(), "why": event.why}
-                case events.Stopping():
-                    self._seen.stopping = True
-                case events.LoopLag():
-                    self._seen.pulse = self._clock()
-                    self._seen.loop_lag = event.seconds
-                    self._mark()
-                case events.GivenUp():
-                    self._seen.gave_up = f"the supervisor gave up on {event.actor}"
-                case events.Returned():
-                    self._seen.tally.returned += event.messages
-                case (
-                    events.Ready()
-                    | events.Starting()
-                    | events.Listening()
-                    | events.Mended()
-                    | events.OwnershipChanged()
-                ):
-                    pass
-                case events.Suspected():
-                    pass
-                case events.Failed() | events.Retried() | events.Crashed():
-                    self._note_error(event)
-                case _:
-                    self._count(event)
+        """Take in what happened; what says nothing about the present is passed over."""
+        take = self._taking.get(type(event))
+        if take is not None:
+            with self._lock:
+                take(event)
 
-    def _mark(self) -> None:
+    def _move(self, event: events.LoggerState) -> None:
+        key, state = event.logger, event.state
+        if state is None or state in AT_WORK:
+            self._restarts.over(key)
+        if state is None:
+            self._seen.loggers.pop(key, None)
+            self._seen.times.pop(key, None)
+            return
+        found = self._seen.loggers.setdefault(key, LoggerStatus(state.value, _now()))
+        times = self._seen.times.setdefault(key, _Times())
+        if found.state != state.value:
+            found.state, found.since = state.value, _now()
+        found.why = event.why
+        if state is not events.State.FAILING:
+            times.failing = None
+        elif times.failing is None:
+            times.failing = self._clock()
+        if state is events.State.RUNNING:
+            times.error = None
+
+    def _connection(self, event: events.Connection) -> None:
+        self._seen.connected[event.server] = event.connected
+        self._seen.connections[event.server] = {"since": _now(), "why": event.why}
+        if event.connected:
+            self._seen.error = None
+
+    def _stopping(self, _: events.Stopping) -> None:
+        self._seen.stopping = True
+
+    def _turned(self, event: events.LoopLag) -> None:
+        self._seen.pulse = self._clock()
+        self._seen.loop_lag = event.seconds
         counts = {key: Counts(logger.received, logger.written) for key, logger in self._seen.loggers.items()}
         self._rates.mark(self._seen.pulse, counts)
 
-    def _move(self, logger: str, state: events.State | None, why: str) -> None:
-        if state is None or state in AT_WORK:
-            self._restarts.over(logger)
-        if state is None:
-            self._seen.loggers.pop(logger, None)
-            return
-        found = self._seen.loggers.setdefault(logger, LoggerStatus(state.value, _now()))
-        if found.state != state.value:
-            found.state, found.since = state.value, _now()
-        found.why = why
+    def _given_up(self, event: events.GivenUp) -> None:
+        self._seen.gave_up = f"the supervisor gave up on {event.actor}"
 
-    def _note_error(self, event: events.Failed | events.Retried | events.Crashed) -> None:
-        if isinstance(event, events.Crashed):
-            self._restarts.crashed(event, self._clock())
-        error = event.errors[0] if isinstance(event, events.Crashed) else event.error
-        logger = self._seen.loggers.get(event.logger or "")
+    def _returned(self, event: events.Returned) -> None:
+        self._seen.tally.returned += event.messages
+
+    def _failed(self, event: events.Failed | events.Retried) -> None:
+        self._note_error(event.logger, event.error, event.stage)
+
+    def _crashed(self, event: events.Crashed) -> None:
+        self._restarts.crashed(event, self._clock())
+        self._note_error(event.logger or "", event.errors[0])
+        if (logger := self._seen.loggers.get(event.logger or "")) is not None:
+            logger.restarts += 1
+
+    def _note_error(self, key: str, error: str, stage: events.Stage | None = None) -> None:
+        logger = self._seen.loggers.get(key)
         if logger is None:
-            self._seen.last_error = error
+            self._seen.last_error, self._seen.last_error_at, self._seen.error = error, _now(), self._clock()
         else:
             logger.last_error, logger.last_error_at = error, _now()
-            logger.restarts += isinstance(event, events.Crashed)
+            times = self._seen.times[key]
+            times.error, times.stage = self._clock(), stage
 
-    def _count(
-        self, event: events.Received | events.BatchSettled | events.Held | events.WritesInProgress | events.Sampled
-    ) -> None:
-        logger = self._seen.loggers.get(event.logger)
-        if logger is None:
+    def _received(self, event: events.Received) -> None:
+        if (logger := self._seen.loggers.get(event.logger)) is not None:
+            logger.received += event.entries
+            self._seen.tally.received += event.entries
+            if (times := self._seen.times[event.logger]).stage is events.Stage.PULL:
+                times.error = None
+
+    def _settled(self, event: events.BatchSettled) -> None:
+        if (logger := self._seen.loggers.get(event.logger)) is None:
             return
-        match event:
-            case events.Received():
-                logger.received += event.entries
-                self._seen.tally.received += event.entries
-            case events.BatchSettled():
-                dead = event.dead_letters.total()
-                for counted in (logger, self._seen.tally):
-                    counted.written += event.written
-                    counted.duplicates += event.duplicates
-                    counted.dead_lettered += dead
-            case events.Held():
-                logger.in_hand_messages, logger.in_hand_bytes = event.messages, event.bytes
-            case events.WritesInProgress():
-                logger.writes_in_progress = event.writes
-            case events.Sampled():
-                logger.lag_messages = event.pending + event.ack_pending
-                logger.oldest_message_age_seconds = round(event.oldest_age_seconds, 3)
+        self._seen.last_success = self._clock()
+        self._seen.times[event.logger].error = None
+        dead = event.dead_letters.total()
+        for counted in (logger, self._seen.tally):
+            counted.written += event.written
+            counted.duplicates += event.duplicates
+            counted.dead_lettered += dead
+
+    def _held(self, event: events.Held) -> None:
+        if (logger := self._seen.loggers.get(event.logger)) is not None:
+            logger.in_hand_messages, logger.in_hand_bytes = event.messages, event.bytes
+
+    def _writes(self, event: events.WritesInProgress) -> None:
+        if (logger := self._seen.loggers.get(event.logger)) is not None:
+            logger.writes_in_progress = event.writes
+
+    def _sampled(self, event: events.Sampled) -> None:
+        if (logger := self._seen.loggers.get(event.logger)) is not None:
+            logger.lag_messages = event.pending + event.ack_pending
+            logger.oldest_message_age_seconds = round(event.oldest_age_seconds, 3)
+            self._seen.times[event.logger].lag = self._clock()
+
+
+_UNKNOWN_LAG = dict.fromkeys(("lag_messages", "oldest_message_age_seconds"))
+
+
+def _is_past(error: float | None, now: float) -> bool:
+    """Tell whether an error that came at this time is over; None: what it was about works again."""
+    return error is None or now - error > QUIET_AFTER
 
 
 def _as_dict(one: LoggerStatus | Tally) -> dict[str, Any]:

@@ -37,7 +37,7 @@ def _head(status: Mapping[str, Any]) -> list[str]:
         f"entries: {', '.join(f'{count:,} {text}' for text, count in done.items())}",
         f"buffer: {size(buffer['bytes'])} of {size(buffer['limit_bytes'])}; actors: {actors}",
     ]
-    return [*lines, *([f"last error: {status['last_error']}"] if status["last_error"] else [])]
+    return [*lines, *([f"last error{_error(status)}"] if status["last_error"] else [])]
 
 
 def _row(named: tuple[str, Mapping[str, Any]]) -> tuple[str, ...]:
@@ -52,8 +52,14 @@ def _row(named: tuple[str, Mapping[str, Any]]) -> tuple[str, ...]:
         f"{logger['written_per_second']:,.0f}",
         f"{logger['dead_lettered']:,}",
         size(logger["in_hand_bytes"]),
-        logger["why"] or logger["last_error"],
+        logger["why"] or (f"error{_error(logger)}" if logger["last_error"] else ""),
     )
+
+
+def _error(one: Mapping[str, Any]) -> str:
+    """Return when it was, where it is over, and what."""
+    past = f" of {one['last_error_at'][:19]}Z, past" if one["last_error_past"] else ""
+    return f"{past}: {one['last_error']}"
 
 
 def _state(actor: Mapping[str, Any]) -> str:

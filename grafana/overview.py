@@ -9,6 +9,7 @@ from grafana import graphs, stats
 from grafana.graphs import BY_INSTANCE, THIRD
 from grafana.panels import (
     BLUE,
+    DARK_RED,
     GREEN,
     ORANGE,
     PER_MINUTE,
@@ -31,6 +32,7 @@ _MOST = 10
 """Loggers in one panel: a fleet has hundreds, and the worst are looked for."""
 _STATES: Mapping[str, str] = {
     State.RUNNING: GREEN,
+    State.FAILING: DARK_RED,
     State.STANDBY: BLUE,
     State.BACKING_OFF: ORANGE,
     State.PARKED: RED,
@@ -65,7 +67,7 @@ def _largest(
 _NOW = [
     stats.REPLICAS_READY,
     stats.OLDEST_MESSAGE,
-    stats.BACKLOG,
+    stats.BACKLOG_OF_ALL,
     stats.TIME_TO_DRAIN,
     stats.STALLED_LOGGERS,
     stats.UNKNOWN_LAG,
@@ -191,5 +193,12 @@ def _supervision() -> list[Panel]:
             Query(f"count by (version) ({of_service('build_info')})", "{{version}}"),
             width=THIRD,
             stacked=True,
+        ),
+        graph(
+            "Log lines lost",
+            "Lines that standard error did not take: it is closed, full, or nobody reads it. The service goes on.",
+            PER_MINUTE,
+            Query(f"rate({of_service('log_lost_lines_total')}[$__rate_interval]) * 60", BY_INSTANCE),
+            width=THIRD,
         ),
     ]

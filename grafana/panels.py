@@ -14,7 +14,7 @@ WIDTH = 24
 """Columns of a dashboard."""
 SCHEMA_VERSION = 39
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
-GREEN, ORANGE, RED, BLUE, PURPLE = "green", "orange", "red", "blue", "purple"
+GREEN, ORANGE, RED, BLUE, PURPLE, DARK_RED = "green", "orange", "red", "blue", "purple", "dark-red"
 PER_SECOND, PER_MINUTE = "si:/s", "suffix:/min"
 _COUNTS = ("short", PER_SECOND, PER_MINUTE)
 """Units in which less than 1 is next to nothing, and is drawn so."""

@@ -23,7 +23,7 @@ _OLD = THRESHOLDS["CollectorLagOld"]
 _SLOW = THRESHOLDS["CollectorLagGrowing"]
 _FULL = THRESHOLDS["CollectorBufferFull"]
 _PENDING = THRESHOLDS["CollectorAckPendingAtLimit"]
-_IN_TROUBLE = of_service("loggers", 'state=~"backing_off|parked|misconfigured"')
+_IN_TROUBLE = of_service("loggers", 'state=~"failing|backing_off|parked|misconfigured"')
 _EARLY = 0.8
 """The share of a threshold from which on a number is orange."""
 
@@ -41,7 +41,15 @@ OLDEST_MESSAGE = stat(
     f"max({OLDEST})",
     {_OLD * _EARLY: ORANGE, _OLD: RED},
 )
-BACKLOG = stat("Backlog", "Messages not yet settled, of all loggers chosen.", "short", f"sum({LAG})")
+_BACKLOG = f"max by (log_namespace) ({of_service('backlog_messages')})"
+BACKLOG_OF_ALL = stat(
+    "Backlog",
+    "Messages that wait for all loggers of the namespaces chosen. Unknown while it is unknown of one of them.",
+    "short",
+    f"sum({_BACKLOG}) unless on () (count by (log_namespace) ({of_service('build_info')}) "
+    f"unless on (log_namespace) {_BACKLOG})",
+)
+BACKLOG = stat("Backlog", "Messages of the logger that are not yet settled.", "short", f"sum({LAG})")
 TIME_TO_DRAIN = stat(
     "Time to drain",
     "How long the slowest logger needs for its backlog, at its speed of the last 5 minutes. Red from where "
@@ -91,7 +99,7 @@ STUCK_MESSAGES = stat(
 )
 PIPELINES_IN_TROUBLE = stat(
     "Pipelines in trouble",
-    "Pipelines that are backing off, parked or misconfigured, over all replicas. /status of a replica says why.",
+    "Pipelines that are failing, backing off, parked or misconfigured, over all replicas. /status of a replica says why.",
     "short",
     f"sum({_IN_TROUBLE})",
     {1: ORANGE},

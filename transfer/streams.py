@@ -46,6 +46,7 @@ __all__ = [
     "ensure_stream",
     "give_up_durable",
     "lift_max_deliver",
+    "listed_streams",
     "stream_state",
     "stream_states",
 ]
@@ -265,6 +266,8 @@ class _Info(msgspec.Struct):
 class _Page(msgspec.Struct):
     total: int
     streams: list[_Info] | None = None
+    missing: list[str] | None = None
+    """Streams of a cluster that no server answers for now."""
 
 
 async def stream_state(jetstream: JetStreamContext, stream: str) -> StreamState:
@@ -274,10 +277,16 @@ async def stream_state(jetstream: JetStreamContext, stream: str) -> StreamState:
 
 async def stream_states(jetstream: JetStreamContext, names: Names) -> dict[str, StreamState]:
     """Return the state of all streams of the namespace by name, with one request for 256 of them."""
-    states: dict[str, StreamState] = {}
+    return {name: state for name, state in (await listed_streams(jetstream, names)).items() if state is not None}
+
+
+async def listed_streams(jetstream: JetStreamContext, names: Names) -> dict[str, StreamState | None]:
+    """Return the same, with None for each stream that is there and has no leader now."""
+    states: dict[str, StreamState | None] = {}
     for offset in range(0, 1 << 31, _PAGE):
         reply = await request(jetstream, "STREAM.LIST", {"offset": offset, "subject": names.all_subjects})
         page = msgspec.json.decode(reply, type=_Page)
+        states |= dict.fromkeys(page.missing or ())
         states |= {info.config.name: info.as_state() for info in page.streams or ()}
         if offset + _PAGE >= page.total:
             break

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from anyio import current_time, move_on_after
 
-from collector.events import Failed, Failure, Mended, Report, Stage
+from collector.events import Failed, Failure, Mended, Report, Sampled, Stage
 from collector.stuck import Sightings
 from transfer.errors import TransferError
 
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from anyio import Event
 
     from collector.actors.supervisor import Pipelines
-    from collector.events import Sampled
     from collector.lag import Lag
 
 
@@ -33,6 +32,8 @@ class Sampler:
         self._report = report
         self._period = period
         self._sightings = Sightings()
+        self._seen: set[str] = set()
+        """Loggers of which the last reading had more messages in the stream than in the durable."""
 
     async def run(self, stopping: Event) -> None:
         """Sample until asked to stop."""
@@ -44,8 +45,10 @@ class Sampler:
             else:
                 for sampled in samples:
                     self._report(sampled)
-                for sampled in samples:
+                readings = [sampled for sampled in samples if isinstance(sampled, Sampled)]
+                for sampled in readings:
                     await self._mend(sampled)
+                self._seen = {sampled.logger for sampled in readings if _has_more(sampled)}
             with move_on_after(self._period):
                 await stopping.wait()
 
@@ -55,7 +58,7 @@ class Sampler:
             if sampled.max_deliver > 0:
                 await self._lag.lift_max_deliver(key)
                 self._report(Mended(key, 0, f"the durable gave up after {sampled.max_deliver} deliveries"))
-            if sampled.messages > sampled.pending + sampled.ack_pending:
+            if key in self._seen and _has_more(sampled):  # once: under load it was settled between two requests
                 await self._bring_back(key)
         except TransferError as exc:
             self._failed(key, exc, "looking for stuck messages again later")
@@ -69,3 +72,7 @@ class Sampler:
 
     def _failed(self, key: str, exc: TransferError, action: str) -> None:
         self._report(Failed(key, Stage.CONTROL, Failure.UNAVAILABLE, str(exc), action))
+
+
+def _has_more(sampled: Sampled) -> bool:
+    return sampled.messages > sampled.pending + sampled.ack_pending

@@ -10,7 +10,18 @@ from anyio import EndOfStream, Semaphore, create_task_group, move_on_after
 
 from collector.backoff import exponential
 from collector.errors import SinkUnavailable
-from collector.events import BatchSettled, Failed, Failure, Report, Retried, Stage, WritesInProgress
+from collector.events import (
+    BatchSettled,
+    Failed,
+    Failure,
+    LoggerState,
+    Report,
+    Retried,
+    Stage,
+    State,
+    WritesInProgress,
+)
+from collector.failing import Failing
 from collector.settlement import settle
 
 if TYPE_CHECKING:
@@ -52,6 +63,7 @@ class Writer:
     the deadline of the write, and 1,000 loggers would make each other's writes fail.
     A batch is answered when each of its entries is stored or kept as a dead letter, never before. While the sink is
     unavailable it tries again in place; when it is asked to stop meanwhile it gives up and leaves the batch in hand.
+    A logger whose batches keep failing is said to be failing, until the first one is settled.
     Raises OwnershipLost when the sink does; then nothing that is in hand may be answered.
     """
 
@@ -81,6 +93,7 @@ class Writer:
         self._free = Semaphore(writes)
         self._turns = turns
         self._writes = 0
+        self._failing = Failing()
         self._on_settled = on_settled
         self._report = report
         self._clock = clock
@@ -142,13 +155,16 @@ class Writer:
                 unanswered=unanswered,
             )
         )
+        if self._failing.succeeded() and not stopping.is_set():
+            self._report(LoggerState(self._key, State.RUNNING))
 
     async def _until_done(self, stage: Stage, attempt: Callable[[], Awaitable[None]], stopping: Event) -> None:
         """Try until it works; raise SinkUnavailable when it does not and we are to stop."""
-        curve, number = exponential(0.1, RETRY_CAP), 0
+        curve, number, began = exponential(0.1, RETRY_CAP), 0, self._clock()
         while True:
             try:
                 async with self._turns:
+                    began = self._clock()  # whoever waits for a turn is not failing
                     return await attempt()
             except SinkUnavailable as exc:
                 if stopping.is_set():
@@ -157,6 +173,8 @@ class Writer:
                 delay = curve(number)
                 failure = Failure.AMBIGUOUS if exc.ambiguous else Failure.UNAVAILABLE
                 self._report(Retried(self._key, stage, failure, number, delay, str(exc)))
+                if self._failing.failed(began, self._clock(), str(exc)):
+                    self._report(LoggerState(self._key, State.FAILING, str(exc)))
             with move_on_after(delay):
                 await stopping.wait()
 

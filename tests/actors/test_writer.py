@@ -13,7 +13,16 @@ from collector.actors.writer import Writer
 from collector.batching import Draft
 from collector.codec import Codec
 from collector.errors import OwnershipLost, SinkUnavailable
-from collector.events import BatchSettled, Failed, Failure, Retried, Stage, WritesInProgress
+from collector.events import (
+    BatchSettled,
+    Failed,
+    Failure,
+    LoggerState,
+    Retried,
+    Stage,
+    State,
+    WritesInProgress,
+)
 from collector.in_hand import InHand
 from collector.model import Batch, Entry, Opened, Reason, Refusal, Trigger
 from tests.actors.fakes import (
@@ -201,6 +210,41 @@ async def test_nothing_is_answered_before_its_dead_letter_is_stored() -> None:
     assert scene.answers == [b"+TERM document_invalid", b"+ACK"]
     assert [retry.stage for retry in scene.reports.of(Retried)] == [Stage.DEAD_LETTER] * 2
     assert len(scene.sink.writes) == 1, "what is stored is not written again for the sake of a letter"
+
+
+@pytest.mark.parametrize("letters", [FakeLetters(), FakeLetters(*[DOWN] * 4)])
+async def test_a_logger_whose_batches_keep_failing_is_failing_until_the_first_is_settled(
+    letters: FakeLetters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("collector.failing.FAILING_AFTER", 0.25)
+    sink = FakeSink(*[fails(DOWN)] * 4) if not letters.script else FakeSink(refuses(1))
+    async with playing(sink, letters) as scene:
+        await scene.write([opened(1)])
+        await scene.until_settled(1)
+        await scene.write([opened(2)])
+        await scene.until_settled(2)
+    states = scene.reports.of(LoggerState)
+    assert states == [LoggerState(KEY, State.FAILING, "no primary"), LoggerState(KEY, State.RUNNING)]
+    tries = [event for event in scene.reports.all if isinstance(event, (Retried, LoggerState))]
+    assert tries.index(states[0]) > 1, "not at the first"
+
+
+async def test_a_logger_of_which_other_batches_are_settled_is_not_failing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("collector.failing.FAILING_AFTER", 10.0)
+    async with playing(FakeSink(fails(DOWN), all_stored, fails(DOWN), all_stored)) as scene:
+        for number in (1, 2):
+            await scene.write([opened(number)])
+        await scene.until_settled(2)
+    assert scene.reports.of(LoggerState) == []
+
+
+async def test_once_it_is_to_stop_its_state_is_that_of_stopping(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("collector.failing.FAILING_AFTER", 0.0)
+    async with playing(FakeSink(fails(DOWN), fails(DOWN))) as scene:
+        await scene.write([opened(1)])
+        await scene.reports.until(lambda: scene.reports.of(LoggerState))
+        scene.stopping.set()
+    assert scene.reports.of(LoggerState) == [LoggerState(KEY, State.FAILING, "no primary")]
 
 
 @pytest.mark.parametrize("letters", [FakeLetters(), FakeLetters(*[DOWN] * 100)])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
+import subprocess
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -11,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bench.autoscale.recipe import Recipe
+from collector.failing import FAILING_AFTER
 from collector.settings import MIB, Settings
 from tests.deploy.manifests import BASE, INSTALL, KUBERNETES, SCALERS, VARIANTS, built, document, metric_names, missing
 from tests.logins import USER
+from tests.system_packages import needs
 from transfer.durables import MAX_ACK_PENDING
 from transfer.environment import parse_duration, parse_size
 from transfer.names import Names
@@ -23,8 +27,8 @@ if TYPE_CHECKING:
 
 NAMES = [path.parent.name for path in SCALERS]
 LABELS = {"app.kubernetes.io/name": "collector"}
-FLEET = "sum(max by (log_namespace, logger) (collector_lag_messages))"
-"""The lag of all loggers: the same on every replica, so the greatest of each, then the sum."""
+FLEET = "max(collector_backlog_messages)"
+"""What waits for all loggers: the same on every replica, and absent while it is unknown of any logger."""
 SELECTOR = re.compile(r"\{[^}]*\}")
 
 
@@ -147,6 +151,14 @@ def test_whatever_selects_selects_these_pods_and_no_others() -> None:
     assert monitor["jobLabel"] in LABELS
 
 
+def test_a_rollout_waits_until_a_replica_whose_writes_fail_is_unready(tmp_path: Path) -> None:
+    spec = deployment()
+    assert spec["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+    probe = container()["readinessProbe"]
+    noticed = settings(tmp_path).write_timeout + FAILING_AFTER + probe["periodSeconds"] * probe["failureThreshold"]
+    assert spec["minReadySeconds"] > noticed
+
+
 @pytest.mark.parametrize("scaler", SCALERS, ids=NAMES)
 def test_all_recipes_scale_the_same_way(scaler: Path) -> None:
     recipe = Recipe.read(scaler)
@@ -200,7 +212,7 @@ def test_the_queries_are_the_fleet_query_for_the_namespace_of_the_deployment() -
 
 def test_a_metric_that_is_asked_for_is_one_that_a_replica_exports() -> None:
     wanted = {name for scaler in SCALERS for name in re.findall(r"collector_[a-z_]+(?=\{)", scaler.read_text())}
-    assert wanted == {"collector_lag_messages", "collector_backlog_messages"}
+    assert wanted == {"collector_backlog_messages"}
     assert wanted <= metric_names()
 
 
@@ -214,14 +226,62 @@ def test_any_replica_is_asked_through_the_service_on_the_port_of_the_container()
 
 def test_scale_to_zero_counts_what_the_leaders_hold_of_the_streams_of_the_namespace() -> None:
     query = trigger("scale-to-zero")["query"]
-    found = re.fullmatch(
-        r'sum\(jetstream_stream_total_messages\{is_stream_leader="true",stream_name=~"(.+)"\}\)', query
-    )
-    assert found is not None
+    assert query.startswith('sum(jetstream_stream_total_messages{is_stream_leader="true",')
+    (streams,) = set(re.findall('stream_name=~"(.+?)"', query))
     names = Names(config()["NAMESPACE"])
-    assert re.fullmatch(found[1], names.stream("orders"))
-    assert not re.fullmatch(found[1], f"KV_{names.bucket}")
-    assert not re.fullmatch(found[1], Names("other").stream("orders"))
+    assert re.fullmatch(streams, names.stream("orders"))
+    assert not re.fullmatch(streams, f"KV_{names.bucket}")
+    assert not re.fullmatch(streams, Names("other").stream("orders"))
+
+
+_EXPORTED = {
+    "two streams, three servers": {
+        ("n1", "a", "true"): "7x90",
+        ("n2", "a", "false"): "9x90",
+        ("n2", "b", "true"): "5x90",
+        ("n3", "b", "false"): "0x90",
+    },
+    "the leader moves": {
+        ("n1", "a", "true"): "7x50 stale",
+        ("n1", "a", "false"): "_x51 7x40",
+        ("n2", "a", "false"): "7x50 stale",
+        ("n2", "a", "true"): "_x51 8x40",
+    },
+    "a stream loses its leader": {
+        ("n1", "a", "true"): "1000000x50 stale",
+        ("n1", "a", "false"): "_x51 1000000x40",
+        ("n2", "b", "true"): "5x90",
+    },
+    "the only server of a stream is away": {("n1", "a", "true"): "1000000x50 stale", ("n2", "b", "true"): "5x90"},
+    "all servers are away": {("n1", "a", "true"): "7x50 stale"},
+    "all is empty": {("n1", "a", "true"): "0x90"},
+}
+
+
+@needs("promtool")
+@pytest.mark.parametrize(
+    ("story", "answer"), list(zip(_EXPORTED, (12, 8, None, None, None, 0), strict=True)), ids=list(_EXPORTED)
+)
+def test_scale_to_zero_has_no_answer_while_the_sum_would_lack_a_stream(
+    story: str, answer: int | None, tmp_path: Path
+) -> None:
+    series = [
+        {
+            "series": "jetstream_stream_total_messages{"
+            f'server="{server}", stream_name="logs:logs:{stream}", is_stream_leader="{leads}"}}',
+            "values": values,
+        }
+        for (server, stream, leads), values in _EXPORTED[story].items()
+    ]
+    wanted = [] if answer is None else [{"labels": "{}", "value": answer}]
+    asked = [{"expr": trigger("scale-to-zero")["query"], "eval_time": "80m", "exp_samples": wanted}]
+    (tmp_path / "case.yml").write_text(
+        json.dumps({"tests": [{"interval": "1m", "input_series": series, "promql_expr_test": asked}]})
+    )
+    found = subprocess.run(
+        ["promtool", "test", "rules", "case.yml"], cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert found.returncode == 0, found.stdout + found.stderr
 
 
 @pytest.mark.parametrize("folder", VARIANTS, ids=lambda folder: folder.name)

@@ -10,21 +10,21 @@ import nats
 import pytest
 
 import collector.lag
+from collector.events import Sampled, Waiting
 from collector.lag import JetStreamLag
 from collector.stuck import Stuck
 from transfer import Logger, Transfer
 from transfer.errors import JetStreamError, Unavailable
 from transfer.names import Names
-from transfer.streams import durable_info, ensure_durable
+from transfer.streams import durable_info, ensure_durable, listed_streams
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from nats.js import JetStreamContext
 
-    from collector.events import Sampled
     from collector.local import NatsServer
-    from transfer.streams import DurableInfo
+    from transfer.streams import DurableInfo, StreamState
 
 pytestmark = pytest.mark.timeout(180)
 LOGGERS = [f"l{number:02}" for number in range(20)]
@@ -48,7 +48,8 @@ class Scene:
 
     async def read(self) -> dict[str, Sampled]:
         self.asked.clear()
-        return {sampled.logger: sampled for sampled in await self.lag.sample(LOGGERS)}
+        samples = await self.lag.sample(LOGGERS)
+        return {sampled.logger: sampled for sampled in samples if isinstance(sampled, Sampled)}
 
     async def pull(self, key: str) -> None:
         """Have a pull request wait at the durable, as the collector has."""
@@ -137,6 +138,26 @@ async def test_a_logger_without_stream_or_durable_or_leader_is_left_out_and_harm
     assert set(await scene.read()) == set(LOGGERS[3:])
     scene.failing.clear()
     assert set(await scene.read()) == set(LOGGERS[2:])
+
+
+async def test_what_waits_is_known_of_every_logger_but_one_whose_stream_has_no_leader(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await scene.transfer.remove("l00", force=True)
+    for key in ("l01", "l02", "l02"):
+        await scene.publish(key)
+    await scene.jetstream.delete_consumer(scene.names.stream("l01"), scene.names.durable("l01"))
+    scene.failing["l02"] = Unavailable("no leader")
+    found = await scene.lag.sample(LOGGERS)
+    waiting = {one.logger: one.messages for one in found if isinstance(one, Waiting)}
+    assert waiting == {"l00": 0, "l01": 1, "l02": 2}
+    assert len(found) == len(LOGGERS)
+
+    async def without_a_leader(*_: object) -> dict[str, StreamState | None]:
+        return await listed_streams(scene.jetstream, scene.names) | {scene.names.stream("l02"): None}
+
+    monkeypatch.setattr(collector.lag, "listed_streams", without_a_leader)
+    assert {one.logger for one in await scene.lag.sample(LOGGERS)} == {*LOGGERS} - {"l02"}
 
 
 async def test_what_is_refused_is_raised_as_it_is(scene: Scene) -> None:

@@ -61,6 +61,7 @@ NAMES = {
     "ready",
     "nats_reconnects_total",
     "build_info",
+    "log_lost_lines_total",
 }
 OF_A_LOGGER_FROM_THE_START = [
     *("received_messages_total", "received_entries_total", "received_bytes_total", "redelivered_messages_total"),
@@ -364,19 +365,53 @@ def test_the_lag_is_what_waits_and_what_is_unanswered() -> None:
     assert scene.value("backlog_messages") == 91
 
 
-def test_a_reading_that_is_too_old_is_withdrawn_and_the_backlog_with_it() -> None:
-    """A scaler that reads 0 for want of a reading takes replicas away in the middle of an outage."""
+def test_a_reading_that_is_too_old_is_withdrawn_and_the_backlog_with_it_whatever_is_known_of_others() -> None:
+    """A scaler that reads 5 while 1,000,000 wait takes replicas away in the middle of an outage."""
     scene = Scene("a", "b")
-    scene.metrics.observe(sampled(at=NOW - 61))
+    scene.metrics.observe(sampled(at=NOW - 61, pending=1_000_000))
     scene.metrics.observe(sampled("b", at=NOW - 59))
     assert scene.value("lag_messages", logger="a") is None
     assert scene.value("lag_refresh_timestamp_seconds", logger="a") is None
     assert scene.value("lag_messages", logger="b") == 90
-    assert scene.value("backlog_messages") == 90
+    assert scene.value("backlog_messages") is None
     assert scene.value("lag_messages", NOW + 60, logger="b") is None
     assert scene.value("backlog_messages", NOW + 60) is None
     scene.metrics.observe(sampled(at=NOW + 60))
-    assert scene.value("backlog_messages", NOW + 60) == 90
+    assert scene.value("backlog_messages", NOW + 60) is None
+    scene.metrics.observe(sampled("b", at=NOW + 60))
+    assert scene.value("backlog_messages", NOW + 60) == 180
+
+
+@pytest.mark.parametrize("known", [0, 1, 199, 200])
+def test_the_backlog_of_two_hundred_loggers_is_there_when_that_of_each_is(known: int) -> None:
+    scene = Scene(*(f"l{number}" for number in range(200)))
+    for number in range(200):
+        scene.metrics.observe(sampled(f"l{number}", at=NOW if number < known else NOW - 61))
+    assert scene.value("backlog_messages") == (200 * 90 if known == 200 else None)
+
+
+@pytest.mark.parametrize("state", State)
+def test_of_a_logger_that_is_not_moved_by_any_replica_nothing_need_be_known(state: State) -> None:
+    scene = Scene("b")
+    scene.metrics.observe(LoggerState("a", state))
+    scene.metrics.observe(sampled("b"))
+    assert scene.value("backlog_messages") == (90 if state in {State.PARKED, State.MISCONFIGURED} else None)
+
+
+def test_what_waits_for_a_logger_whose_durable_cannot_be_read_is_in_its_stream() -> None:
+    scene = Scene("a", "b")
+    scene.metrics.observe(sampled("b"))
+    scene.metrics.observe(sampled("a", at=NOW - 61))
+    scene.metrics.observe(events.Waiting("a", 1_000_000, NOW))
+    assert scene.value("lag_messages", logger="a") is None
+    assert scene.value("backlog_messages") == 1_000_090
+    assert scene.value("backlog_messages", NOW + 61) is None
+    scene.metrics.observe(sampled("b", at=NOW + 61))
+    assert scene.value("backlog_messages", NOW + 61) is None
+    scene.metrics.observe(events.Waiting("a", 0, NOW + 61))
+    assert scene.value("backlog_messages", NOW + 61) == 90
+    scene.metrics.observe(sampled("a", at=NOW + 61))
+    assert scene.value("backlog_messages", NOW + 61) == 180
 
 
 def test_the_backlog_is_the_sum_of_the_last_readings() -> None:
@@ -400,6 +435,8 @@ def test_the_backlog_is_0_without_loggers_and_absent_before_the_first_reading_of
 def test_a_reading_of_a_logger_that_is_gone_is_passed_over() -> None:
     scene = Scene()
     scene.metrics.observe(sampled("gone"))
+    scene.metrics.observe(events.Waiting("gone", 3, NOW))
+    assert scene.value("backlog_messages") == 0
     assert scene.value("lag_messages", logger="gone") is None
 
 

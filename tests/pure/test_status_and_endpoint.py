@@ -283,6 +283,7 @@ def test_the_snapshot_says_of_each_logger_what_this_replica_knows(scene: Scene) 
         "restarts": 0,
         "last_error": "no primary",
         "last_error_at": "",
+        "last_error_past": False,
         "received_per_second": 0.0,
         "written_per_second": 0.0,
         "actors": ["consumer", "batcher", "writer"],
@@ -324,6 +325,144 @@ def test_a_logger_that_another_replica_owns_stands_by_and_the_replica_is_ready(s
     assert found["ready"]
     assert found["loggers"]["a"]["last_error_at"] is None
     assert found["loggers"]["a"]["last_error"] == "", "to lose an ownership is no error"
+
+
+# what is over, and what nobody knows
+
+
+def lag(logger: str = "a") -> events.Sampled:
+    return events.Sampled(
+        logger,
+        messages=10,
+        bytes=1,
+        oldest_age_seconds=1.5,
+        pending=6,
+        ack_pending=3,
+        ack_pending_limit=9,
+        redelivered=0,
+        waiting_pulls=1,
+        at=1.0,
+    )
+
+
+def test_a_lag_that_was_read_more_than_a_minute_ago_is_not_known(scene: Scene) -> None:
+    def of(key: str) -> tuple[int | None, float | None]:
+        found = scene.status.snapshot()["loggers"][key]
+        return found["lag_messages"], found["oldest_message_age_seconds"]
+
+    scene.observe(LoggerState("a", State.RUNNING), LoggerState("b", State.RUNNING), lag("a"), lag("b"))
+    scene.now += 60
+    scene.observe(lag("b"))
+    assert (of("a"), of("b")) == ((9, 1.5), (9, 1.5))
+    scene.now += 0.1
+    assert (of("a"), of("b")) == ((None, None), (9, 1.5))
+    scene.now += 3600
+    assert of("b") == (None, None)
+    scene.observe(lag("b"))
+    assert of("b") == (9, 1.5)
+
+
+RETRIED = events.Retried("a", Stage.WRITE, Failure.UNAVAILABLE, 1, 0.1, "no primary")
+PULL = events.Failed("a", Stage.PULL, Failure.SILENT, "no heartbeat", "asking again")
+CONTROL = events.Failed("", Stage.CONTROL, Failure.UNAVAILABLE, "no bucket", "listing it again")
+CRASHED = events.Crashed("registry", None, 1, 0.1, ("boom",))
+
+
+def part(said: dict[str, Any], error: events.Event) -> dict[str, Any]:
+    """Return what is said of whom the error befell."""
+    found: dict[str, Any] = said if error in (CONTROL, CRASHED) else said["loggers"]["a"]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("trouble", "recovery"),
+    [
+        ([RETRIED], [settled()]),
+        ([RETRIED, LoggerState("a", State.FAILING, "no primary")], [LoggerState("a", State.RUNNING)]),
+        ([PULL], [events.Received("a", 1, 1, 1, 0)]),
+        ([PULL], [settled()]),
+        ([LoggerState("a", State.BACKING_OFF, "no stream"), RETRIED], [LoggerState("a", State.RUNNING)]),
+        ([CONTROL], [events.Connection("nats", connected=True)]),
+    ],
+)
+def test_an_error_is_past_with_what_shows_that_it_works_again(
+    scene: Scene, trouble: list[events.Event], recovery: list[events.Event]
+) -> None:
+    scene.observe(*UP, LoggerState("a", State.RUNNING), *trouble)
+    at_first = scene.status.snapshot()
+    before = part(at_first, trouble[-1])
+    assert before["last_error"]
+    assert not before["last_error_past"]
+    scene.observe(*recovery)
+    now = part(scene.status.snapshot(), trouble[-1])
+    assert (now["last_error_past"], now["last_error_at"]) == (True, before["last_error_at"])
+
+
+@pytest.mark.parametrize("error", [RETRIED, PULL, CONTROL, CRASHED], ids=lambda error: type(error).__name__)
+def test_an_error_that_has_not_come_again_for_a_minute_is_past_and_one_that_goes_on_is_not(
+    scene: Scene, error: events.Event
+) -> None:
+    scene.observe(*UP, LoggerState("a", State.RUNNING), error)
+    for _ in range(5):
+        scene.now += 59
+        assert not part(scene.status.snapshot(), error)["last_error_past"]
+        scene.observe(error)
+    scene.now += 61
+    assert part(scene.status.snapshot(), error)["last_error_past"]
+
+
+@pytest.mark.parametrize("state", sorted(set(State) - {State.RUNNING, State.STANDBY}))
+def test_an_error_of_a_logger_that_is_still_in_trouble_is_not_past(scene: Scene, state: State) -> None:
+    scene.observe(LoggerState("a", State.RUNNING), PULL, LoggerState("a", state, "no stream"))
+    scene.now += 3600
+    assert not scene.status.snapshot()["loggers"]["a"]["last_error_past"]
+
+
+def test_an_event_that_it_knows_nothing_of_is_passed_over(scene: Scene) -> None:
+    class Unheard:
+        """What somebody reports one day."""
+
+    before = scene.status.snapshot()
+    scene.status.observe(Unheard())  # type: ignore[arg-type]
+    assert scene.status.snapshot() == before
+
+
+# writes that fail
+
+
+def test_a_replica_none_of_whose_writes_succeeds_is_not_ready_until_one_does(scene: Scene) -> None:
+    """A rollout whose role lacks `insert` must not replace the replicas that work."""
+    scene.observe(*UP, LoggerState("a", State.RUNNING), LoggerState("b", State.RUNNING))
+    scene.observe(LoggerState("b", State.FAILING, "its user may not insert on beta.b_logs"))
+    assert scene.get("/readyz")[:2] == (503, "no write succeeds, b: its user may not insert on beta.b_logs\n")
+    assert scene.get("/livez")[0] == 200
+    scene.observe(settled())
+    assert scene.get("/readyz")[0] == 200, "one failing logger among many"
+    scene.now += 10
+    scene.observe(LoggerState("a", State.FAILING, "no majority"))
+    assert scene.get("/readyz")[0] == 503
+    scene.observe(LoggerState("a", State.RUNNING))
+    assert scene.get("/readyz")[0] == 200
+
+
+def test_an_outage_of_all_writes_makes_a_replica_unready_that_has_written_before(scene: Scene) -> None:
+    keys = [f"l{number}" for number in range(50)]
+    scene.observe(*UP, *(LoggerState(key, State.RUNNING) for key in keys), settled("l0"))
+    scene.now += 10
+    scene.observe(LoggerState("l1", State.FAILING, "no majority"))
+    assert scene.get("/readyz")[0] == 200
+    scene.observe(LoggerState("l2", State.FAILING, "no majority"))
+    assert scene.get("/readyz")[:2] == (503, "no write succeeds, l1: no majority\n")
+    scene.observe(LoggerState("l1", None))
+    assert scene.get("/readyz")[0] == 200
+
+
+def test_loggers_that_are_not_written_here_do_not_hide_that_all_others_fail(scene: Scene) -> None:
+    scene.observe(*UP, LoggerState("a", State.RUNNING), settled())
+    scene.observe(LoggerState("b", State.STANDBY), LoggerState("c", State.PARKED), LoggerState("d", State.BACKING_OFF))
+    scene.now += 10
+    scene.observe(LoggerState("a", State.FAILING, "no majority"))
+    assert scene.get("/readyz")[0] == 503
 
 
 # rates and restarts

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import Any
 
 import pytest
 
 from collector import events
-from collector.events import LoggerState, State
+from collector.events import Failure, LoggerState, Stage, State
 from collector.model import Reason
 from collector.status import Status
 from collector.status_table import duration, size, table
@@ -45,6 +46,14 @@ def test_it_says_how_the_replica_is_and_has_a_line_for_each_logger() -> None:
     assert long.startswith("a-very-long-name  backing_off (try 3 in 4 s)")
     assert long.endswith("ValueError at codec.py:7")
     assert system.split()[:4] == ["system", "running", "?", "?"]
+
+
+def test_an_error_is_told_from_one_that_is_past() -> None:
+    error = events.Retried("a", Stage.WRITE, Failure.UNAVAILABLE, 1, 0.1, "no primary")
+    *_, a = table(said(LoggerState("a", State.RUNNING), error), 200).splitlines()
+    assert a.endswith("error: no primary")
+    *_, a = table(said(LoggerState("a", State.RUNNING), error, settled()), 200).splitlines()
+    assert re.search(r"  error of \S+Z, past: no primary$", a)
 
 
 def test_no_line_is_longer_than_the_terminal_and_none_moves_its_cursor() -> None:
