@@ -99,7 +99,7 @@ STUCK_MESSAGES = stat(
 )
 PIPELINES_IN_TROUBLE = stat(
     "Pipelines in trouble",
-    "Pipelines that are failing, backing off, parked or misconfigured, over all replicas. /status of a replica says why.",
+    "Pipelines that are failing, backing off, parked or misconfigured, over all replicas. /status says why.",
     "short",
     f"sum({_IN_TROUBLE})",
     {1: ORANGE},
