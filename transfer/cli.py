@@ -9,10 +9,11 @@ import logging
 import os
 import sys
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
-from transfer.errors import InvalidKey, TransferError, UnreadableSpec, WrongSettings
+from transfer.errors import InvalidKey, LoggerExists, TransferError, UnknownLogger, UnreadableSpec, WrongSettings
 from transfer.names import check_key
 from transfer.tail import add_arguments as add_tail_arguments
 from transfer.tail import tail as show_tail
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Sequence
 
     from transfer.client import Found, Transfer
+    from transfer.differences import Difference
     from transfer.wire import CollectionSpec, LoggerSpec, StreamSpec
 
     _Spec = TypeVar("_Spec", CollectionSpec, StreamSpec)
@@ -72,7 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _complain(error: Exception, status: int) -> int:
-    print(f"transfer: {error}", file=sys.stderr)
+    notes = "".join(f"; {note}" for note in getattr(error, "__notes__", ()))
+    print(f"transfer: {error}{notes}", file=sys.stderr)
     return status
 
 
@@ -81,15 +84,46 @@ async def _run(options: argparse.Namespace) -> int:
 
     command: Callable[[Transfer, argparse.Namespace], Coroutine[object, object, int]] = options.run
     async with Transfer.connect() as transfer:
-        return await command(transfer, options)
+        try:
+            return await command(transfer, options)
+        except UnknownLogger as error:
+            if alike := await _alike(transfer, error.key):
+                error.add_note(f"did you mean {alike}?")
+            raise
+
+
+async def _alike(transfer: Transfer, key: str) -> str:
+    """Return the loggers whose keys are like this one, or that there are none at all."""
+    try:
+        keys = [one.key if isinstance(one, UnreadableSpec) else one.logger.key for one in await transfer.list()]
+    except TransferError:  # a publisher may not list; the first error says enough
+        return ""
+    return " or ".join(repr(one) for one in get_close_matches(key, keys, n=3))
 
 
 # --- what the commands do
 
 
 async def _set(transfer: Transfer, options: argparse.Namespace) -> int:
-    await transfer.set(_logger(options))
-    return _done(options, "set")
+    """Declare a logger; one that is declared in another way is replaced only when that is asked for."""
+    logger = _logger(options)
+    changes = await _changes(transfer, logger)
+    if changes and not options.replace:
+        raise LoggerExists(logger.key, [str(change) for change in changes])
+    await transfer.set(logger)
+    return _done(options, "replaced" if changes else "set")
+
+
+async def _changes(transfer: Transfer, logger: LoggerSpec) -> list[Difference]:
+    """Return in what a logger differs from the one that is declared; nothing where there is none."""
+    from transfer.differences import differences, unreadable  # noqa: PLC0415 - see _run
+
+    try:
+        return differences((await transfer.get(logger.key)).logger, logger)
+    except UnknownLogger:
+        return []
+    except UnreadableSpec as error:
+        return [unreadable(error)]
 
 
 async def _update(transfer: Transfer, options: argparse.Namespace) -> int:
@@ -231,7 +265,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=_Version)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    _specifying(_command(commands, "set", _set, "declare a logger, or bring it up to date"))
+    declaring = _command(commands, "set", _set, "declare a logger; one that is there needs --replace")
+    declaring.add_argument("--replace", action="store_true", help="replace the declaration that is there, all of it")
+    _specifying(declaring)
     _command(commands, "get", _get, "show a logger and what waits in its stream")
     _command(commands, "list", _list, "list all loggers", key=False)
     _specifying(_command(commands, "update", _update, "change what is given of a logger that exists"))

@@ -23,7 +23,7 @@ from transfer.errors import (
     UnknownStream,
     UnreadableSpec,
 )
-from transfer.jetstream_api import connection_of
+from transfer.jetstream_api import connection_of, server_of
 from transfer.names import Names
 from transfer.options import Options, SendOptions, read_options
 from transfer.permissions import last_refusal
@@ -244,10 +244,8 @@ class Transfer:
             bucket = await bind_bucket(self._jetstream, self.names)
             with self._translated(f"reading logger {key!r}"):
                 return bucket, await bucket.get(key)
-        except UnknownStream as error:
-            raise UnknownLogger(key) from error
-        except js_errors.KeyNotFoundError as error:
-            raise UnknownLogger(key) from error
+        except (UnknownStream, js_errors.KeyNotFoundError) as error:
+            raise UnknownLogger(key, self.names.namespace, server_of(self._jetstream)) from error
 
     async def _state(self, key: str) -> StreamState | None:
         try:

@@ -50,11 +50,27 @@ class UnreadableSpec(TransferError):
 
 
 class UnknownLogger(TransferError):
-    """There is no such logger: set it first."""
+    """There is no such logger in this namespace of this server: set it first, or look at both names."""
 
-    def __init__(self, key: str) -> None:
-        super().__init__(f"logger {key!r} is not known; `transfer set {key}` makes it")
+    def __init__(self, key: str, namespace: str = "", server: str = "") -> None:
+        where = f" in namespace {namespace!r}" if namespace else ""
+        where += f" of {server}" if server else ""
+        super().__init__(f"logger {key!r} is not known{where}; `transfer set {key}` makes it")
         self.key = key
+        self.namespace = namespace
+        self.server = server
+
+
+class LoggerExists(TransferError):
+    """The logger is declared in another way: update what is to change, or replace all of it."""
+
+    def __init__(self, key: str, changes: Sequence[str]) -> None:
+        said = [f"logger {key!r} is declared already, and setting it would change:"]
+        said += [f"  {change}" for change in changes]
+        said += [f"use `transfer set {key} … --replace` for all of this, or `transfer update {key} …` for some of it"]
+        super().__init__("\n".join(said))
+        self.key = key
+        self.changes = tuple(changes)
 
 
 class LoggerNotEmpty(TransferError):

@@ -12,6 +12,7 @@ import msgspec
 from nats import errors as nats_errors
 
 from transfer.errors import JetStreamError, Refused, Unavailable, UnknownDurable, UnknownStream
+from transfer.nats_settings import without_userinfo
 from transfer.permissions import refusal
 
 if TYPE_CHECKING:
@@ -80,3 +81,9 @@ async def request(jetstream: JetStreamContext, what: str, payload: object = None
 def connection_of(jetstream: JetStreamContext) -> Client:
     """Return the connection that a JetStream context is on."""
     return jetstream._nc  # noqa: SLF001 - nats-py has no public name for it
+
+
+def server_of(jetstream: JetStreamContext) -> str:
+    """Return the address of the server that we are connected to, without a login; empty when there is none."""
+    url = connection_of(jetstream).connected_url
+    return "" if url is None else without_userinfo(url.geturl())

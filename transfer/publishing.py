@@ -21,7 +21,7 @@ from transfer.errors import (
     UnknownLogger,
     UnknownStream,
 )
-from transfer.jetstream_api import connection_of
+from transfer.jetstream_api import connection_of, server_of
 from transfer.permissions import refusal
 from transfer.streams import stream_state
 from transfer.wire import MESSAGE_ID, TRANSFER_ATTEMPT
@@ -133,7 +133,8 @@ class _Sending:
         try:
             await stream_state(jetstream, publication.stream)
         except UnknownStream:
-            raise self.failed(UnknownLogger(publication.key)) from error
+            namespace = publication.subject.partition(".")[0]
+            raise self.failed(UnknownLogger(publication.key, namespace, server_of(jetstream))) from error
         except TransferError as unavailable:
             raise self.failed(unavailable) from error
         raise self.failed(

@@ -144,7 +144,7 @@ def _logger(logger: Logger, plan: Plan) -> Iterator[Finding]:
             about,
             expected="a logger spec",
             got=logger.unreadable,
-            do=f"declare it anew: transfer set {logger.key}",
+            do=f"declare it anew: transfer set {logger.key} --replace",
         )
         return
     if logger.not_seen:
@@ -155,7 +155,7 @@ def _logger(logger: Logger, plan: Plan) -> Iterator[Finding]:
             f"stream {plan.names.stream(logger.key)}",
             expected="to be there",
             got="none, so that publishing fails",
-            do=f"make it: transfer set {logger.key}",
+            do=f"make it: transfer update {logger.key}",
         )
         return
     trouble = [*_stream(logger, logger.stream, plan), *_durable(logger, logger.stream, plan)]

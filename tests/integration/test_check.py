@@ -130,7 +130,7 @@ async def test_the_command_ends_with_1_when_something_is_wrong_and_says_it_in_js
         "about": f"stream {declared.namespace}:logs:lost",
         "expected": "to be there",
         "got": "none, so that publishing fails",
-        "do": "make it: transfer set lost",
+        "do": "make it: transfer update lost",
     }
 
 
@@ -266,7 +266,7 @@ async def test_streams_that_lose_or_are_somebody_elses(check: Check, declared: A
 async def test_a_declaration_that_cannot_be_read(check: Check, declared: Ancestor) -> None:
     await declared.put("bad", b"\xc1")
     (line,) = await check.troubles()
-    assert matches(line, "wrong", "logger bad", "a logger spec", "transfer set bad")
+    assert matches(line, "wrong", "logger bad", "a logger spec", "transfer set bad --replace")
 
 
 # MongoDB

@@ -89,7 +89,8 @@ def test_lines_for_an_unknown_logger_end_at_the_first(transfer: Command) -> None
 def test_what_fails_is_one_sentence_and_status_1(transfer: Command, arguments: tuple[str, ...]) -> None:
     failed = transfer(*arguments)
     assert (failed.returncode, failed.stdout) == (1, "")
-    assert failed.stderr == "transfer: logger 'nobody' is not known; `transfer set nobody` makes it\n"
+    assert failed.stderr.startswith("transfer: logger 'nobody' is not known in namespace ")
+    assert failed.stderr.endswith("; `transfer set nobody` makes it\n")
 
 
 @pytest.mark.parametrize(
@@ -121,3 +122,77 @@ def test_wrong_settings_are_all_named_with_status_2() -> None:
 def test_help_teaches_and_the_version_is_said() -> None:
     assert "transfer publish system '{" in run("--help", environ={}).stdout
     assert run("--version", environ={}).stdout.startswith("transfer")
+
+
+DECLARED = (
+    "--description",
+    "what the shop says",
+    "--collection",
+    "timeseries",
+    "--expire-after",
+    "30d",
+    "--max-age",
+    "7d",
+)
+
+
+def test_setting_a_logger_that_is_declared_says_what_would_change_and_changes_nothing(transfer: Command) -> None:
+    transfer("set", "shop", *DECLARED)
+    before = transfer("get", "shop", "--json").stdout
+    refused = transfer("set", "shop", "--description", "other words", "--max-bytes", "1MiB")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    for change in (
+        "description: 'what the shop says' -> 'other words'",
+        "collection.kind: 'timeseries' -> not set",
+        "collection.expire_after_seconds: 2592000 -> not set",
+        "stream.max_age: 604800.0 -> not set",
+        "stream.max_bytes: not set -> 1048576",
+    ):
+        assert f"\n  {change}\n" in refused.stderr
+    assert "`transfer update shop …`" in refused.stderr
+    assert "--replace" in refused.stderr
+    assert transfer("get", "shop", "--json").stdout == before
+    assert transfer("set", "shop", *DECLARED).stdout == "shop: set\n", "the same declaration again changes nothing"
+    assert transfer("set", "shop", "--description", "other words", "--replace").stdout == "shop: replaced\n"
+    assert json.loads(transfer("get", "shop", "--json").stdout).get("collection") is None
+
+
+async def test_a_declaration_that_nobody_can_read_is_replaced_only_when_asked_to(
+    transfer: Command, nats_server: NatsServer, namespace: str
+) -> None:
+    transfer("set", "shop")
+    async with await nats.connect(nats_server.url) as connection:
+        bucket = await connection.jetstream().key_value(f"{namespace}_logs")
+        await bucket.put("shop", b"\xc1")
+    refused = transfer("set", "shop", "--description", "x")
+    assert (refused.returncode, "declaration: " in refused.stderr) == (1, True)
+    assert transfer("set", "shop", "--description", "x", "--replace").returncode == 0
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("get", "shopp"), ("update", "shopp"), ("remove", "shopp"), ("publish", "shopp", "{}")],
+    ids=lambda c: c[0],
+)
+def test_an_unknown_logger_is_named_with_namespace_server_and_the_one_like_it(
+    transfer: Command, nats_server: NatsServer, namespace: str, command: tuple[str, ...]
+) -> None:
+    transfer("set", "shop")
+    transfer("set", "payments")
+    failed = transfer(*command)
+    assert failed.returncode == 1
+    assert f"logger 'shopp' is not known in namespace {namespace!r} of {nats_server.url}" in failed.stderr
+    assert failed.stderr.endswith("; did you mean 'shop'?\n")
+
+
+def test_a_misspelt_variable_is_named(nats_server: NatsServer, namespace: str) -> None:
+    environ = {"NATS_HOSTS": nats_server.url, "NAMESPACE": namespace}
+    listed = run("list", environ=environ | {"NATS_HOST": "x", "TRANSFER_BUNDLE": "1"})
+    assert listed.returncode == 0
+    assert listed.stderr.splitlines() == [
+        "transfer: NATS_HOST is not a known variable: did you mean NATS_HOSTS?",
+        "transfer: TRANSFER_BUNDLE is not a known variable, and is ignored",
+    ]
+    missing = run("list", environ={"NATS_HOSTS": nats_server.url, "NAME_SPACE": namespace})
+    assert missing.returncode == 2
+    assert "NAMESPACE: expected a value, got nothing: it is not set, but NAME_SPACE is: did you mean" in missing.stderr
