@@ -36,9 +36,10 @@ from collector.errors import Aborted
 from collector.heap import Heap
 from collector.kinds import Kinds
 from collector.lag import JetStreamLag
-from collector.log import EventLog
+from collector.log import LINES, EventLog
 from collector.metrics import Metrics
 from collector.mongo import WRITES, open_mongo, watch_primary
+from collector.observers import Observers
 from collector.source import JetStreamSource
 from collector.status import Status
 from transfer.names import Names
@@ -66,7 +67,7 @@ class Service:
             settings.namespace, release, settings.buffer_bytes, logger_histograms=settings.logger_histograms
         )
         self._status = Status(settings.namespace, release, buffer_limit=settings.buffer_bytes)
-        self._observers = (self._metrics.observe, self._status.observe, EventLog().observe)
+        self._report = Observers(self._metrics.observe, self._status.observe, EventLog().observe)
         self._stopping = Event()
         self._opening = CancelScope()
         self._everything = CancelScope()
@@ -91,10 +92,6 @@ class Service:
         if not served:
             raise Aborted("expected to drain before the end, but had to end at once: what was in hand is given back")
         return self._status.tally
-
-    def _report(self, event: events.Event) -> None:
-        for observe in self._observers:
-            observe(event)
 
     async def _serve(self) -> None:
         async with open_mongo(self._settings.database) as mongo, create_task_group() as group:
@@ -162,6 +159,8 @@ class Service:
             await sleep(_PULSE)
             self._report(events.LoopLag(max(0.0, current_time() - before - _PULSE)))
             heap.look(self._status.loggers)
+            if lost := LINES.take_lost():
+                self._report(events.LogLost(lost))
             if (now_ready := not self._status.not_ready) != ready:
                 ready = now_ready
                 self._report(events.Ready(ready))

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from dataclasses import asdict
-from typing import NoReturn
 
 import click
 
@@ -44,7 +42,7 @@ def main() -> None:
 def run() -> None:
     """Run one replica; `_RUN_HELP` is what a user reads."""
     from collector.app import serve, starting  # noqa: PLC0415 - --help need not load the drivers
-    from collector.log import set_up  # noqa: PLC0415
+    from collector.log import say_last, set_up  # noqa: PLC0415
     from collector.settings import Settings  # noqa: PLC0415
     from transfer.environment import Environment  # noqa: PLC0415
 
@@ -52,14 +50,23 @@ def run() -> None:
     try:
         settings = Settings.read_from(environment)
     except WrongSettings as exc:
-        click.echo(str(exc), err=True)
+        if os.environ.get("MODE") == "release":
+            set_up(release=True)
+            say_last("wrong settings", error=str(exc), action="exit status 2")
+        else:
+            click.echo(str(exc), err=True)
         sys.exit(2)
     set_up(release=settings.release)
     try:
         tally = serve(settings, starting(environment))
     except (CollectorError, OSError, ExceptionGroup) as exc:
-        _fail(exc)
-    click.echo(json.dumps({"stopped": asdict(tally)}), err=True)
+        for error in _errors(exc):
+            if settings.release:
+                say_last("ended", error=error, action="exit status 1")
+            else:
+                click.echo(f"collector: {error}", err=True)
+        sys.exit(1)
+    say_last("stopped", **asdict(tally))
 
 
 @main.command()
@@ -92,9 +99,7 @@ main.add_command(dead_letters)
 main.add_command(status)
 
 
-def _fail(exc: Exception) -> NoReturn:
+def _errors(exc: Exception) -> list[str]:
     from collector.actors.supervisor import leaves  # noqa: PLC0415
 
-    for leaf in leaves(exc):
-        click.echo(f"collector: {leaf if isinstance(leaf, (CollectorError, OSError)) else described(leaf)}", err=True)
-    sys.exit(1)
+    return [str(leaf) if isinstance(leaf, (CollectorError, OSError)) else described(leaf) for leaf in leaves(exc)]

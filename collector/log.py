@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
-import re
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import structlog
 
 from collector import events
+from collector.log_lines import Lines
+from collector.log_others import take_over
 from collector.repeats import Repeats
+from collector.sentences import alike
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -20,32 +24,59 @@ if TYPE_CHECKING:
 
 _QUIET = 60.0
 """Seconds for which the same warning is counted and not said again."""
-_NUMBERS = re.compile(r"[0-9]+")
+_WHOSE = 3
+"""Loggers of which the same trouble is said one by one; that of further ones is one line for all of them."""
+_STATES_QUIET = 2.0
+"""Seconds in which the same change of many loggers is gathered,"""
+_STATES_WHOSE = 10
+"""when it is that of more than so many."""
+_NAMED = 10
+"""Loggers that a line for many of them names."""
+_TROUBLE = frozenset({events.State.FAILING, events.State.MISCONFIGURED})
 
 
 def set_up(*, release: bool) -> None:
-    """Make the log write to standard error."""
+    """Make the log, and whatever Python and libraries say, go to standard error as lines of one form."""
     shared: list[Any] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    colours = sys.stderr.isatty()
+    colours = sys.stderr.isatty() if sys.stderr is not None else False
     render = structlog.processors.JSONRenderer() if release else structlog.dev.ConsoleRenderer(colors=colours)
     structlog.configure(
         processors=[*shared, structlog.processors.format_exc_info, render] if release else [*shared, render],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO if release else logging.DEBUG),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", LINES)),
     )
-    logging.getLogger("nats").setLevel(logging.CRITICAL)  # what it says is an event here
+    take_over(release=release)
+    atexit.register(LINES.finish)
+
+
+def say_last(event: str, **facts: object) -> None:
+    """Say how the process ends: an error where it says what is done about it. It is written when this returns."""
+    log = structlog.get_logger()
+    (log.error if "action" in facts else log.info)(event, **facts)
+    LINES.finish()
+
+
+def _written_again(lost: int) -> None:
+    structlog.get_logger().warning("log lines lost", lines=lost, action="going on: standard error takes lines again")
+
+
+LINES = Lines(lambda: sys.stderr, _written_again)
 
 
 class EventLog:
-    """Writes a line for what happened: changes at info, trouble at warning, batches at debug, nothing for an entry."""
+    """Writes a line for what happened: changes at info, trouble at warning, batches at debug, nothing for an entry.
+
+    The same of many loggers is one line, with their number and the names of some; so is the same again and again.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._log = structlog.get_logger()
         self._clock = clock
-        self._repeats: Repeats[tuple[str, dict[str, object]]] = Repeats(_QUIET)
+        self._repeats: Repeats[tuple[str, dict[str, object]]] = Repeats(_QUIET, _WHOSE)
+        self._states: Repeats[tuple[str, dict[str, object]]] = Repeats(_STATES_QUIET, _STATES_WHOSE)
         self._saying: dict[type, Callable[[Any], None]] = {
             events.LoggerState: self._logger_state,
             events.BatchSettled: self._batch,
@@ -71,16 +102,22 @@ class EventLog:
             say(event)
 
     def _logger_state(self, event: events.LoggerState) -> None:
+        self._tick()
         state = "gone" if event.state is None else event.state.value
-        self._log.info("logger", logger=event.logger, state=state, **({"why": event.why} if event.why else {}))
+        facts: dict[str, object] = {"logger": event.logger, "state": state}
+        if event.why:
+            facts["why"] = event.why
+        key = (state, alike(event.why, event.logger))
+        if self._states.is_first(key, ("logger", facts), self._clock(), event.logger):
+            (self._log.warning if event.state in _TROUBLE else self._log.info)("logger", **facts)
 
     def _failed(self, event: events.Failed) -> None:
-        key = (event.logger, event.stage, _like(event.error), event.action)
+        key = (event.stage, alike(event.error, event.logger), event.action)
         stage, action = event.stage.value, event.action
         self._warn(key, "failed", logger=event.logger or None, stage=stage, error=event.error, action=action)
 
     def _retried(self, event: events.Retried) -> None:
-        key = (event.logger, event.stage, _like(event.error), "retry")
+        key = (event.stage, alike(event.error, event.logger), "retry")
         facts = {"stage": event.stage.value, "error": event.error, "attempt": event.attempt}
         self._warn(key, "failed", logger=event.logger, **facts, action=f"trying again in {event.delay:.2g} s")
 
@@ -98,7 +135,7 @@ class EventLog:
         self._log.info("ownership", logger=event.logger, change=event.change.value, epoch=event.epoch)
 
     def _mended(self, event: events.Mended) -> None:
-        key = (event.logger, "mended", event.what)
+        key = ("mended", alike(event.what, event.logger))
         facts = {"what": event.what, "messages": event.messages}
         self._warn(key, "mended", logger=event.logger, **facts, action="delivering again whatever waits")
 
@@ -114,7 +151,7 @@ class EventLog:
         self._log.info("ready" if event.ready else "not ready")
 
     def _stopping(self, event: events.Stopping) -> None:
-        for repeated in self._repeats.all():
+        for repeated in [*self._repeats.all(), *self._states.all()]:
             self._say_repeated(repeated)
         self._log.info("stopping", signal=event.signal)
 
@@ -144,20 +181,27 @@ class EventLog:
     def _warn(self, key: Hashable, text: str, **facts: object) -> None:
         """Say it, unless the same was said a moment ago; then it is counted, and said when that moment is over."""
         self._tick()
-        if self._repeats.is_first(key, (text, facts), self._clock()):
+        if self._repeats.is_first(key, (text, facts), self._clock(), str(facts.get("logger") or "")):
             self._log.warning(text, **facts)
 
     def _tick(self, _: object = None) -> None:
-        for repeated in self._repeats.ended(self._clock()):
+        now = self._clock()
+        for repeated in [*self._repeats.ended(now), *self._states.ended(now)]:
             self._say_repeated(repeated)
 
     def _say_repeated(self, repeated: Repeated[tuple[str, dict[str, object]]]) -> None:
+        """Say what was kept quiet, with the time of the last of it: it may be over by now."""
         text, facts = repeated.last
-        seconds = round(self._clock() - repeated.since)
-        again = f"and {repeated.more} more like it in {seconds} s"
-        self._log.warning(text, **facts, again=again, repeated=repeated.more)
+        now = self._clock()
+        loggers = [logger for logger in repeated.kept if logger]
+        facts = {name: fact for name, fact in facts.items() if name != "logger" or len(loggers) < 2}
+        if len(loggers) > 1:
+            facts |= {"loggers": len(loggers), "among_them": loggers[:_NAMED]}
+        last_at = datetime.fromtimestamp(time.time() - (now - repeated.last_at), UTC)
+        again = f"{repeated.more} more like it in {round(now - repeated.since)} s"
+        say = self._log.info if text == "logger" else self._log.warning
+        say("repeated", what=text, **facts, again=again, repeated=repeated.more, last_at=_iso(last_at))
 
 
-def _like(error: str) -> str:
-    """Return what is the same in errors that are alike: all but the numbers."""
-    return _NUMBERS.sub("#", error)
+def _iso(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

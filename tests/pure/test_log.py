@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import json
 import logging
+import sys
+import threading
+import time
+import warnings
 from collections import Counter
+from contextlib import contextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,13 +23,13 @@ from hypothesis import strategies as st
 from collector import events
 from collector.events import Failure, LoggerState, Stage, State
 from collector.horizon import Suspicion
-from collector.log import EventLog, set_up
+from collector.log import LINES, EventLog, say_last, set_up
 from collector.model import Reason
 from collector.repeats import Repeats
 from tests.batches import settled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 FAILED = events.Failed("a", Stage.PULL, Failure.SILENT, "no heartbeat", "asking again")
 SETTLED = settled(batch=7, entries=3, written=1, dead_letters=Counter({Reason.RULE: 1}))
@@ -64,8 +72,20 @@ def test_the_same_trouble_is_said_once_in_a_minute_and_then_how_often(scene: Sce
     assert scene.lines(FAILED, TICK) == []
     scene.now += 0.2
     (line,) = scene.lines(TICK)
-    assert (line["event"], line["again"], line["repeated"]) == ("failed", "and 5 more like it in 60 s", 5)
-    assert {"logger": "a", "error": "no heartbeat", "action": "asking again"}.items() <= line.items()
+    assert (line["event"], line["again"], line["repeated"]) == ("repeated", "5 more like it in 60 s", 5)
+    facts = {"what": "failed", "logger": "a", "error": "no heartbeat", "action": "asking again"}
+    assert facts.items() <= line.items()
+
+
+def test_what_is_said_afterwards_has_the_time_when_it_last_happened(scene: Scene) -> None:
+    """A line of trouble that bears the present time, when all is well again, is not true."""
+    scene.lines(FAILED)
+    scene.now += 10
+    happened = time.time()
+    scene.lines(FAILED)
+    scene.now += 51
+    (line,) = scene.lines(TICK)
+    assert abs(datetime.fromisoformat(line["last_at"]).timestamp() - (happened - 51)) < 30
 
 
 def test_trouble_that_goes_on_is_said_once_a_minute_and_none_of_it_is_lost(scene: Scene) -> None:
@@ -161,16 +181,140 @@ def test_what_is_only_a_number_is_not_said(scene: Scene) -> None:
     assert scene.lines(*numbers) == []
 
 
-def test_in_release_mode_a_line_is_json_without_debug(capsys: pytest.CaptureFixture[str]) -> None:
-    before, nats = structlog.get_config(), logging.getLogger("nats").level
+@contextmanager
+def released() -> Iterator[None]:
+    """Have the log of release mode, as the service has it, and all as before afterwards."""
+    before, level, handlers = structlog.get_config(), logging.getLogger("nats").level, logging.getLogger().handlers[:]
+    hooks = sys.excepthook, sys.unraisablehook, threading.excepthook
     try:
         set_up(release=True)
+        yield
+        LINES.finish()
+    finally:
+        structlog.configure(**before)
+        logging.getLogger("nats").setLevel(level)
+        logging.getLogger().handlers[:] = handlers
+        logging.captureWarnings(capture=False)
+        sys.excepthook, sys.unraisablehook, threading.excepthook = hooks
+
+
+def raise_in_a_thread() -> None:
+    thread = threading.Thread(target=fail, name="probe")
+    thread.start()
+    thread.join()
+
+
+def raise_where_nobody_listens() -> None:
+    class Bad:
+        def __del__(self) -> None:
+            raise ValueError("SECRET")
+
+    Bad()
+    gc.collect()
+
+
+def fail() -> None:
+    raise ValueError("SECRET\nof two lines")
+
+
+def raise_uncaught() -> None:
+    try:
+        fail()
+    except ValueError as exc:
+        sys.excepthook(type(exc), exc, exc.__traceback__)
+
+
+def fail_in_asyncio() -> None:
+    async def never_looked_at() -> None:
+        lost = asyncio.get_running_loop().create_future()
+        lost.set_exception(ValueError("SECRET"))
+        del lost
+        gc.collect()
+
+    asyncio.run(never_looked_at())
+
+
+def log_with_traceback() -> None:
+    try:
+        fail()
+    except ValueError:
+        logging.getLogger("pymongo.topology").exception("a library failed\nwith a second line")
+
+
+OTHERS: list[Callable[[], None]] = [
+    raise_in_a_thread,
+    raise_where_nobody_listens,
+    raise_uncaught,
+    fail_in_asyncio,
+    log_with_traceback,
+    lambda: warnings.warn("a name\nis going away", DeprecationWarning, stacklevel=1),
+    lambda: logging.getLogger("asyncio").error("%s of %s", "one", "two"),
+    lambda: logging.getLogger("urllib3").warning('with "quotes", \\ and \u2028 and \ud800'),
+    lambda: say_last("stopped", received=1),
+    lambda: say_last("wrong settings", error="NAMESPACE: expected\ntwo lines", action="exit status 2"),
+]
+
+
+@pytest.mark.parametrize("say", OTHERS)
+def test_whatever_writes_in_release_mode_its_lines_are_json_of_one_form_and_without_values(
+    say: Callable[[], None], capfd: pytest.CaptureFixture[str]
+) -> None:
+    with released(), warnings.catch_warnings():
+        warnings.simplefilter("always")
+        logging.captureWarnings(capture=False)
+        logging.captureWarnings(capture=True)
+        say()
+    written = capfd.readouterr().err
+    assert "SECRET" not in written
+    (line,) = [json.loads(line) for line in written.splitlines()]
+    assert {"event", "level", "timestamp"} <= line.keys()
+    assert isinstance(line["event"], str)
+
+
+def test_the_same_of_many_loggers_is_a_few_lines(scene: Scene) -> None:
+    """An outage with 1,000 loggers is not 1,000 lines a minute."""
+
+    def outage() -> list[events.Event]:
+        said = {
+            key: f"its user may not insert on beta.{key}_logs" for key in (f"web{number}" for number in range(1000))
+        }
+        failure = Stage.WRITE, Failure.UNAVAILABLE, 1, 0.1
+        tries = [events.Retried(key, *failure, error) for key, error in said.items()]
+        failing = [LoggerState(key, State.FAILING, error) for key, error in said.items()]
+        return [*tries, *failing]
+
+    first = scene.lines(*outage(), TICK)
+    assert [line["event"] for line in first] == ["failed"] * 3 + ["logger"] * 10
+    scene.now += 3
+    (states,) = scene.lines(TICK)
+    assert (states["what"], states["state"], states["loggers"], len(states["among_them"])) == (
+        "logger",
+        "failing",
+        990,
+        10,
+    )
+    scene.now += 58
+    (again,) = scene.lines(TICK)
+    assert (again["what"], again["loggers"], again["repeated"]) == ("failed", 997, 997)
+    for _ in range(300):
+        scene.now += 1
+        lines = scene.lines(*outage()[:1000], TICK)
+        assert len(lines) <= 1
+
+
+def test_a_restart_of_many_loggers_is_said_in_few_lines_too(scene: Scene) -> None:
+    lines = scene.lines(*(LoggerState(f"l{number}", State.RUNNING) for number in range(500)), TICK)
+    scene.now += 3
+    lines += scene.lines(TICK)
+    assert [line["event"] for line in lines] == [*["logger"] * 10, "repeated"]
+    assert (lines[-1]["loggers"], lines[-1]["log_level"]) == (490, "info")
+
+
+def test_in_release_mode_a_line_is_json_without_debug(capsys: pytest.CaptureFixture[str]) -> None:
+    with released():
         log = EventLog()
         log.observe(SETTLED)
         log.observe(LoggerState("a", State.RUNNING, "why"))
-    finally:
-        structlog.configure(**before)
-        logging.getLogger("nats").setLevel(nats)
     lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     assert [line["event"] for line in lines] == ["kept as dead letters", "logger"]
     assert {"logger": "a", "state": "running", "why": "why", "level": "info"}.items() <= lines[1].items()
