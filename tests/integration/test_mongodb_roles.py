@@ -142,6 +142,8 @@ async def test_with_the_documented_roles_everything_works(
         assert client[roles.namespace].system_logs.count_documents({}) == 10
         with pytest.raises(OperationFailure):
             client[roles.namespace].system_logs.insert_one({})
+        with client[roles.namespace].system_logs.watch() as followed:  # as `transfer tail --follow` does
+            assert followed.try_next() is None
     assert "Unauthorized" not in replica.log_path.read_text()
     assert replica.metric("collector_failures_total") == 0
 
