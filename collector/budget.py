@@ -5,8 +5,10 @@ Two, so that what came can never take up the room in which it has to be opened.
 
 Half of a pool is promised: every logger can always have its equal part of it. The other half is lent to whoever has a
 use for it. An account counts what it uses; together they never exceed the pool, except by a message that is larger
-than any grant (of those opened, not more than another pool in all), and after a logger was added by its promised part,
-until what was lent before has come back.
+than any grant (of those asked for, one at a time; of those opened, not more than another pool in all), and after a
+logger was added by its promised part, until what was lent before has come back.
+
+Loggers that wait for such a message's room get it in the order in which they came.
 
 What is asked for comes back only as messages, or when the request expires. So it is lent to the few loggers that most
 comes from, and no more than what came lately: a quiet one among very many holds its promised part, and a hot one finds
@@ -15,8 +17,10 @@ the rest.
 
 from __future__ import annotations
 
+import math
 import time
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from collector.flow import Flow
@@ -30,6 +34,8 @@ SMALLEST_PROMISE = 2 * SMALLEST_ASK
 """So that one part can be asked for while the other is settled; with very many loggers the promise is exceeded."""
 _LENT_TO = 16
 """As many loggers are lent to at a time, or a quarter of very many: those from which most comes."""
+COMES_WITHIN = 1.0
+"""Seconds within which a logger that was told of room asks for it again; after that the next in line may have it."""
 
 
 class Account:
@@ -41,6 +47,8 @@ class Account:
         self.used = 0
         self.excess = 0
         """What it was granted although there was no room."""
+        self.ticket = 0
+        """Its place in the line of those that asked to be admitted, from the first time it did until it forgoes."""
         self.flow = Flow()
         """What it has used and given back."""
 
@@ -59,9 +67,20 @@ class Account:
     def admits(self, size: int) -> bool:
         """Tell whether this may be used now; what is too large for any room only while the account uses nothing.
 
-        Whoever is admitted says with `use` how much it was; whoever is refused is told when there is room again.
+        A logger that is admitted says with `use` how much it was. One that is refused is told when there is room again,
+        and asks at least every `COMES_WITHIN` seconds: another that was told before it may not come. Its place in the
+        line is that of its first time, also when it asks for more, until it says `forgo`.
         """
         return self._pool.admits(self, size)
+
+    @property
+    def waits(self) -> bool:
+        """Whether it was not admitted since it asked, and did not forgo it."""
+        return self._pool.is_waiting(self)
+
+    def forgo(self) -> None:
+        """Have what was asked for, or want it no more."""
+        self._pool.forgo(self)
 
     def use(self, used: int) -> None:
         """Say how many bytes the account uses from now on; whoever waits for room is told when there is enough."""
@@ -77,11 +96,21 @@ class Account:
         self._pool.close(self)
 
 
+@dataclass(slots=True)
+class _Wait:
+    size: int
+    told_at: float | None = None
+
+
 class Pool:
     """A number of bytes that accounts share."""
 
-    def __init__(self, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, limit: int, clock: Callable[[], float] = time.monotonic, *, most_excess: int | None = None
+    ) -> None:
+        """Share `limit` bytes; messages that are too large for any room take `most_excess` more in all, or are one."""
         self.limit = limit
+        self._most_excess = limit if most_excess is None else most_excess
         self.used = 0
         self.excess = 0
         self._clock = clock
@@ -94,7 +123,10 @@ class Pool:
         self._borrowers = 0
         self._counted = True
         """Whether these two are those of what is promised now."""
-        self._waiting: dict[Account, int] = {}
+        self._waiting: dict[Account, _Wait] = {}
+        """In the order of their tickets."""
+        self._tickets = 0
+        self._told_at = -math.inf
 
     def open(self, on_room: Callable[[], None]) -> Account:
         """Open the account of a logger; `on_room` is called when it was not admitted and would be now."""
@@ -133,8 +165,10 @@ class Pool:
     def change(self, account: Account, used: int) -> None:
         """See `Account.use`."""
         before, loan = self._loan(account.used), self._loan(used)
-        excess = min(account.excess, used) if loan else 0
-        freed, less_excess = account.used - used, excess < account.excess
+        freed = account.used - used
+        excess = min(account.excess - max(0, freed), used) if loan else 0  # it is given back before anything else
+        excess = max(0, excess)
+        less_excess = excess < account.excess
         self._loans += loan - before
         self._borrowers += bool(loan) - bool(before)
         self.used -= freed
@@ -144,7 +178,7 @@ class Pool:
             second = int(self._clock())
             account.flow.add(freed, second)
             self._flow.add(freed, second)
-        if freed > 0 or less_excess:
+        if self._waiting and (freed > 0 or less_excess):
             self._tell()
 
     def room(self, account: Account, *, flowing: bool) -> int:
@@ -171,25 +205,77 @@ class Pool:
 
     def admits(self, account: Account, size: int) -> bool:
         """See `Account.admits`."""
-        if self.fits(account, size):
-            return True
-        if self._is_free(account, size):
+        if not account.ticket:
+            self._tickets += 1
+            account.ticket = self._tickets
+        fits = self.fits(account, size)
+        if not fits and not (self._is_free(account, size) and self._is_next(account)):
+            self._line_up(account, _Wait(size))
+            return False
+        self._waiting.pop(account, None)
+        if not fits:
             self.excess += size - account.excess
             account.excess = size
-            return True
-        self._waiting[account] = size
-        return False
+        return True
+
+    def _line_up(self, account: Account, wait: _Wait) -> None:
+        last = next(reversed(self._waiting), None)
+        self._waiting[account] = wait
+        if last is not None and last.ticket > account.ticket:
+            self._waiting = dict(sorted(self._waiting.items(), key=lambda one: one[0].ticket))
+        if self._clock() - self._told_at > COMES_WITHIN:
+            self._tell()  # who was told may not come, and then it is the next one's turn
+
+    def is_waiting(self, account: Account) -> bool:
+        """See `Account.waits`."""
+        return account in self._waiting
+
+    def forgo(self, account: Account) -> None:
+        """See `Account.forgo`."""
+        account.ticket = 0
+        if self._waiting.pop(account, None):
+            self._tell()
 
     def _is_free(self, account: Account, size: int) -> bool:
         others = self.excess - account.excess
-        return not account.used and (not others or others + size <= self.limit)
+        return not account.used and (not others or others + size <= self._most_excess)
+
+    def _is_next(self, account: Account) -> bool:
+        """Whether it is the first of those that wait for nothing of their own, and come when they are told."""
+        now = self._clock()
+        for other, wait in self._waiting.items():
+            if other.ticket >= account.ticket:
+                break
+            if not _is_overdue(wait, now) and (not other.used or self.fits(other, wait.size)):
+                return False
+        return True
 
     def _tell(self) -> None:
-        """Wake those who were not admitted and would be now."""
-        for account, size in list(self._waiting.items()):
-            if self.fits(account, size) or self._is_free(account, size):
-                del self._waiting[account]
+        """Wake those who were not admitted and would be now, if all of them came; each once until it comes."""
+        now, lendable, free = self._clock(), self._lendable(), True
+        self._told_at = now
+        for account, wait in list(self._waiting.items()):
+            borrows = wait.size - max(0, self.promised - account.used)
+            if borrows <= lendable and self.fits(account, wait.size):
+                lendable -= max(0, borrows)
+            elif free and not account.used:
+                free = _is_overdue(wait, now)
+                if not self._is_free(account, wait.size):
+                    continue
+            else:
+                continue
+            if wait.told_at is None:
+                wait.told_at = now
                 account.on_room()
+
+    def _lendable(self) -> int:
+        if not self._counted:
+            self._count_loans()
+        return self.limit // 2 - self._loans
+
+
+def _is_overdue(wait: _Wait, now: float) -> bool:
+    return wait.told_at is not None and now - wait.told_at > COMES_WITHIN
 
 
 class Accounts:
@@ -213,7 +299,7 @@ class Budget:
     """The ceiling of one replica."""
 
     def __init__(self, limit: int) -> None:
-        self.received = Pool(limit // 4)
+        self.received = Pool(limit // 4, most_excess=0)
         self.opened = Pool(limit - self.received.limit)
         self.accounts: set[Accounts] = set()
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 from anyio import Event, move_on_after
@@ -32,8 +32,11 @@ HEARTBEAT = 2.0
 _LULL, _FLOWING = 0.02, 0.5
 """Seconds without a message after which nothing is under way, and seconds that this is waited for."""
 _NANOSECONDS = 1_000_000_000
-_OVERHEAD = 64 * 1024
-"""Bytes of subject, reply and headers that the server counts beside the largest payload."""
+_ALONE = 2.5
+"""Heartbeats that a request for a lone message lives: what it keeps from the others comes back soon when none comes."""
+LARGEST = 64 * 1024 * 1024 + 64 * 1024
+"""Bytes of the largest message that is asked for, its subject and headers included: nats-server's own limit of what may
+wait for one client (`max_pending`)."""
 
 
 class Status(Enum):
@@ -61,7 +64,7 @@ class Signal(Enum):
     SILENT = auto()
     """Neither a message nor a heartbeat for two heartbeats: the requests may be lost (nats.py#504)."""
     REFUSED = auto()
-    """The server does not take our requests and says why: ask again later, not at once."""
+    """The server does not take our requests, or ends them again and again with nothing done: ask again later."""
 
 
 _BY_CODE = {
@@ -123,6 +126,11 @@ def read_delivery(frame: AnyFrame, head: str = "", stream: str = "") -> Delivery
     return Delivery(subject.decode(), reply, body, raw_headers, stream, int(fields[1]), int(fields[0]), int(fields[3]))
 
 
+def still_pending(delivery: Delivery) -> int:
+    """Return how many messages had not been delivered to anybody when this one was."""
+    return int(_read_reply(delivery.reply)[1][4])
+
+
 def _read_reply(reply: str) -> tuple[str, list[str]]:
     """Return the stream, and the fields behind the durable. Raises ValueError."""
     fields = reply.split(".")
@@ -134,17 +142,27 @@ def _read_reply(reply: str) -> tuple[str, list[str]]:
     return fields[2], fields[4:]
 
 
+class Asked(NamedTuple):
+    """A request as it was made."""
+
+    messages: int
+    bytes: int
+    number: int = 0
+    early: float = -math.inf
+    """Until when, by the clock, its end is one that the server made before its time."""
+
+
 @dataclass(slots=True)
 class Outstanding:
     """What was asked for and has not come: exact while every request ends with a word of the server."""
 
     messages: int = 0
     bytes: int = 0
-    requests: dict[str, tuple[int, int]] = field(default_factory=dict)
+    requests: dict[str, Asked] = field(default_factory=dict)
 
-    def asked(self, request: str, messages: int, max_bytes: int) -> None:
+    def asked(self, request: str, messages: int, max_bytes: int, number: int = 0, early: float = -math.inf) -> None:
         """Count a request."""
-        self.requests[request] = (messages, max_bytes)
+        self.requests[request] = Asked(messages, max_bytes, number, early)
         self.messages += messages
         self.bytes += max_bytes
 
@@ -164,8 +182,8 @@ class Outstanding:
 
     def ended_at_once(self, request: str) -> None:
         """Count a request that the server refused, or that ended without a word about the rest."""
-        messages, max_bytes = self.requests.get(request, (0, 0))
-        self.ended(request, messages, max_bytes)
+        if asked := self.requests.get(request):
+            self.ended(request, asked.messages, asked.bytes)
 
     def forget(self) -> None:
         """Nothing of what was asked for is waited for any more."""
@@ -185,12 +203,13 @@ class Pull:
         durable: str,
         in_hand: InHand,
         clock: Callable[[], float],
-        max_payload: int,
         heartbeat: float = HEARTBEAT,
     ) -> None:
         self.outstanding = Outstanding()
-        self.too_large = False
-        """The next message is larger than the last request allowed: ask for it alone."""
+        self.too_small = 0
+        """Bytes of the last request, if the next message is larger: ask for it alone, with more. 0 when it is not."""
+        self.fruitless = 0
+        """How often in a row the server has ended what was asked for before its time, and nothing came."""
         self.unsure = True
         """Stream and durable may have been made anew unnoticed: there was a time without a request that would tell."""
         self.last_words = ""
@@ -202,10 +221,13 @@ class Pull:
         self._next = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}"
         self._in_hand = in_hand
         self._clock = clock
-        self._max_payload = max_payload
         self._heartbeat = heartbeat
         self._subscribed: Subscribed | None = None
         self._number = 0
+        self._counted = 0
+        """Requests up to this number had their part in `fruitless`: one event may end several."""
+        self._last_size = 0
+        """Bytes of the last message that was asked for alone."""
         self._deliveries: list[Delivery] = []
         self._taken_in_hand = 0
         self._signals: set[Signal] = set()
@@ -216,29 +238,38 @@ class Pull:
         """Listen on the inbox; nothing comes before `ask`."""
         self._subscribed = await self._link.subscribe(f"{self._inbox}.*", self.receive)
 
-    async def ask(self, messages: int, max_bytes: int) -> None:
+    async def ask(self, messages: int, max_bytes: int, expires: float = EXPIRES) -> None:
         """Ask for that many messages, and not more than that many bytes of them; requests add up.
 
         While a request is outstanding the server says when the durable is deleted. A time without one makes `unsure`.
         """
         self._number += 1
         request = f"{self._inbox}.{self._number}"
+        now = self._clock()
         if not self.outstanding.requests:
-            self._heard = self._clock()
+            self._heard = now
             self.unsure = True
-        self.outstanding.asked(request, messages, max_bytes)
+        self.outstanding.asked(request, messages, max_bytes, self._number, now + expires / 2)
         wanted = {
             "batch": messages,
             "max_bytes": max_bytes,
-            "expires": int(EXPIRES * _NANOSECONDS),
+            "expires": int(expires * _NANOSECONDS),
             "idle_heartbeat": int(self._heartbeat * _NANOSECONDS),
         }
         await self._link.publish(self._next, msgspec.json.encode(wanted), request)
 
-    async def ask_for_one(self) -> None:
-        """Ask for a lone message of any size, because it is larger than what is free."""
-        self.too_large = False
-        await self.ask(1, self._max_payload + _OVERHEAD)
+    @property
+    def alone_bytes(self) -> int:
+        """How much to ask for when the next message is too large: as much as the last such one took, or twice as much.
+
+        How large it is nobody says beforehand, and `max_payload` may have been another when it was published.
+        """
+        like_the_last = self._last_size * 5 // 4
+        return min(LARGEST, like_the_last if self.too_small < like_the_last else 2 * self.too_small)
+
+    async def ask_for_one(self, max_bytes: int) -> None:
+        """Ask for a lone message, because it is larger than what is free."""
+        await self.ask(1, max_bytes, min(EXPIRES, _ALONE * self._heartbeat))
 
     def receive(self, frames: Sequence[AnyFrame]) -> None:
         """Take what the connection read; called from its reading loop. From here on deliveries are in hand."""
@@ -261,6 +292,10 @@ class Pull:
 
     def _count_came(self, before: int, size: int) -> None:
         if messages := len(self._deliveries) - before:
+            if self.too_small:
+                self.too_small, self._last_size = 0, size
+            self.fruitless = 0
+            self._counted = self._number
             self.outstanding.came(messages, size)
             self.changed.set()
 
@@ -273,19 +308,45 @@ class Pull:
         if status is Status.HEARTBEAT:
             return  # nobody is woken: that it came is in the deadline
         self.changed.set()
+        asked = self.outstanding.requests.get(request)
         if status in {Status.REQUEST_DONE, Status.REQUEST_EXPIRED, Status.MESSAGE_TOO_LARGE}:
-            whole = self.outstanding.requests.get(request)
             rest = unused(raw_headers)
             self.outstanding.ended(request, *rest)
-            self.too_large = self.too_large or (status is Status.MESSAGE_TOO_LARGE and rest == whole)
+            if asked is not None:
+                self._note_end(status, asked, rest, words)
             return
         self.last_words = words
         self.outstanding.ended_at_once(request)
         if status is Status.DURABLE_DELETED:
             self._take_in_hand()
             self._in_hand.disown()
+        if asked is not None:
+            self._count_fruitless(status, asked, words)
         if signal := _SIGNALS.get(status):
             self._signals.add(signal)
+            self.unsure = True
+
+    def _note_end(self, status: Status, asked: Asked, rest: tuple[int, int], words: str) -> None:
+        """Take note of how a request ended: by what it brought, at its time, or for no good."""
+        if status is Status.MESSAGE_TOO_LARGE:
+            if rest != asked[:2]:
+                return  # what there was room for has come
+            grew, self.too_small = asked.bytes > self.too_small, asked.bytes
+            if grew and asked.bytes < LARGEST:
+                return  # the next one is larger, which is progress
+        elif status is Status.REQUEST_EXPIRED and self._clock() >= asked.early:
+            self.too_small = self.fruitless = 0
+            return
+        self._count_fruitless(status, asked, words)
+
+    def _count_fruitless(self, status: Status, asked: Asked, words: str) -> None:
+        """Count an end for no good, once for all requests that were outstanding. Twice in a row is a refusal."""
+        if asked.number <= self._counted:
+            return
+        self._counted, self.last_words = self._number, words
+        self.fruitless += 1
+        if self.fruitless > 1:
+            self._signals.add(_SIGNALS.get(status, Signal.REFUSED))
             self.unsure = True
 
     def take(self) -> list[Delivery]:

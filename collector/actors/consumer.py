@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass
 from itertools import islice
@@ -10,10 +11,10 @@ from typing import TYPE_CHECKING
 from anyio import CancelScope, lowlevel, move_on_after
 
 from collector.backoff import exponential
-from collector.budget import SMALLEST_ASK
+from collector.budget import COMES_WITHIN, SMALLEST_ASK
 from collector.events import Failed, Failure, Held, Received, Stage
 from collector.in_hand import MESSAGE
-from collector.pull import Signal
+from collector.pull import LARGEST, Signal, still_pending
 from transfer.errors import TransferError, Unavailable, UnknownStream
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ _SLICE_BYTES = 64 * 1024
 """Inflated bytes after which the mailbox has to take what is opened."""
 _DRAIN_TIMEOUT = 3.0
 _ASK_AGAIN = exponential(0.1, 2.0)
-_SIGNAL_PAUSE = 0.5
+_PAUSE = exponential(0.5, 2.0)
 """Seconds before looking and asking again after a signal: what ends our requests again and again makes no hot loop of
 us, and nats-server 2.15.1 has let a durable that was made at once after its deletion inherit what the old one knew."""
 
@@ -87,6 +88,8 @@ class Consumer:
         self._unopened: deque[Delivery] = deque()
         self._together = _SLICE
         """How many deliveries to look at for the next ones to open: few while there is little room."""
+        self._alone = False
+        """Whether the last request was for one message."""
         self._room = room
         self._outbox = outbox
         self._reconnects = reconnects
@@ -110,28 +113,39 @@ class Consumer:
 
     async def _turn(self, stopping: Event) -> bool:
         """Wait for something to do and do it; return whether stream and durable are still the same."""
-        with move_on_after(max(0.0, self._pull.deadline - self._clock())):
+        waits = self._accounts.received.waits or self._accounts.opened.waits
+        with move_on_after(min(max(0.0, self._pull.deadline - self._clock()), COMES_WITHIN if waits else math.inf)):
             await self._pull.changed.wait()
-        if not self._pull.changed.is_set() and self._clock() < self._pull.deadline:
+        if not waits and not self._pull.changed.is_set() and self._clock() < self._pull.deadline:
             return True  # heartbeats have moved the deadline
         deliveries = self._pull.take()
         signals = self._pull.signals()
         if signals:
             self._say(signals)
-            with move_on_after(_SIGNAL_PAUSE):
+            with move_on_after(_PAUSE(max(1, self._pull.fruitless))):
                 await stopping.wait()
         if (signals or (deliveries and self._pull.unsure)) and not await self._verified(stopping):
             return False
-        more_came = len(self._in_hand) > self._pull.outstanding.messages  # than is still to come: else it trickles
-        await self._top_up(flowing=bool(deliveries) and more_came)
+        await self._top_up(flowing=bool(deliveries) and self._is_flowing(deliveries[-1]))
         self._unopened += deliveries
         await self._hand_on()
         if self._horizon is not None and (released := self._horizon.released()):
             await self._send(released)
         return True
 
+    def _is_flowing(self, last: Delivery) -> bool:
+        """Whether more came than is still to come, and behind a message that was asked for alone are others."""
+        alone, self._alone = self._alone, False
+        more_came = len(self._in_hand) > self._pull.outstanding.messages
+        return more_came and (not alone or still_pending(last) > 0)
+
     def _say(self, signals: set[Signal]) -> None:
-        error = f"the server said {self._pull.last_words!r}"
+        pull = self._pull
+        error = f"the server said {pull.last_words!r}"
+        if pull.fruitless > 1:
+            error += f" {pull.fruitless} times in a row, and sent nothing"
+        if pull.too_small >= LARGEST:
+            error += f": expected the next message to be no larger than {LARGEST} bytes; remove it from the stream"
         if Signal.SILENT in signals:
             failure, error = Failure.SILENT, "no heartbeat of the server came in time"
         else:
@@ -199,6 +213,7 @@ class Consumer:
         account = self._accounts.opened
         account.use(self._in_hand.opened_bytes)
         if not self._unopened:
+            account.forgo()
             return None
         unpacked = self._codec.unpack(list(islice(self._unopened, self._together)))
         while len(unpacked.deliveries) > 1 and not account.fits(unpacked.ceiling):
@@ -206,6 +221,7 @@ class Consumer:
             unpacked = self._codec.unpack(unpacked.deliveries[: self._together])
         if len(unpacked.deliveries) == 1 and not account.admits(unpacked.ceiling):
             return None
+        account.forgo()
         self._together = min(_SLICE, 2 * self._together)
         return unpacked
 
@@ -232,16 +248,30 @@ class Consumer:
         self._report(Held(self._key, len(self._in_hand), self._in_hand.bytes + self._in_hand.opened_bytes))
         if not self._pull.can_ask:
             return
+        account = self._accounts.received
+        if not self._pull.too_small:
+            account.forgo()
         free = self._room.messages - len(self._in_hand) - outstanding.messages
         if outstanding.requests and free < self._room.messages // 3:
             return
-        if self._pull.too_large and not outstanding.requests:
-            await self._pull.ask_for_one()
+        if self._pull.too_small:
+            if not outstanding.requests:
+                await self._ask_for_one()
             return
-        free_bytes = min(self._accounts.received.room(flowing=flowing), self._room.request_bytes)
+        free_bytes = min(account.room(flowing=flowing), self._room.request_bytes)
         if free > 0 and free_bytes >= SMALLEST_ASK:
             messages = min(free, free_bytes // (2 * MESSAGE))
+            account.use(account.used + free_bytes)
             await self._pull.ask(messages, free_bytes - messages * MESSAGE)
+            self._count()
+
+    async def _ask_for_one(self) -> None:
+        """Ask for a message that is larger than what is free, if the budget has room for it now."""
+        account, size = self._accounts.received, self._pull.alone_bytes
+        if account.admits(size + MESSAGE):
+            account.use(account.used + size + MESSAGE)
+            self._alone = True
+            await self._pull.ask_for_one(size)
             self._count()
 
     def _count(self) -> None:

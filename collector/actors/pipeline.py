@@ -188,7 +188,6 @@ class Pipeline:
             durable=tools.names.durable(self._key),
             in_hand=in_hand,
             clock=current_time,
-            max_payload=tools.nats.connection.max_payload,
         )
         ending = Event()
         with closing(tools.budget.open(pull.wake)) as accounts, CancelScope() as drained:

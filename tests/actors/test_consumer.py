@@ -17,7 +17,7 @@ from collector.events import Failed, Failure, Held, Received, Stage
 from collector.horizon import Horizon, Suspicion
 from collector.in_hand import MESSAGE, InHand
 from collector.model import Opened
-from collector.pull import Pull
+from collector.pull import LARGEST, Pull
 from tests.actors.fakes import (
     ANOTHER_LIFE,
     ATTACHED,
@@ -49,11 +49,11 @@ class Scene:
     """A consumer that runs."""
 
     def __init__(
-        self, source: FakeSource, mailbox: float, limit: int, horizon: Horizon | None, heartbeat: float
+        self, source: FakeSource, mailbox: float, budget: Budget, horizon: Horizon | None, heartbeat: float
     ) -> None:
         self.source, self.link, self.in_hand, self.reports = source, FakeLink(), InHand(), Reports()
         self.reconnects, self.stopping, self.returned = Reconnects(), Event(), Event()
-        self.budget = Budget(limit)
+        self.budget = budget
         self.pull = Pull(
             self.link,
             inbox="_INBOX.a",
@@ -61,7 +61,6 @@ class Scene:
             durable=STREAM,
             in_hand=self.in_hand,
             clock=current_time,
-            max_payload=1024 * 1024,
             heartbeat=heartbeat,
         )
         self.accounts = self.budget.open(self.pull.wake)
@@ -109,7 +108,7 @@ async def playing(
     heartbeat: float = 60.0,
     horizon: Horizon | None = None,
 ) -> AsyncIterator[Scene]:
-    scene = Scene(source or FakeSource(), mailbox, limit, horizon, heartbeat)
+    scene = Scene(source or FakeSource(), mailbox, Budget(limit), horizon, heartbeat)
     with fail_after(60):
         async with scene.mailbox, create_task_group() as scene.group:
             scene.group.start_soon(scene.run)
@@ -226,8 +225,7 @@ async def test_a_message_larger_than_what_is_free_is_asked_for_alone() -> None:
             headers=f"Nats-Pending-Messages: {messages}\r\nNats-Pending-Bytes: {max_bytes}\r\n",
         )
         await settled()
-        assert scene.asked[1][0] == 1
-        assert scene.asked[1][1] > 1024 * 1024
+        assert scene.asked[1] == (1, 2 * max_bytes)
 
 
 async def test_after_a_reconnect_it_asks_again_and_looks_before_it_hands_on() -> None:
@@ -332,6 +330,87 @@ async def test_a_server_that_refuses_every_request_makes_no_hot_loop() -> None:
         assert {(failed.stage, failed.failure) for failed in scene.reports.of(Failed)} == {
             (Stage.PULL, Failure.UNAVAILABLE)
         }
+
+
+STATUSES = {
+    "404 No Messages": "",
+    "408 Request Timeout": "Nats-Pending-Messages: {}\r\nNats-Pending-Bytes: {}\r\n",
+    "408 Interest Expired": "",
+    "408 Requests Pending": "",
+    "409 Batch Completed": "Nats-Pending-Messages: {}\r\nNats-Pending-Bytes: {}\r\n",
+    "409 Message Size Exceeds MaxBytes": "Nats-Pending-Messages: {}\r\nNats-Pending-Bytes: {}\r\n",
+    "409 Consumer Deleted": "",
+    "409 Consumer is push based": "",
+    "409 Leadership Change": "",
+    "409 Server Shutdown": "",
+    "409 Exceeded MaxWaiting": "",
+    "409 Exceeded MaxRequestBatch of 100": "",
+    "409 Exceeded MaxRequestExpires of 1s": "",
+    "409 Exceeded MaxRequestMaxBytes of 1024": "",
+    "409 Something New": "",
+    "400 Bad Request - Priority Group missing": "",
+    "421 Something Else": "",
+    "423 Nats-Wrong-Pin-Id": "",
+    "503": "",
+    "599 Beyond": "Nats-Pending-Messages: {}\r\nNats-Pending-Bytes: {}\r\n",
+    "": "",
+}
+"""What nats-server 2.15 says of a pull request, in the words of server/consumer.go, and what a later one may say."""
+
+
+@pytest.mark.parametrize("words", STATUSES)
+async def test_no_status_that_comes_again_and_again_makes_a_hot_loop_or_goes_unsaid(
+    words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[int] = []
+
+    def for_ever(attempt: int) -> float:
+        pauses.append(attempt)
+        return math.inf
+
+    monkeypatch.setattr("collector.actors.consumer._PAUSE", for_ever)
+    async with playing() as scene:
+        said = 0
+        while not pauses:
+            scene.link.say(words, headers=STATUSES[words].format(*scene.asked[-1]))
+            said += 1
+            await settled()
+            assert said < 20, "it asks again and again"
+        asked = len(scene.asked)
+        await settled()
+        assert len(scene.asked) == asked, "it pauses"
+        (failed,) = scene.reports.of(Failed)
+        assert failed.stage is Stage.PULL
+        assert repr(words) in failed.error
+        if words != "409 Message Size Exceeds MaxBytes":
+            assert said <= 2
+        else:
+            assert scene.asked[-1] == (1, LARGEST)
+            assert "no larger" in failed.error
+
+
+async def test_200_loggers_whose_next_message_is_large_ask_for_one_pool_and_one_message_at_most() -> None:
+    payload = 8 * 1024 * 1024
+    budget, most = Budget(64 * 1024 * 1024), 0
+    scenes = [Scene(FakeSource(), math.inf, budget, None, 60.0) for _ in range(200)]
+    with fail_after(60):
+        async with create_task_group() as group:
+            for scene in scenes:
+                group.start_soon(scene.run)
+            for _ in range(12):
+                await settled()
+                asked_for = [scene.pull.outstanding.bytes for scene in scenes]
+                messages = sum(scene.pull.outstanding.messages for scene in scenes)
+                assert sum(asked_for) <= budget.received.limit + payload + 64 * 1024
+                assert budget.received.used == sum(asked_for) + MESSAGE * messages
+                most = max(most, *asked_for)
+                for scene in [one for one in scenes if 0 < one.pull.outstanding.bytes < payload + 100]:
+                    headers = "Nats-Pending-Messages: {}\r\nNats-Pending-Bytes: {}\r\n".format(*scene.asked[-1])
+                    scene.link.say("409 Message Size Exceeds MaxBytes", headers=headers)
+            assert most > payload, "one of them got what it needs"
+            group.cancel_scope.cancel()
+    for scene in scenes:
+        scene.mailbox.close()
 
 
 async def test_asked_to_stop_it_hands_on_what_is_still_under_way_and_closes_the_mailbox() -> None:

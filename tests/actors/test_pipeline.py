@@ -49,8 +49,6 @@ NO_STREAM = UnknownStream("$JS.API.STREAM.INFO", 404, 10059, "stream not found")
 class FakeClient:
     """What a pipeline takes from nats-py's client."""
 
-    max_payload = 1024 * 1024
-
     def __init__(self) -> None:
         self._inboxes = 0
 

@@ -114,6 +114,30 @@ async def test_with_mongodb_blocked_and_200_waiting_messages_of_1_mib_memory_sta
     say(replica, "200 messages of 1 MiB drained", BUDGET)
 
 
+async def test_300_loggers_with_one_message_of_1_mib_each_take_no_more_than_one_would(
+    start_replica: Callable[..., Replica],
+    own_nats: Callable[..., NatsServer],
+    own_mongod: Callable[[], Mongod],
+    namespace: str,
+) -> None:
+    nats, mongod = own_nats(), own_mongod()
+    replica = start_replica(nats=nats, mongo=mongod)
+    keys = [f"quiet{number}" for number in range(300)]
+    async with ancestor(nats.url, namespace) as go:
+        await go.declare(*keys)
+        await until(lambda: replica.metric("collector_consumer_waiting_pulls") >= 300, 30)
+        with refusing_inserts(mongod):
+            await fill(nats, go, keys, {key: [ONE_MIB] for key in keys})
+            await until_steady(replica)
+            await until(lambda: replica.metric("collector_retries_total") > 0, 20)
+            say(replica, "300 loggers with 1 MiB each while MongoDB refuses", BUDGET)
+        for key in keys:
+            await until_empty(go.jetstream, f"{namespace}:logs:{key}", 60)
+    with MongoClient[dict[str, Any]](mongod.url) as client:
+        assert [count(client[namespace], key) for key in keys] == [1] * 300
+    say(replica, "300 loggers with 1 MiB each drained", BUDGET)
+
+
 async def test_a_logger_with_a_huge_backlog_that_cannot_be_written_leaves_the_others_their_part(
     start_replica: Callable[..., Replica],
     go: Ancestor,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from collector.in_hand import InHand
 from collector.nats_bulk import Frame
-from collector.pull import HEARTBEAT, Outstanding, Pull, Signal, Status, read_delivery, read_status, unused
+from collector.pull import HEARTBEAT, LARGEST, Outstanding, Pull, Signal, Status, read_delivery, read_status, unused
 from tests.actors.fakes import STREAM, FakeLink, delivery, frame
 
 PENDING = "Nats-Pending-Messages: {}\r\nNats-Pending-Bytes: {}\r\n"
@@ -178,7 +178,6 @@ class Scene:
             durable=STREAM,
             in_hand=self.in_hand,
             clock=lambda: self.now,
-            max_payload=1024 * 1024,
         )
 
 
@@ -228,24 +227,79 @@ async def test_a_request_that_is_done_leaves_nothing_outstanding() -> None:
     assert scene.pull.outstanding == Outstanding()
 
 
-@pytest.mark.parametrize(("unused_messages", "too_large"), [(10, True), (9, False)])
+@pytest.mark.parametrize(("unused_messages", "too_small"), [(10, 4096), (9, 0)])
 async def test_a_message_is_too_large_only_when_nothing_of_the_request_came(
-    unused_messages: int, too_large: bool
+    unused_messages: int, too_small: int
 ) -> None:
     scene = await opened()
     await scene.pull.ask(10, 4096)
     scene.link.say("409 Message Size Exceeds MaxBytes", headers=PENDING.format(unused_messages, 4096))
-    assert scene.pull.too_large is too_large
+    assert scene.pull.too_small == too_small
     assert scene.pull.outstanding == Outstanding()
 
 
-async def test_a_lone_message_of_any_size_is_asked_for_with_room_for_the_largest_payload() -> None:
+@given(size=st.integers(4097, LARGEST), next_size=st.integers(4097, LARGEST))
+async def test_a_lone_message_of_any_size_is_asked_for_with_more_until_it_comes(size: int, next_size: int) -> None:
     scene = await opened()
-    scene.pull.too_large = True
-    await scene.pull.ask_for_one()
-    assert not scene.pull.too_large
-    assert scene.link.requests[0][1]["batch"] == 1
-    assert scene.link.requests[0][1]["max_bytes"] > 1024 * 1024
+    for wanted in (size, next_size):
+        await scene.pull.ask(10, 4096)
+        scene.link.say("409 Message Size Exceeds MaxBytes", headers=PENDING.format(10, 4096))
+        asks = 0
+        while (asked := scene.pull.alone_bytes) < wanted:
+            await scene.pull.ask_for_one(asked)
+            scene.link.say("409 Message Size Exceeds MaxBytes", headers=PENDING.format(1, asked))
+            asks += 1
+            assert asks < 16
+        assert asked < max(2 * wanted, 1.25 * max(size, next_size) + 1)
+        await scene.pull.ask_for_one(asked)
+        assert scene.link.requests[-1][1] == {
+            "batch": 1,
+            "max_bytes": asked,
+            "expires": 5 * 10**9,
+            "idle_heartbeat": 2 * 10**9,
+        }
+        besides = delivery(1)
+        body = bytes(wanted - len(besides.subject) - len(besides.reply))
+        scene.link.deliver(delivery(1, body))
+        scene.link.say("409 Batch Completed", headers=PENDING.format(0, asked - wanted))
+        assert (scene.pull.too_small, scene.pull.fruitless, scene.pull.signals()) == (0, 0, set())
+        assert scene.pull.outstanding == Outstanding()
+        scene.pull.take()
+
+
+async def test_a_lone_message_that_did_not_come_in_time_is_asked_for_no_more() -> None:
+    scene = await opened()
+    await scene.pull.ask(10, 4096)
+    scene.link.say("409 Message Size Exceeds MaxBytes", headers=PENDING.format(10, 4096))
+    await scene.pull.ask_for_one(8192)
+    scene.now += 5
+    scene.link.say("408 Request Timeout", headers=PENDING.format(1, 8192))
+    assert scene.pull.too_small == 0
+    assert scene.pull.signals() == set()
+
+
+async def test_one_event_that_ends_several_requests_is_one_and_the_next_in_a_row_is_a_refusal() -> None:
+    scene = await opened()
+    for _ in range(3):
+        await scene.pull.ask(10, 4096)
+    for number in range(3):
+        scene.link.say("409 Leadership Change", number=number)
+    assert (scene.pull.fruitless, scene.pull.signals()) == (1, set())
+    await scene.pull.ask(10, 4096)
+    scene.link.say("409 Server Shutdown")
+    assert (scene.pull.fruitless, scene.pull.signals()) == (2, {Signal.REFUSED})
+    await scene.pull.ask(10, 4096)
+    scene.link.deliver(delivery(1))
+    assert scene.pull.fruitless == 0
+
+
+async def test_requests_that_end_at_their_time_are_no_refusal() -> None:
+    scene = await opened()
+    for _ in range(3):
+        await scene.pull.ask(10, 4096)
+        scene.now += 60
+        scene.link.say("408 Request Timeout", headers=PENDING.format(10, 4096))
+        assert (scene.pull.fruitless, scene.pull.signals()) == (0, set())
 
 
 @pytest.mark.parametrize(
