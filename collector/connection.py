@@ -12,7 +12,7 @@ from anyio import CancelScope, Event, move_on_after
 from collector import events
 from collector.errors import ConnectionClosed
 from collector.nats_bulk import open_link
-from transfer.connection import Connection
+from transfer.connection import Connection, harmless, why
 from transfer.permissions import missing_permission
 
 if TYPE_CHECKING:
@@ -71,17 +71,24 @@ async def connect(settings: NatsSettings, report: Report) -> NatsConnection:
     connection, reconnects, closed = Connection(), Reconnects(), Event()
 
     async def on_error(exc: Exception) -> None:
-        action = "going on" if connection.is_connected else "connecting again"
-        failure, error = events.Failure.UNAVAILABLE, f"{type(exc).__name__}: {exc}"
+        if connection.is_closed:
+            return
+        if not connection.is_connected:
+            report(events.Connection("nats", connected=False, why=why(exc)))
+            return
+        action, error = "going on", f"NATS: {why(exc)}"
         if missing := missing_permission(str(exc)):
             action, error = "waiting until it is granted", str(missing)
-        report(events.Failed("", events.Stage.CONTROL, failure, error, action))
+        report(events.Failed("", events.Stage.CONTROL, events.Failure.UNAVAILABLE, error, action))
 
     async def on_disconnect() -> None:
         connection.fail_requests()
-        report(events.Connection("nats", connected=False, why="the connection was lost"))
+        if not connection.is_closed:  # by us
+            lost = f"the connection was lost: {why(connection.why_lost)}"
+            report(events.Connection("nats", connected=False, why=lost))
 
     async def on_reconnect() -> None:
+        connection.why_lost = None
         report(events.Connection("nats", connected=True, why="connected again", again=True))
         reconnects.tell()
 
@@ -92,9 +99,9 @@ async def connect(settings: NatsSettings, report: Report) -> NatsConnection:
         await connection.connect(
             **settings.keywords(),
             error_cb=on_error,
-            disconnected_cb=on_disconnect,
-            reconnected_cb=on_reconnect,
-            closed_cb=on_closed,
+            disconnected_cb=harmless(on_disconnect),
+            reconnected_cb=harmless(on_reconnect),
+            closed_cb=harmless(on_closed),
             name="collector",
             inbox_prefix=_INBOX,
         )

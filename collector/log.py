@@ -176,7 +176,9 @@ class EventLog:
             self._log.info("connected", server=event.server, why=event.why)
         else:
             facts = {"server": event.server, "why": event.why}
-            self._warn((event.server, event.why), "connection", **facts, action="connecting again; nothing is lost")
+            self._warn(
+                (event.server, _like(event.why)), "connection", **facts, action="connecting again; nothing is lost"
+            )
 
     def _warn(self, key: Hashable, text: str, **facts: object) -> None:
         """Say it, unless the same was said a moment ago; then it is counted, and said when that moment is over."""

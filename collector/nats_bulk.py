@@ -24,15 +24,17 @@ if TYPE_CHECKING:
     from nats.aio.msg import Msg
     from nats.aio.subscription import Subscription
 
+_DRAIN_TIMEOUT = 3
+"""Seconds that a server may take to answer the end of a subscription."""
 _CHECKPOINT_EVERY = 64  # nats-py's publish() never yields
 _MAX_LINE = 1024 * 1024  # the INFO of a large cluster names all its servers; no line is longer than this
 _PRIVATE_NAMES = ("_ps", "_send_command", "_flush_pending", "_process_msg", "_max_pending_size")
 _NO_HEADERS = b""
 # https://docs.nats.io/reference/reference-protocols/nats-protocol, written as nats-server writes it
 # A field is anything up to the next space: of a single byte sre looks for in a tight loop. Without a reply there is a
-# number where the reply would be, and then the end of the line.
-_PLAIN = re.compile(rb"MSG ([^ ]+) (\d+) (?:(\d+)|([^ ]+) (\d+))\r\n")
-_HEADED = re.compile(rb"HMSG ([^ ]+) (\d+) (?:(\d+) (\d+)|([^ ]+) (\d+) (\d+))\r\n")
+# number where the reply would be, and then the end of the line. $JS.API.CONSUMER.RESET answers with an empty reply.
+_PLAIN = re.compile(rb"MSG ([^ ]+) (\d+) (?:(\d+)|([^ ]*) (\d+))\r\n")
+_HEADED = re.compile(rb"HMSG ([^ ]+) (\d+) (?:(\d+) (\d+)|([^ ]*) (\d+) (\d+))\r\n")
 
 
 class Frame(NamedTuple):
@@ -53,7 +55,10 @@ class Subscribed(Protocol):
     """A subscription that is open."""
 
     async def drain(self) -> None:
-        """End it: after this no frame comes any more, and none that the server had sent by then is lost."""
+        """End it: after this no frame comes any more, and none that the server had sent by then is lost.
+
+        It ends by itself when the server does not answer in time.
+        """
 
 
 class Link(Protocol):
@@ -183,7 +188,9 @@ class _BulkSubscribed:
                 if self._connection.is_connected:
                     # nats-py writes PING past what is still to be written, so also past UNSUB
                     await self._connection._flush_pending(force_flush=True)  # noqa: SLF001
-                    await self._connection.flush()
+                    await self._connection.flush(_DRAIN_TIMEOUT)
+        except (nats.errors.Error, OSError):
+            pass  # the server does not answer: what it had sent comes again after ack wait
         finally:
             self._parser.receivers.pop(self._subscription._id, None)  # noqa: SLF001
 
@@ -236,7 +243,7 @@ class BulkParser(Parser):
                 line_end = buffer.find(b"\r\n", start) + 2
                 if line_end < 2:
                     break
-                self._hand_over(taken)  # what came before a PONG is there before whoever waits for it goes on
+                await self._hand_over(taken)  # what came before a PONG is there before whoever waits for it goes on
                 digits = b""
                 await self._obey(buffer[start:line_end])
                 if self._life != life:  # that line was the end of the connection
@@ -251,14 +258,14 @@ class BulkParser(Parser):
             if frames is not None:
                 frames.append((subject, reply or b"", headers, buffer[body_start:body_end]))
             else:
-                self._hand_over(taken)
+                await self._hand_over(taken)
                 digits = b""
                 body = buffer[body_start:body_end]
                 await self.nc._process_msg(int(sid_digits), subject, reply or b"", body, headers or None)  # noqa: SLF001
                 if self._life != life:
                     return b""
             start = body_end + 2
-        self._hand_over(taken)
+        await self._hand_over(taken)
         if not self._need and end - start > _MAX_LINE:
             raise ProtocolError
         return buffer[start:]
@@ -270,10 +277,13 @@ class BulkParser(Parser):
     async def _obey(self, line: bytes) -> None:
         """Leave PING, PONG, INFO, +OK and -ERR to nats-py."""
         await super().parse(line)
-        if self.state != AWAITING_CONTROL_LINE:
+        if self.buf or self.state != AWAITING_CONTROL_LINE:
             raise ProtocolError
 
-    def _hand_over(self, taken: dict[int, list[AnyFrame]]) -> None:
+    async def _hand_over(self, taken: dict[int, list[AnyFrame]]) -> None:
         for sid, frames in taken.items():
-            self.receivers[sid](frames)
+            try:
+                self.receivers[sid](frames)
+            except Exception as error:  # noqa: BLE001 - one logger's trouble is its own
+                await self.nc._error_cb(error)  # noqa: SLF001
         taken.clear()

@@ -145,7 +145,7 @@ class Status:
             failing = self._failing()
         return [
             *(["stopping"] if seen.stopping else []),
-            *(f"not connected to {server}" for server, connected in seen.connected.items() if not connected),
+            *(self._not_connected(server) for server, connected in seen.connected.items() if not connected),
             *(["the event loop does not turn"] if self._clock() - seen.pulse > READY_WITHIN else []),
             *([seen.gave_up] if seen.gave_up else []),
             *(f"the pipeline of {key} crashes again and again" for key in sorted(parked)),
@@ -160,6 +160,10 @@ class Status:
             return []
         first = min(failing, key=lambda key: (failing[key], key))
         return [f"no write succeeds, {first}: {self._seen.loggers[first].why}"]
+
+    def _not_connected(self, server: str) -> str:
+        why = self._seen.connections.get(server, {}).get("why", "")
+        return f"not connected to {server}: {why}" if why else f"not connected to {server}"
 
     def _is_given_up(self, key: str, logger: LoggerStatus) -> bool:
         return logger.state == events.State.PARKED and self._restarts.of_logger(key) is not None
@@ -245,10 +249,14 @@ class Status:
             times.error = None
 
     def _connection(self, event: events.Connection) -> None:
-        self._seen.connected[event.server] = event.connected
-        self._seen.connections[event.server] = {"since": _now(), "why": event.why}
+        seen, before = self._seen, self._seen.connections.get(event.server)
+        same = before is not None and seen.connected[event.server] == event.connected
+        seen.connected[event.server] = event.connected
+        seen.connections[event.server] = {"since": before["since"] if same and before else _now(), "why": event.why}
         if event.connected:
-            self._seen.error = None
+            seen.error = None
+        else:
+            self._note_error("", f"{event.server}: {event.why}")
 
     def _stopping(self, _: events.Stopping) -> None:
         self._seen.stopping = True

@@ -37,7 +37,6 @@ _SLICE = 250
 """Messages opened without a checkpoint: about a millisecond."""
 _SLICE_BYTES = 64 * 1024
 """Inflated bytes after which the mailbox has to take what is opened."""
-_DRAIN_TIMEOUT = 3.0
 _ASK_AGAIN = exponential(0.1, 2.0)
 _PAUSE = exponential(0.5, 2.0)
 """Seconds before looking and asking again after a signal: what ends our requests again and again makes no hot loop of
@@ -106,7 +105,7 @@ class Consumer:
                     while not stopping.is_set() and await self._turn(stopping):
                         pass
                 finally:
-                    with CancelScope(shield=True), move_on_after(_DRAIN_TIMEOUT):
+                    with CancelScope(shield=True):  # it has deadlines of its own
                         self._unopened += await self._pull.drain()
             if self._unopened and stopping.is_set() and (not self._pull.unsure or await self._verified(stopping)):
                 await self._hand_on()

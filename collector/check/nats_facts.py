@@ -13,7 +13,7 @@ from collector.bucket import KvBucket, Listed, Put
 from collector.check.clock import ahead
 from collector.check.facts import Logger, Nats, Stream
 from collector.connection import close, connect
-from collector.events import Event, Failed
+from collector.events import Connection, Event, Failed
 from transfer.durables import durable_info
 from transfer.errors import TransferError, UnknownDurable, UnknownStream, UnreadableSpec
 from transfer.jetstream_api import NANOSECONDS, request
@@ -47,8 +47,8 @@ class _Trouble:
         self._servers = servers
 
     def observe(self, event: Event) -> None:
-        if isinstance(event, Failed):
-            self.heard.append(event.error)
+        if isinstance(event, Failed) or (isinstance(event, Connection) and not event.connected):
+            self.heard.append(event.error if isinstance(event, Failed) else event.why)
             if len(self.heard) >= self._servers:
                 self.waiting.cancel()
 

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
-from anyio import EndOfStream, Event, create_memory_object_stream, create_task_group, current_time, fail_after
+from anyio import EndOfStream, Event, create_memory_object_stream, create_task_group, current_time, fail_after, lowlevel
 
 from collector.actors.consumer import Consumer, Room
 from collector.budget import Budget
@@ -452,17 +452,29 @@ async def test_what_comes_at_the_very_end_is_looked_at_too() -> None:
         assert await scene.came() == []
 
 
-async def test_a_drain_that_does_not_end_is_cut_and_what_came_stays_in_hand(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("collector.actors.consumer._DRAIN_TIMEOUT", 0.05)
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_a_drain_is_never_cut_and_what_comes_meanwhile_is_handed_on_or_stays_in_hand(*, cancelled: bool) -> None:
+    """A call of a driver that is cut leaves the driver in a state that nobody knows; the link has the deadline."""
     async with playing() as scene:
         scene.link.deliver(delivery(1))
         assert await scene.came() == [1]
         scene.link.let_drain = Event()
         scene.stopping.set()
         scene.pull.wake()
+        await settled()
         scene.link.deliver(delivery(2))
-        await scene.returned.wait()
-        assert {one.sequence for one in scene.in_hand.all()} == {1, 2}
+        if cancelled:
+            scene.group.cancel_scope.cancel()
+        for _ in range(10):
+            await lowlevel.cancel_shielded_checkpoint()
+        assert not scene.returned.is_set()
+        assert not scene.link.drained.is_set()
+        scene.link.let_drain.set()
+        if not cancelled:
+            await scene.returned.wait()
+            assert await scene.came() == [2]
+    assert scene.link.drained.is_set()
+    assert {one.sequence for one in scene.in_hand.all()} == {1, 2}
 
 
 @pytest.mark.parametrize("where", ["waiting", "looking", "handing on", "draining"])

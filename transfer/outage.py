@@ -1,0 +1,61 @@
+"""What an application reads in its own log of a connection that is away: one line, one a minute, one at the end."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_log = logging.getLogger("transfer")
+_SPAN = 60.0
+"""Seconds for which the same trouble is counted and not said again."""
+_KINDS = 64
+_AWAY = ""
+
+
+@dataclass(slots=True)
+class _Said:
+    at: float
+    more: int = 0
+
+
+class Outage:
+    """Says what happens to one connection; `hosts` must hold no secret."""
+
+    def __init__(self, hosts: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._hosts = hosts
+        self._clock = clock
+        self._since: float | None = None
+        self._said: dict[str, _Said] = {}
+
+    def away(self, why: str) -> None:
+        """Note that the connection was lost, or a try to make it failed."""
+        if self._since is None:
+            self._since = self._clock()
+        self._say(_AWAY, f"NATS at {self._hosts} is away: {why}; connecting again")
+
+    def back(self) -> None:
+        """Note that the connection is there; it is said when it was away."""
+        since, self._since = self._since, None
+        self._said.pop(_AWAY, None)
+        if since is not None:
+            _log.warning("NATS at %s is back after %.0f s", self._hosts, self._clock() - since)
+
+    def trouble(self, sentence: str) -> None:
+        """Note what went wrong on a connection that is there."""
+        self._say(sentence, f"NATS at {self._hosts}: {sentence}")
+
+    def _say(self, kind: str, sentence: str) -> None:
+        now, said = self._clock(), self._said.get(kind)
+        if said is not None and now - said.at < _SPAN:
+            said.more += 1
+            return
+        if len(self._said) >= _KINDS:
+            self._said.clear()
+        self._said[kind] = _Said(now)
+        again = f" (the {said.more + 1}th time in {now - said.at:.0f} s)" if said is not None and said.more else ""
+        _log.warning("%s%s", sentence, again)

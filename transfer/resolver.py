@@ -1,0 +1,79 @@
+"""Names of hosts -> addresses, in daemon threads: whoever ends never waits for a resolver that hangs.
+
+The threads of an event loop's own executor are joined when the loop is closed and when the process ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import threading
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+AddressInfo = tuple[Any, ...]
+"""As `socket.getaddrinfo` returns it: family, type, protocol, canonical name, address."""
+
+_lock = threading.Lock()
+_under_way: dict[tuple[Any, ...], Future[Sequence[AddressInfo]]] = {}
+"""One look-up of a name at a time: whoever asks again meanwhile waits for the same answer, in the same thread."""
+
+
+async def addresses(host: str, port: int) -> list[tuple[str, int]]:
+    """Return where TCP may find a host, best first. Raises OSError."""
+    found = await getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys((str(address[0]), int(address[1])) for *_, address in found))
+
+
+async def getaddrinfo(
+    host: Any,
+    port: Any,
+    *,
+    family: int = 0,
+    type: int = 0,  # noqa: A002 - asyncio's name for it
+    proto: int = 0,
+    flags: int = 0,
+) -> Sequence[AddressInfo]:
+    """Be `loop.getaddrinfo`, and be cut at any time."""
+    return await asyncio.wrap_future(_looking_up((host, port, family, type, proto, flags)))
+
+
+def _looking_up(question: tuple[Any, ...]) -> Future[Sequence[AddressInfo]]:
+    with _lock:
+        future = _under_way.get(question)
+        if future is None:
+            future = _under_way[question] = Future()
+            future.set_running_or_notify_cancel()  # from now on nobody who is cut can cancel it for the others
+            threading.Thread(target=_look_up, args=(question, future), name="transfer resolver", daemon=True).start()
+        return future
+
+
+def _look_up(question: tuple[Any, ...], future: Future[Sequence[AddressInfo]]) -> None:
+    try:
+        answer = socket.getaddrinfo(*question)
+    except Exception as error:  # noqa: BLE001 - it goes to whoever asked
+        _answered(question)
+        future.set_exception(error)
+    else:
+        _answered(question)
+        future.set_result(answer)
+
+
+def _answered(question: tuple[Any, ...]) -> None:
+    with _lock:
+        _under_way.pop(question, None)
+
+
+def _in_child() -> None:
+    """Forget the threads of the parent: a child of a fork has none of them, and perhaps their lock."""
+    global _lock  # noqa: PLW0603 - the parent's may be held for ever
+    _lock = threading.Lock()
+    _under_way.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)

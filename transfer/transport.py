@@ -1,0 +1,109 @@
+"""nats-py's TCP transport with its waits bounded, its names resolved in daemon threads, and the server's word heard."""
+
+from __future__ import annotations
+
+import asyncio
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+from nats.aio.transport import TcpTransport
+
+from transfer.resolver import addresses
+from transfer.server_words import said_in_line
+
+if TYPE_CHECKING:
+    from urllib.parse import ParseResult
+
+_END_TIMEOUT = 1.0
+"""Seconds for the last bytes and the end of TLS; a server that reads nothing more would be waited for for ever."""
+_LONGEST_LINE = 1024 * 1024
+"""The INFO of a large cluster names all its servers."""
+_BESIDE = (b"INFO ", b"+OK", b"PING")
+"""What may come before the answer to the first PING and is no answer."""
+_ERR = b"-ERR"
+
+
+class Tcp(TcpTransport):
+    """One connection to a server. What nats-py reads of it line by line is the greeting; then it reads blocks."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._greeted = False
+
+    async def connect(self, uri: ParseResult, buffer_size: int, connect_timeout: float) -> None:
+        """Try each address of the host, each for its part of the time. Raises OSError."""
+        async with asyncio.timeout(connect_timeout):
+            found = await _addresses(uri.hostname or "", uri.port or 4222)
+        for number, (host, port) in enumerate(found, 1):
+            try:
+                async with asyncio.timeout(connect_timeout / len(found)):
+                    reader, writer = await asyncio.open_connection(host, port, limit=buffer_size)
+            except OSError:
+                if number == len(found):
+                    raise
+            else:
+                self._bare_io_reader = self._io_reader = reader
+                self._bare_io_writer = self._io_writer = writer
+                return
+
+    async def readline(self) -> bytes:
+        """Read the next line of the greeting. Raises `ServerSaid`, also when the connection has broken since."""
+        line = await self._line()
+        while self._greeted and line.startswith(_BESIDE):
+            line = await self._line()
+        self._greeted = True
+        if line.startswith(_ERR):
+            raise said_in_line(line)
+        return line
+
+    @property
+    def _reader(self) -> asyncio.StreamReader:
+        if self._io_reader is None:
+            raise ConnectionError("expected a connection to read from, got none")
+        return self._io_reader
+
+    async def _line(self) -> bytes:
+        reader, line = self._reader, b""
+        while True:
+            try:
+                return line + await reader.readuntil(b"\n")
+            except asyncio.IncompleteReadError as error:
+                return line + error.partial
+            except asyncio.LimitOverrunError as error:
+                if len(line) > _LONGEST_LINE:
+                    raise ConnectionError("expected a line of the NATS protocol, got one without an end") from error
+                line += await reader.readexactly(error.consumed)
+            except OSError:
+                # a server that says why and hangs up resets what we had just sent: asyncio then shows the reset alone
+                left = bytes(getattr(reader, "_buffer", b""))
+                if _ERR not in left:
+                    raise
+                return left[left.index(_ERR) :].partition(b"\r\n")[0]
+
+    async def wait_closed(self) -> None:
+        """Wait for the end of the connection; make an end when it does not come, whatever is still to be written."""
+        if self._io_writer is None:
+            return
+        end = asyncio.ensure_future(self._io_writer.wait_closed())  # one that is cut breaks all that follow
+        end.add_done_callback(_looked_at)
+        await asyncio.wait([end], timeout=_END_TIMEOUT)
+        if not end.done():
+            self.abort()
+            await asyncio.wait([end], timeout=_END_TIMEOUT)
+
+    def abort(self) -> None:
+        """End the connection now."""
+        if self._io_writer is not None:
+            self._io_writer.transport.abort()
+
+
+def _looked_at(end: asyncio.Future[None]) -> None:
+    if not end.cancelled():
+        end.exception()  # that it broke is no news: it is closed
+
+
+async def _addresses(host: str, port: int) -> list[tuple[str, int]]:
+    try:
+        return [(str(ip_address(host)), port)]
+    except ValueError:
+        return await addresses(host, port)
