@@ -177,7 +177,7 @@ class EventLog:
         else:
             facts = {"server": event.server, "why": event.why}
             self._warn(
-                (event.server, _like(event.why)), "connection", **facts, action="connecting again; nothing is lost"
+                (event.server, alike(event.why)), "connection", **facts, action="connecting again; nothing is lost"
             )
 
     def _warn(self, key: Hashable, text: str, **facts: object) -> None:
