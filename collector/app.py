@@ -38,7 +38,7 @@ from collector.kinds import Kinds
 from collector.lag import JetStreamLag
 from collector.log import LINES, EventLog
 from collector.metrics import Metrics
-from collector.mongo import WRITES, open_mongo, watch_primary
+from collector.mongo import WRITES, database_of, open_mongo, watch_primary
 from collector.observers import Observers
 from collector.source import JetStreamSource
 from collector.status import Status
@@ -103,7 +103,7 @@ class Service:
                 group.cancel_scope.cancel()
                 return
             try:
-                database = mongo[self._names.database]
+                database = database_of(mongo, self._names.database)
                 claims = Claims(database, _replica_id(), self._settings.writes, self._settings.write_timeout)
                 tools = Tools(
                     names=self._names,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from bson import Int64
 from pymongo.errors import OperationFailure
+from pymongo.read_concern import ReadConcern
 
 from collector.errors import OwnershipLost, SinkUnavailable
 from collector.mongo import calling
@@ -47,6 +48,8 @@ class Fenced:
     sessions: Sequence[AsyncClientSession]
     since: Any
     """The operation time of the fence: reads after it see whatever any earlier owner wrote."""
+    election: Any
+    """The election of the primary that the fence was written on."""
 
     async def close(self) -> None:
         """Let go of the sessions; the server keeps their numbers."""
@@ -95,11 +98,12 @@ class Claims:
 
     async def board(self, claims: Collection[str]) -> Board:
         """Read these claims and who is alive."""
+        local = self._database.with_options(read_concern=ReadConcern("local"))  # nothing is decided by it but liveness
         async with calling(self._timeout):
             try:
                 silence = {"willing": 1, "silence": _SILENCE}
-                replicas = [one async for one in await self._database[REPLICAS].aggregate([{"$project": silence}])]
-                found = self._database[CLAIMS].find({"_id": {"$in": list(claims)}}, {"owner": 1, "epoch": 1})
+                replicas = [one async for one in await local[REPLICAS].aggregate([{"$project": silence}])]
+                found = local[CLAIMS].find({"_id": {"$in": list(claims)}}, {"owner": 1, "epoch": 1})
                 owned = {one["_id"]: Claim(one["owner"], one["epoch"]) async for one in found}
             except OperationFailure as exc:
                 raise SinkUnavailable(said(exc)) from exc
@@ -132,7 +136,9 @@ class Claims:
             mark = await self._mark(claim, epoch, reply["operationTime"])
         except OwnershipLost:
             return None
-        return Fenced(Tenure(claim, epoch, self._slots, mark), sessions, reply["operationTime"])
+        return Fenced(
+            Tenure(claim, epoch, self._slots, mark), sessions, reply["operationTime"], reply.get("electionId")
+        )
 
     async def give_back(self, tenure: Tenure) -> None:
         """Make the claim free, unless somebody else has taken it."""
@@ -143,9 +149,15 @@ class Claims:
     async def raise_mark(self, claim: str, mark: int) -> None:
         """Make the mark at least this, durably."""
         raised = {"q": {"_id": claim}, "u": {"$max": {"mark": Int64(mark)}}}
-        reply = await self._command({"update": CLAIMS, "updates": [raised]})
-        if reply["n"] != 1:
-            raise SinkUnavailable(f"expected the document of {claim} in {CLAIMS}, but somebody has removed it")
+        await self._change(claim, raised)
+
+    async def barrier(self, claim: str) -> Any:
+        """Return the election of a primary of which the majority has all that it had written when this was called.
+
+        It changes the claim: the reply to a write that changes something is known to wait for the majority.
+        """
+        passed = {"q": {"_id": claim}, "u": {"$inc": {"barriers": Int64(1)}}}
+        return (await self._change(claim, passed)).get("electionId")
 
     async def touch(self, owned: Iterable[Fenced]) -> None:
         """Keep the server from forgetting the sessions of these claims, which it does 30 minutes after their use.
@@ -181,6 +193,12 @@ class Claims:
         if not found:
             raise OwnershipLost(claim)
         return int(found[0]["mark"])
+
+    async def _change(self, claim: str, update: Mapping[str, Any]) -> dict[str, Any]:
+        reply = await self._command({"update": CLAIMS, "updates": [update]})
+        if reply["n"] != 1:
+            raise SinkUnavailable(f"expected the document of {claim} in {CLAIMS}, but somebody has removed it")
+        return reply
 
     async def _command(
         self,

@@ -1,4 +1,4 @@
-"""Which deliveries of a time-series logger may have been written before: rules 6 to 9 of TIMESERIES.md. Pure.
+"""Which deliveries of a time-series logger may have been written before: rules 6 to 9 of docs/timeseries.md. Pure.
 
 A time-series collection has no unique index. Its one owner keeps an entry from being written twice by three things it
 knows of every delivery: whether its sequence is new, whether it was published again, and whether a copy is in hand.

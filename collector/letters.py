@@ -12,7 +12,7 @@ from pymongo.errors import OperationFailure
 
 from collector.errors import SinkUnavailable
 from collector.headers import headers as read_headers
-from collector.mongo import calling
+from collector.mongo import MAJORITY, calling
 from collector.mongo_errors import said
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ class Letters:
             return removed
 
         async with _asking(), self._database.client.start_session() as session:
-            return await session.with_transaction(both)
+            return await session.with_transaction(both, **MAJORITY)
 
     async def _letter(self, document: dict[str, Any]) -> Letter:
         body: bytes | None = document["body"]

@@ -143,8 +143,11 @@ class Metrics:
         self._received_entries = counter("received_entries", "Entries in the messages received")
         self._received_bytes = counter("received_bytes", "Bytes of the messages received")
         self._redelivered = counter("redelivered_messages", "Messages received that had been delivered before")
-        self._written = counter("written_entries", "Entries newly stored in MongoDB")
-        self._duplicates = counter("duplicate_entries", "Entries that were stored already")
+        self._written = counter(
+            "written_entries",
+            "Entries newly stored in MongoDB, by a write of unknown result too",
+        )
+        self._duplicates = counter("duplicate_entries", "Entries that an earlier delivery had stored")
         self._acknowledged = counter("acknowledged_messages", "Messages answered for good")
         self._returned = counter("returned_messages", "Messages given back unwritten")
         self._brought_back = counter("brought_back_messages", "Messages that nobody was given any more, and are again")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from traceback import clear_frames
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import pymongo
 from anyio import CancelScope, sleep
+from bson.codec_options import CodecOptions
 from gridfs.errors import GridFSError
-from pymongo import AsyncMongoClient
+from pymongo import AsyncMongoClient, ReadPreference, WriteConcern
 from pymongo.errors import (
     ConfigurationError,
     ExecutionTimeout,
@@ -20,13 +22,14 @@ from pymongo.errors import (
     ServerSelectionTimeoutError,
     WaitQueueTimeoutError,
 )
+from pymongo.read_concern import ReadConcern
 
 from collector import events
 from collector.errors import SinkUnavailable
 from collector.mongo_errors import said
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from pymongo.asynchronous.database import AsyncDatabase
 
@@ -42,6 +45,14 @@ WRITES = 64
 _NOTHING_SENT = (ServerSelectionTimeoutError, NotPrimaryError, WaitQueueTimeoutError, ConfigurationError)
 _FOR_THE_CALLER = (OperationFailure, GridFSError, InvalidOperation)
 """What a server answers, what GridFS finds, and what we do wrong. All else is of the way to the server."""
+MAJORITY: Any = MappingProxyType(
+    {
+        "read_concern": ReadConcern("majority"),
+        "write_concern": WriteConcern("majority"),
+        "read_preference": ReadPreference.PRIMARY,
+    }
+)
+"""Keywords of pymongo: every read that decides is the primary's and the majority's, every write the majority's."""
 
 
 @asynccontextmanager
@@ -101,6 +112,23 @@ async def open_mongo(uri: str) -> AsyncIterator[AsyncMongoClient[dict[str, Any]]
             await client.close()
 
 
+def database_of(client: AsyncMongoClient[dict[str, Any]], name: str) -> AsyncDatabase[dict[str, Any]]:
+    """Return a database whose reads are the primary's and the majority's, and whose writes wait for the majority.
+
+    No option of the URI changes that, nor how documents are read: a guarantee is no setting. `command` reads with no
+    read concern but the one that stands in the command itself.
+    """
+    return client.get_database(name, codec_options=CodecOptions(tz_aware=True), **MAJORITY)
+
+
+def demand_durable(reply: Mapping[str, Any], what: str) -> None:
+    """Raise SinkUnavailable when the majority did not have a write in time: a change of primary may undo it."""
+    error = reply.get("writeConcernError")
+    if error is not None:
+        code = error.get("codeName", error.get("code"))
+        raise SinkUnavailable(f"{what}: the write concern was not met: {code}", ambiguous=True)
+
+
 async def insert(
     database: AsyncDatabase[dict[str, Any]], collection: str, documents: Sequence[dict[str, Any]], timeout: float
 ) -> dict[str, Any]:
@@ -125,9 +153,11 @@ async def make_collection(
 ) -> None:
     """Create the collection as the spec asks, when there is none of that name; one that exists is never altered.
 
+    When this returns the majority has it: where a change of primary undoes one, the next insert makes a plain one.
     Raises SinkUnavailable when MongoDB cannot do it now, or refuses.
     """
-    command: dict[str, Any] = {"create": collection, "writeConcern": {"w": "majority"}}
+    concern = {"w": "majority", "wtimeout": int(timeout * 1000)}
+    command: dict[str, Any] = {"create": collection, "writeConcern": concern}
     if spec.kind == "timeseries":
         options = {"timeField": "timestamp", "metaField": "metadata", "granularity": spec.granularity}
         command["timeseries"] = {name: value for name, value in options.items() if value is not None}
@@ -135,10 +165,12 @@ async def make_collection(
             command["expireAfterSeconds"] = spec.expire_after_seconds
     async with calling(timeout):
         try:
-            await database.command(command)
+            reply: Mapping[str, Any] = await database.command(command)
         except OperationFailure as exc:
             if exc.code != _NAMESPACE_EXISTS:
                 raise SinkUnavailable(f"{collection} was not created: {said(exc)}") from exc
+            reply = exc.details or {}
+    demand_durable(reply, f"{collection} was not created")
 
 
 def first_sentence(exc: BaseException) -> str:

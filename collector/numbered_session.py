@@ -1,6 +1,6 @@
 """A session of pymongo with an id of our own choice, for writes that are numbered by us: the one place that needs to.
 
-Every replica writes through sessions of the same ids, so that one can fence off another (TIMESERIES.md).
+Every replica writes through sessions of the same ids, so that one can fence off another (docs/timeseries.md).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Who owns a time-series logger, and what an owner may do: rules 1, 2 and 5 of TIMESERIES.md. Pure.
+"""Who owns a time-series logger, and what an owner may do: rules 1, 2 and 5 of docs/timeseries.md. Pure.
 
 One replica at a time consumes such a logger, the others stand by. Who it is, is a matter of liveness only: what keeps
 an old owner from writing is the fence, and that is the database's.

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import bson
 from bson import Int64, ObjectId
-from bson.codec_options import CodecOptions
+from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.raw_bson import RawBSONDocument
-from pymongo.errors import OperationFailure
+from pymongo.errors import ExecutionTimeout, NetworkTimeout, OperationFailure
 
 from collector.claims import TOO_OLD
 from collector.errors import OwnershipLost, SinkUnavailable
@@ -19,22 +19,33 @@ from collector.mongo_errors import said
 from collector.sinks.outcomes import UNENCODABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable, Iterator, Sequence, Set
 
     from pymongo.asynchronous.database import AsyncDatabase
 
     from collector.claims import Claims, Fenced
     from collector.model import Entry
 
-_RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
-_APART = timedelta(hours=1)
-"""Between two timestamps that are looked up in two queries: a wide range makes the server unpack every bucket in it."""
+_RAW: CodecOptions[RawBSONDocument] = CodecOptions(
+    document_class=RawBSONDocument,
+    datetime_conversion=DatetimeConversion.DATETIME_AUTO,
+    unicode_decode_error_handler="replace",
+)
+"""Others may have stored what Python has no value for: it is not what is looked for, and must not be in the way."""
+_WIDEST = timedelta(hours=1)
+"""From the first to the last timestamp of a question: the server unpacks every bucket that has something in between."""
 _EARLY = datetime(1971, 2, 1)  # noqa: DTZ001 - as times stand in documents: UTC, without a zone
 """Before it, `$gte` may find nothing: mongod asks for buckets from up to a year earlier on, and that is before 1970."""
 _POSITION_BITS = 16
 _DENSE = 4
 """Of so many sequences at least one is asked for, or the range of `_id`s is too wide to be read as one."""
-_ONE_BATCH = 1_000_000
+_MOST = 10_000
+_MOST_BYTES = 4 * 1024 * 1024
+"""Entries, and bytes of their `_id`s, in a question: a question ends at 16 MiB."""
+_SMALL = 20
+_PAGE = 1000
+"""Documents that are read at a time."""
+_T = TypeVar("_T")
 
 
 class TimeSeriesStore:
@@ -54,14 +65,33 @@ class TimeSeriesStore:
         self._tenure = fenced.tenure
         self._sessions = fenced.sessions
         self._since = fenced.since
+        self._election = fenced.election
         self._timeout = timeout
+        self._width = _WIDEST
 
     async def raise_mark(self, mark: int) -> None:
         """See `Store`."""
         await self._claims.raise_mark(self._tenure.claim, mark)
 
-    async def insert(self, slot: int, number: int, entries: Sequence[Entry]) -> Mapping[str, Any]:
+    async def insert(self, slot: int, number: int, entries: Sequence[Entry], *, again: bool) -> Mapping[str, Any]:
         """See `Store`."""
+        election = self._election
+        reply = await self._insert(slot, number, entries)
+        if again:
+            await self._demand_durable(election)
+        return reply
+
+    async def _demand_durable(self, before: Any) -> None:
+        """Wait until the majority has what a repeated number did, which was sent when the primary was `before`'s.
+
+        mongod answers such a number at once (rule 11). A barrier on the same primary covers it; another primary may
+        never have had it.
+        """
+        self._election = await self._claims.barrier(self._tenure.claim)
+        if self._election != before:
+            raise SinkUnavailable("the primary changed while a write was asked for again", ambiguous=True)
+
+    async def _insert(self, slot: int, number: int, entries: Sequence[Entry]) -> Mapping[str, Any]:
         command = {
             "insert": self._collection,
             "documents": [entry.document for entry in entries],
@@ -86,36 +116,74 @@ class TimeSeriesStore:
         """See `Store`. Under a publisher's own `_id` only the same document is the same entry."""
         askable = [entry for entry in entries if _askable(entry)]
         found: list[Entry] = []
-        for group in _groups(entry for entry in askable if not entry.own_id):
-            identities = {document["_id"] for document in await self._find(group, {"_id": 1})}
+        for group in _groups((entry for entry in askable if not entry.own_id), self._width):
+            identities = await self._hits(group, [entry.document["_id"] for entry in group], _identity, {"_id": 1})
             found += [entry for entry in group if entry.document["_id"] in identities]
-        for group in _groups(entry for entry in askable if entry.own_id):
-            prints = {_print(document) for document in await self._find(group, None)}
-            found += [entry for entry in group if _print(_as_stored(entry)) in prints]
+        for group in _groups((entry for entry in askable if entry.own_id), self._width):
+            prints = [_print(_as_stored(entry)) for entry in group]
+            hits = await self._hits(group, prints, _print, None)
+            found += [entry for entry, mark in zip(group, prints, strict=True) if mark in hits]
+        self._width = min(_WIDEST, self._width * 2)
         return found
 
     def _seen(self, reply: Mapping[str, Any]) -> None:
         """Have look-ups from now on see what the server had done when it said this."""
         self._since = max(self._since, reply.get("operationTime", self._since))
 
-    async def _find(self, group: Sequence[Entry], projection: dict[str, int] | None) -> list[RawBSONDocument]:
-        """Read what is stored with timestamps and `_id`s like these; a superset of what is asked for may come."""
-        first, last = _timestamp(group[0]), _timestamp(group[-1])
-        identities = _identity_filter([entry.document["_id"] for entry in group])
-        command = {
-            "find": self._collection,
-            "filter": {"timestamp": {"$lte": last, **({"$gte": first} if first >= _EARLY else {})}, **identities},
-            "batchSize": _ONE_BATCH,
-            "readConcern": {"level": "majority", "afterClusterTime": self._since},
-        }
-        if projection is not None:
-            command["projection"] = projection
+    async def _hits(
+        self,
+        group: Sequence[Entry],
+        wanted: Sequence[Hashable],
+        mark: Callable[[RawBSONDocument], Hashable],
+        projection: dict[str, int] | None,
+    ) -> Set[Hashable]:
+        """Return which of these marks a stored document has, holding no more documents at a time than a page has.
+
+        After a question that took the server too long the next ones are about shorter times.
+        """
+        asked, hits = frozenset(wanted), set[Any]()
+        try:
+            async for page in self._pages(_question(self._collection, group, self._since, projection)):
+                hits |= asked.intersection(map(mark, page))
+                if len(hits) == len(asked):
+                    break
+        except SinkUnavailable as exc:
+            if isinstance(exc.__cause__, (ExecutionTimeout, NetworkTimeout)):
+                self._width /= 4
+            raise
+        return hits
+
+    async def _pages(self, command: dict[str, Any]) -> AsyncIterator[list[RawBSONDocument]]:
+        """Yield what a command finds; each call to MongoDB has a deadline of its own. Raises SinkUnavailable."""
+        database = self._database.with_options(_RAW)  # for all batches of the answer but the first
+        cursor = await self._asked(database.cursor_command(command, codec_options=_RAW))
+        try:
+            while page := await self._asked(cursor.to_list(_PAGE)):
+                yield page
+        finally:
+            await self._asked(cursor.close())
+
+    async def _asked(self, call: Awaitable[_T]) -> _T:
         async with calling(self._timeout):
             try:
-                cursor = await self._database.with_options(_RAW).cursor_command(command)
-                return [document async for document in cursor]
+                return await call
             except OperationFailure as exc:
+                if isinstance(exc, ExecutionTimeout):
+                    raise
                 raise SinkUnavailable(said(exc)) from exc
+
+
+def _question(collection: str, group: Sequence[Entry], since: Any, projection: dict[str, int] | None) -> dict[str, Any]:
+    """Ask for what is stored with timestamps and `_id`s like these; a superset may come."""
+    first, last = _timestamp(group[0]), _timestamp(group[-1])
+    identities = _identity_filter([entry.document["_id"] for entry in group])
+    return {
+        "find": collection,
+        "filter": {"timestamp": {"$lte": last, **({"$gte": first} if first >= _EARLY else {})}, **identities},
+        **({} if projection is None else {"projection": projection}),
+        "batchSize": _PAGE,
+        "readConcern": {"level": "majority", "afterClusterTime": since},
+    }
 
 
 def _askable(entry: Entry) -> bool:
@@ -127,16 +195,30 @@ def _askable(entry: Entry) -> bool:
     return True
 
 
-def _groups(entries: Iterator[Entry]) -> Iterator[list[Entry]]:
-    """Yield entries of about the same time, in the order of time."""
+def _groups(entries: Iterable[Entry], width: timedelta) -> Iterator[list[Entry]]:
+    """Yield entries in the order of time, those together that are no further apart, first to last, and not too many."""
     group: list[Entry] = []
+    size = 0
     for entry in sorted(entries, key=_timestamp):
-        if group and _timestamp(entry) - _timestamp(group[-1]) > _APART:
+        weight = _weight(entry.document["_id"])
+        full = len(group) == _MOST or size + weight > _MOST_BYTES
+        if group and (full or _timestamp(entry) - _timestamp(group[0]) > width):
             yield group
-            group = []
+            group, size = [], 0
         group.append(entry)
+        size += weight
     if group:
         yield group
+
+
+def _weight(identity: Any) -> int:
+    """Return about how many bytes an `_id` takes in a question."""
+    return _SMALL if isinstance(identity, ObjectId) else len(bson.encode({"": identity}))
+
+
+def _identity(document: RawBSONDocument) -> Hashable:
+    identity: Hashable = document["_id"]
+    return identity
 
 
 def _timestamp(entry: Entry) -> datetime:
@@ -148,16 +230,23 @@ def _identity_filter(identities: list[Any]) -> dict[str, Any]:
     """Ask for a range where the identities are neighbours, else for each of them, as the documents are read.
 
     mongod would compare every one of an `$in` with every bucket first: seconds, where entries of many sources make
-    many buckets. A map for an `_id` may be something else in a filter: then the timestamps have to do.
+    many buckets. A map whose first name is that of an operator is none only in `$literal`.
     """
-    if any(isinstance(identity, (dict, list)) for identity in identities):
-        return {}
     if all(type(identity) is ObjectId for identity in identities):
         first, last = min(identities), max(identities)
         sequences = (_number(last) >> _POSITION_BITS) - (_number(first) >> _POSITION_BITS)
         if sequences <= _DENSE * len(identities):
             return {"_id": {"$gte": first, "$lte": last}}
-    return {"$nor": [{"_id": {"$nin": identities}}]}
+    literal = [identity for identity in identities if _reads_as_operator(identity)]
+    others = [identity for identity in identities if not _reads_as_operator(identity)]
+    one_of_others = {"$nor": [{"_id": {"$nin": others}}]}
+    if not literal:
+        return one_of_others
+    return {"$or": [one_of_others, {"$expr": {"$in": ["$_id", {"$literal": literal}]}}]}
+
+
+def _reads_as_operator(identity: Any) -> bool:
+    return isinstance(identity, dict) and next(iter(identity), "").startswith("$")
 
 
 def _number(identity: ObjectId) -> int:

@@ -17,11 +17,11 @@ from collector.ownership import EXPIRES, Claim, Shares, claim_id
 from collector.waiting import first_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from collector.claims import Claims, Fenced
     from collector.identity import Incarnation
-    from collector.ownership import Board
+    from collector.ownership import Board, Tenure
 
 _PERIOD = 1.0
 """Seconds between two looks at the claims, each of which is a sign of life."""
@@ -31,7 +31,9 @@ _TOUCH_PERIOD = 300.0
 class Candidacy:
     """One logger's candidacy of this replica: standing by, or owning."""
 
-    def __init__(self, logger: str, claim: str, claims: Claims, report: Report) -> None:
+    def __init__(
+        self, logger: str, claim: str, claims: Claims, report: Report, left: Callable[[Tenure], object]
+    ) -> None:
         self.claim = claim
         self.logger = logger
         self.turn = Event()
@@ -47,6 +49,8 @@ class Candidacy:
         """Since when the claim's document, which had been registered, is not there."""
         self._claims = claims
         self._report = report
+        self._left = left
+        """Takes a tenure that could not be given back."""
 
     async def own(self, stopping: Event) -> Fenced | None:
         """Stand by until this replica is the owner, with every earlier one fenced off; None when asked to stop."""
@@ -64,7 +68,10 @@ class Candidacy:
         return None
 
     async def give_back(self, *, lost: bool) -> None:
-        """Own no more: let another replica take the claim now, unless it has been taken already."""
+        """Own no more: let another replica take the claim now, unless it has been taken already.
+
+        When MongoDB does not do it, the claim is this replica's in the eyes of all others until somebody tries again.
+        """
         fenced, self.fenced = self.fenced, None
         if fenced is None:
             return
@@ -76,7 +83,8 @@ class Candidacy:
                 try:
                     await self._claims.give_back(fenced.tenure)
                 except SinkUnavailable as exc:
-                    self._fail(exc, "leaving the claim to expire")
+                    self._left(fenced.tenure)
+                    self._fail(exc, "giving the claim back later")
 
     async def _take(self) -> Fenced | None:
         try:
@@ -99,6 +107,8 @@ class Owners:
         self._report = report
         self._shares = Shares(claims.me)
         self._candidacies: dict[str, Candidacy] = {}
+        self._left: dict[str, Tenure] = {}
+        """By claim, the last tenure that has ended here and could not be given back."""
         self._changed = Event()
         self._touched = -math.inf
 
@@ -106,19 +116,23 @@ class Owners:
     def candidacy(self, logger: str, incarnation: Incarnation) -> Iterator[Candidacy]:
         """Be a candidate for a logger while the block lasts."""
         claim = claim_id(incarnation)
-        candidacy = self._candidacies[claim] = Candidacy(logger, claim, self._claims, self._report)
+        candidacy = self._candidacies[claim] = Candidacy(logger, claim, self._claims, self._report, self._leave_over)
         self._changed.set()
         try:
             yield candidacy
         finally:
             del self._candidacies[claim]
 
+    def _leave_over(self, tenure: Tenure) -> None:
+        self._left[tenure.claim] = tenure
+        self._changed.set()
+
     async def run(self, stopping: Event) -> None:
         """Watch until asked to stop, which has to be after the pipelines have ended."""
         announced = False
         while not stopping.is_set():
             self._changed = Event()
-            if self._candidacies:
+            if self._candidacies or self._left:
                 announced = True
                 await self._turn()
             with move_on_after(_PERIOD if announced else None):
@@ -131,6 +145,7 @@ class Owners:
         try:
             with CancelScope(shield=True):
                 await self._claims.announce(len(self._candidacies))
+                await self._give_back_left()
                 await self._register()
                 board = await self._claims.board(list(self._candidacies))
                 await self._restore(board)
@@ -139,6 +154,13 @@ class Owners:
             self._report(Failed("", Stage.CONTROL, Failure.UNAVAILABLE, str(exc), "looking at the claims again"))
         else:
             self._tell(board)
+
+    async def _give_back_left(self) -> None:
+        """Give back what could not be given back at its end; a claim that was taken since is left as it is."""
+        for claim, tenure in list(self._left.items()):
+            await self._claims.give_back(tenure)
+            if self._left.get(claim) is tenure:  # not one that has ended meanwhile
+                del self._left[claim]
 
     async def _register(self) -> None:
         new = [candidacy for candidacy in self._candidacies.values() if not candidacy.registered]

@@ -24,7 +24,7 @@ from collector.demo.scenario import NAMESPACE, SETTINGS, NotAsPromised, Scenario
 from collector.demo.signals import in_threads, until_signal
 from collector.errors import CollectorError
 from collector.local import local_servers
-from collector.mongo import open_mongo
+from collector.mongo import database_of, open_mongo
 from transfer import Transfer, TransferError
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ async def _play(display: Display) -> Report:
         mongo = await stack.enter_async_context(open_mongo(servers.mongod.url))
         replicas = stack.enter_context(Replicas(NAMESPACE, servers, SETTINGS))
         transfer = Transfer(connection.jetstream(), namespace=NAMESPACE)
-        lookup = Lookup(mongo[transfer.names.database], transfer.names)
+        lookup = Lookup(database_of(mongo, transfer.names.database), transfer.names)
         scenario = Scenario(Stand(servers, replicas, transfer, connection.jetstream(), lookup, display))
         with CancelScope(deadline=started + _DEADLINE) as patience:
             await scenario.play()

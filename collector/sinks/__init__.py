@@ -17,7 +17,8 @@ class Written:
 
     stored: int = 0
     duplicates: int = 0
-    """Were stored already, by an earlier delivery of the same entry."""
+    """Were stored already, by an earlier delivery of the same entry. What a command had stored whose result was unknown
+    counts as stored, and once."""
     refused: list[Refusal] = field(default_factory=list)
 
 

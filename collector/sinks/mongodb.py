@@ -51,13 +51,21 @@ class MongoSink:
         documents = [entry.document for entry in entries]
         return await insert(self._database, self._collection, documents, self._write_timeout)
 
-    async def stored(self, entries: Sequence[Entry]) -> set[bytes]:
-        """Read the documents that are stored under the `_id`s of these entries, as bytes. Raises SinkUnavailable."""
-        collection = self._database.with_options(_RAW).get_collection(self._collection)
-        query = {"_id": {"$in": [entry.document["_id"] for entry in entries]}}
+    async def stored(self, entries: Sequence[Entry], since: Any) -> set[bytes]:
+        """Read the documents that are stored under the `_id`s of these entries, as bytes. Raises SinkUnavailable.
+
+        The read sees what was there at `since`, the operation time of a reply; a new primary could still be before it.
+        """
+        command = {
+            "find": self._collection,
+            "filter": {"_id": {"$in": [entry.document["_id"] for entry in entries]}},
+            "readConcern": {"level": "majority", **({} if since is None else {"afterClusterTime": since})},
+        }
         async with calling(self._write_timeout):
             try:
-                return {bytes(found.raw) async for found in collection.find(query)}
+                database = self._database.with_options(_RAW)  # for all batches of the answer but the first
+                found = await database.cursor_command(command, codec_options=_RAW)
+                return {bytes(document.raw) async for document in found}
             except OperationFailure as exc:
                 raise SinkUnavailable(said(exc)) from exc
 
@@ -72,13 +80,16 @@ class MongoWriting:
         self._doubtful: list[Entry] = []
         self._later: list[Entry] = []
         self._why_later = ""
+        self._sent: set[int] = set()
+        """Entries, by `id()`, that an earlier command of this writing has stored, or may have."""
+        self._since: Any = None
 
     async def attempt(self) -> None:
-        """See `Writing`. What an unknown result had stored counts as duplicates then."""
+        """See `Writing`. What is there after an unknown result counts as stored by it."""
         while self._groups:
             await self._write(self._groups[0])
         if self._doubtful:
-            self._compare(await self._sink.stored(self._doubtful))
+            self._compare(await self._sink.stored(self._doubtful, self._since))
         if self._later:
             self._groups, self._later = commands(self._later), []
             raise SinkUnavailable(self._why_later)
@@ -87,6 +98,10 @@ class MongoWriting:
         """Write the first group and replace it by what it leaves to be written at once."""
         try:
             reply = await self._sink.insert(group)
+        except SinkUnavailable as exc:
+            if exc.ambiguous:
+                self._sent.update(map(id, group))
+            raise
         except UNENCODABLE as exc:
             refused, left = without_unencodable(group, exc)
             self.written.refused += refused
@@ -104,18 +119,28 @@ class MongoWriting:
 
     def _count(self, group: Sequence[Entry], reply: Mapping[str, Any]) -> None:
         found = outcomes(group, reply)
+        self._since = reply.get("operationTime")
+        if "writeConcernError" in reply:
+            failed = {error["index"] for error in reply.get("writeErrors", ())}
+            self._sent.update(id(entry) for index, entry in enumerate(group) if index not in failed)
         self.written.stored += found.stored
-        self.written.duplicates += found.duplicates
+        self._count_there(found.duplicates)
         self.written.refused += found.refused
         self._doubtful += found.doubtful
         self._later += found.later
         self._why_later = found.error or self._why_later
 
+    def _count_there(self, entries: Sequence[Entry]) -> None:
+        """Count entries that are there already: by an earlier command of this writing, or by an earlier delivery."""
+        ours = sum(id(entry) in self._sent for entry in entries) if self._sent else 0
+        self.written.stored += ours
+        self.written.duplicates += len(entries) - ours
+
     def _compare(self, known: set[bytes]) -> None:
-        """Take the same document under a publisher's own `_id` for a duplicate, and another one for a refusal."""
+        """Take the same document under a publisher's own `_id` for the entry, and another one for a refusal."""
         for entry in self._doubtful:
             if bson.encode({"_id": entry.document["_id"], **entry.document}) in known:
-                self.written.duplicates += 1
+                self._count_there([entry])
             else:
                 self.written.refused.append(Refusal(entry, Reason.DUPLICATE_KEY, _OTHER_DOCUMENT))
         self._doubtful = []

@@ -38,7 +38,7 @@ class Outcomes:
     """What became of the entries of one command: every one of them is in exactly one place of these five."""
 
     stored: int = 0
-    duplicates: int = 0
+    duplicates: list[Entry] = field(default_factory=list)
     """Their derived `_id` is there: they are written."""
     doubtful: list[Entry] = field(default_factory=list)
     """Their publisher's own `_id` is there, which need not be the same entry."""
@@ -62,10 +62,11 @@ def outcomes(entries: Sequence[Entry], reply: Mapping[str, Any]) -> Outcomes:
     found.stored = len(entries) - len(failed)
     if "writeConcernError" in reply:
         error = reply["writeConcernError"]
-        refused = {id(refusal.entry) for refusal in found.refused}
-        later = [entry for entry in entries if id(entry) not in refused]
+        refused = [refusal for refusal in found.refused if refusal.reason is not Reason.DUPLICATE_KEY]
+        gone = {id(refusal.entry) for refusal in refused}
+        later = [entry for entry in entries if id(entry) not in gone]
         said = f"the write concern was not met: {error.get('codeName', error.get('code'))}"
-        return Outcomes(refused=found.refused, later=later, error=said)
+        return Outcomes(refused=refused, later=later, error=said)
     return found
 
 
@@ -75,7 +76,7 @@ def _note(found: Outcomes, entry: Entry, error: Mapping[str, Any]) -> None:
         if entry.own_id:
             found.doubtful.append(entry)
         else:
-            found.duplicates += 1
+            found.duplicates.append(entry)
     elif code == DUPLICATE_KEY or code in OF_A_DOCUMENT:
         found.refused.append(Refusal(entry, _reason(code, entry), _refused(error)))
     else:

@@ -1,4 +1,4 @@
-"""Writing into a time-series collection, each entry once, by its one owner: rules 3 to 5 and 8 of TIMESERIES.md.
+"""Writing into a time-series collection, each entry once, by its one owner: rules 3 to 5, 8, 11, 12 of timeseries.md.
 
 An insert has a session and a number: the same number again is applied once, and a number of an earlier epoch is
 refused. Nothing here decides by a clock.
@@ -49,9 +49,10 @@ class Store(Protocol):
     async def raise_mark(self, mark: int) -> None:
         """Make the mark at least this, durably. Raises SinkUnavailable."""
 
-    async def insert(self, slot: int, number: int, entries: Sequence[Entry]) -> Mapping[str, Any]:
+    async def insert(self, slot: int, number: int, entries: Sequence[Entry], *, again: bool) -> Mapping[str, Any]:
         """Insert under this number, durably; return the reply.
 
+        `again` says that the number was sent before: then the reply alone does not mean that it is durable (rule 11).
         Raises OwnershipLost when the number is refused, SinkUnavailable when nothing is known, OperationFailure, and
         what bson raises for a document that cannot be encoded, before anything is sent.
         """
@@ -104,14 +105,17 @@ class _Step:
 
     fresh: Sequence[Entry]
     suspects: Sequence[Entry]
+    failed: bool = False
+    """Whether they were in a command that failed: what is found of them, that command has stored."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Command:
     """An insert whose result is not known yet: it is sent under its number until it is."""
 
     number: int
     entries: Sequence[Entry]
+    sent: bool = False
 
 
 class TimeSeriesWriting:
@@ -154,15 +158,19 @@ class TimeSeriesWriting:
         if mark is not None:
             await self._sink.store.raise_mark(mark)
             tenure.raised(mark)
-        self.written.duplicates += stored
+        if step.failed:
+            self.written.stored += stored
+        else:
+            self.written.duplicates += stored
         self._sink.tell(step.suspects)
         return missing
 
     async def _send(self, slot: int, command: _Command) -> None:
         """Send a command until its result is known, and keep what it leaves to be written."""
-        group = command.entries
+        group, again = command.entries, command.sent
+        command.sent = True
         try:
-            reply = await self._sink.store.insert(slot, command.number, group)
+            reply = await self._sink.store.insert(slot, command.number, group, again=again)
         except UNENCODABLE as exc:
             refused, groups = without_unencodable(group, exc)
             self.written.refused += refused
@@ -170,28 +178,33 @@ class TimeSeriesWriting:
         except OperationFailure as exc:
             self._steps[:0] = self._after_failure(group, exc)
         else:
-            self._count(group, reply)
+            self._steps[:0] = self._count(group, reply)
         self._command = None
 
     def _after_failure(self, group: Sequence[Entry], exc: OperationFailure) -> list[_Step]:
         """Return what to write after a command that failed as a whole: looked up first, for it may have begun."""
         if exc.code == _HISTORY_LOST:
-            return [_Step((), group)]
+            return [_Step((), group, failed=True)]
         if not document_at_fault(exc):
             raise SinkUnavailable(said(exc), ambiguous=True) from exc
         if len(group) > 1:
-            return [_Step((), half) for half in halves(group)]
+            return [_Step((), half, failed=True) for half in halves(group)]
         self.written.refused.append(refusal_of_command(group[0], exc))
         return []
 
-    def _count(self, group: Sequence[Entry], reply: Mapping[str, Any]) -> None:
+    def _count(self, group: Sequence[Entry], reply: Mapping[str, Any]) -> list[_Step]:
+        """Count what is known, and return what to write after it: each entry alone that is to be refused (rule 12)."""
         found = outcomes(group, reply)
         if found.later:
             raise SinkUnavailable(found.error, ambiguous=True)
         if found.duplicates or found.doubtful:
             raise CollectionChanged(self._sink.key)
         self.written.stored += found.stored
-        self.written.refused += found.refused
+        if len(group) == 1:
+            self.written.refused += found.refused
+            return []
+        suspected = [refusal.entry for refusal in found.refused]
+        return [_Step((), part, failed=True) for part in halves(suspected) if part]
 
 
 def _steps(entries: Sequence[Entry], suspects: Collection[str]) -> list[_Step]:

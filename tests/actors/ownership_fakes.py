@@ -13,7 +13,7 @@ from collector.errors import OwnershipLost, SinkUnavailable
 from collector.ownership import Board, Claim, Tenure, claim_id
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 
     from collector.events import Report
     from collector.identity import Incarnation
@@ -92,7 +92,7 @@ class FakeClaims:
         self.claims[claim] = Claim(self.me, seen.epoch + 1)
         sessions: list[Any] = [FakeSession() for _ in range(SLOTS)]
         self.sessions += sessions
-        return Fenced(Tenure(claim, seen.epoch + 1, SLOTS, self.mark), sessions, None)
+        return Fenced(Tenure(claim, seen.epoch + 1, SLOTS, self.mark), sessions, None, None)
 
     async def give_back(self, tenure: Tenure) -> None:
         """See `Claims`."""
@@ -135,7 +135,7 @@ class FakeOwners:
         claims: Any = self.claims
         claim = claim_id(incarnation)
         self.claims.claims.setdefault(claim, Claim(None, 0))
-        self.all.append(Candidacy(logger, claim, claims, self._report))
+        self.all.append(Candidacy(logger, claim, claims, self._report, lambda _: None))
         self.open += 1
         try:
             yield self.all[-1]
@@ -179,8 +179,9 @@ class FakeStore:
         await lowlevel.checkpoint()
         self.mark = max(self.mark, mark)
 
-    async def insert(self, slot: int, number: int, entries: Sequence[Entry]) -> Mapping[str, Any]:
+    async def insert(self, slot: int, number: int, entries: Sequence[Entry], *, again: bool) -> Mapping[str, Any]:
         """See `Store`."""
+        assert again == any((slot, number) == before[:2] for before in self.inserts)
         sequences = _sequences(entries)
         assert max(sequences) <= self.mark, "nobody has ever inserted above the mark"
         self.inserts.append((slot, number, sequences))
@@ -193,6 +194,24 @@ class FakeStore:
             raise played
         self.there.update(sequences)
         return played
+
+
+class BucketStore(FakeStore):
+    """One that refuses a whole command when a guilty entry is in it, as mongod may do with a bucket."""
+
+    def __init__(self, guilty: Set[int]) -> None:
+        super().__init__()
+        self.guilty = guilty
+
+    async def insert(self, slot: int, number: int, entries: Sequence[Entry], *, again: bool) -> Mapping[str, Any]:
+        """See `Store`."""
+        if self.guilty.isdisjoint(_sequences(entries)):
+            return await super().insert(slot, number, entries, again=again)
+        there = self.there.copy()
+        await super().insert(slot, number, entries, again=again)
+        self.there = there
+        errors = [{"index": index, "code": 183934, "errmsg": "no"} for index in range(len(entries))]
+        return {"ok": 1.0, "n": 0, "writeErrors": errors}
 
 
 def _sequences(entries: Sequence[Entry]) -> list[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from collector.claims import Fenced
+    from collector.ownership import Tenure
 
 CLAIM = claim_id(ATTACHED.incarnation)
 
@@ -68,7 +69,8 @@ class Alone:
         self.claims, self.reports, self.stopping = FakeClaims(), Reports(), Event()
         self.claims.claims[CLAIM] = Claim(None, 6)
         claims: Any = self.claims
-        self.candidacy = Candidacy(KEY, CLAIM, claims, self.reports)
+        self.left: list[Tenure] = []
+        self.candidacy = Candidacy(KEY, CLAIM, claims, self.reports, self.left.append)
         self.got: list[Fenced | None] = []
 
     async def own(self) -> None:
@@ -194,13 +196,21 @@ async def test_what_is_lost_is_not_given_back() -> None:
     assert alone.changes == [(Change.TAKEN, 7), (Change.LOST, 7)]
 
 
-async def test_a_claim_that_cannot_be_given_back_is_left_to_expire_and_that_is_said() -> None:
+async def test_a_claim_that_cannot_be_given_back_is_left_to_be_given_back_later_and_that_is_said() -> None:
     async with owner() as (alone, _):
         alone.claims.down.add("give_back")
         await alone.candidacy.give_back(lost=False)
     assert alone.candidacy.fenced is None, "nobody touches it any more"
+    assert [tenure.epoch for tenure in alone.left] == [7]
     (failed,) = alone.reports.of(Failed)
-    assert (failed.error, failed.action) == ("no give_back", "leaving the claim to expire")
+    assert (failed.error, failed.action) == ("no give_back", "giving the claim back later")
+
+
+async def test_what_is_given_back_or_lost_is_not_left_over() -> None:
+    for lost in (False, True):
+        async with owner() as (alone, _):
+            await alone.candidacy.give_back(lost=lost)
+        assert alone.left == []
 
 
 async def test_nothing_is_given_back_twice_or_without_having_been_taken() -> None:
@@ -252,6 +262,33 @@ async def test_cancelled_while_it_gives_back_it_does_so_to_the_end() -> None:
 
 
 # owners
+
+
+@pytest.mark.parametrize("still", ["a candidate", "no candidate", "the owner again"])
+async def test_a_claim_that_could_not_be_given_back_is_given_back_as_soon_as_mongodb_does_it(
+    still: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """This process lives on, so that for all others the claim would never expire."""
+    async with playing(monkeypatch) as scene:
+        with ExitStack() as stack:
+            candidacy = stack.enter_context(scene.candidacy())
+            assert await candidacy.own(scene.stopping) is not None
+            scene.claims.down |= {"give_back"} if still == "no candidate" else {"give_back", "board"}
+            await candidacy.give_back(lost=False)
+            assert scene.claims.claims[CLAIM] == Claim("me", 1)
+            if still == "no candidate":
+                stack.close()
+            await scene.claims.until("give_back.", 4)
+            assert scene.claims.claims[CLAIM] == Claim("me", 1)
+            if still == "the owner again":
+                scene.claims.claims[CLAIM] = Claim("me", 2)
+            scene.claims.down.discard("give_back")
+            await scene.claims.until("give_back.", scene.claims.calls.count("give_back.") + 1)
+            assert scene.claims.claims[CLAIM] == (Claim("me", 2) if still == "the owner again" else Claim(None, 1))
+            tried = scene.claims.calls.count("give_back")
+            if still != "no candidate":
+                await scene.claims.until("announce.", scene.claims.calls.count("announce.") + 3)
+                assert scene.claims.calls.count("give_back") == tried, "once it is given back it is done"
 
 
 async def test_without_a_time_series_logger_mongodb_is_asked_nothing() -> None:

@@ -31,7 +31,7 @@ from tests.actors.fakes import (
     frame,
     settled,
 )
-from tests.actors.ownership_fakes import SLOTS, FakeClaims, FakeOwners, FakeStore
+from tests.actors.ownership_fakes import SLOTS, BucketStore, FakeClaims, FakeOwners, FakeStore
 from tests.actors.test_pipeline import ENVIRON, NO_STREAM, FakeClient
 from transfer.names import Names
 from transfer.wire import LoggerSpec
@@ -223,6 +223,28 @@ async def test_when_the_server_has_forgotten_what_a_number_did_its_entries_are_l
     assert [sequences for _, _, sequences in store.inserts] == [[1, 2], [1, 2], [2]]
     numbers = [number for _, number, _ in store.inserts]
     assert numbers[0] == numbers[1] < numbers[2]
+
+
+@pytest.mark.parametrize("guilty", [set[int](), {5}, {1, 8}, set(range(1, 9))], ids=str)
+async def test_of_a_bucket_that_was_refused_only_what_is_refused_alone_is_a_dead_letter(
+    guilty: set[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With an index on a measured field mongod refuses the neighbours of a guilty entry too."""
+    store = BucketStore(guilty)
+    async with playing(monkeypatch, store) as scene:
+        await scene.own()
+        scene.link.deliver(*(delivery(sequence) for sequence in range(1, 9)))
+        await scene.until_settled()
+    assert store.there == set(range(1, 9)) - guilty
+    assert {reject.delivery.sequence for reject in scene.letters.stored} == guilty
+    (event,) = scene.reports.of(BatchSettled)
+    assert (event.written, event.duplicates) == (8 - len(guilty), 0)
+    used = [(slot, number) for slot, number, _ in store.inserts]
+    assert len(set(used)) == len(used), "each command has a number of its own"
+    assert len(used) <= 1 + 6 * len(guilty), "by halves"
+    first, *later = [sequences for _, _, sequences in store.inserts]
+    assert first == list(range(1, 9))
+    assert store.looked_up == later, "before it is written again each is looked up"
 
 
 async def test_only_what_may_have_been_written_is_looked_up_and_only_what_is_missing_inserted(

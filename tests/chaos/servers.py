@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from pymongo import MongoClient
-from pymongo.errors import PyMongoError
+from pymongo.errors import OperationFailure, PyMongoError
 
 from collector.local import Mongod, NatsServer
 from collector.local.server import free_port
@@ -94,11 +94,14 @@ def members(folder: Path, count: int) -> list[Mongod]:
     return [Member(folder / f"mongod-{number}", parameters=FAIL_POINTS) for number in range(count)]
 
 
-def initiate(mongods: Sequence[Mongod]) -> None:
-    """Make them a replica set with short elections; a primary comes later."""
+def initiate(mongods: Sequence[Mongod], *, arbiter: bool = False) -> None:
+    """Make them a replica set with short elections, the last one without data if asked; a primary comes later."""
     config = {
         "_id": "rs0",
-        "members": [{"_id": number, "host": f"127.0.0.1:{mongod.port}"} for number, mongod in enumerate(mongods)],
+        "members": [
+            {"_id": number, "host": f"127.0.0.1:{mongod.port}", "arbiterOnly": arbiter and mongod is mongods[-1]}
+            for number, mongod in enumerate(mongods)
+        ],
         "settings": {"electionTimeoutMillis": 2000, "heartbeatIntervalMillis": 500},
     }
     with direct(mongods[0]) as client:
@@ -120,6 +123,24 @@ def primary(mongods: Sequence[Mongod]) -> Mongod | None:
         except PyMongoError:
             continue
     return None
+
+
+def replication(mongods: Iterable[Mongod], *, stopped: bool) -> None:
+    """Have these secondaries fetch nothing from the primary, while they say that they are well; or go on."""
+    for mongod in mongods:
+        with direct(mongod) as client:
+            point = {"configureFailPoint": "stopReplProducer", "mode": "alwaysOn" if stopped else "off"}
+            client.admin.command(point)
+
+
+def step_up(mongod: Mongod) -> bool:
+    """Have a secondary stand for election now; return whether it has won."""
+    with direct(mongod) as client:
+        try:
+            client.admin.command("replSetStepUp")
+        except OperationFailure:
+            return False
+    return True
 
 
 def fail_point(mongod: Mongod, mode: str | dict[str, int], data: dict[str, Any] | None = None) -> None:

@@ -73,9 +73,11 @@ class Owner:
         self.by, self.fenced, self.tenure = by, fenced, fenced.tenure
         self.store = TimeSeriesStore(by.database, COLLECTION, by.claims, fenced, TIMEOUT)
 
-    async def insert(self, entries: Sequence[Entry], used: int = 1, slot: int = 0) -> Mapping[str, Any]:
+    async def insert(
+        self, entries: Sequence[Entry], used: int = 1, slot: int = 0, *, again: bool = False
+    ) -> Mapping[str, Any]:
         """Insert under a number of this epoch."""
-        return await self.store.insert(slot, write_number(self.tenure.epoch, used), entries)
+        return await self.store.insert(slot, write_number(self.tenure.epoch, used), entries, again=again)
 
     async def stored(self) -> list[Any]:
         return [found["_id"] async for found in self.by.collection.find({}, {"_id": 1})]

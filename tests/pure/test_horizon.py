@@ -1,4 +1,4 @@
-"""Which deliveries of a time-series logger are suspects, and which wait: rules 6 to 9 of TIMESERIES.md."""
+"""Which deliveries of a time-series logger are suspects, and which wait: rules 6 to 9 of docs/timeseries.md."""
 
 from __future__ import annotations
 

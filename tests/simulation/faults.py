@@ -34,6 +34,7 @@ class Faults:
         kinds: list[Callable[[], None]] = [
             *(self._freeze, self._freeze, self._crash, self._cut_mongo, self._cut_nats),
             *(self._stop, self._crash_nats, self._change_leader, self._restart_mongo, self._stray_nak),
+            *(self._stall_majority, self._fail_over),
         ]
         self._kinds = world.random.sample(kinds, 4)
         self._next()
@@ -116,7 +117,17 @@ class Faults:
         self._note("mongod killed", "mongod", "is killed")
         self._mongo.restart()
         for replica in self.replicas:
-            replica.client.cut(self._world.random.random() * 5.0)
+            replica.client.cut(self._world.random.choice((0.0, self._world.random.random() * 5.0)))
+
+    def _stall_majority(self) -> None:
+        self._note("majority stalled", "MongoDB", "has secondaries that stop applying")
+        self._mongo.stall(self._world.random.choice((2.0, 15.0, 40.0)))
+
+    def _fail_over(self) -> None:
+        """Stall the majority for longer than a write waits for it, and then kill the primary."""
+        self._stall_majority()
+        for _ in range(self._world.random.choice((1, 3))):
+            self._world.scheduler.after(self._world.random.random() * 40.0, None, self._restart_mongo)
 
     def _stray_nak(self) -> None:
         self._world.tally["naks of an old holder"] += 1

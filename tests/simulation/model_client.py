@@ -128,6 +128,7 @@ class StoreModel:
 
     def __init__(self, client: Client) -> None:
         self._client = client
+        self._election = -1
 
     async def stored(self, entries: Sequence[Entry]) -> Sequence[Entry]:
         """See `Store`."""
@@ -144,8 +145,17 @@ class StoreModel:
         client.world.say(client.process.name, "raises the mark to {}", mark)
         await client.call(client.mongo.raise_mark, mark)
 
-    async def insert(self, slot: int, number: int, entries: Sequence[Entry]) -> Mapping[str, Any]:
-        """See `Store`."""
+    async def insert(self, slot: int, number: int, entries: Sequence[Entry], *, again: bool) -> Mapping[str, Any]:
+        """See `Store`. The barrier is that of `TimeSeriesStore`."""
+        rules, election = self._client.world.rules, self._election
+        reply = await self._insert(slot, number, entries)
+        if again and rules.has_barrier:
+            self._election = await self._client.call(self._client.mongo.barrier)
+            if self._election != election and rules.compares_elections:
+                raise SinkUnavailable("another primary", ambiguous=True)
+        return reply
+
+    async def _insert(self, slot: int, number: int, entries: Sequence[Entry]) -> Mapping[str, Any]:
         client, mongo = self._client, self._client.mongo
         identities = [entry.document["_id"] for entry in entries]
         client.world.say(client.process.name, "sends {} in slot {}: insert {}", numbered(number), slot, identities)

@@ -3,7 +3,7 @@
 It delivers what is new in the order of its sequence, and again what was not answered within ack wait. It forgets: in a
 crash the deliveries and acks of the last moments, in a change of leader acks alone. It believes any answer that names a
 delivery, also that of an old holder: in progress prolongs the time of the new one, a nak redelivers at once, an ack
-removes. Facts: TIMESERIES.md.
+removes. Facts: docs/timeseries.md.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """MongoDB, as far as the protocol needs it: one claim document, numbered sessions, and a collection without unique ids.
 
 A session does one command at a time. A number below the highest that it has seen is refused; of a command under the
-same number again only those statements are executed that were not before. A command may end half-way, and what it has
-done is done. What is not written is forgotten when the primary is killed: that is, the high number of a command that
-wrote nothing, and what the majority did not have. Facts: TIMESERIES.md.
+same number again only those statements are executed that were not before; when there are none, it is answered at once,
+whether or not the majority has them. A command may end half-way, and what it has done is done. What is not written is
+forgotten when the primary is killed: that is, the high number of a command that wrote nothing, and what the majority
+did not have. Facts: docs/timeseries.md.
 """
 
 from __future__ import annotations
@@ -147,6 +148,15 @@ class Mongo:
         commit = partial(setattr, self, "_majority_mark", self._mark)
         self._oplog.append(commit, partial(setattr, self, "_mark", before))
 
+    def barrier(self) -> int:
+        """Write something, and return which primary this is: with it all that this one wrote before becomes durable."""
+        self._oplog.append(_nothing, _nothing)
+        return self._life
+
+    def stall(self, seconds: float) -> None:
+        """Let the majority get nothing for so long."""
+        self._oplog.stall(seconds)
+
     def keep_letters(self, identities: Sequence[Identity]) -> None:
         """Store dead letters, each once."""
         self._world.tally["dead letters"] += len(identities)
@@ -204,10 +214,11 @@ class Mongo:
         else:
             session.highest, session.done, session.forgotten = command.number, set(), False
         session.current = command
+        news = any(index not in session.done for index in range(len(command.statements)))
         ahead = world.random.randrange(len(command.statements) + 1)
         self._execute(session, command, ahead)
         seconds = world.random.random() * world.weather.longest if world.stormy(world.weather.slow / 2) else 0.002
-        world.scheduler.after(seconds, None, self._end, session, command, self._life)
+        world.scheduler.after(seconds, None, self._end, session, command, news, self._life)
 
     def _answer_lost(self, respond: Respond) -> None:
         """Say that the history is lost; a look-up that follows sees all that the number may have written."""
@@ -224,7 +235,7 @@ class Mongo:
             before, session.written = session.written, (session.highest, frozenset(session.done))
             self._oplog.append(written.commit, partial(_undo, written, session, before))
 
-    def _end(self, session: Session, command: Numbered, life: int) -> None:
+    def _end(self, session: Session, command: Numbered, news: bool, life: int) -> None:
         if life != self._life:
             return
         world = self._world
@@ -235,7 +246,14 @@ class Mongo:
         else:
             self._execute(session, command, len(command.statements))
             world.say("mongod", "has done {} in slot {}", *_names(command)[:2])
-            self.answer(command.respond, len(session.done))
+            if news:
+                self.answer(command.respond, len(session.done))
+            else:
+                command.respond(len(session.done), None)
+                if not self._oplog.durable:
+                    world.tally["answered early"] += 1
+                    if world.stormy(world.weather.killed):  # before its client has had time for anything
+                        world.scheduler.after(world.random.random() * 0.01, None, self.restart)
         session.current = None
         while session.waiting and session.current is None:
             self._begin(session, session.waiting.popleft())

@@ -24,6 +24,11 @@ class Oplog:
         self._open: deque[tuple[Change, Change]] = deque()
         self._durable = 0
         self._waiting: deque[tuple[int, Change, Change]] = deque()
+        self._stalled_until = 0.0
+
+    def stall(self, seconds: float) -> None:
+        """Let the majority get nothing for so long."""
+        self._stalled_until = max(self._stalled_until, self._world.scheduler.now + seconds)
 
     def append(self, commit: Change, undo: Change) -> None:
         """Take a write: what makes it seen by the majority, and what undoes it before that."""
@@ -47,6 +52,7 @@ class Oplog:
         """Change the primary: the new one may lack the last of the open writes; return how many were undone."""
         kept = self._world.random.randrange(len(self._open) + 1)
         undone = [self._open.pop() for _ in range(len(self._open) - kept)]
+        self._stalled_until = 0.0
         for _, undo in undone:
             undo()
         cut, self._waiting = self._waiting, deque()
@@ -58,6 +64,10 @@ class Oplog:
     def _commit(self, expected: int) -> None:
         if expected != self._durable + 1:
             return  # a change of primary came first
+        missing = self._stalled_until - self._world.scheduler.now
+        if missing > 0:
+            self._world.scheduler.after(missing, None, self._commit, expected)
+            return
         while self._open:
             commit, _ = self._open.popleft()
             self._durable += 1

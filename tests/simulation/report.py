@@ -21,6 +21,7 @@ COUNTED = (
         "answers lost",
     ),
     *("freezes", "crashes", "stops", "cuts", "mongod killed", "rolled back", "nats-server killed", "leader changes"),
+    *("majority stalled", "answered early"),
     *("forgotten deliveries", "forgotten acks", "naks of an old holder"),
 )
 """What the schedules have to contain, or they prove nothing."""

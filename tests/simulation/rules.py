@@ -1,7 +1,8 @@
-"""The rules of TIMESERIES.md as the service has them, and each of them switched off: for the simulation alone.
+"""The rules of docs/timeseries.md as the service has them, and each of them switched off: for the simulation alone.
 
 The decisions are the service's own code, or a subclass that leaves one out. What lives in its calls to MongoDB is
-mirrored by the models, and switched off there: `fences`, `reads_mark_first`, `sees_failed`.
+mirrored by the models, and switched off there: `fences`, `reads_mark_first`, `sees_failed`, `has_barrier`,
+`compares_elections`.
 """
 
 from __future__ import annotations
@@ -31,6 +32,10 @@ class Rules:
     """Rule 5 switched off in one of its ways: the mark is read before the fence."""
     sees_failed = True
     """Part of rule 8: a look-up after a command that failed sees what that command wrote (its operation time)."""
+    has_barrier = True
+    """Rule 11: nothing is answered after a repeated number before a barrier that waits for the majority."""
+    compares_elections = True
+    """Part of rule 11: the barrier is passed on the primary that the repeated number was sent to."""
     tenure: type[Tenure] = Tenure
     horizon: type[Horizon] = Horizon
     sink: type[TimeSeriesSink] = TimeSeriesSink
@@ -199,6 +204,18 @@ class RepublishedNotJudged(Rules):
     horizon = _Republished
 
 
+class WithoutBarrier(Rules):
+    """Rule 11 off: the answer to a repeated number is believed, though the majority may not have the write."""
+
+    has_barrier = False
+
+
+class AnyPrimaryWillDo(Rules):
+    """Rule 11 off in another way: the barrier may be passed on another primary than the number was repeated on."""
+
+    compares_elections = False
+
+
 OFF: dict[str, type[Rules]] = {
     "2": WithoutFence,
     "3": RefusedIsWritten,
@@ -213,5 +230,7 @@ OFF: dict[str, type[Rules]] = {
     "8-early": LookUpTooEarly,
     "9": RepublishedNotJudged,
     "9-hand": IdentitiesNotCompared,
+    "11": WithoutBarrier,
+    "11-primary": AnyPrimaryWillDo,
 }
 """By the name of a rule, and of a way to break it."""
