@@ -6,7 +6,7 @@ import sys
 import traceback
 from typing import TYPE_CHECKING
 
-from transfer.lenient import safe_repr, safe_text
+from transfer.lenient import safe_name, safe_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +18,7 @@ _DOCUMENT = frozenset({"_id", "timestamp", "metadata"})
 def add_fields(data: dict[str, object], more: Mapping[str, object]) -> None:
     """Put the application's fields beside ours; one whose name is taken, by the document too, gets `_` behind it."""
     for given, value in more.items():
-        name = given if type(given) is str else safe_repr(given)
+        name = given if type(given) is str else safe_name(given)
         while name in data or name in _DOCUMENT:
             name += "_"
         data[name] = value
@@ -35,6 +35,8 @@ def exception_fields(exc_info: object) -> dict[str, object] | None:
 
 
 def _triple(exc_info: object) -> tuple[type, object, object] | None:
+    if not issubclass(type(exc_info), (BaseException, int, tuple)):  # not `isinstance`: a proxy may raise at it
+        return None
     if isinstance(exc_info, BaseException):
         return type(exc_info), exc_info, exc_info.__traceback__
     if isinstance(exc_info, int) and exc_info:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from transfer.inside import Making
 from transfer.lenient import safe_repr
 from transfer.record import record_data
 from transfer.source import Source
@@ -43,18 +44,22 @@ class TransferHandler(Source, logging.Handler):
 
         That is before the handler's lock is taken: whoever waits for room holds it, and our thread has to make room.
         """
-        return False if self._leaves_out(record.name) else bool(super().handle(record))
+        return False if self._leaves_out(getattr(record, "name", None)) else bool(super().handle(record))
+
+    def filter(self, record: logging.LogRecord) -> bool:  # from Python 3.12 on it may be a record too
+        """Ask the filters; what they log themselves is left out."""
+        if not self.filters:
+            return True
+        with Making():
+            return super().filter(record)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Queue a record."""
-        moment: int | None = None
-        important = True
-        try:
-            moment, important = int(record.created * 1e9), record.levelno >= logging.WARNING
-            data = self.map(record)
-        except Exception as error:  # noqa: BLE001 - subclasses, and records that were made by hand
-            data = {"msg": safe_repr(record.msg), "level": record.levelname, "logger": record.name}
-            data["mapping_error"] = safe_repr(error)
+        data = self._fields(self.map, record)
+        if "mapping_error" in data:  # of a subclass, or of a record that was made by hand
+            known = {"msg": safe_repr(getattr(record, "msg", None)), "level": getattr(record, "levelname", None)}
+            data = known | {"logger": getattr(record, "name", None), "mapping_error": data["mapping_error"]}
+        moment, important = _when(record)
         self._sender.send(self.key, data, timestamp=moment, important=important)
 
     def map(self, record: logging.LogRecord) -> dict[str, object]:
@@ -69,3 +74,10 @@ class TransferHandler(Source, logging.Handler):
         """Take no more; what waits is still sent, in the background and, bounded, at the exit of the process."""
         Source.close(self)
         logging.Handler.close(self)
+
+
+def _when(record: logging.LogRecord) -> tuple[int | None, bool]:
+    try:
+        return int(record.created * 1e9), record.levelno >= logging.WARNING
+    except Exception:  # noqa: BLE001 - a record that was made by hand
+        return None, True

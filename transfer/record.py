@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from transfer.fields import add_fields, exception_fields
-from transfer.lenient import safe_repr
+from transfer.lenient import once, safe_repr
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 """What every record has; everything else came with `extra`."""
+_get_message = logging.LogRecord.getMessage
 
 
 def record_data(
@@ -20,11 +22,17 @@ def record_data(
 ) -> dict[str, object]:
     """Return the fields of an entry: `msg`, `level`, `logger`, where it was logged, what was raised, and `extra`.
 
+    A message that is a mapping is its fields, beside ours as those of `extra` are; only its `msg` stands as ours does.
     A message that cannot be formatted is its template; `template` and `args` are there when there are args. Behind
     them stand the fields of `context` and, before one of them with the same name, those of `extra`. Never raises.
     """
-    data: dict[str, object] = {
-        "msg": _message(record),
+    template: object = record.msg
+    args: object = record.args
+    if args and type(record).getMessage is _get_message:
+        template, args = once(template), once(args)
+    message, fields = _message(record, template, args)
+    data: dict[str, object] = {} if message is None else {"msg": message}
+    data |= {
         "level": record.levelname,
         "logger": record.name,
         "module": record.module,
@@ -33,26 +41,31 @@ def record_data(
         "process": record.process,
         "thread": record.threadName,
     }
-    if isinstance(record.args, tuple) and record.args:
-        data |= {"template": record.msg, "args": list(record.args)}
-    elif isinstance(record.args, dict) and record.args:
-        data |= {"template": record.msg, "args": record.args}
+    if args and isinstance(args, tuple):
+        data |= {"template": template, "args": list(args)}
+    elif args and isinstance(args, Mapping):
+        data |= {"template": template, "args": args}
     if exception := exception_fields(record.exc_info):
         data["exception"] = exception
     elif record.exc_text:  # of a record that came from another process, or through a queue
         data["exception"] = {"stack": record.exc_text}
     if record.stack_info:
         data["stack"] = record.stack_info
+    if fields:
+        add_fields(data, fields)
     extra = {name: value for name, value in record.__dict__.items() if name not in _STANDARD}
     add_fields(data, extra if context is None else {**_called(context), **extra})
     return data
 
 
-def _message(record: logging.LogRecord) -> str:
+def _message(record: logging.LogRecord, template: object, args: object) -> tuple[object, dict[str, object]]:
+    """Return the message, None when it has none, and the fields that it is besides."""
     try:
-        return record.getMessage()
+        if not args and isinstance(template, Mapping) and (fields := dict(template)):
+            return fields.pop("msg", None), fields
+        return (record.getMessage() if args is record.args else str(template) % args), {}
     except Exception:  # noqa: BLE001 - arguments that do not go with the template, or cannot be formatted
-        return safe_repr(record.msg)
+        return safe_repr(template), {}
 
 
 def _called(context: Callable[[], Mapping[str, object]]) -> Mapping[str, object]:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakSet
 
 from transfer.errors import InvalidKey, TransferError
+from transfer.inside import Making, is_making
 from transfer.lenient import encode_anything
 from transfer.names import Names
 from transfer.outbox import Dropped, Outbox
@@ -80,15 +81,19 @@ class Sender:
     ) -> None:
         """Queue an entry. What cannot be stored in it is stored as its `repr`; what is dropped is counted.
 
-        An important one finds room in the tenth of the queue that is kept for them.
+        An important one finds room in the tenth of the queue that is kept for them. What is sent while an entry is
+        made, by the application's own functions that are called for it, is left out: it would make the next one.
         """
+        if is_making():
+            return
         try:
             self._names.stream(key)
         except InvalidKey:
             self._outbox.drop(Dropped.INVALID_KEY)
             return
         entry_id = new_id()
-        body = encode_anything(data, time.time_ns() if timestamp is None else timestamp, metadata, entry_id)
+        with Making():
+            body = encode_anything(data, time.time_ns() if timestamp is None else timestamp, metadata, entry_id)
         thread = self._thread or self._start()
         may_block = thread is not None and threading.get_ident() != thread.ident
         self._outbox.add(key, entry_id, body, important=important, may_block=may_block)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ParamSpec
 
+from transfer.inside import Making, is_making
+from transfer.lenient import safe_repr
 from transfer.names import check_key
 from transfer.options import Options, read_options
 from transfer.sender import Sender, Stats
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Unpack
 
+_P = ParamSpec("_P")
 _OURS = ("transfer", "nats")
 
 
@@ -46,6 +49,18 @@ class Source:
         return self._sender.stats()
 
     def _leaves_out(self, name: object) -> bool:
-        """Return whether it is logged by this package, NATS's client or the sender's thread: it would feed itself."""
+        """Return whether what is logged would feed itself.
+
+        That is what this package logs, NATS's client, the sender's thread, and whoever is called to make an entry.
+        """
         ours = isinstance(name, str) and name.partition(".")[0] in _OURS
-        return ours or self._sender.is_own_thread(threading.get_ident())
+        return ours or is_making() or self._sender.is_own_thread(threading.get_ident())
+
+    @staticmethod
+    def _fields(mapping: Callable[_P, dict[str, object]], *given: _P.args, **more: _P.kwargs) -> dict[str, object]:
+        """Return the fields of an entry; those of one that cannot be mapped say so."""
+        with Making():
+            try:
+                return mapping(*given, **more)
+            except Exception as error:  # noqa: BLE001 - what an application logs may be of its own classes
+                return {"msg": safe_repr(given[-1]), "mapping_error": safe_repr(error)}

@@ -22,7 +22,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.trace import NonRecordingSpan, SpanContext, set_span_in_context
 from structlog import DropEvent
 
-from tests.transfer.anything import ANYTHING
+from tests.transfer.anything import ANYTHING, ODD, unhurried
 from transfer.bridges.loguru import TransferSink, message_data
 from transfer.bridges.opentelemetry import TransferExporter, nested, readable_data
 from transfer.bridges.structlog import TransferProcessor, event_data
@@ -63,11 +63,20 @@ def test_an_event_of_structlog_keeps_its_fields_beside_ours() -> None:
     }
 
 
+@unhurried
 @given(event=st.dictionaries(st.text(), ANYTHING), event_name=ANYTHING, level=ANYTHING, exc_info=ANYTHING)
 def test_whatever_structlog_hands_over_becomes_an_entry(
     event: dict[str, object], event_name: object, level: object, exc_info: object
 ) -> None:
     data = event_data("info", event | {"event": event_name, "level": level, "exc_info": exc_info})
+    stored = msgspec.msgpack.decode(encode_anything(data, 0, None, new_id()))["data"]
+    assert stored.keys() >= {"msg", "level"}
+
+
+@pytest.mark.parametrize("make", ODD, ids=range(len(ODD)))
+@pytest.mark.parametrize("role", ["event", "level", "timestamp", "exc_info", "number"])
+def test_structlog_may_hand_over_each_odd_value_in_every_place(make: Callable[[], object], role: str) -> None:
+    data = event_data("info", {"event": "order", role: make()})
     stored = msgspec.msgpack.decode(encode_anything(data, 0, None, new_id()))["data"]
     assert stored.keys() >= {"msg", "level"}
 

@@ -20,7 +20,8 @@ class TransferSink(Source):
         record = message.record
         if not self._leaves_out(record["name"]):
             important = record["level"].no >= logging.WARNING
-            self._sender.send(self.key, message_data(record), timestamp=record["time"], important=important)
+            data = self._fields(message_data, record)
+            self._sender.send(self.key, data, timestamp=record["time"], important=important)
 
     def stop(self) -> None:
         """Close: loguru calls it when the sink is removed, and at the exit of the process."""

@@ -34,7 +34,8 @@ class TransferExporter(Source, LogRecordExporter):
             moment = record.timestamp or record.observed_timestamp
             severity = record.severity_number or SeverityNumber.UNSPECIFIED
             important = severity.value >= SeverityNumber.WARN.value
-            self._sender.send(self.key, readable_data(readable, name), timestamp=moment, important=important)
+            data = self._fields(_named_data, name, readable)
+            self._sender.send(self.key, data, timestamp=moment, important=important)
         return LogRecordExportResult.SUCCESS
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
@@ -44,6 +45,10 @@ class TransferExporter(Source, LogRecordExporter):
     def shutdown(self) -> None:
         """Close."""
         self.close()
+
+
+def _named_data(name: str | None, readable: ReadableLogRecord) -> dict[str, object]:
+    return readable_data(readable, name)
 
 
 def readable_data(readable: ReadableLogRecord, name: str | None) -> dict[str, object]:

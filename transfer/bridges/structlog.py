@@ -41,8 +41,8 @@ class TransferProcessor(Source):
     def __call__(self, _logger: object, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         """Queue an event. Raises structlog's `DropEvent` when it is the last."""
         if not self._leaves_out(event.get("logger")):
-            data = event_data(method, event)
-            self._sender.send(self.key, data, important=data["level"] in _IMPORTANT)
+            data = self._fields(event_data, method, event)
+            self._sender.send(self.key, data, important=data.get("level") in _IMPORTANT)
         if self._last:
             raise DropEvent
         return event
@@ -53,8 +53,8 @@ def event_data(method: str, event: Mapping[str, object]) -> dict[str, object]:
 
     Its `timestamp` is left out: the entry's own says the same. Never raises.
     """
-    level = event.get("level")
-    name = level if isinstance(level, str) else method
+    level: Any = event.get("level")
+    name: str = level if issubclass(type(level), str) else method
     data: dict[str, object] = {"msg": event.get("event"), "level": _LEVELS.get(name, name.upper())}
     if exception := exception_fields(event.get("exc_info")):
         data["exception"] = exception

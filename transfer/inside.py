@@ -1,0 +1,33 @@
+"""Whether an entry is being made just now by this thread, greenlet or task: what it logs meanwhile is left out.
+
+An application's own functions are called while an entry is made: `context`, filters, `__repr__` and more. What they log
+would be another entry, for which they are called again.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar, Token
+
+
+class Making:
+    """`with Making():` says that an entry is being made in the block."""
+
+    __slots__ = ("_token", "goes_on")
+    _token: Token[Making | None]
+
+    def __enter__(self) -> None:
+        self.goes_on = True
+        self._token = _making.set(self)
+
+    def __exit__(self, *_: object) -> None:
+        self.goes_on = False  # for tasks that were begun meanwhile: they have inherited this
+        _making.reset(self._token)
+
+
+_making: ContextVar[Making | None] = ContextVar("transfer_making", default=None)
+
+
+def is_making() -> bool:
+    """Return whether an entry is being made by whoever calls."""
+    making = _making.get()
+    return making is not None and making.goes_on
