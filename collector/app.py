@@ -94,7 +94,7 @@ class Service:
         return self._status.tally
 
     async def _serve(self) -> None:
-        async with open_mongo(self._settings.database) as mongo, create_task_group() as group:
+        async with open_mongo(self._settings.database.read()) as mongo, create_task_group() as group:
             group.start_soon(watch_primary, mongo, self._report, name="mongodb watch")
             nats = None
             with self._opening:

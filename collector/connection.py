@@ -68,7 +68,7 @@ class NatsConnection:
 
 async def connect(settings: NatsSettings, report: Report) -> NatsConnection:
     """Connect, trying for ever; reconnects go on for ever too. Whoever has the connection closes it with `close`."""
-    connection, reconnects, closed = Connection(), Reconnects(), Event()
+    connection, reconnects, closed = Connection(settings), Reconnects(), Event()
 
     async def on_error(exc: Exception) -> None:
         if connection.is_closed:

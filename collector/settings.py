@@ -11,6 +11,7 @@ from pymongo.uri_parser import parse_uri
 from transfer.environment import Environment, NatsSettings
 from transfer.errors import InvalidNamespace
 from transfer.names import check_namespace
+from transfer.secret import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,8 +27,8 @@ class Settings:
 
     namespace: str
     nats: NatsSettings
-    database: str
-    """The MongoDB URI; a secret."""
+    database: Secret
+    """The MongoDB URI."""
     release: bool
     batch_entries: int
     batch_bytes: int
@@ -93,18 +94,18 @@ def read_namespace(environment: Environment) -> str:
     return namespace
 
 
-def read_database(environment: Environment) -> str:
+def read_database(environment: Environment) -> Secret:
     """Read DATABASE, the URI, a secret: what is wrong with it is noted in `environment` without quoting it."""
-    uri = environment.secret("DATABASE") or ""
-    if not uri:
+    database = environment.secret("DATABASE")
+    if database is None:
         environment.add_problem("DATABASE", "a MongoDB URI such as mongodb://127.0.0.1:27017", "nothing: it is not set")
-        return ""
+        return Secret("DATABASE")
     try:
-        parsed = parse_uri(uri, validate=True, warn=False, connect_timeout=None, srv_max_hosts=None)
+        parsed = parse_uri(database.read(), validate=True, warn=False, connect_timeout=None, srv_max_hosts=None)
         environment.effective["DATABASE"] = ",".join(f"{host}:{port}" for host, port in parsed["nodelist"])
     except (InvalidURI, InvalidName, ConfigurationError, ValueError) as exc:
         environment.add_problem("DATABASE", "a MongoDB URI such as mongodb://127.0.0.1:27017", type(exc).__name__)
-    return uri
+    return database
 
 
 def _http(environment: Environment) -> tuple[str, int]:

@@ -56,8 +56,8 @@ class Authority:
     key: SigningKey
 
     @classmethod
-    def make(cls, folder: Path) -> Authority:
-        authority = cls(folder, SigningKey(b"a" * 32))
+    def make(cls, folder: Path, seed: bytes = b"a" * 32) -> Authority:
+        authority = cls(folder, SigningKey(seed))
         usage = extension(0x0F, bytes.fromhex("0302 0204"), critical=CRITICAL)
         is_authority = extension(0x13, sequence(CRITICAL), critical=CRITICAL)
         authority._write("ca", authority.key, is_authority, usage)

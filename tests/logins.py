@@ -45,33 +45,39 @@ def text_of(content: bytes) -> str:
     return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
 
 
-def jwt(subject: Key, issuer: Key, claims: dict[str, Any]) -> str:
+def jwt(subject: Key, issuer: Key, claims: dict[str, Any], expires: int | None = None) -> str:
     body = {"iat": int(time.time()), "iss": issuer.public, "sub": subject.public, "name": "test"}
     body["nats"] = claims | {"version": 2}
+    if expires is not None:
+        body["exp"] = expires
     body["jti"] = base64.b32encode(hashlib.sha256(msgspec.json.encode(body)).digest()).rstrip(b"=").decode()
     head = text_of(b'{"typ":"JWT","alg":"ed25519-nkey"}')
     signed = f"{head}.{text_of(msgspec.json.encode(body))}"
     return f"{signed}.{text_of(issuer.sign(signed.encode()))}"
 
 
-def account(subject: Key, storage: int) -> str:
+def account(subject: Key, storage: int, revoked: Key | None = None) -> str:
     limits = dict.fromkeys(("subs", "data", "payload", "imports", "exports", "conn", "leaf"), -1)
     limits |= {"mem_storage": storage, "disk_storage": storage, "streams": storage, "consumer": storage}
-    return jwt(subject, OPERATOR, {"type": "account", "limits": limits | {"wildcards": True}})
+    claims: dict[str, Any] = {"type": "account", "limits": limits | {"wildcards": True}}
+    if revoked is not None:
+        claims["revocations"] = {revoked.public: int(time.time()) + 1}
+    return jwt(subject, OPERATOR, claims)
 
 
-def operator_config() -> str:
+def operator_config(revoked: Key | None = None) -> str:
+    ours = account(ACCOUNT, -1, revoked)
     operator = jwt(OPERATOR, OPERATOR, {"type": "operator", "system_account": SYSTEM.public})
     return f"""
         operator: "{operator}"
         system_account: {SYSTEM.public}
         resolver: MEMORY
-        resolver_preload: {{ {ACCOUNT.public}: "{account(ACCOUNT, -1)}", {SYSTEM.public}: "{account(SYSTEM, 0)}" }}
+        resolver_preload: {{ {ACCOUNT.public}: "{ours}", {SYSTEM.public}: "{account(SYSTEM, 0)}" }}
     """
 
 
-def creds_of(user: Key, path: Path) -> str:
-    token = jwt(user, ACCOUNT, {"type": "user", "subs": -1, "data": -1, "payload": -1})
+def creds_of(user: Key, path: Path, expires: int | None = None) -> str:
+    token = jwt(user, ACCOUNT, {"type": "user", "subs": -1, "data": -1, "payload": -1}, expires)
     path.write_text(
         f"-----BEGIN NATS USER JWT-----\n{token}\n------END NATS USER JWT------\n\n"
         f"-----BEGIN USER NKEY SEED-----\n{user.seed}\n------END USER NKEY SEED------\n"

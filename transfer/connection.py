@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import ssl
 import time
 from contextlib import asynccontextmanager, suppress
@@ -12,7 +13,6 @@ import nats.errors
 from nats.aio.client import DEFAULT_BUFFER_SIZE, Client
 
 from transfer.errors import Refused, Unavailable
-from transfer.nats_settings import without_userinfo
 from transfer.outage import Outage
 from transfer.server_words import Follows, ServerSaid, said_in_line
 from transfer.transport import Tcp
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from transfer.nats_settings import NatsSettings
 
 CONNECT_TIMEOUT = 5.0
+_CONNECT = b"CONNECT "
 _CLOSE_TIMEOUT = 3.0
 """Seconds for what still waits to be written when a connection is closed."""
 _NO_RESTART = 2
@@ -49,11 +50,13 @@ class Connection(Client):
     - A server that reads nothing more holds up neither the next connection nor the end of this one.
     - nats-py looks at its TLS context only when the server demands TLS; to any other server, or to whoever stands in
       between, it sends the credentials in clear. Here that is an error of that try.
+    - Who we are, certificates and authorities are read at each connect, as their files are then.
     - Messages may be larger as soon as the server says so.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, settings: NatsSettings | None = None) -> None:
         super().__init__()
+        self._settings = settings
         self.why_lost: Exception | None = None
         """Why there is no connection now, or the last one ended: the server's own words when it had some."""
         self._last_words: ServerSaid | None = None
@@ -145,9 +148,18 @@ class Connection(Client):
         return ConnectionError(f"{type(error).__name__}: {error}")
 
     def _connect_command(self) -> bytes:
-        if "tls" in self.options and not self._server_info.get("tls_required") and not self._over_wss():
+        if self._settings is None:
+            return super()._connect_command()
+        if self._settings.wants_tls and not self._server_info.get("tls_required") and not self._over_wss():
             raise nats.errors.SecureConnWantedError
-        return super()._connect_command()
+        connect = json.loads(super()._connect_command().removeprefix(_CONNECT))
+        connect |= self._settings.login(self._server_info.get("nonce"))
+        return _CONNECT + json.dumps(connect).encode() + b"\r\n"
+
+    @property
+    def ssl_context(self) -> ssl.SSLContext:
+        """What this connect is made with."""
+        return (self._settings.tls() if self._settings else None) or super().ssl_context
 
     def _over_wss(self) -> bool:
         return self._current_server is not None and self._current_server.uri.scheme == "wss"
@@ -245,9 +257,9 @@ async def open_connection(
     Raises `Refused` at once when the server does not let us in and `Unavailable` when none answers in time. What goes
     wrong later is said in the log of the application; with `outage`, which the caller keeps, from the first try on.
     """
-    connection, hosts = Connection(), ", ".join(without_userinfo(host) for host in settings.hosts)
-    first: _FirstConnect | None = _FirstConnect(hosts, timeout)
-    said = outage or Outage(hosts)
+    connection = Connection(settings)
+    first: _FirstConnect | None = _FirstConnect(settings.hosts_shown, timeout)
+    said = outage or Outage(settings.hosts_shown)
 
     async def failed(error: Exception) -> None:
         if first is not None:

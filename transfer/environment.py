@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar, overload
 
 from transfer.errors import Problem, WrongSettings
 from transfer.misspelt import Misspelt, misspelt
 from transfer.nats_settings import NatsSettings
+from transfer.secret import Secret, Unreadable, read_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -170,16 +170,17 @@ class Environment:
             self.add_problem(name, expected + bounds, repr(text))
         return self._noted(name, value)
 
-    def secret(self, name: str) -> str | None:
-        """Return the value of NAME or the content of the file that NAME_FILE names, without its last line break."""
+    def secret(self, name: str) -> Secret | None:
+        """Return the value of NAME or the file that NAME_FILE names, which can be read now."""
         value, path = self._get(name), self._get(f"{name}_FILE")
         if value and path:
             self.add_problem(name, f"either {name} or {name}_FILE", "both")
         if value or path:
             self.effective[name] = "set"
         if value or not path:
-            return value or None
-        return self._content(f"{name}_FILE", path)
+            return Secret(name, value) if value else None
+        secret = Secret(name, path=path)
+        return secret if self.reads(secret.read) else None
 
     def is_set(self, name: str) -> bool:
         """Say whether a variable has a value."""
@@ -188,14 +189,13 @@ class Environment:
     def path(self, name: str) -> str | None:
         """Return the path of a file that can be read."""
         path = self._noted(name, self._get(name))
-        return path if path and self._content(name, path) is not None else None
+        return path if path and self.reads(lambda: read_text(name, path)) else None
 
-    def _content(self, name: str, path: str) -> str | None:
+    def reads(self, read: Callable[[], object]) -> bool:
+        """Say whether something can be read, and note a problem when it cannot."""
         try:
-            return Path(path).read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
-        except (OSError, UnicodeDecodeError) as error:
-            why = error.strerror if isinstance(error, OSError) else "it is not text"
-            # whoever puts the secret itself here, in place of its file, does not want to read it in a log
-            shown = repr(path) if path.startswith(("/", "./", "../")) else "something else (not shown)"
-            self.add_problem(name, "the path of a text file that can be read", f"{shown}: {why}")
-            return None
+            read()
+        except Unreadable as error:
+            self.add_problem(error.variable, error.expected, error.got)
+            return False
+        return True

@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 import ssl
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+
+from transfer.secret import read_creds, signed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from transfer.environment import Environment
+    from transfer.secret import Secret
 
 DEFAULT_HOSTS = "nats://127.0.0.1:4222"
 LOGINS = ("NATS_NKEY", "NATS_TOKEN", "NATS_USER", "NATS_PASSWORD", "NATS_CREDS")
@@ -26,13 +28,16 @@ _USERINFO = re.compile(r"[^/@,]*@")
 
 @dataclass(frozen=True, slots=True, repr=False)
 class NatsSettings:
-    """Where NATS is and one way to log in, or none; `repr` shows no secret."""
+    """Where NATS is and one way to log in, or none: secrets and certificates as places that are read at each connect.
+
+    `repr` shows no secret.
+    """
 
     hosts: tuple[str, ...]
-    nkey: str | None = None
-    token: str | None = None
+    nkey: Secret | None = None
+    token: Secret | None = None
     user: str | None = None
-    password: str | None = None
+    password: Secret | None = None
     creds: str | None = None
     tls_ca: str | None = None
     tls_cert: str | None = None
@@ -57,32 +62,40 @@ class NatsSettings:
         return settings
 
     def keywords(self) -> dict[str, Any]:
-        """Return what `nats.connect` takes: servers, credentials, TLS and a reconnect policy that never gives up.
-
-        Give them to `transfer.connection.Connection`, which refuses plain text where TLS was asked for; `nats.connect`
-        does not.
-        """
-        keywords: dict[str, Any] = {
+        """Return what `Connection.connect` takes: servers, and a reconnect policy that never gives up."""
+        return {
             "servers": list(self.hosts),
-            "nkeys_seed_str": self.nkey,
-            "token": self.token,
-            "user": self.user,
-            "password": self.password,
-            "user_credentials": self.creds,
-            "tls": self._tls(),
-        }
-        policy = {
             "allow_reconnect": True,
             "max_reconnect_attempts": -1,
             "reconnect_time_wait": RECONNECT_WAIT,
             "ping_interval": PING_INTERVAL,
             "max_outstanding_pings": 2,
         }
-        return {name: value for name, value in keywords.items() if value is not None} | policy
+
+    def login(self, nonce: str | None) -> dict[str, str]:
+        """Return who we are in the terms of CONNECT, as the files say now. Raises `Unreadable`.
+
+        `nonce` is what the server wants to have signed, if it does.
+        """
+        if self.creds and nonce:
+            jwt, seed = read_creds(self.creds)
+            return {"jwt": jwt, "sig": signed("NATS_CREDS", seed, nonce)[1]}
+        if self.nkey and nonce:
+            public, signature = signed(self.nkey.variable, self.nkey.read(), nonce)
+            return {"nkey": public, "sig": signature}
+        if self.token:
+            return {"auth_token": self.token.read()}
+        if self.user and self.password:
+            return {"user": self.user, "pass": self.password.read()}
+        return {}
+
+    @property
+    def hosts_shown(self) -> str:
+        """Where NATS is, without logins."""
+        return ", ".join(without_userinfo(host) for host in self.hosts)
 
     def __repr__(self) -> str:
-        hosts = ",".join(without_userinfo(host) for host in self.hosts)
-        return f"NatsSettings(hosts={hosts!r}, logins={self._logins()}, tls={self._wants_tls()})"
+        return f"NatsSettings(hosts={self.hosts_shown!r}, logins={self._logins()}, tls={self.wants_tls})"
 
     def _logins(self) -> list[str]:
         """Name the ways to log in that are there."""
@@ -95,12 +108,15 @@ class NatsSettings:
         }
         return [name for name, given in ways.items() if given]
 
-    def _wants_tls(self) -> bool:
+    @property
+    def wants_tls(self) -> bool:
+        """Whether we speak to no server without TLS."""
         asked = self.tls_ca or self.tls_cert or any(host.startswith(("tls://", "wss://")) for host in self.hosts)
         return bool(asked)
 
-    def _tls(self) -> ssl.SSLContext | None:
-        if not self._wants_tls():
+    def tls(self) -> ssl.SSLContext | None:
+        """Return what certificates and authorities the files hold now. Raises OSError, `ssl.SSLError` among them."""
+        if not self.wants_tls:
             return None
         context = ssl.create_default_context(cafile=self.tls_ca)
         if self.tls_cert:
@@ -124,7 +140,7 @@ class NatsSettings:
         if bool(self.tls_cert) != bool(self.tls_key):
             return
         try:
-            self._tls()
+            self.tls()
         except (ssl.SSLError, OSError) as error:
             given = ", ".join(
                 f"NATS_TLS_{name}" for name in ("CA", "CERT", "KEY") if environment.is_set(f"NATS_TLS_{name}")
@@ -159,33 +175,16 @@ def _is_address(host: str) -> bool:
         return False
 
 
-def _nkey(environment: Environment) -> str | None:
-    seed = environment.secret("NATS_NKEY")
-    if seed is None:
-        return None
-    import nkeys  # type: ignore[import-untyped]  # noqa: PLC0415 - PyNaCl takes its time, few need it
-
-    try:
-        seed = seed.strip()
-        if not seed.startswith("SU"):
-            raise nkeys.ErrInvalidSeed
-        nkeys.from_seed(bytearray(seed.encode())).wipe()
-    except (nkeys.NkeysError, ValueError, IndexError, TypeError):
-        environment.add_problem(
-            "NATS_NKEY", "the seed of a user nkey, which begins with SU", "something else (not shown)"
-        )
-    return seed
+def _nkey(environment: Environment) -> Secret | None:
+    nkey = environment.secret("NATS_NKEY")
+    if nkey is not None:
+        environment.reads(lambda: signed("NATS_NKEY", nkey.read(), ""))
+    return nkey
 
 
 def _creds(environment: Environment) -> str | None:
     path = environment.path("NATS_CREDS")
-    if path is None:
-        return None
-    content = Path(path).read_bytes()
-    # nats-py reads on for ever when the first marker is missing
-    if b"BEGIN NATS USER JWT" not in content or b"BEGIN USER NKEY SEED" not in content:
-        environment.add_problem("NATS_CREDS", "a creds file with a user JWT and an nkey seed", repr(path))
-    return path
+    return path if path and environment.reads(lambda: read_creds(path)) else None
 
 
 def with_keywords(environ: Mapping[str, str], given: Mapping[str, str | None]) -> dict[str, str]:

@@ -23,6 +23,7 @@ from transfer.errors import (
     Unavailable,
     UnknownLogger,
 )
+from transfer.outage import Outage
 from transfer.outbox import Bundle, Dropped
 from transfer.publishing import ATTEMPT_TIMEOUT, HEADERS_ROOM, Publication, confirm
 from transfer.wire import BUNDLE, CONTENT_ENCODING, CONTENT_TYPE
@@ -76,6 +77,7 @@ class SendingThread(threading.Thread):
         self._names = names
         self._outbox = outbox
         self._bundle_entries = bundle_entries
+        self._outage = Outage(settings.hosts_shown)
         self._connection: Client | None = None
         self._jetstream: JetStreamContext | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -153,7 +155,7 @@ class SendingThread(threading.Thread):
     async def _keep_connected(self) -> None:
         while True:
             try:
-                async with open_connection(self._settings, name="transfer") as connection:
+                async with open_connection(self._settings, name="transfer", outage=self._outage) as connection:
                     self._connection, self._jetstream = connection, connection.jetstream()
                     self._failure = None
                     while not connection.is_closed:

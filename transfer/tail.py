@@ -88,8 +88,8 @@ def tail(options: argparse.Namespace) -> int:
 
     environment = Environment(os.environ)
     namespace = environment.text("NAMESPACE", required=True, check=check_namespace)
-    uri = environment.secret("DATABASE") or ""
-    if not uri and not environment.is_set("DATABASE_FILE"):
+    database = environment.secret("DATABASE")
+    if database is None and not environment.is_set("DATABASE_FILE"):
         environment.add_problem("DATABASE", "a MongoDB URI such as mongodb://127.0.0.1:27017", "nothing: it is not set")
     environment.finish()
     try:
@@ -98,5 +98,5 @@ def tail(options: argparse.Namespace) -> int:
         if (error.name or "").partition(".")[0] not in {"pymongo", "bson"}:
             raise
         raise MissingDriver from error
-    print_entries(uri, namespace, options)
+    print_entries(database.read() if database else "", namespace, options)
     return 0

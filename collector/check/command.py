@@ -80,7 +80,7 @@ async def look(settings: Settings, replicas: int) -> list[Finding]:
     nats = await look_at_nats(settings.nats, names)
     loggers = [logger for logger in nats.loggers if logger.spec is not None]
     keys = [logger.key for logger in loggers]
-    mongodb = await to_thread.run_sync(look_at_mongodb, settings.database, names, keys)
+    mongodb = await to_thread.run_sync(look_at_mongodb, settings.database.read(), names, keys)
     return [
         *judge_nats(nats, plan),
         *judge_mongodb(mongodb, loggers, names),

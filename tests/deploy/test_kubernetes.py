@@ -84,7 +84,8 @@ def settings(folder: Path) -> Settings:
 
 def test_the_service_starts_with_the_environment_of_the_deployment(tmp_path: Path) -> None:
     read, environ = asked(tmp_path)
-    assert (read.namespace, read.release, read.nats.nkey) == ("logs", True, USER.seed)
+    assert read.nats.nkey is not None
+    assert (read.namespace, read.release, read.nats.nkey.read()) == ("logs", True, USER.seed)
     assert environ.keys() <= environ.names, "a variable that the service does not read"
 
 

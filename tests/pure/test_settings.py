@@ -9,6 +9,7 @@ import pytest
 
 from collector.settings import MIB, Settings
 from transfer.errors import WrongSettings
+from transfer.secret import Secret
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +28,7 @@ def test_the_defaults_are_those_of_the_contract() -> None:
     assert {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)} == {
         "namespace": "beta",
         "nats": settings.nats,
-        "database": "mongodb://127.0.0.1:27017",
+        "database": Secret("DATABASE", "mongodb://127.0.0.1:27017"),
         "release": False,
         "batch_entries": 1000,
         "batch_bytes": 4 * MIB,
@@ -113,7 +114,7 @@ def test_a_secret_comes_from_a_file_too(tmp_path: Path) -> None:
     path = tmp_path / "database"
     path.write_text("mongodb://user:hunter2@127.0.0.1:27017\n")
     environ = {name: value for name, value in REQUIRED.items() if name != "DATABASE"}
-    assert Settings.read({**environ, "DATABASE_FILE": str(path)}).database.endswith("27017")
+    assert Settings.read({**environ, "DATABASE_FILE": str(path)}).database.read().endswith("27017")
     missing = problems({**environ, "DATABASE_FILE": str(tmp_path / "missing")})
     assert "DATABASE_FILE" in missing
 

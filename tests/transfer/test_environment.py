@@ -11,6 +11,7 @@ from transfer.environment import Environment, NatsSettings, parse_duration, pars
 from transfer.errors import WrongSettings
 from transfer.names import check_namespace
 from transfer.nats_settings import with_keywords
+from transfer.secret import Unreadable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -97,7 +98,15 @@ def test_all_problems_are_reported_together() -> None:
 def test_a_secret_comes_from_a_file_without_its_line_break(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("s3cret\n")
     environment = Environment({"NATS_TOKEN_FILE": str(tmp_path / "token")})
-    assert environment.secret("NATS_TOKEN") == "s3cret"
+    secret = environment.secret("NATS_TOKEN")
+    assert secret is not None
+    assert secret.read() == "s3cret"
+    (tmp_path / "token").write_text("another\r\n")
+    assert secret.read() == "another", "a file is read each time"
+    for half_written in ("", "\n", "\xff"):
+        (tmp_path / "token").write_text(half_written, encoding="latin-1")
+        with pytest.raises(Unreadable, match=r"^NATS_TOKEN_FILE: expected .*, got"):
+            secret.read()
     environment.finish()
 
 
@@ -113,13 +122,13 @@ def test_a_secret_given_twice_or_in_a_missing_file_is_a_problem(tmp_path: Path) 
 def test_nats_settings_become_keywords_that_never_give_up() -> None:
     settings = NatsSettings.read(environment := Environment({"NATS_HOSTS": "a:4222, nats://b", "NATS_NKEY": SEED}))
     environment.finish()
-    keywords = settings.keywords()
+    keywords, login = settings.keywords(), settings.login("nonce")
     assert keywords["servers"] == ["a:4222", "nats://b"]
-    assert keywords["nkeys_seed_str"] == SEED
+    assert login["nkey"].startswith("U")
     assert keywords["allow_reconnect"] is True
     assert keywords["max_reconnect_attempts"] == -1
-    assert "tls" not in keywords
-    assert "tls" in NatsSettings(("tls://a",)).keywords()
+    assert not settings.wants_tls
+    assert NatsSettings(("tls://a",)).wants_tls
 
 
 @pytest.mark.parametrize(

@@ -77,8 +77,9 @@ async def test_plain_text_is_refused_on_a_reconnect_too(own_nats: Callable[..., 
         if isinstance(error, nats.errors.SecureConnWantedError):
             refused.set()
 
-    connection = Connection()
-    await connection.connect(**NatsSettings((server.url,), tls_ca=pki.path("ca.pem")).keywords(), error_cb=on_error)
+    settings = NatsSettings((server.url,), tls_ca=pki.path("ca.pem"))
+    connection = Connection(settings)
+    await connection.connect(**settings.keywords(), error_cb=on_error)
     try:
         await anyio.to_thread.run_sync(server.stop)
         server.config = ""
