@@ -42,10 +42,16 @@ class OwnershipLost(CollectorError):
 
 
 class CollectionChanged(CollectorError):
-    """The collection of a time-series logger is not a time-series collection any more: begin again."""
+    """The collection is not the one that was looked at: look again, make it where it is gone, and begin anew."""
 
-    def __init__(self, key: str) -> None:
-        super().__init__(f"expected the collection of {key} to take any `_id`, as time-series do, but it refused one")
+    def __init__(self, collection: str) -> None:
+        super().__init__(
+            f"expected {collection} to be the collection that it was, but it was dropped or is another one"
+        )
+
+
+class WrongCollection(CollectorError):
+    """A collection is not as needed, and somebody else has to change it: nothing of its logger is moved until then."""
 
 
 class ChildExited(CollectorError):

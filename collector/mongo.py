@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from transfer.wire import CollectionSpec
 
 _NAMESPACE_EXISTS = 48
+_TAKES_UUID = 17
+"""The wire version of MongoDB 6.0."""
 _SELECTION_MS = 5000
 _CLOSE_TIMEOUT = 1.0
 _LOOK = 0.1
@@ -130,10 +132,15 @@ def demand_durable(reply: Mapping[str, Any], what: str) -> None:
 
 
 async def insert(
-    database: AsyncDatabase[dict[str, Any]], collection: str, documents: Sequence[dict[str, Any]], timeout: float
+    database: AsyncDatabase[dict[str, Any]],
+    collection: str,
+    documents: Sequence[dict[str, Any]],
+    timeout: float,
+    uuid: bytes | None = None,
 ) -> dict[str, Any]:
     """Send one unordered insert with majority write concern and return the server's reply.
 
+    With a UUID it stores nothing in a collection of another one, and makes none: see `collector.place`.
     The reply may hold `writeErrors` and `writeConcernError`; nothing is raised for them. Raises SinkUnavailable, what
     bson raises for a document that cannot be encoded, and OperationFailure for a command that was refused as a whole.
     """
@@ -144,8 +151,41 @@ async def insert(
                 "documents": documents,
                 "ordered": False,
                 "writeConcern": {"w": "majority", "wtimeout": int(timeout * 1000)},
+                **only_into(uuid),
             }
         )
+
+
+def only_into(uuid: bytes | None) -> dict[str, bytes]:
+    """Return what an insert says besides, to be refused where the collection is not the one with this UUID."""
+    return {} if uuid is None else {"collectionUUID": uuid}
+
+
+def compares_uuids(database: AsyncDatabase[dict[str, Any]]) -> bool:
+    """Tell whether every server that is known takes the UUID in an insert."""
+    servers = database.client.topology_description.server_descriptions().values()
+    return all(server.max_wire_version >= _TAKES_UUID for server in servers if server.is_server_type_known)
+
+
+async def list_indexes(
+    database: AsyncDatabase[dict[str, Any]], collection: str, timeout: float
+) -> list[Mapping[str, Any]]:
+    """Return the indexes of a collection, as the server says them. Raises SinkUnavailable and OperationFailure."""
+    async with calling(timeout):
+        found = await database.cursor_command({"listIndexes": collection, "cursor": {}})
+        return [one async for one in found]
+
+
+async def make_expiring(database: AsyncDatabase[dict[str, Any]], collection: str, seconds: int, timeout: float) -> None:
+    """Have documents deleted that long after their `timestamp`, by an index. Raises SinkUnavailable, OperationFailure.
+
+    The server gives up building it when the time is over.
+    """
+    index = {"key": {"timestamp": 1}, "name": "timestamp_1", "expireAfterSeconds": seconds}
+    concern = {"w": "majority", "wtimeout": int(timeout * 1000)}
+    command = {"createIndexes": collection, "indexes": [index], "writeConcern": concern}
+    async with calling(timeout):
+        await database.command(command)
 
 
 async def make_collection(

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 
 DUPLICATE_KEY = 11000
 """Speaks of a document, unless it is the entry's own `_id` that is there: see `is_there`."""
+OTHER_COLLECTION = frozenset({166, 361})
+"""CommandNotSupportedOnView, CollectionUUIDMismatch: it is not the one that was looked at."""
+UNKNOWN_FIELD = 40415
+"""IDLUnknownField: the server does not take a UUID in an insert."""
 TOO_LARGE = frozenset({10334, 17419, 17420})
 
 # https://github.com/mongodb/mongo/blob/master/src/mongo/base/error_codes.yml

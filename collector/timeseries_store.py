@@ -14,7 +14,7 @@ from pymongo.errors import ExecutionTimeout, NetworkTimeout, OperationFailure
 
 from collector.claims import TOO_OLD
 from collector.errors import OwnershipLost, SinkUnavailable
-from collector.mongo import calling
+from collector.mongo import calling, only_into
 from collector.mongo_errors import said
 from collector.sinks.outcomes import UNENCODABLE
 
@@ -58,6 +58,8 @@ class TimeSeriesStore:
         claims: Claims,
         fenced: Fenced,
         timeout: float,
+        *,
+        uuid: bytes | None = None,
     ) -> None:
         self._database = database
         self._collection = collection
@@ -68,6 +70,7 @@ class TimeSeriesStore:
         self._election = fenced.election
         self._timeout = timeout
         self._width = _WIDEST
+        self._uuid = uuid
 
     async def raise_mark(self, mark: int) -> None:
         """See `Store`."""
@@ -98,6 +101,7 @@ class TimeSeriesStore:
             "ordered": False,
             "writeConcern": {"w": "majority", "wtimeout": int(self._timeout * 1000)},
             "txnNumber": Int64(number),
+            **only_into(self._uuid),
         }
         async with calling(self._timeout):
             try:

@@ -10,22 +10,23 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from anyio import CancelScope, Event, create_memory_object_stream, create_task_group, current_time, move_on_after
+from anyio import CancelScope, Event, create_memory_object_stream, create_task_group, current_time, move_on_after, sleep
 
 from collector.actors.batcher import Batcher
 from collector.actors.consumer import Consumer, Room
 from collector.actors.keeper import Keeper
+from collector.actors.supervisor import leaves
 from collector.actors.writer import Writer
 from collector.backoff import exponential
 from collector.batching import BatchPolicy, Draft
 from collector.codec import Codec
 from collector.dead_letters import DeadLetters
-from collector.errors import OwnershipLost, SinkUnavailable
+from collector.errors import CollectionChanged, OwnershipLost, SinkUnavailable, WrongCollection
 from collector.events import Failed, Failure, Held, LoggerState, Report, Returned, Stage, State
 from collector.horizon import Horizon
 from collector.in_hand import InHand
 from collector.model import Opened
-from collector.mongo import make_collection
+from collector.place import Place, Seen
 from collector.pull import Pull
 from collector.settlement import NAK
 from collector.sinks.mongodb import MongoSink
@@ -82,9 +83,13 @@ class _Target:
     """Where entries go; for a time-series collection also what keeps them from going there twice, and until when."""
 
     sink: Sink
+    seen: Seen
     horizon: Horizon | None = None
     handing_over: Event = field(default_factory=Event)
     lost: Event = field(default_factory=Event)
+    changed: Event = field(default_factory=Event)
+    """Set when the collection is not as it was seen any more: then it is looked at again, and what is in hand first
+    written."""
 
 
 def most_held(settings: Settings) -> int:
@@ -101,6 +106,8 @@ class Pipeline:
         self._spec = spec
         self._tools = tools
         self._collection = tools.names.collection(spec.key)
+        names = self._collection, tools.names.dead_letters(spec.key)
+        self._place = Place(tools.database, tools.kinds, spec.collection, names, tools.settings.write_timeout)
 
     async def run(self, stopping: Event) -> None:
         """Find stream and collection, move entries, and begin again when the stream is made anew."""
@@ -115,11 +122,20 @@ class Pipeline:
         attached = await self._patiently(self._attach, stopping)
         if attached is None:
             return
-        timeseries = await self._patiently(self._make_collection, stopping)
-        if timeseries:
-            await self._own(attached, stopping)
-        elif timeseries is not None:
-            await self._move(attached, stopping, self._shared())
+        seen = await self._patiently(self._place.prepare, stopping)
+        if seen is None:
+            return
+        try:
+            if seen.is_timeseries:
+                await self._own(attached, stopping, seen)
+            else:
+                await self._move(attached, stopping, self._shared(seen))
+        except* CollectionChanged as changed:
+            self._place.doubt(seen)
+            for one in leaves(changed):
+                self._tools.report(
+                    Failed(self._key, Stage.WRITE, Failure.UNAVAILABLE, str(one), "looking at the collection again")
+                )
 
     async def _patiently(self, prepare: Callable[[], Awaitable[_T]], stopping: Event) -> _T | None:
         """Try until it works; None when asked to stop before that. What it waits for is said once."""
@@ -128,10 +144,11 @@ class Pipeline:
             try:
                 with CancelScope(shield=True):  # drivers are never cut; each call has a deadline of its own
                     return await prepare()
-            except (TransferError, SinkUnavailable) as exc:
+            except (TransferError, SinkUnavailable, WrongCollection) as exc:
                 if str(exc) != said:
                     said = str(exc)
-                    self._tools.report(LoggerState(self._key, State.BACKING_OFF, said))
+                    state = State.MISCONFIGURED if isinstance(exc, WrongCollection) else State.BACKING_OFF
+                    self._tools.report(LoggerState(self._key, state, said))
                     self._tools.report(Failed(self._key, Stage.CONTROL, Failure.UNAVAILABLE, said, "waiting for it"))
             attempt += 1
             with move_on_after(curve(attempt)):
@@ -141,15 +158,7 @@ class Pipeline:
     async def _attach(self) -> Attached:
         return await self._tools.source.attach(self._key)
 
-    async def _make_collection(self) -> bool:
-        """Make the collection that the spec asks for; return whether what is there is a time-series collection."""
-        tools = self._tools
-        if self._spec.collection is not None:
-            timeout = tools.settings.write_timeout
-            await make_collection(tools.database, self._collection, self._spec.collection, timeout)
-        return await tools.kinds.is_timeseries(self._collection)
-
-    async def _own(self, attached: Attached, stopping: Event) -> None:
+    async def _own(self, attached: Attached, stopping: Event, seen: Seen) -> None:
         """Stand by, and move entries while this replica is the one owner of a time-series logger."""
         with self._tools.owners.candidacy(self._key, attached.incarnation) as candidacy:
             self._tools.report(LoggerState(self._key, State.STANDBY, "another replica may own it"))
@@ -160,24 +169,24 @@ class Pipeline:
             try:
                 now = await self._patiently(self._attach, stopping)  # it may have been made anew meanwhile
                 if now is not None and now.incarnation == attached.incarnation:
-                    await self._move(attached, stopping, self._owned(fenced, candidacy))
+                    await self._move(attached, stopping, self._owned(fenced, candidacy, seen))
             except* OwnershipLost:
                 lost = True
             finally:
                 await candidacy.give_back(lost=lost)
 
-    def _shared(self) -> _Target:
+    def _shared(self, seen: Seen) -> _Target:
         """Return the collection that all replicas write into."""
-        tools = self._tools
-        return _Target(MongoSink(tools.database, self._collection, tools.settings.write_timeout))
+        tools, finding = self._tools, self._place.finding(seen)
+        return _Target(MongoSink(tools.database, self._collection, tools.settings.write_timeout, finding), seen)
 
-    def _owned(self, fenced: Fenced, candidacy: Candidacy) -> _Target:
+    def _owned(self, fenced: Fenced, candidacy: Candidacy, seen: Seen) -> _Target:
         """Return the collection that only this replica writes into, for as long as it is the owner."""
         tools, horizon = self._tools, Horizon(fenced.tenure.mark)
-        timeout = tools.settings.write_timeout
-        store = TimeSeriesStore(tools.database, self._collection, tools.claims, fenced, timeout)
+        timeout, uuid = tools.settings.write_timeout, self._place.uuid(seen.collection) if seen.collection else None
+        store = TimeSeriesStore(tools.database, self._collection, tools.claims, fenced, timeout, uuid=uuid)
         sink = TimeSeriesSink(self._key, store, fenced.tenure, horizon, tools.report)
-        return _Target(sink, horizon, candidacy.handing_over, candidacy.lost)
+        return _Target(sink, seen, horizon, candidacy.handing_over, candidacy.lost)
 
     async def _move(self, attached: Attached, stopping: Event, target: _Target) -> None:
         tools, in_hand = self._tools, InHand()
@@ -193,12 +202,13 @@ class Pipeline:
         with closing(tools.budget.open(pull.wake)) as accounts, CancelScope() as drained:
             try:
                 async with create_task_group() as helpers:
-                    ends = (stopping, target.handing_over)
+                    ends = (stopping, target.handing_over, target.changed)
                     helpers.start_soon(self._keep_moving, ends, ending, pull, drained, name=f"{self._key} stop")
                     helpers.start_soon(self._until_lost, target.lost, name=f"{self._key} loss")
+                    helpers.start_soon(self._look_again, target, name=f"{self._key} collection")
                     keeper = Keeper(in_hand, tools.nats.link, attached.ack_wait)
                     helpers.start_soon(keeper.run, name=f"{self._key} keeper")
-                    tools.report(LoggerState(self._key, State.RUNNING))
+                    tools.report(LoggerState(self._key, State.RUNNING, target.seen.differences))
                     await self._run_stages(attached, target, pull, in_hand, accounts=accounts, ending=ending)
                     helpers.cancel_scope.cancel()
             except* OwnershipLost:
@@ -207,7 +217,7 @@ class Pipeline:
             finally:
                 await self._give_back(in_hand)
 
-    async def _keep_moving(self, ends: tuple[Event, Event], ending: Event, pull: Pull, drained: CancelScope) -> None:
+    async def _keep_moving(self, ends: tuple[Event, ...], ending: Event, pull: Pull, drained: CancelScope) -> None:
         """Wake the consumer when the moving is to end, and cut the draining short at its deadline."""
         await first_of(*ends)
         ending.set()
@@ -218,6 +228,22 @@ class Pipeline:
     async def _until_lost(self, lost: Event) -> None:
         await lost.wait()
         raise OwnershipLost(self._key)
+
+    async def _look_again(self, target: _Target) -> None:
+        """Look at the collection at each reconcile, all pipelines at the same moment: so they ask together."""
+        period = self._tools.settings.reconcile_period
+        while not target.changed.is_set():
+            await sleep(period - current_time() % period)
+            try:
+                with CancelScope(shield=True):
+                    seen = await self._place.look()
+            except WrongCollection:
+                target.changed.set()
+            except SinkUnavailable:
+                continue  # the writes say so too
+            else:
+                if seen != target.seen and (target.seen.collection is not None or seen.differences):
+                    target.changed.set()
 
     async def _run_stages(
         self, attached: Attached, target: _Target, pull: Pull, in_hand: InHand, *, accounts: Accounts, ending: Event

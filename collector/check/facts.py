@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from collector.collection_needs import Collection
     from transfer.durables import DurableInfo
     from transfer.wire import LoggerSpec
 
@@ -69,29 +70,6 @@ class Nats:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Index:
-    """A unique index beside that of `_id`."""
-
-    name: str
-    fields: tuple[str, ...]
-    partial: bool
-    """Whether it passes over documents, as sparse and partial ones do."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Collection:
-    """One collection or view."""
-
-    kind: str = "collection"
-    """As `listCollections` has it: collection, timeseries or view."""
-    time_field: str = ""
-    meta_field: str = ""
-    capped: bool = False
-    validated: bool = False
-    unique: tuple[Index, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class MongoDB:
     """The MongoDB side."""
 
@@ -106,6 +84,8 @@ class MongoDB:
     """The name in the URI."""
     sharded: bool = False
     writable: bool = False
+    majority_behind: float = 0.0
+    """Seconds by which what the majority has is older than what the primary has; it writes every ten seconds."""
     user: str = ""
     """Who we are; nobody where no login is demanded."""
     granted: frozenset[str] = frozenset()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pymongo
@@ -16,7 +17,8 @@ from pymongo.errors import OperationFailure, PyMongoError
 from pymongo.uri_parser import parse_uri
 
 from collector.check.clock import ahead
-from collector.check.facts import Collection, Index, MongoDB
+from collector.check.facts import MongoDB
+from collector.collection_needs import BUCKETS, collections_in, indexes_in
 from collector.mongo import first_sentence
 from collector.mongo_errors import said
 
@@ -87,8 +89,17 @@ def _server(client: _Client) -> dict[str, Any]:
         "replica_set": hello.get("setName"),
         "sharded": hello.get("msg") == "isdbgrid",
         "writable": bool(hello["isWritablePrimary"]),
+        "majority_behind": _majority_behind(hello.get("lastWrite", {})),
         "clock_ahead": ahead(hello["localTime"].timestamp(), asked, answered),
     }
+
+
+def _majority_behind(last: Mapping[str, Any]) -> float:
+    """Return how old what the majority has is; a router does not say."""
+    if "majorityWriteDate" not in last:
+        return 0.0
+    behind: float = (last["lastWriteDate"] - last["majorityWriteDate"]).total_seconds()
+    return behind
 
 
 def _user(client: _Client, database: str) -> dict[str, Any]:
@@ -108,43 +119,16 @@ def _granted(privileges: Iterable[Mapping[str, Any]], database: str) -> Iterable
 
 def _collections(database: Database[dict[str, Any]], names: Names, keys: Iterable[str]) -> dict[str, Any]:
     wanted = {name for key in keys for name in (names.collection(key), names.dead_letters(key))}
-    found: dict[str, Collection] = {}
+    wanted |= {BUCKETS + name for name in wanted}
     indexes_error = ""
     try:
-        listed = [one for one in database.list_collections() if one["name"] in wanted]
+        found = collections_in([one for one in database.list_collections() if one["name"] in wanted])
     except OperationFailure as exc:
         return {"collections_error": said(exc)}
-    for one in listed:
-        unique: tuple[Index, ...] = ()
-        if one["type"] == "collection":
+    for name, one in found.items():
+        if one.kind == "collection":
             try:
-                unique = _unique_indexes(database, one["name"])
+                found[name] = replace(one, indexes=indexes_in(database[name].list_indexes()))
             except OperationFailure as exc:
                 indexes_error = said(exc)
-        found[one["name"]] = _collection(one, unique)
     return {"collections": found, "indexes_error": indexes_error}
-
-
-def _unique_indexes(database: Database[dict[str, Any]], name: str) -> tuple[Index, ...]:
-    return tuple(
-        Index(name=index["name"], fields=tuple(index["key"]), partial=_is_partial(index))
-        for index in database[name].list_indexes()
-        if index.get("unique")
-    )
-
-
-def _is_partial(index: Mapping[str, Any]) -> bool:
-    return bool(index.get("sparse") or index.get("partialFilterExpression"))
-
-
-def _collection(listed: Mapping[str, Any], unique: tuple[Index, ...]) -> Collection:
-    options = listed["options"]
-    timeseries = options.get("timeseries", {})
-    return Collection(
-        kind=listed["type"],
-        time_field=timeseries.get("timeField", ""),
-        meta_field=timeseries.get("metaField", ""),
-        capped=bool(options.get("capped")),
-        validated=bool(options.get("validator")),
-        unique=unique,
-    )

@@ -6,18 +6,22 @@ from typing import TYPE_CHECKING
 
 from collector.check.clock import judge_clock
 from collector.check.findings import ok, warning, wrong
+from collector.collection_needs import Weight, differences, differences_of_letters
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
-    from collector.check.facts import Collection, Logger, MongoDB
+    from collector.check.facts import Logger, MongoDB
     from collector.check.findings import Finding
+    from collector.collection_needs import Collection, Difference
     from transfer.names import Names
 
 NEEDED = frozenset({"insert", "find", "update", "remove", "listCollections", "createIndex"})
 """What docs/security.md's role collector may do, and the service does."""
 _TESTED = (6, 0)
 _HAS_TIMESERIES = (5, 0)
+_BEHIND = 15.0
+"""Seconds. A primary writes every ten of them, also where nobody else does."""
 
 
 def judge_mongodb(facts: MongoDB, loggers: Iterable[Logger], names: Names) -> Iterator[Finding]:
@@ -41,7 +45,7 @@ def judge_mongodb(facts: MongoDB, loggers: Iterable[Logger], names: Names) -> It
             "MongoDB indexes",
             expected="to look for unique ones, which refuse entries",
             got=facts.indexes_error,
-            do="grant listIndexes: only `collector check` uses it",
+            do="grant listIndexes, which a declared expiry of plain collections needs too",
         )
     for logger in loggers:
         yield from _collections(logger, facts, names)
@@ -80,6 +84,14 @@ def _server(facts: MongoDB) -> Iterator[Finding]:
             expected="a primary that takes writes",
             got="none now",
             do="is a majority of its members up? See rs.status()",
+        )
+    elif facts.majority_behind > _BEHIND:
+        yield wrong(
+            "MongoDB",
+            expected="a majority of its members to have what the primary has",
+            got=f"one that is {facts.majority_behind:.0f} s behind",
+            do="see rs.status(): start the members that are down, or wait for those that are behind; "
+            "until then no write counts as done",
         )
     else:
         kind = "a sharded cluster" if facts.sharded else f"replica set {facts.replica_set}"
@@ -122,10 +134,10 @@ def _collections(logger: Logger, facts: MongoDB, names: Names) -> Iterator[Findi
             got=".".join(map(str, facts.version)),
             do="upgrade",
         )
-    trouble = [
-        *_entries(name, facts.collections, wants_timeseries=wants_timeseries),
-        *_letters(letters, facts.collections),
-    ]
+    spec = logger.spec.collection if logger.spec else None
+    different = differences(name, spec, facts.collections.get(name))
+    different += differences_of_letters(letters, facts.collections.get(letters))
+    trouble = [_finding(each) for each in different]
     yield from trouble
     if not trouble:
         found = facts.collections.get(name)
@@ -136,85 +148,6 @@ def _kind(found: Collection) -> str:
     return {"timeseries": "time-series collection", "collection": "plain collection"}.get(found.kind, found.kind)
 
 
-def _entries(name: str, collections: Mapping[str, Collection], *, wants_timeseries: bool) -> Iterator[Finding]:
-    found, about = collections.get(name), f"collection {name}"
-    if found is None:
-        return
-    if found.kind == "view":
-        yield wrong(
-            about, expected="a collection", got="a view, which takes no writes", do="drop the view, or rename it"
-        )
-        return
-    if wants_timeseries != (found.kind == "timeseries"):
-        yield (wrong if wants_timeseries else warning)(
-            about,
-            expected=f"a {'time-series' if wants_timeseries else 'plain'} collection, as its logger's spec asks",
-            got=f"a {_kind(found)}, which is left as it is",
-            do="move the collection away, or state its kind in the spec",
-        )
-    if found.kind == "timeseries":
-        yield from _timeseries(about, found)
-    if found.capped:
-        yield warning(
-            about,
-            expected="to keep what is stored",
-            got="a capped collection, which drops the oldest",
-            do="move it away, if that is not meant",
-        )
-    if found.validated:
-        yield warning(
-            about,
-            expected="to take every entry",
-            got="a validator: what it refuses becomes a dead letter",
-            do="nothing, if that is meant",
-        )
-    yield from _unique(name, found)
-
-
-def _timeseries(about: str, found: Collection) -> Iterator[Finding]:
-    if found.time_field != "timestamp":
-        yield wrong(
-            about,
-            expected="the time field timestamp",
-            got=f"{found.time_field}, so that every entry without such a date is refused",
-            do="move the collection away: time fields cannot be changed",
-        )
-    if found.meta_field != "metadata":
-        yield warning(
-            about,
-            expected="the meta field metadata",
-            got=found.meta_field or "none",
-            do="nothing, if that is meant: entries are stored, in larger buckets and slower to find",
-        )
-
-
-def _unique(name: str, found: Collection) -> Iterator[Finding]:
-    for index in found.unique:
-        fields = ", ".join(index.fields)
-        yield (warning if index.partial else wrong)(
-            f"collection {name}",
-            expected="no unique index but that of _id",
-            got=f"{index.name} on {fields}: a second entry with the same becomes a dead letter"
-            + ("" if index.partial else ", and so does a second one without"),
-            do=f"drop it, or make it one that is not unique: db.{name}.dropIndex({index.name!r})",
-        )
-
-
-def _letters(name: str, collections: Mapping[str, Collection]) -> Iterator[Finding]:
-    found, about = collections.get(name), f"collection {name}"
-    if found is None:
-        return
-    if found.kind != "collection" or found.capped or found.unique or found.validated:
-        unique = ", ".join(index.name for index in found.unique)
-        flaws = {
-            f"a {_kind(found)}": found.kind != "collection",
-            "a capped collection": found.capped,
-            "a validator": found.validated,
-            f"unique indexes ({unique})": bool(unique),
-        }
-        yield wrong(
-            about,
-            expected="a plain collection that takes every dead letter",
-            got=" and ".join(flaw for flaw, there in flaws.items() if there),
-            do="move it away, or drop these: a letter that cannot be stored stops its logger",
-        )
+def _finding(difference: Difference) -> Finding:
+    level = wrong if difference.weight in {Weight.STOPS, Weight.HARMS} else warning
+    return level(difference.about, expected=difference.expected, got=difference.got, do=difference.do)

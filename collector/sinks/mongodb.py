@@ -9,22 +9,24 @@ from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 from pymongo.errors import OperationFailure
 
-from collector.errors import SinkUnavailable
+from collector.errors import CollectionChanged, SinkUnavailable
 from collector.model import Entry, Reason, Refusal
 from collector.mongo import calling, insert
 from collector.mongo_errors import said
 from collector.sinks import Written
 from collector.sinks.outcomes import (
     UNENCODABLE,
+    Outcomes,
     document_at_fault,
     halves,
+    is_elsewhere,
     outcomes,
     refusal_of_command,
     without_unencodable,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from pymongo.asynchronous.database import AsyncDatabase
 
@@ -37,19 +39,27 @@ _OTHER_DOCUMENT = "expected the publisher's own `_id` to be new, but another doc
 class MongoSink:
     """Writes entries of one logger into its collection with majority write concern."""
 
-    def __init__(self, database: AsyncDatabase[dict[str, Any]], collection: str, write_timeout: float) -> None:
+    def __init__(
+        self,
+        database: AsyncDatabase[dict[str, Any]],
+        collection: str,
+        write_timeout: float,
+        found: Callable[[], Awaitable[bytes | None]] | None = None,
+    ) -> None:
+        self.collection = collection
         self._database = database
-        self._collection = collection
         self._write_timeout = write_timeout
+        self._found = found
 
     def begin(self, entries: Sequence[Entry]) -> MongoWriting:
         """See `Sink`. A unique index other than that of `_id` makes a second, different entry a refusal."""
         return MongoWriting(self, entries)
 
     async def insert(self, entries: Sequence[Entry]) -> dict[str, Any]:
-        """Send one command; see `collector.mongo.insert`."""
+        """Send one command; see `collector.mongo.insert`. Raises what finding the collection does."""
         documents = [entry.document for entry in entries]
-        return await insert(self._database, self._collection, documents, self._write_timeout)
+        uuid = None if self._found is None else await self._found()
+        return await insert(self._database, self.collection, documents, self._write_timeout, uuid)
 
     async def stored(self, entries: Sequence[Entry], since: Any) -> set[bytes]:
         """Read the documents that are stored under the `_id`s of these entries, as bytes. Raises SinkUnavailable.
@@ -57,7 +67,7 @@ class MongoSink:
         The read sees what was there at `since`, the operation time of a reply; a new primary could still be before it.
         """
         command = {
-            "find": self._collection,
+            "find": self.collection,
             "filter": {"_id": {"$in": [entry.document["_id"] for entry in entries]}},
             "readConcern": {"level": "majority", **({} if since is None else {"afterClusterTime": since})},
         }
@@ -71,7 +81,10 @@ class MongoSink:
 
 
 class MongoWriting:
-    """The writing of one batch into a plain collection. See `Writing`."""
+    """The writing of one batch into a plain collection. See `Writing`.
+
+    Raises CollectionChanged besides: then the collection is not the one that was looked at, and has to be found again.
+    """
 
     def __init__(self, sink: MongoSink, entries: Sequence[Entry]) -> None:
         self.written = Written()
@@ -108,21 +121,25 @@ class MongoWriting:
             self._groups[:1] = left
             return
         except OperationFailure as exc:
+            if is_elsewhere(exc):
+                raise CollectionChanged(self._sink.collection) from exc
             if not document_at_fault(exc):
                 raise SinkUnavailable(said(exc)) from exc
             if len(group) == 1:
                 self.written.refused.append(refusal_of_command(group[0], exc))
             self._groups[:1] = halves(group) if len(group) > 1 else []
             return
-        del self._groups[0]
-        self._count(group, reply)
-
-    def _count(self, group: Sequence[Entry], reply: Mapping[str, Any]) -> None:
         found = outcomes(group, reply)
+        if found.elsewhere:
+            raise CollectionChanged(self._sink.collection)
+        del self._groups[0]
         self._since = reply.get("operationTime")
         if "writeConcernError" in reply:
             failed = {error["index"] for error in reply.get("writeErrors", ())}
             self._sent.update(id(entry) for index, entry in enumerate(group) if index not in failed)
+        self._count(found)
+
+    def _count(self, found: Outcomes) -> None:
         self.written.stored += found.stored
         self._count_there(found.duplicates)
         self.written.refused += found.refused

@@ -14,7 +14,9 @@ from collector.mongo_codes import (
     DUPLICATE_KEY,
     OF_A_DOCUMENT,
     OF_A_DOCUMENT_IN_A_COMMAND,
+    OTHER_COLLECTION,
     TOO_LARGE,
+    UNKNOWN_FIELD,
     is_there,
     named,
 )
@@ -46,6 +48,8 @@ class Outcomes:
     later: list[Entry] = field(default_factory=list)
     """Not stored durably now, for the reason in `error`, which is not theirs."""
     error: str = ""
+    elsewhere: bool = False
+    """The collection is not the one that was looked at."""
 
 
 def outcomes(entries: Sequence[Entry], reply: Mapping[str, Any]) -> Outcomes:
@@ -66,7 +70,7 @@ def outcomes(entries: Sequence[Entry], reply: Mapping[str, Any]) -> Outcomes:
         gone = {id(refusal.entry) for refusal in refused}
         later = [entry for entry in entries if id(entry) not in gone]
         said = f"the write concern was not met: {error.get('codeName', error.get('code'))}"
-        return Outcomes(refused=refused, later=later, error=said)
+        return Outcomes(refused=refused, later=later, error=said, elsewhere=found.elsewhere)
     return found
 
 
@@ -82,11 +86,17 @@ def _note(found: Outcomes, entry: Entry, error: Mapping[str, Any]) -> None:
     else:
         found.later.append(entry)
         found.error = f"MongoDB answered {named(code)}"
+        found.elsewhere = found.elsewhere or code in OTHER_COLLECTION
 
 
 def document_at_fault(exc: OperationFailure) -> bool:
     """Tell whether a document in it can be why a whole command failed."""
     return exc.code in OF_A_DOCUMENT_IN_A_COMMAND
+
+
+def is_elsewhere(exc: OperationFailure) -> bool:
+    """Tell whether a whole command failed because the collection is not the one that was looked at."""
+    return exc.code in OTHER_COLLECTION or exc.code == UNKNOWN_FIELD
 
 
 def refusal_of_command(entry: Entry, exc: OperationFailure) -> Refusal:

@@ -23,6 +23,7 @@ from collector.sinks.outcomes import (
     UNENCODABLE,
     document_at_fault,
     halves,
+    is_elsewhere,
     outcomes,
     refusal_of_command,
     without_unencodable,
@@ -121,7 +122,8 @@ class _Command:
 class TimeSeriesWriting:
     """The writing of one batch into a time-series collection. See `Writing`.
 
-    Raises OwnershipLost besides: then another replica owns the logger, and nothing that is in hand may be answered.
+    Raises OwnershipLost besides: then another replica owns the logger, and nothing that is in hand may be answered. And
+    CollectionChanged: then the collection is not the one that was looked at, and has to be found again.
     """
 
     def __init__(self, sink: TimeSeriesSink, entries: Sequence[Entry]) -> None:
@@ -185,6 +187,8 @@ class TimeSeriesWriting:
         """Return what to write after a command that failed as a whole: looked up first, for it may have begun."""
         if exc.code == _HISTORY_LOST:
             return [_Step((), group, failed=True)]
+        if is_elsewhere(exc):
+            raise CollectionChanged(f"the collection of {self._sink.key}") from exc
         if not document_at_fault(exc):
             raise SinkUnavailable(said(exc), ambiguous=True) from exc
         if len(group) > 1:
@@ -195,10 +199,12 @@ class TimeSeriesWriting:
     def _count(self, group: Sequence[Entry], reply: Mapping[str, Any]) -> list[_Step]:
         """Count what is known, and return what to write after it: each entry alone that is to be refused (rule 12)."""
         found = outcomes(group, reply)
+        if found.elsewhere:
+            raise CollectionChanged(f"the collection of {self._sink.key}")
         if found.later:
             raise SinkUnavailable(found.error, ambiguous=True)
         if found.duplicates or found.doubtful:
-            raise CollectionChanged(self._sink.key)
+            raise CollectionChanged(f"the collection of {self._sink.key}")
         self.written.stored += found.stored
         if len(group) == 1:
             self.written.refused += found.refused

@@ -12,6 +12,7 @@ from anyio import Event, create_memory_object_stream, wait_all_tasks_blocked
 from bson import ObjectId
 
 from collector.batching import BatchPolicy, Draft
+from collector.collection_needs import Collection
 from collector.identity import Incarnation
 from collector.model import Batch, Delivery, Entry, Opened, Reason, Refusal, Reject, Trigger
 from collector.nats_bulk import Frame
@@ -203,8 +204,11 @@ class FakeKinds:
     def __init__(self, *, timeseries: bool) -> None:
         self._timeseries = timeseries
 
-    async def is_timeseries(self, _collection: str) -> bool:
-        return self._timeseries
+    async def look(self, *collections: str) -> list[Collection | None]:
+        """Look."""
+        series = Collection(kind="timeseries", time_field="timestamp", meta_field="metadata")
+        entries = series if self._timeseries else Collection()
+        return [entries, *(None for _ in collections[1:])]
 
 
 class FakeSink:

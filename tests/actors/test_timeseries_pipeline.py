@@ -52,7 +52,7 @@ class Scene:
         self.returned = Event()
         self.claims = FakeClaims(mark=store.mark)
         self.owners = FakeOwners(self.claims, self.reports)
-        monkeypatch.setattr("collector.actors.pipeline.TimeSeriesStore", lambda *_: store)
+        monkeypatch.setattr("collector.actors.pipeline.TimeSeriesStore", lambda *_, **__: store)
         monkeypatch.setattr("collector.actors.pipeline.DeadLetters", lambda *_: self.letters)
         client: Any = FakeClient()
         claims: Any = self.claims
@@ -425,17 +425,23 @@ async def test_what_nobody_foresaw_gives_all_back_the_claim_too(monkeypatch: pyt
     assert scene.changes == [Change.TAKEN, Change.GIVEN_BACK]
 
 
-async def test_a_collection_that_refuses_a_second_identity_is_no_time_series_any_more_and_nothing_is_acked(
-    monkeypatch: pytest.MonkeyPatch,
+TAKEN = {"index": 0, "code": 11000, "keyPattern": {"_id": 1}, "errmsg": "no"}
+
+
+@pytest.mark.parametrize(
+    "error", [TAKEN, {"index": 0, "code": 361, "errmsg": "no"}, {"index": 0, "code": 166, "errmsg": "no"}]
+)
+async def test_a_collection_that_is_not_the_one_that_was_looked_at_is_looked_at_again_and_nothing_is_acked(
+    monkeypatch: pytest.MonkeyPatch, error: dict[str, Any]
 ) -> None:
-    taken = {"ok": 1.0, "writeErrors": [{"index": 0, "code": 11000, "keyPattern": {"_id": 1}, "errmsg": "no"}]}
-    with pytest.raises(ExceptionGroup, match="unhandled"):  # noqa: PT012 - the crash ends what goes on in the block
-        async with playing(monkeypatch, FakeStore(taken)) as scene:
-            await scene.own()
-            scene.link.deliver(delivery(1))
-            await scene.stopping.wait()
-    assert scene.answers(b"+ACK") == set()
-    assert scene.answers(b"-NAK") == {delivery(1).reply}
+    """It refuses a second identity, has another UUID, or is a view by now."""
+    async with playing(monkeypatch, FakeStore({"ok": 1.0, "writeErrors": [error]})) as scene:
+        await scene.own()
+        scene.link.deliver(delivery(1))
+        await scene.standing_by(2)
+        assert scene.answers(b"+ACK") == set()
+        assert scene.answers(b"-NAK") == {delivery(1).reply}
+        assert scene.changes == [Change.TAKEN, Change.GIVEN_BACK]
 
 
 @pytest.mark.parametrize("where", ["standing by", "taking", "attaching", "writing", "giving back"])

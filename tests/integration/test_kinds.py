@@ -1,4 +1,4 @@
-"""Which collections are time-series ones, as a real mongod says it."""
+"""What collections there are, as a real mongod says it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Counted:
         self.kinds._list = self.list  # type: ignore[method-assign]
         self.found: dict[str, bool | str] = {}
 
-    async def list(self, collections: Any) -> list[str]:
+    async def list(self, collections: Any) -> Any:
         self.questions.append(set(collections))
         await self.let_ask.wait()
         if self.failures:
@@ -44,7 +44,8 @@ class Counted:
 
     async def look(self, collection: str) -> None:
         try:
-            self.found[collection] = await self.kinds.is_timeseries(collection)
+            (found,) = await self.kinds.look(collection)
+            self.found[collection] = found is not None and found.is_timeseries
         except SinkUnavailable as exc:
             self.found[collection] = str(exc)
 

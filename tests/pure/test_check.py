@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.check.clock import TOLERATED, ahead, judge_clock
-from collector.check.facts import Collection, Index, Logger, MongoDB, Nats, Stream
+from collector.check.facts import Logger, MongoDB, Nats, Stream
 from collector.check.findings import Finding, Level, as_json, warning
 from collector.check.mongodb_findings import NEEDED, judge_mongodb
 from collector.check.nats_findings import Plan, judge_nats
+from collector.collection_needs import Collection, Index
 from transfer.durables import DurableConfig, DurableInfo
 from transfer.names import Names
 from transfer.wire import CollectionSpec, LoggerSpec, StreamSpec
@@ -184,6 +185,7 @@ def test_a_logger_that_cannot_be_read_or_seen_is_wrong_and_no_other_is() -> None
         (replace(MONGODB, error="x", replica_set=None), "a standalone mongod"),
         (replace(MONGODB, error="x", replica_set="rs1"), "the set rs1"),
         (replace(MONGODB, writable=False), "none now"),
+        (replace(MONGODB, majority_behind=20.4), "one that is 20 s behind"),
     ],
 )
 def test_a_server_that_takes_no_majority_writes_is_wrong(facts: MongoDB, got: str) -> None:
@@ -211,8 +213,8 @@ def test_each_privilege_that_is_missing_is_named(action: str) -> None:
         (Collection(kind="view"), [Level.WRONG]),
         (Collection(capped=True), [Level.WARNING]),
         (Collection(validated=True), [Level.WARNING]),
-        (Collection(unique=(Index(name="i", fields=("f",), partial=False),)), [Level.WRONG]),
-        (Collection(unique=(Index(name="i", fields=("f",), partial=True),)), [Level.WARNING]),
+        (Collection(indexes=(Index(name="i", fields=("f",), unique=True),)), [Level.WRONG]),
+        (Collection(indexes=(Index(name="i", fields=("f",), unique=True, partial=True),)), [Level.WARNING]),
         (Collection(kind="timeseries", time_field="timestamp", meta_field="metadata"), [Level.WARNING]),
     ],
 )

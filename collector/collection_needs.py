@@ -1,0 +1,360 @@
+"""What is needed of a logger's collections, written down once: pipelines and `collector check` compare with it.
+
+A collection that exists is never altered. What is other than needed or declared is said, with the command that mends
+it; only where entries would be lost, refused or stored twice, nothing is moved until then.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from transfer.wire import CollectionSpec
+
+BUCKETS = "system.buckets."
+"""Where MongoDB keeps what is in a time-series collection; of both, this is the one with a UUID."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Index:
+    """One index beside that of `_id`."""
+
+    name: str
+    fields: tuple[str, ...]
+    unique: bool = False
+    partial: bool = False
+    """Whether it passes over documents, as sparse and partial ones do."""
+    expires: int | None = None
+    """Seconds after which it deletes documents."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collection:
+    """One collection or view, as the server has it."""
+
+    kind: str = "collection"
+    """As `listCollections` has it: collection, timeseries or view."""
+    time_field: str = ""
+    meta_field: str = ""
+    granularity: str = ""
+    """Empty where its buckets are of a size of their own."""
+    expires: int | None = None
+    """Seconds after which MongoDB deletes what is in a time-series collection."""
+    capped: bool = False
+    validated: bool = False
+    uuid: bytes | None = None
+    indexes: tuple[Index, ...] | None = None
+    """None where they were not looked at."""
+    indexes_error: str = ""
+    """Why an index that is needed was not looked at, or not made."""
+
+    @property
+    def is_timeseries(self) -> bool:
+        """Whether it takes any `_id`, so that each logger of it has one writer."""
+        return self.kind == "timeseries"
+
+    @property
+    def names_meta(self) -> str:
+        """Name its meta field."""
+        return self.meta_field or "none"
+
+    @property
+    def names_buckets(self) -> str:
+        """Name its granularity."""
+        return self.granularity or "buckets of a size of their own"
+
+    @property
+    def names_expiry(self) -> str:
+        """Say when it deletes what is in it."""
+        return "never" if self.expires is None else f"after {self.expires} s"
+
+
+class Weight(Enum):
+    """How bad a difference is."""
+
+    STOPS = "stops"
+    """Nothing of the logger is moved until somebody has changed it."""
+    HARMS = "harms"
+    """Some entries become dead letters, or letters are lost."""
+    DIFFERS = "differs"
+    """It is not what was declared; entries are stored."""
+    SURPRISES = "surprises"
+    """Nobody declared otherwise, and it may be meant."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Something that is not as needed."""
+
+    about: str
+    weight: Weight
+    expected: str
+    got: str
+    do: str
+
+    def __str__(self) -> str:
+        return f"{self.about}: expected {self.expected}, got {self.got}; {self.do}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Need:
+    """One thing that is needed. In the texts `{db}` stands for the collection as mongosh names it."""
+
+    weight: Weight
+    is_broken: Callable[[CollectionSpec | None, Collection], bool]
+    expected: str
+    got: str
+    do: str
+
+
+def _declared(kind: str) -> Callable[[CollectionSpec | None, Collection], bool]:
+    other = {"plain": "timeseries", "timeseries": "collection"}[kind]
+    return lambda spec, found: spec is not None and spec.kind == kind and found.kind == other
+
+
+def _granularity(spec: CollectionSpec | None, found: Collection) -> bool:
+    wanted = spec.granularity if spec else None
+    return found.is_timeseries and wanted is not None and wanted != found.granularity
+
+
+def _expiry_of_series(spec: CollectionSpec | None, found: Collection) -> bool:
+    wanted = spec.expire_after_seconds if spec else None
+    return found.is_timeseries and wanted is not None and wanted != found.expires
+
+
+def _on_timestamp(found: Collection) -> list[Index]:
+    return [index for index in found.indexes or () if index.fields == ("timestamp",)]
+
+
+def lacks_expiry(spec: CollectionSpec | None, found: Collection) -> bool:
+    """Tell whether an index that deletes documents is declared, and there is none on `timestamp` to be in its way."""
+    declared = spec is not None and spec.kind == "plain" and spec.expire_after_seconds is not None
+    return declared and found.kind == "collection" and not _on_timestamp(found)
+
+
+def _expiry_in_the_way(spec: CollectionSpec | None, found: Collection) -> bool:
+    if spec is None or spec.expire_after_seconds is None or found.kind != "collection" or spec.kind != "plain":
+        return False
+    there, wanted = _on_timestamp(found), spec.expire_after_seconds
+    right = any(index.expires == wanted and not index.partial for index in there)
+    return bool(there) and (not right or any(index.expires not in {None, wanted} for index in there))
+
+
+_EXPIRY = "documents to be deleted after {spec.expire_after_seconds} s, as its logger's spec asks"
+_MOVE = 'move it away: {db}.renameCollection("{name}_old")'
+_NEEDS = (
+    _Need(
+        Weight.STOPS,
+        lambda _, found: found.kind == "view",
+        "a collection",
+        "a view, which takes no writes",
+        "drop the view: {db}.drop()",
+    ),
+    _Need(
+        Weight.STOPS,
+        _declared("timeseries"),
+        "a time-series collection, as its logger's spec asks",
+        "a plain collection",
+        f"{_MOVE}, and it is made as declared; or declare that it is plain",
+    ),
+    _Need(
+        Weight.DIFFERS,
+        _declared("plain"),
+        "a plain collection, as its logger's spec asks",
+        "a time-series collection, which is left as it is",
+        "declare that it is a time-series collection; or drop it, and it is made as declared",
+    ),
+    _Need(
+        Weight.SURPRISES,
+        lambda spec, found: spec is None and found.is_timeseries,
+        "a plain collection, as nothing else is declared",
+        "a time-series collection, which is left as it is",
+        "declare its kind: transfer set with --collection timeseries",
+    ),
+    _Need(
+        Weight.STOPS,
+        lambda _, found: found.is_timeseries and found.time_field != "timestamp",
+        "the time field timestamp",
+        "{found.time_field}, so that every entry without such a date is refused",
+        "drop the collection, and it is made as declared: time fields cannot be changed",
+    ),
+    _Need(
+        Weight.DIFFERS,
+        lambda _, found: found.is_timeseries and found.meta_field != "metadata",
+        "the meta field metadata",
+        "{found.names_meta}",
+        "nothing, if that is meant: entries are stored, in larger buckets and slower to find",
+    ),
+    _Need(
+        Weight.DIFFERS,
+        _granularity,
+        "granularity {spec.granularity}, as its logger's spec asks",
+        "{found.names_buckets}",
+        'make it coarser: db.runCommand({{collMod: "{name}", timeseries: {{granularity: "{spec.granularity}"}}}}); '
+        "or declare the one that it has",
+    ),
+    _Need(
+        Weight.DIFFERS,
+        _expiry_of_series,
+        _EXPIRY,
+        "{found.names_expiry}",
+        'db.runCommand({{collMod: "{name}", expireAfterSeconds: {spec.expire_after_seconds}}})',
+    ),
+    _Need(
+        Weight.DIFFERS,
+        lambda spec, found: found.indexes is not None and lacks_expiry(spec, found),
+        _EXPIRY,
+        "no index that does it {found.indexes_error}",
+        "where no replica can make it: {db}.createIndex({{timestamp: 1}}, "
+        "{{expireAfterSeconds: {spec.expire_after_seconds}}})",
+    ),
+    _Need(
+        Weight.DIFFERS,
+        _expiry_in_the_way,
+        _EXPIRY,
+        "an index on timestamp that does not do it so",
+        'db.runCommand({{collMod: "{name}", index: {{keyPattern: {{timestamp: 1}}, '
+        "expireAfterSeconds: {spec.expire_after_seconds}}}}}), or drop that index, and it is made as declared",
+    ),
+    _Need(
+        Weight.SURPRISES,
+        lambda _, found: found.capped,
+        "to keep what is stored",
+        "a capped collection, which drops the oldest",
+        f"nothing, if that is meant; else {_MOVE}",
+    ),
+    _Need(
+        Weight.SURPRISES,
+        lambda _, found: found.validated,
+        "to take every entry",
+        "a validator: what it refuses becomes a dead letter",
+        "nothing, if that is meant",
+    ),
+)
+_NEEDS_OF_LETTERS = (
+    _Need(
+        Weight.STOPS,
+        lambda _, found: found.kind != "collection",
+        "a plain collection, which holds every dead letter once",
+        "a {found.kind}",
+        "drop it: {db}.drop()",
+    ),
+    _Need(
+        Weight.HARMS,
+        lambda _, found: found.capped,
+        "to keep every dead letter",
+        "a capped collection, which drops the oldest",
+        _MOVE,
+    ),
+    _Need(
+        Weight.HARMS,
+        lambda _, found: found.validated,
+        "to take every dead letter",
+        "a validator: a letter that it refuses stops the logger",
+        'db.runCommand({{collMod: "{name}", validator: {{}}}})',
+    ),
+)
+
+
+def differences(name: str, spec: CollectionSpec | None, found: Collection | None) -> list[Difference]:
+    """Compare a collection of entries with what is needed and declared; one that is not there is as it should be."""
+    return [] if found is None else [*_compare(name, spec, found, _NEEDS), *_unique(name, found)]
+
+
+def differences_of_letters(name: str, found: Collection | None) -> list[Difference]:
+    """Compare a collection of dead letters with what is needed."""
+    if found is None:
+        return []
+    unique = [
+        _difference(
+            name, Weight.HARMS, "to take every dead letter", f"the unique index {index.name}", _drop(name, index)
+        )
+        for index in found.indexes or ()
+        if index.unique
+    ]
+    return [*_compare(name, None, found, _NEEDS_OF_LETTERS), *unique]
+
+
+def _compare(name: str, spec: CollectionSpec | None, found: Collection, needs: Iterable[_Need]) -> Iterator[Difference]:
+    for need in needs:
+        if need.is_broken(spec, found):
+            texts = (
+                text.format(name=name, db=_db(name), spec=spec, found=found)
+                for text in (need.expected, need.got, need.do)
+            )
+            yield _difference(name, need.weight, *texts)
+            if need.weight is Weight.STOPS:
+                return
+
+
+def _unique(name: str, found: Collection) -> Iterator[Difference]:
+    for index in found.indexes or ():
+        if index.unique:
+            missing = "" if index.partial else ", and so does a second one without"
+            fields = ", ".join(index.fields)
+            yield _difference(
+                name,
+                Weight.SURPRISES if index.partial else Weight.HARMS,
+                "no unique index but that of _id",
+                f"{index.name} on {fields}: a second entry with the same becomes a dead letter{missing}",
+                f"drop it, or make it one that is not unique: {_drop(name, index)}",
+            )
+
+
+def _db(name: str) -> str:
+    return f"db.{name}" if name.isidentifier() else f'db.getCollection("{name}")'
+
+
+def _drop(name: str, index: Index) -> str:
+    return f"{_db(name)}.dropIndex({index.name!r})"
+
+
+def _difference(name: str, weight: Weight, expected: str, got: str, do: str) -> Difference:
+    return Difference(f"collection {name}", weight, expected, " ".join(got.split()), do)
+
+
+# --- as the server says it
+
+
+def collections_in(listed: Iterable[Mapping[str, Any]]) -> dict[str, Collection]:
+    """Return what `listCollections` has listed, by name, with the UUIDs that inserts are compared with."""
+    by_name = {one["name"]: one for one in listed}
+    return {
+        name: _collection(one, by_name.get(BUCKETS + name, one))
+        for name, one in by_name.items()
+        if not name.startswith(BUCKETS)
+    }
+
+
+def _collection(listed: Mapping[str, Any], kept_in: Mapping[str, Any]) -> Collection:
+    options = listed["options"]
+    timeseries = options.get("timeseries", {})
+    return Collection(
+        kind=listed["type"],
+        time_field=timeseries.get("timeField", ""),
+        meta_field=timeseries.get("metaField", ""),
+        granularity=timeseries.get("granularity", ""),
+        expires=options.get("expireAfterSeconds"),
+        capped=bool(options.get("capped")),
+        validated=bool(options.get("validator")),
+        uuid=kept_in.get("info", {}).get("uuid"),
+    )
+
+
+def indexes_in(listed: Iterable[Mapping[str, Any]]) -> tuple[Index, ...]:
+    """Return what `listIndexes` has listed, but for that of `_id`."""
+    return tuple(
+        Index(
+            name=one["name"],
+            fields=tuple(one["key"]),
+            unique=bool(one.get("unique")),
+            partial=bool(one.get("sparse") or one.get("partialFilterExpression")),
+            expires=one.get("expireAfterSeconds"),
+        )
+        for one in listed
+        if list(one["key"]) != ["_id"]
+    )

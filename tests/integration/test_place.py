@@ -1,0 +1,278 @@
+"""Where entries go, on real servers: made as declared, made again when it is gone, and never another one in silence."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.integration.ancestor import entry
+from tests.integration.waiting import count, state, until
+from transfer.wire import CollectionSpec, LoggerSpec, encode_spec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pymongo.database import Database
+
+    from collector.local import Replica
+    from tests.integration.ancestor import Ancestor
+
+KEY = "metered"
+COLLECTION, LETTERS = f"{KEY}_logs", f"{KEY}_fail"
+SOON = {"COLLECTOR_RECONCILE_PERIOD": "0.5"}
+SERIES = CollectionSpec(kind="timeseries", expire_after_seconds=3600, granularity="minutes")
+EXPIRING = CollectionSpec(expire_after_seconds=3600)
+RIGHT = {"timeField": "timestamp", "metaField": "metadata", "granularity": "minutes"}
+
+
+class Scene:
+    """A replica, a logger and its database."""
+
+    def __init__(self, replica: Replica, go: Ancestor, database: Database[dict[str, Any]]) -> None:
+        self.replica, self.go, self.database = replica, go, database
+        self.published = 0
+
+    async def declare(self, collection: CollectionSpec | None) -> None:
+        await self.go.put(KEY, encode_spec(LoggerSpec(KEY, collection=collection)))
+
+    async def publish(self, number: int = 5) -> None:
+        await self.go.publish(KEY, [entry(self.published + one) for one in range(number)])
+        self.published += number
+
+    async def until_stored(self, number: int) -> None:
+        await until(lambda: count(self.database, KEY) == number, 15)
+
+    async def until_state(self, wanted: str, *words: str) -> None:
+        def is_there() -> bool:
+            logger = self.replica.status["loggers"].get(KEY, {})
+            return bool(logger.get("state") == wanted and all(word in logger["why"] for word in words))
+
+        await until(is_there, 15)
+
+    def options(self) -> dict[str, Any]:
+        (listed,) = self.database.list_collections(filter={"name": COLLECTION})
+        return {"type": listed["type"], **listed["options"]}
+
+    def expiries(self) -> list[int]:
+        indexes = self.database[COLLECTION].index_information().values()
+        return [index["expireAfterSeconds"] for index in indexes if index["key"] == [("timestamp", 1)]]
+
+
+@pytest.fixture
+async def scene(start_replica: Callable[..., Replica], go: Ancestor, database: Database[dict[str, Any]]) -> Scene:
+    await go.make_stream(KEY)
+    return Scene(start_replica(**SOON), go, database)
+
+
+async def test_a_declared_time_series_collection_that_is_dropped_is_made_again_as_declared(scene: Scene) -> None:
+    await scene.declare(SERIES)
+    for drops in range(3):
+        await scene.publish()
+        await scene.until_stored(5)
+        options = scene.options()
+        assert options["type"] == "timeseries"
+        assert options["expireAfterSeconds"] == 3600
+        assert {name: options["timeseries"][name] for name in RIGHT} == RIGHT
+        if drops < 2:
+            scene.database[COLLECTION].drop()
+    assert scene.database[LETTERS].count_documents({}) == 0
+    assert scene.replica.metric("collector_actor_restarts_total") == 0
+
+
+async def test_while_entries_stream_in_a_dropped_time_series_collection_never_comes_back_plain(scene: Scene) -> None:
+    await scene.declare(SERIES)
+    kinds = set()
+    for _ in range(20):
+        await scene.publish(50)
+        scene.database.drop_collection(COLLECTION)
+        await scene.publish(50)
+        await until(lambda: COLLECTION in scene.database.list_collection_names(), 15)
+        kinds.add(scene.options()["type"])
+    assert kinds == {"timeseries"}
+
+
+async def test_a_declared_plain_collection_that_is_dropped_comes_back_with_its_expiry(scene: Scene) -> None:
+    await scene.declare(EXPIRING)
+    for drops in range(3):
+        await scene.publish()
+        await scene.until_stored(5)
+        assert scene.expiries() == [3600]
+        if drops < 2:
+            scene.database[COLLECTION].drop()
+
+
+async def test_documents_of_a_plain_collection_are_deleted_when_their_time_is_over(
+    scene: Scene,
+) -> None:
+    scene.database.client.admin.command({"setParameter": 1, "ttlMonitorSleepSecs": 1})
+    try:
+        await scene.declare(CollectionSpec(expire_after_seconds=1))
+        await scene.publish()
+        await until(lambda: scene.replica.metric("collector_written_entries_total") == 5, 15)
+        await scene.until_stored(0)
+    finally:
+        scene.database.client.admin.command({"setParameter": 1, "ttlMonitorSleepSecs": 60})
+
+
+async def test_an_expiry_that_is_declared_later_is_added_to_a_collection_that_is_there(scene: Scene) -> None:
+    await scene.declare(None)
+    await scene.publish()
+    await scene.until_stored(5)
+    assert scene.expiries() == []
+    await scene.declare(EXPIRING)
+    await until(lambda: scene.expiries() == [3600], 15)
+    assert scene.database[COLLECTION].count_documents({}) == 5
+    scene.database[COLLECTION].drop_indexes()
+    await until(lambda: scene.expiries() == [3600], 15)
+    await scene.until_state("running")
+
+
+@pytest.mark.parametrize(
+    "index", [{"expireAfterSeconds": 60}, {}, {"expireAfterSeconds": 3600, "partialFilterExpression": {"a": 1}}]
+)
+async def test_an_index_that_is_in_the_way_of_the_expiry_is_left_and_said_and_entries_are_moved(
+    scene: Scene, index: dict[str, Any]
+) -> None:
+    scene.database[COLLECTION].create_index("timestamp", **index)
+    await scene.declare(EXPIRING)
+    await scene.publish()
+    await scene.until_state("running", "3600 s", "index on timestamp", "collMod")
+    assert scene.database[COLLECTION].index_information()["timestamp_1"].get("expireAfterSeconds") == index.get(
+        "expireAfterSeconds"
+    )
+    await until(lambda: scene.replica.metric("collector_written_entries_total") == 5, 15)
+    scene.database[COLLECTION].drop_indexes()
+    await until(lambda: scene.expiries() == [3600], 15)
+    await until(lambda: scene.replica.status["loggers"][KEY]["why"] == "", 15)
+
+
+def make(database: Database[dict[str, Any]], options: dict[str, Any]) -> None:
+    database.command({"create": COLLECTION, **options})
+
+
+SERIES_WITH = {"timeField": "timestamp", "metaField": "metadata"}
+STOPPING: dict[str, tuple[CollectionSpec | None, dict[str, Any], list[str]]] = {
+    "a view": (None, {"viewOn": "another", "pipeline": []}, ["view", "drop"]),
+    "a view, where time-series is declared": (SERIES, {"viewOn": "another", "pipeline": []}, ["view", "drop"]),
+    "plain, where time-series is declared": (SERIES, {}, ["time-series", "plain", "renameCollection"]),
+    "another time field": (SERIES, {"timeseries": {"timeField": "at"}}, ["time field timestamp", "at"]),
+    "another time field, undeclared": (None, {"timeseries": {"timeField": "at"}}, ["time field timestamp", "at"]),
+}
+
+
+@pytest.mark.parametrize(("spec", "options", "words"), STOPPING.values(), ids=STOPPING.keys())
+async def test_a_collection_that_cannot_be_used_parks_its_logger_alone_until_it_is_gone(
+    scene: Scene, spec: CollectionSpec | None, options: dict[str, Any], words: list[str]
+) -> None:
+    make(scene.database, options)
+    await scene.declare(spec)
+    await scene.publish()
+    await scene.until_state("misconfigured", COLLECTION, "expected", *words)
+    await scene.go.declare("other")
+    await scene.go.publish("other", [entry(1)])
+    await until(lambda: count(scene.database, "other") == 1, 15)
+    assert scene.database[LETTERS].count_documents({}) == 0
+    assert state(scene.replica, KEY) == "misconfigured"
+    scene.database[COLLECTION].drop()
+    await scene.until_stored(5)
+    await scene.until_state("running")
+
+
+async def test_a_view_that_takes_the_place_of_a_collection_while_entries_come_makes_no_dead_letter(
+    scene: Scene,
+) -> None:
+    await scene.declare(None)
+    await scene.publish()
+    await scene.until_stored(5)
+    scene.database[COLLECTION].drop()
+    make(scene.database, {"viewOn": "another", "pipeline": []})
+    await scene.publish()
+    await scene.until_state("misconfigured", "view")
+    scene.database[COLLECTION].drop()
+    await scene.until_stored(5)
+    assert scene.database[LETTERS].count_documents({}) == 0
+
+
+async def test_a_time_series_collection_that_takes_the_place_of_a_plain_one_gets_one_writer_and_nothing_twice(
+    scene: Scene,
+) -> None:
+    await scene.declare(None)
+    await scene.publish()
+    await scene.until_stored(5)
+    scene.database[COLLECTION].drop()
+    make(scene.database, {"timeseries": SERIES_WITH})
+    await scene.publish(200)
+    await scene.until_stored(200)
+    assert scene.replica.metric("collector_ownership_changes_total") >= 1
+
+
+async def test_a_collection_that_is_renamed_is_left_to_whoever_renamed_it(scene: Scene) -> None:
+    await scene.declare(EXPIRING)
+    await scene.publish()
+    await scene.until_stored(5)
+    scene.database[COLLECTION].rename("archived")
+    await scene.publish(7)
+    await scene.until_stored(7)
+    assert scene.database.archived.count_documents({}) == 5
+    assert scene.expiries() == [3600]
+
+
+DIFFERING: dict[str, tuple[CollectionSpec, dict[str, Any], list[str]]] = {
+    "a coarser granularity": (
+        SERIES,
+        {"timeseries": {**SERIES_WITH, "granularity": "hours"}, "expireAfterSeconds": 3600},
+        ["granularity minutes", "hours"],
+    ),
+    "another expiry": (
+        SERIES,
+        {"timeseries": {**SERIES_WITH, "granularity": "minutes"}, "expireAfterSeconds": 60},
+        ["3600 s", "after 60 s", "collMod"],
+    ),
+    "no expiry": (SERIES, {"timeseries": {**SERIES_WITH, "granularity": "minutes"}}, ["3600 s", "never", "collMod"]),
+    "no meta field": (
+        SERIES,
+        {"timeseries": {"timeField": "timestamp", "granularity": "minutes"}, "expireAfterSeconds": 3600},
+        ["meta field metadata", "none"],
+    ),
+    "time-series, where plain is declared": (CollectionSpec(), {"timeseries": SERIES_WITH}, ["plain", "time-series"]),
+    "capped, where an expiry is declared": (EXPIRING, {"capped": True, "size": 1_000_000}, ["3600 s", "67"]),
+}
+
+
+@pytest.mark.parametrize(("spec", "options", "words"), DIFFERING.values(), ids=DIFFERING.keys())
+async def test_what_is_other_than_declared_is_never_altered_and_said_while_entries_are_moved(
+    scene: Scene, spec: CollectionSpec, options: dict[str, Any], words: list[str]
+) -> None:
+    make(scene.database, options)
+    before = scene.options()
+    await scene.declare(spec)
+    await scene.publish()
+    await until(lambda: scene.replica.metric("collector_written_entries_total") == 5, 15)
+    await scene.until_state("running", COLLECTION, *words)
+    assert scene.options() == before
+
+
+async def test_an_option_that_is_changed_while_the_logger_runs_is_noticed(scene: Scene) -> None:
+    await scene.declare(SERIES)
+    await scene.publish()
+    await scene.until_stored(5)
+    assert scene.replica.status["loggers"][KEY]["why"] == ""
+    scene.database.command({"collMod": COLLECTION, "expireAfterSeconds": 60})
+    await scene.until_state("running", "3600 s", "60 s")
+    scene.database.command({"collMod": COLLECTION, "expireAfterSeconds": 3600})
+    await until(lambda: scene.replica.status["loggers"][KEY]["why"] == "", 15)
+    await scene.publish()
+    await scene.until_stored(10)
+
+
+@pytest.mark.parametrize("options", [{"viewOn": "another", "pipeline": []}, {"timeseries": {"timeField": "failed_at"}}])
+async def test_dead_letters_that_could_be_stored_twice_or_never_park_the_logger(
+    scene: Scene, options: dict[str, Any]
+) -> None:
+    scene.database.command({"create": LETTERS, **options})
+    await scene.declare(None)
+    await scene.publish()
+    await scene.until_state("misconfigured", LETTERS, "dead letter")
+    scene.database[LETTERS].drop()
+    await scene.until_stored(5)
