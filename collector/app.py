@@ -4,7 +4,7 @@ endpoint                     answers from the first moment to the last
  └ MongoDB, NATS             opened until it works, closed last, each with a deadline
     └ root supervisor        one for one; gives up -> exit 1
        ├ owners              ends after the pipelines
-       ├ registry, sampler
+       ├ registry, sampler, storage
        └ pipelines           one for one, never gives up
           └ pipeline[key]    consumer | batcher | writer: one for all
 """
@@ -26,6 +26,7 @@ from collector.actors.owners import Owners
 from collector.actors.pipeline import Pipeline, Tools
 from collector.actors.registry import Registry
 from collector.actors.sampler import Sampler
+from collector.actors.storage import StorageWatcher
 from collector.actors.supervisor import Pipelines, Supervisor
 from collector.bucket import KvBucket
 from collector.budget import Budget
@@ -42,6 +43,7 @@ from collector.mongo import WRITES, database_of, open_mongo, watch_primary
 from collector.observers import Observers
 from collector.source import JetStreamSource
 from collector.status import Status
+from collector.storage import JetStreamStorage
 from transfer.names import Names
 
 if TYPE_CHECKING:
@@ -51,6 +53,8 @@ if TYPE_CHECKING:
     from transfer.environment import Environment
 
 _PULSE = 1.0
+_LESS_OFTEN = 3
+"""Readings of the lag for one of how full JetStream is."""
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 """Each of them drains: a terminal that is closed sends SIGHUP. Windows has none."""
 
@@ -130,12 +134,14 @@ class Service:
         registry = Registry(bucket, pipelines, nats.reconnects, report, settings.reconcile_period)
         lag = JetStreamLag(nats.connection.jetstream(), self._names, settings.lag_period)
         sampler = Sampler(lag, pipelines, report, settings.lag_period)
+        storage = JetStreamStorage(nats.connection.jetstream(), self._names)
+        watcher = StorageWatcher(storage, report, _LESS_OFTEN * settings.lag_period)
         async with create_task_group() as group:
             group.start_soon(nats.watch, name="nats watch")
             async with create_task_group() as owning:  # claims are kept alive until the last pipeline has drained
                 drained = Event()
                 owning.start_soon(Supervisor((tools.owners,), report).run, drained, name="owners")
-                await Supervisor((pipelines, registry, sampler), report).run(self._stopping)
+                await Supervisor((pipelines, registry, sampler, watcher), report).run(self._stopping)
                 drained.set()
             group.cancel_scope.cancel()
 

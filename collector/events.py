@@ -273,6 +273,35 @@ class Starting:
     """A sentence for each variable that is set and that nobody reads."""
 
 
+class Limit(StrEnum):
+    """What a stream may have a limit of: a closed list, the label of a metric."""
+
+    BYTES = "bytes"
+    MESSAGES = "messages"
+    AGE = "age"
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """What JetStream stores for our account in files or in memory, in a tier where it has those."""
+
+    kind: str
+    tier: str
+    bytes: int
+    limit: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """How full JetStream is."""
+
+    stores: Sequence[Store]
+    filled: Mapping[str, Mapping[Limit, float]]
+    """By logger, how much of each limit that its stream has is used, as a share."""
+    at: float
+    """Of the replica's clock, in seconds since 1970."""
+
+
 @dataclass(frozen=True, slots=True)
 class LogLost:
     """Lines of the log could not be written: standard error is broken, full or not read."""
@@ -317,6 +346,7 @@ Event: TypeAlias = (
     | Ready
     | LoopLag
     | LogLost
+    | Storage
     | Stopping
 )
 Report: TypeAlias = Callable[[Event], None]

@@ -83,6 +83,7 @@ class Metrics:
         self._states: dict[str, State] = {}
         self._lag: dict[str, events.Sampled] = {}
         self._waiting: dict[str, events.Waiting] = {}
+        self._storage_read = 0.0
         self._lock = Lock()  # `text` is called by the threads of the endpoint, and withdraws what is old
         self._declare_lag()
         self._declare_flow()
@@ -103,6 +104,7 @@ class Metrics:
             events.Crashed: self._count_crashed,
             events.Sampled: self._set_lag,
             events.Waiting: self._set_waiting,
+            events.Storage: self._set_storage,
             events.Connection: self._set_connected,
             events.Ready: self._set_ready,
             events.LoopLag: self._set_loop_lag,
@@ -122,6 +124,8 @@ class Metrics:
             for logger in [key for key, sampled in self._lag.items() if now - sampled.at > _STALE_AFTER]:
                 self._forget_lag(logger)
             self._set_backlog(now)
+            if now - self._storage_read > _STALE_AFTER:
+                self._forget_storage()
         return text_of(self._families)
 
     # declarations
@@ -135,6 +139,25 @@ class Metrics:
             "backlog_messages",
             "Messages that wait for loggers which have a pipeline; absent while it is unknown of any of them (same)",
             (),
+        )
+
+        self._stored = self._numbers(
+            "gauge",
+            "jetstream_storage_bytes",
+            "Bytes that JetStream stores for the account (same)",
+            ("storage", "tier"),
+        )
+        self._storage_limit = self._numbers(
+            "gauge",
+            "jetstream_storage_limit_bytes",
+            "Bytes that the account may store; absent where it has no limit (same)",
+            ("storage", "tier"),
+        )
+        self._filled = self._numbers(
+            "gauge",
+            "stream_filled_ratio",
+            "Share of a limit of the stream that is used: at 1 it drops its oldest entries, or takes no more (same)",
+            ("logger", "limit"),
         )
 
     def _declare_flow(self) -> None:
@@ -299,6 +322,8 @@ class Metrics:
             family.forget(logger)
         self._forget_lag(logger)
         self._waiting.pop(logger, None)
+        for limit in events.Limit:
+            self._filled.forget(logger, limit)
 
     def _count_received(self, event: events.Received) -> None:
         logger = event.logger
@@ -343,6 +368,26 @@ class Metrics:
         if self._lag.pop(logger, None) is not None:
             for gauge, _ in self._of_lag:
                 gauge.forget(logger)
+
+    def _set_storage(self, event: events.Storage) -> None:
+        stores = event.stores
+        self._stored.replace({(store.kind, store.tier): store.bytes for store in stores})
+        self._storage_limit.replace(
+            {(store.kind, store.tier): store.limit for store in stores if store.limit is not None}
+        )
+        self._filled.replace(
+            {
+                (logger, limit): share
+                for logger, shares in event.filled.items()
+                if logger in self._states
+                for limit, share in shares.items()
+            }
+        )
+        self._storage_read = event.at
+
+    def _forget_storage(self) -> None:
+        for numbers in (self._stored, self._storage_limit, self._filled):
+            numbers.replace({})
 
     def _set_backlog(self, now: float) -> None:
         """Add up what waits; a logger of which it is unknown makes the sum unknown, as it may be most of it."""

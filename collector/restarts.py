@@ -10,7 +10,7 @@ from collector.events import State
 if TYPE_CHECKING:
     from collector.events import Crashed
 
-ROOT_ACTORS = ("owners", "registry", "sampler", "pipelines")
+ROOT_ACTORS = ("owners", "registry", "sampler", "storage", "pipelines")
 """The permanent children of the root: what befalls them is no logger's."""
 AT_WORK = frozenset({State.RUNNING, State.STANDBY})
 """States of a pipeline in which it waits for nothing after a crash."""

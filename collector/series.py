@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from prometheus_client.utils import floatToGoString
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 Labels: TypeAlias = tuple[str, ...]
 ONE: tuple[Labels, ...] = ((),)
@@ -57,6 +57,10 @@ class Numbers:
     def start_one(self, *labels: str) -> None:
         """Have one more child, which is none of those that a logger has."""
         self._values[labels] = 0
+
+    def replace(self, values: Mapping[Labels, float]) -> None:
+        """Have these children and no others."""
+        self._values = dict(values)
 
     def forget(self, *labels: str) -> None:
         """Have no child with these first labels any more."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from collector.events import LoggerState, Sampled, State
+from collector.events import Limit, LoggerState, Sampled, State, Storage, Store
 from collector.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from prometheus_client.metrics_core import Metric
 
-_OPEN_LABELS = ("log_namespace", "logger", "version")
+_OPEN_LABELS = ("log_namespace", "logger", "tier", "version")
 """Their values are those of the deployment; all other labels have closed lists."""
 _SAME = "(same"
 _HEAD = """\
@@ -55,6 +55,8 @@ def exported() -> list[Metric]:
             at=0,
         )
     )
+    stores = [Store("file", "", 0, 1), Store("memory", "", 0, 1)]
+    metrics.observe(Storage(stores, {"example": dict.fromkeys(Limit, 0.0)}, at=0))
     return list(text_string_to_metric_families(metrics.text(now=0).decode()))
 
 

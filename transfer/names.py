@@ -56,6 +56,11 @@ class Names:
         """Name the work-queue stream of a logger."""
         return f"{self.namespace}:logs:{check_key(key)}"
 
+    def key_of(self, stream: str) -> str:
+        """Return the key of the logger that a stream belongs to; empty when it is no logger's of this namespace."""
+        prefix = f"{self.namespace}:logs:"
+        return stream.removeprefix(prefix) if stream.startswith(prefix) else ""
+
     def durable(self, key: str) -> str:
         """Name the one durable of that stream, of the same name."""
         return self.stream(key)

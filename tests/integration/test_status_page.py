@@ -77,7 +77,7 @@ def test_it_shows_every_logger_with_its_curves_and_the_tree_and_asks_nobody_else
         assert "buffer of 64.0 MiB" in tiles
         tree = words(window, "#tree").splitlines()
         assert [line.split()[0] for line in tree] == (
-            ["root", "owners", "registry", "sampler", "pipelines", "attack", "streamless", "system"]
+            ["root", "owners", "registry", "sampler", "storage", "pipelines", "attack", "streamless", "system"]
         )
         assert tree[-1].split(maxsplit=1)[1] == "running consumer | batcher | writer"
         asked = window.run("return performance.getEntriesByType('resource').map(resource => resource.name)")

@@ -12,7 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from collector import events
-from collector.events import POSSIBLE_FAILURES, Change, Failure, LoggerState, Stage, State
+from collector.events import POSSIBLE_FAILURES, Change, Failure, Limit, LoggerState, Stage, State
 from collector.horizon import Suspicion
 from collector.metrics import Metrics
 from collector.model import Reason, Trigger
@@ -62,6 +62,9 @@ NAMES = {
     "nats_reconnects_total",
     "build_info",
     "log_lost_lines_total",
+    "jetstream_storage_bytes",
+    "jetstream_storage_limit_bytes",
+    "stream_filled_ratio",
 }
 OF_A_LOGGER_FROM_THE_START = [
     *("received_messages_total", "received_entries_total", "received_bytes_total", "redelivered_messages_total"),
@@ -170,7 +173,7 @@ def test_every_child_of_a_logger_is_0_from_its_start() -> None:
 def test_what_belongs_to_no_logger_is_0_from_the_start_too() -> None:
     scene = Scene()
     assert scene.value("failures_total", logger="", stage="control", reason="unavailable") == 0
-    for actor in ("owners", "registry", "sampler", "pipelines"):
+    for actor in ("owners", "registry", "sampler", "storage", "pipelines"):
         assert scene.value("actor_restarts_total", logger="", actor=actor, reason="crashed") == 0
     for state in State:
         assert scene.value("loggers", state=state) == 0
@@ -430,6 +433,29 @@ def test_the_backlog_is_0_without_loggers_and_absent_before_the_first_reading_of
     assert scene.value("backlog_messages") is None
     scene.metrics.observe(LoggerState("a", None))
     assert scene.value("backlog_messages") == 0
+
+
+def storage(at: float = NOW, **filled: dict[Limit, float]) -> events.Storage:
+    return events.Storage([events.Store("file", "R3", 700, 1000), events.Store("memory", "R3", 5, None)], filled, at)
+
+
+def test_how_full_jetstream_is_goes_when_it_is_old_or_the_logger_is_gone() -> None:
+    scene = Scene("a")
+    scene.metrics.observe(storage(a={Limit.BYTES: 0.25, Limit.AGE: 0.5}, unknown={Limit.AGE: 1.0}))
+    assert scene.value("jetstream_storage_bytes", storage="file", tier="R3") == 700
+    assert scene.value("jetstream_storage_limit_bytes", storage="file", tier="R3") == 1000
+    assert scene.value("jetstream_storage_bytes", storage="memory", tier="R3") == 5
+    assert scene.value("jetstream_storage_limit_bytes", storage="memory", tier="R3") is None
+    assert scene.value("stream_filled_ratio", logger="a", limit="bytes") == 0.25
+    assert scene.value("stream_filled_ratio", logger="a", limit="messages") is None
+    assert scene.value("stream_filled_ratio", logger="unknown", limit="age") is None
+    scene.metrics.observe(storage(a={Limit.AGE: 0.5}))
+    assert scene.value("stream_filled_ratio", logger="a", limit="bytes") is None
+    assert scene.value("jetstream_storage_bytes", NOW + 61, storage="file", tier="R3") is None
+    assert scene.value("stream_filled_ratio", NOW + 61, logger="a", limit="age") is None
+    scene.metrics.observe(storage(a={Limit.AGE: 0.5}))
+    scene.metrics.observe(LoggerState("a", None))
+    assert scene.value("stream_filled_ratio", logger="a", limit="age") is None
 
 
 def test_a_reading_of_a_logger_that_is_gone_is_passed_over() -> None:

@@ -20,6 +20,7 @@ from collector.endpoint import serving
 from collector.errors import CannotListen
 from collector.events import Failure, LoggerState, Stage, State
 from collector.metrics import Metrics
+from collector.restarts import ROOT_ACTORS
 from collector.status import ALIVE_WITHIN, READY_WITHIN, Status
 from tests.batches import settled
 
@@ -495,7 +496,9 @@ def test_a_rate_falls_while_the_loop_is_blocked(scene: Scene) -> None:
 
 def test_the_actors_of_the_root_say_what_they_wait_for(scene: Scene) -> None:
     calm = {"state": "running", "restarts": 0, "backoff": None}
-    assert scene.status.snapshot()["actors"] == dict.fromkeys(("owners", "registry", "sampler", "pipelines"), calm)
+    assert scene.status.snapshot()["actors"] == dict.fromkeys(
+        ("owners", "registry", "sampler", "storage", "pipelines"), calm
+    )
     scene.observe(crashed(2, 4.0, logger=None))
     scene.now += 1
     backoff = {"attempt": 2, "restart_in_seconds": 3.0}

@@ -1,0 +1,122 @@
+"""How full JetStream is: what it stores for this account, and how near each stream is to the limits that it has.
+
+When a limit is reached, entries are lost: a stream drops its oldest ones, or publishers are refused.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime  # noqa: TC003 - msgspec reads it when it runs
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from collector.events import Limit, Storage, Store
+from transfer.jetstream_api import NANOSECONDS, request
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from nats.js import JetStreamContext
+
+    from transfer.names import Names
+
+
+class _Limits(msgspec.Struct):
+    max_memory: int = -1
+    max_storage: int = -1
+
+
+class _Tier(msgspec.Struct):
+    memory: int = 0
+    storage: int = 0
+    limits: _Limits = msgspec.field(default_factory=_Limits)
+
+
+class _Account(_Tier):
+    tiers: dict[str, _Tier] | None = None
+
+
+class _Config(msgspec.Struct):
+    name: str
+    max_msgs: int = -1
+    max_msgs_per_subject: int = -1
+    max_bytes: int = -1
+    max_age: int = 0
+
+
+class _State(msgspec.Struct):
+    messages: int
+    bytes: int
+    first_ts: datetime
+
+
+class StreamUse(msgspec.Struct):
+    """A stream: what is in it, and what may be."""
+
+    config: _Config
+    state: _State
+    ts: datetime
+
+
+class _Page(msgspec.Struct):
+    total: int
+    streams: list[StreamUse] | None = None
+
+
+class Reading(Protocol):
+    """Where it is read."""
+
+    async def read(self) -> Storage:
+        """Read all of it. Raises TransferError."""
+
+
+class JetStreamStorage:
+    """One request for the account, and one for 256 streams."""
+
+    def __init__(self, jetstream: JetStreamContext, names: Names) -> None:
+        self._jetstream = jetstream
+        self._names = names
+
+    async def read(self) -> Storage:
+        """See `Reading`."""
+        account = msgspec.json.decode(await request(self._jetstream, "INFO"), type=_Account)
+        streams = {self._names.key_of(use.config.name): fill(use) for use in await self._streams()}
+        return Storage(tuple(stores(account)), {key: shares for key, shares in streams.items() if shares}, time.time())
+
+    async def _streams(self) -> list[StreamUse]:
+        streams: list[StreamUse] = []
+        total, offset = 1, 0
+        while offset < total:
+            body = {"offset": offset, "subject": self._names.all_subjects}
+            page = msgspec.json.decode(await request(self._jetstream, "STREAM.LIST", body), type=_Page)
+            streams += page.streams or ()
+            total, offset = page.total, offset + 256
+        return streams
+
+
+def stores(account: _Account) -> Iterator[Store]:
+    """Yield what is stored, by kind and tier; an account has tiers or limits of its own."""
+    for name, tier in (account.tiers or {"": account}).items():
+        yield Store("file", name, tier.storage, _limit(tier.limits.max_storage))
+        yield Store("memory", name, tier.memory, _limit(tier.limits.max_memory))
+
+
+def fill(use: StreamUse) -> dict[Limit, float]:
+    """Return how much of each limit that a stream has is used, as a share; without limits it is empty."""
+    config, state = use.config, use.state
+    messages = [most for most in (config.max_msgs, config.max_msgs_per_subject) if most > 0]
+    shares = {}
+    if config.max_bytes > 0:
+        shares[Limit.BYTES] = state.bytes / config.max_bytes
+    if messages:
+        shares[Limit.MESSAGES] = state.messages / min(messages)
+    if config.max_age > 0:
+        age = (use.ts - state.first_ts).total_seconds() if state.messages else 0.0
+        shares[Limit.AGE] = age * NANOSECONDS / config.max_age
+    return shares
+
+
+def _limit(most: int) -> int | None:
+    """Return a limit; -1 is none, and 0 permits nothing, so that there is nothing to fill."""
+    return most if most > 0 else None
