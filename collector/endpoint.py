@@ -61,7 +61,9 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(HTTPStatus.OK, _HTML, self.server.page)
 
     def _metrics(self) -> None:
-        self._send(HTTPStatus.OK, CONTENT_TYPE_LATEST, self.server.metrics.text(time.time()))
+        status = self.server.status
+        text = self.server.metrics.text(time.time(), ready=not status.not_ready, loop_lag=status.loop_lag)
+        self._send(HTTPStatus.OK, CONTENT_TYPE_LATEST, text)
 
     def _livez(self) -> None:
         not_alive = self.server.status.not_alive

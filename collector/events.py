@@ -298,6 +298,8 @@ class Storage:
     stores: Sequence[Store]
     filled: Mapping[str, Mapping[Limit, float]]
     """By logger, how much of each limit that its stream has is used, as a share."""
+    messages: Mapping[str, int]
+    """By logger, what is in its stream, whether or not it is declared."""
     at: float
     """Of the replica's clock, in seconds since 1970."""
 

@@ -115,12 +115,17 @@ class Metrics:
             self._restarts.start_one("", actor, "crashed")
         self._buffer_limit.set(buffer_limit)
 
-    def text(self, now: float) -> bytes:
+    def text(self, now: float, *, ready: bool | None = None, loop_lag: float | None = None) -> bytes:
         """Return the exposition format (https://prometheus.io/docs/instrumenting/exposition_formats/).
 
-        `now` is in seconds since 1970; readings that are too old by it are withdrawn first.
+        `now` is in seconds since 1970; readings that are too old by it are withdrawn first. What is given of the
+        replica replaces what events said: a loop that is stuck reports none.
         """
         with self._lock:
+            if ready is not None:
+                self._ready.set(ready)
+            if loop_lag is not None:
+                self._loop_lag.set(loop_lag)
             for logger in [key for key, sampled in self._lag.items() if now - sampled.at > _STALE_AFTER]:
                 self._forget_lag(logger)
             self._set_backlog(now)
@@ -158,6 +163,9 @@ class Metrics:
             "stream_filled_ratio",
             "Share of a limit of the stream that is used: at 1 it drops its oldest entries, or takes no more (same)",
             ("logger", "limit"),
+        )
+        self._undeclared = self._numbers(
+            "gauge", "undeclared_stream_messages", "Messages in streams that no logger is declared for (same)", ()
         )
 
     def _declare_flow(self) -> None:
@@ -383,10 +391,12 @@ class Metrics:
                 for limit, share in shares.items()
             }
         )
+        undeclared = sum(messages for logger, messages in event.messages.items() if logger not in self._states)
+        self._undeclared.replace({(): undeclared})
         self._storage_read = event.at
 
     def _forget_storage(self) -> None:
-        for numbers in (self._stored, self._storage_limit, self._filled):
+        for numbers in (self._stored, self._storage_limit, self._filled, self._undeclared):
             numbers.replace({})
 
     def _set_backlog(self, now: float) -> None:

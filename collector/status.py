@@ -169,6 +169,12 @@ class Status:
         return logger.state == events.State.PARKED and self._restarts.of_logger(key) is not None
 
     @property
+    def loop_lag(self) -> float:
+        """How late the event loop last was, or is now, if that is more than it takes to say so."""
+        late = self._clock() - self._seen.pulse
+        return late if late > READY_WITHIN else self._seen.loop_lag
+
+    @property
     def loggers(self) -> int:
         """How many loggers this replica has."""
         return len(self._seen.loggers)

@@ -81,8 +81,10 @@ class JetStreamStorage:
     async def read(self) -> Storage:
         """See `Reading`."""
         account = msgspec.json.decode(await request(self._jetstream, "INFO"), type=_Account)
-        streams = {self._names.key_of(use.config.name): fill(use) for use in await self._streams()}
-        return Storage(tuple(stores(account)), {key: shares for key, shares in streams.items() if shares}, time.time())
+        streams = {self._names.key_of(use.config.name): use for use in await self._streams()}
+        filled = {key: shares for key, use in streams.items() if (shares := fill(use))}
+        messages = {key: use.state.messages for key, use in streams.items()}
+        return Storage(tuple(stores(account)), filled, messages, time.time())
 
     async def _streams(self) -> list[StreamUse]:
         streams: list[StreamUse] = []

@@ -56,7 +56,7 @@ def exported() -> list[Metric]:
         )
     )
     stores = [Store("file", "", 0, 1), Store("memory", "", 0, 1)]
-    metrics.observe(Storage(stores, {"example": dict.fromkeys(Limit, 0.0)}, at=0))
+    metrics.observe(Storage(stores, {"example": dict.fromkeys(Limit, 0.0)}, {}, at=0))
     return list(text_string_to_metric_families(metrics.text(now=0).decode()))
 
 

@@ -22,7 +22,19 @@ from grafana.panels import (
     dashboard,
     graph,
 )
-from grafana.queries import ACK_PENDING_USED, BUFFER_USED, BY_LOGGER, LAG, OLDEST, of_service, rate, same, variables
+from grafana.queries import (
+    ACK_PENDING_USED,
+    BUFFER_USED,
+    BY_LOGGER,
+    LAG,
+    OLDEST,
+    STORED,
+    of,
+    of_service,
+    rate,
+    same,
+    variables,
+)
 from grafana.thresholds import THRESHOLDS
 
 if TYPE_CHECKING:
@@ -66,6 +78,11 @@ def _largest(
 
 _NOW = [
     stats.REPLICAS_READY,
+    stats.NATS_CONNECTED,
+    stats.MONGODB_CONNECTED,
+    stats.FAILING_LOGGERS,
+    stats.MISCONFIGURED,
+    stats.PIPELINES_IN_TROUBLE,
     stats.OLDEST_MESSAGE,
     stats.BACKLOG_OF_ALL,
     stats.TIME_TO_DRAIN,
@@ -73,7 +90,8 @@ _NOW = [
     stats.UNKNOWN_LAG,
     stats.DEAD_LETTERS,
     stats.STUCK_MESSAGES,
-    stats.PIPELINES_IN_TROUBLE,
+    stats.UNDECLARED_MESSAGES,
+    stats.JETSTREAM_FILLED,
     stats.RESTARTED,
     stats.FULLEST_BUFFER,
     stats.ACK_PENDING,
@@ -97,6 +115,21 @@ def _lag() -> list[Panel]:
             Query(of_service("backlog_messages"), BY_INSTANCE),
         ),
         _largest("Bytes in the streams", "What JetStream's disks have to hold.", "bytes", same("stream_bytes")),
+        graph(
+            "JetStream account used",
+            "Of what the account may store. Without limits there is no line. Dashed: CollectorJetStreamFilling.",
+            "percentunit",
+            Query(STORED, "{{log_namespace}} {{storage}} {{tier}}"),
+            limit=THRESHOLDS["CollectorJetStreamFilling"],
+            most=1,
+        ),
+        _largest(
+            "Stream limits used",
+            "Bytes, messages or age, as a share of the stream's limit. At the dashed line: CollectorStreamFilling.",
+            "percentunit",
+            f"max {BY_LOGGER} ({of('stream_filled_ratio')})",
+            limit=THRESHOLDS["CollectorStreamFilling"],
+        ),
     ]
 
 

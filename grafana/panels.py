@@ -15,6 +15,12 @@ WIDTH = 24
 SCHEMA_VERSION = 39
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 GREEN, ORANGE, RED, BLUE, PURPLE, DARK_RED = "green", "orange", "red", "blue", "purple", "dark-red"
+NEUTRAL = "text"
+NEVER = 1e9
+"""What is as large as that will not happen."""
+OR_NO_DATA = " or on () vector(NaN)"
+"""Keeps the line of a number going where it has no data, so that its last value is not taken for the present one."""
+_NO_DATA = "no data"
 PER_SECOND, PER_MINUTE = "si:/s", "suffix:/min"
 _COUNTS = ("short", PER_SECOND, PER_MINUTE)
 """Units in which less than 1 is next to nothing, and is drawn so."""
@@ -79,16 +85,28 @@ class Panel:
 
 
 def stat(title: str, description: str, unit: str, expr: str, steps: Mapping[float, str] | None = None) -> Panel:
-    """Make a number with its recent course: green, and from each of `steps` on in that one's color."""
+    """Make a number with its recent course: green, and from each of `steps` on in that one's color.
+
+    It has no color without steps, and none without data: what nobody knows is neither 0 nor fine, nor what it was.
+    """
     options: Json = {
         "colorMode": "value",
         "graphMode": "area",
         "justifyMode": "center",
-        "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
+        "reduceOptions": {"calcs": ["last"], "fields": "", "values": False},
         "textMode": "value",
     }
-    field: Json = {"color": {"mode": "thresholds"}, "noValue": "none", "thresholds": _thresholds(steps or {})}
-    return Panel("stat", title, description, unit, [Query(expr)], 4, 4, options, field, {})
+    known = {0: GREEN, **steps} if steps else {}
+    field: Json = {
+        "color": {"mode": "thresholds"},
+        "noValue": _NO_DATA,
+        "mappings": [
+            {"type": "special", "options": {"match": "null+nan", "result": {"text": _NO_DATA, "color": NEUTRAL}}},
+            {"type": "range", "options": {"from": NEVER, "to": None, "result": {"text": "never", "color": RED}}},
+        ],
+        "thresholds": _thresholds(known, NEUTRAL),
+    }
+    return Panel("stat", title, description, unit, [Query(f"{expr}{OR_NO_DATA}")], 4, 4, options, field, {})
 
 
 def graph(
@@ -132,8 +150,8 @@ def graph(
     return Panel("timeseries", title, description, unit, queries, width, 7, options, field, colors or {})
 
 
-def _thresholds(steps: Mapping[float, str]) -> Json:
-    base = {"color": GREEN, "value": None}
+def _thresholds(steps: Mapping[float, str], color: str = GREEN) -> Json:
+    base = {"color": color, "value": None}
     return {"mode": "absolute", "steps": [base, *({"color": color, "value": value} for value, color in steps.items())]}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from grafana.panels import Variable
+from grafana.panels import NEVER, Variable
 
 _SERVICE = 'job=~"$job",instance=~"$instance",log_namespace=~"$log_namespace"'
 _LOGGER = f'{_SERVICE},logger=~"$logger"'
@@ -11,9 +11,9 @@ _KNOWN = "acknowledged_messages_total"
 """Has a child for every logger that a replica knows, whatever state it is in."""
 
 
-def of(name: str) -> str:
+def of(name: str, *matchers: str) -> str:
     """Return a logger's metric."""
-    return f"collector_{name}{{{_LOGGER}}}"
+    return f"collector_{name}{{{','.join((_LOGGER, *matchers))}}}"
 
 
 def of_service(name: str, *matchers: str) -> str:
@@ -50,11 +50,29 @@ OLDEST = same("lag_oldest_message_age_seconds")
 ACK_PENDING_USED = f"{same('consumer_ack_pending_messages')} / {same('consumer_ack_pending_limit_messages')}"
 BUFFER_USED = f"sum without (logger) ({of('buffer_bytes')}) / {of_service('buffer_limit_bytes')}"
 _ACKNOWLEDGED = f"sum {BY_LOGGER} ({rate('acknowledged_messages_total', '5m')})"
+_WAITING = f"max {BY_LOGGER} (min_over_time({of('lag_messages')}[1m])) > 0"
+"""A message that comes and is settled at once is no backlog, and may be in a reading."""
 STUCK = f"min {BY_LOGGER} (min_over_time({of('stream_stuck_messages')}[5m])) > {_ACKNOWLEDGED}"
 """Streams and durables are read one after the other: what is settled in between is in some readings, but not stuck."""
-DRAIN = f"{LAG} / ({_ACKNOWLEDGED} > 0)"
-STALLED = f"count({LAG} > 0 and {_ACKNOWLEDGED} == 0) or vector(0)"
-LAG_UNKNOWN = f"count(count {BY_LOGGER} ({of(_KNOWN)}) unless {LAG}) or vector(0)"
+IF_LAG_IS_KNOWN = f"or on () 0 * count({LAG})"
+"""0 where nothing was found, if there was something to look at."""
+DRAIN = f"clamp_max(max(({_WAITING}) / {_ACKNOWLEDGED}), {NEVER:.0f}) {IF_LAG_IS_KNOWN}"
+STALLED = f"count(({_WAITING}) and {_ACKNOWLEDGED} == 0) {IF_LAG_IS_KNOWN}"
+LAG_UNKNOWN = f"count(count {BY_LOGGER} ({of(_KNOWN)}) unless {LAG}) or on () 0 * count({of_service('build_info')})"
+_TRYING = 'stage=~"write|dead_letter"'
+_FAILED = f"sum {BY_LOGGER} (increase({of('failures_total', _TRYING)}[3m]))"
+_STORED = " + ".join(
+    f"sum {BY_LOGGER} ({increase(name, '3m')})"
+    for name in ("written_entries_total", "duplicate_entries_total", "dead_lettered_entries_total")
+)
+FAILING = f"count({_FAILED} > 0 and {_STORED} == 0) or on () 0 * count({of(_KNOWN)})"
+FILLED = f"max by (log_namespace, logger, limit) ({of('stream_filled_ratio')})"
+_BY_STORE = "by (log_namespace, storage, tier)"
+STORED = (
+    f"max {_BY_STORE} ({of_service('jetstream_storage_bytes')})"
+    f" / max {_BY_STORE} ({of_service('jetstream_storage_limit_bytes')})"
+)
+UNDECLARED = f"sum(max by (log_namespace) ({of_service('undeclared_stream_messages')}))"
 
 
 def variables(*, several_loggers: bool) -> list[Variable]:

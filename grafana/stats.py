@@ -7,11 +7,16 @@ from grafana.queries import (
     ACK_PENDING_USED,
     BUFFER_USED,
     DRAIN,
+    FAILING,
+    FILLED,
+    IF_LAG_IS_KNOWN,
     LAG,
     LAG_UNKNOWN,
     OLDEST,
     STALLED,
+    STORED,
     STUCK,
+    UNDECLARED,
     increase,
     of_service,
     quantile,
@@ -23,6 +28,8 @@ _OLD = THRESHOLDS["CollectorLagOld"]
 _SLOW = THRESHOLDS["CollectorLagGrowing"]
 _FULL = THRESHOLDS["CollectorBufferFull"]
 _PENDING = THRESHOLDS["CollectorAckPendingAtLimit"]
+_FILLED = THRESHOLDS["CollectorStreamFilling"]
+_MISCONFIGURED = 'state="misconfigured"'
 _IN_TROUBLE = of_service("loggers", 'state=~"failing|backing_off|parked|misconfigured"')
 _EARLY = 0.8
 """The share of a threshold from which on a number is orange."""
@@ -33,6 +40,57 @@ REPLICAS_READY = stat(
     "short",
     f"sum({of_service('ready')}) or vector(0)",
     {0: RED, 1: GREEN},
+)
+NATS_CONNECTED = stat(
+    "NATS connected",
+    "Share of the replicas that are connected. While it is below 100 %, /status of the others says why.",
+    "percentunit",
+    f"avg({of_service('nats_connected')})",
+    {0: RED, 1: GREEN},
+)
+MONGODB_CONNECTED = stat(
+    "MongoDB connected",
+    "Share of the replicas for which a primary takes writes. While it is below 100 %, /status says why.",
+    "percentunit",
+    f"avg({of_service('mongodb_connected')})",
+    {0: RED, 1: GREEN},
+)
+FAILING_LOGGERS = stat(
+    "Failing loggers",
+    "Loggers of which writes failed in the last 3 minutes, and none succeeded: CollectorWritesFailing.",
+    "short",
+    FAILING,
+    {1: RED},
+)
+MISCONFIGURED = stat(
+    "Misconfigured",
+    "Loggers whose stream, durable or collection is not what is needed; nothing of them is moved. "
+    "CollectorMisconfigured.",
+    "short",
+    f"sum(max by (log_namespace) ({of_service('loggers', _MISCONFIGURED)}))",
+    {1: ORANGE},
+)
+JETSTREAM_FILLED = stat(
+    "JetStream filled",
+    "The fullest of the account and of the streams, as a share of their limits: at 100 % entries are lost. No data: "
+    "they have no limits, and that of the server counts. CollectorStreamFilling, CollectorJetStreamFilling.",
+    "percentunit",
+    f"max({STORED} or {FILLED})",
+    {_FILLED * _EARLY: ORANGE, _FILLED: RED},
+)
+STREAM_FILLED = stat(
+    "Stream filled",
+    "How much of its nearest limit the stream uses: at 100 % it drops entries, or takes none. CollectorStreamFilling.",
+    "percentunit",
+    f"max({FILLED})",
+    {_FILLED * _EARLY: ORANGE, _FILLED: RED},
+)
+UNDECLARED_MESSAGES = stat(
+    "Undeclared messages",
+    "Messages in streams that no logger is declared for, so that nobody moves them. CollectorUndeclaredStream.",
+    "short",
+    UNDECLARED,
+    {1: ORANGE},
 )
 OLDEST_MESSAGE = stat(
     "Oldest message",
@@ -53,9 +111,9 @@ BACKLOG = stat("Backlog", "Messages of the logger that are not yet settled.", "s
 TIME_TO_DRAIN = stat(
     "Time to drain",
     "How long the slowest logger needs for its backlog, at its speed of the last 5 minutes. Red from where "
-    "CollectorLagGrowing fires, if the backlog grows. 0 when nothing is settled: see the stalled loggers.",
+    "CollectorLagGrowing fires, if the backlog grows. Never: there is a backlog, and nothing of it is settled.",
     "s",
-    f"max({DRAIN}) or vector(0)",
+    DRAIN,
     {_SLOW * _EARLY: ORANGE, _SLOW: RED},
 )
 STALLED_LOGGERS = stat(
@@ -94,7 +152,7 @@ STUCK_MESSAGES = stat(
     "Messages in a stream that nobody is given any more. The collector brings them back; where it cannot, "
     "CollectorStuckMessages fires.",
     "short",
-    f"sum({STUCK}) or vector(0)",
+    f"sum({STUCK}) {IF_LAG_IS_KNOWN}",
     {1: RED},
 )
 PIPELINES_IN_TROUBLE = stat(

@@ -5,6 +5,8 @@ from __future__ import annotations
 THRESHOLDS = {
     "CollectorLagOld": 300,
     "CollectorLagGrowing": 600,
+    "CollectorStreamFilling": 0.8,
+    "CollectorJetStreamFilling": 0.8,
     "CollectorDeadLetters": 0,
     "CollectorCrashLooping": 3,
     "CollectorBufferFull": 0.75,

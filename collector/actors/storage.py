@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from anyio import move_on_after
+from anyio import CancelScope, move_on_after
 
 from collector.events import Failed, Failure, Report, Stage
 from transfer.errors import Refused, TransferError
@@ -19,7 +19,10 @@ _NOT_PERMITTED = 600.0
 
 
 class StorageWatcher:
-    """Reports `Storage` once in `period` seconds; a failing reading is said and left out."""
+    """Reports `Storage` once in `period` seconds; a failing reading is said and left out.
+
+    The first one comes after a period, when the bucket has been listed: a stream is then undeclared or is not.
+    """
 
     name = "storage"
 
@@ -30,14 +33,22 @@ class StorageWatcher:
 
     async def run(self, stopping: Event) -> None:
         """Read until asked to stop."""
-        while not stopping.is_set():
-            pause = self._period
-            try:
-                self._report(await self._storage.read())
-            except TransferError as exc:
-                if isinstance(exc, Refused):
-                    pause = max(pause, _NOT_PERMITTED)
-                action = f"asking how full JetStream is again in {pause:.3g} s"
-                self._report(Failed("", Stage.CONTROL, Failure.UNAVAILABLE, str(exc), action))
+        pause = self._period
+        while True:
             with move_on_after(pause):
                 await stopping.wait()
+                return
+            pause = await self._read()
+
+    async def _read(self) -> float:
+        """Read once, and return how long to wait before the next time."""
+        pause = self._period
+        try:
+            with CancelScope(shield=True):  # drivers are never cut; each call has a deadline of its own
+                self._report(await self._storage.read())
+        except TransferError as exc:
+            if isinstance(exc, Refused):
+                pause = max(pause, _NOT_PERMITTED)
+            action = f"asking how full JetStream is again in {pause:.3g} s"
+            self._report(Failed("", Stage.CONTROL, Failure.UNAVAILABLE, str(exc), action))
+        return pause

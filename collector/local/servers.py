@@ -129,11 +129,16 @@ class LocalServers:
 
 
 @contextmanager
-def local_servers(*, nats_port: int | None = None, mongodb_port: int | None = None) -> Iterator[LocalServers]:
+def local_servers(
+    *, nats_port: int | None = None, mongodb_port: int | None = None, nats_config: str = ""
+) -> Iterator[LocalServers]:
     """Start both in a temporary folder; leaving ends both at once and removes the folder with everything in it."""
     with TemporaryDirectory(prefix="collector-") as name:
         folder = Path(name)
-        with NatsServer(folder, port=nats_port) as nats, Mongod(folder, port=mongodb_port) as mongod:
+        with (
+            NatsServer(folder, port=nats_port, config=nats_config) as nats,
+            Mongod(folder, port=mongodb_port) as mongod,
+        ):
             try:
                 yield LocalServers(folder, nats, mongod)
             finally:  # nobody will read their data: no need for mongod's second of thought

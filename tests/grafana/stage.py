@@ -21,7 +21,7 @@ from collector.local import LocalServers, Replica, local_servers
 from tests.grafana.prometheus import Prometheus
 from transfer import Transfer
 from transfer.connection import Connection
-from transfer.wire import BUNDLE, CONTENT_TYPE, CollectionSpec, LoggerSpec, encode_entry, encode_spec
+from transfer.wire import BUNDLE, CONTENT_TYPE, CollectionSpec, LoggerSpec, StreamSpec, encode_entry, encode_spec
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -32,6 +32,11 @@ NAMESPACE = "shop"
 MISSING = "refunds"
 """A logger that is declared, but has no stream: its pipelines back off."""
 _SETTINGS = {"COLLECTOR_ACK_WAIT": "2s", "COLLECTOR_WRITE_TIMEOUT": "1s", "COLLECTOR_LAG_PERIOD": "1s"}
+_LIMITED = """
+    accounts { LIMITED { jetstream { max_file: 4GB, max_mem: 64MB }, users: [{user: stage, password: stage}] } }
+    no_auth_user: stage
+"""
+_LIMITS = StreamSpec(max_age=86_400.0, max_bytes=256 << 20)
 _TICK = 0.1
 _POISON = b"\xc1 is no msgpack"
 
@@ -71,7 +76,7 @@ class Stage:
         """Declare all loggers."""
         for source in SOURCES:
             collection = CollectionSpec(kind="timeseries") if source.timeseries else None
-            await self.transfer.set(LoggerSpec(source.key, collection=collection))
+            await self.transfer.set(LoggerSpec(source.key, collection=collection, stream=_LIMITS))
         bucket = await self.connection.jetstream().key_value(self.transfer.names.bucket)
         await bucket.put(MISSING, encode_spec(LoggerSpec(MISSING)))
 
@@ -110,7 +115,7 @@ def _entry(chance: random.Random) -> bytes:
 async def stage(settings: dict[str, str] = _SETTINGS, *, port: int | None = None) -> AsyncIterator[Stage]:
     """Start everything in a temporary folder; all of it ends with the block. `port` is Prometheus's."""
     async with AsyncExitStack() as stack:
-        servers = await stack.enter_async_context(in_threads(local_servers()))
+        servers = await stack.enter_async_context(in_threads(local_servers(nats_config=_LIMITED)))
         connection = Connection()
         await connection.connect(servers.nats.url)
         stack.push_async_callback(connection.close)

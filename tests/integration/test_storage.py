@@ -124,7 +124,7 @@ class Scripted:
 
 
 async def test_a_failing_reading_is_said_and_the_next_one_comes() -> None:
-    storage, reports, stopping = Scripted(Unavailable("down"), Storage((), {}, 1.0)), Reports(), Event()
+    storage, reports, stopping = Scripted(Unavailable("down"), Storage((), {}, {}, 1.0)), Reports(), Event()
     with fail_after(20):
         async with create_task_group() as group:
             group.start_soon(StorageWatcher(storage, reports, 0.01).run, stopping)

@@ -65,6 +65,7 @@ NAMES = {
     "jetstream_storage_bytes",
     "jetstream_storage_limit_bytes",
     "stream_filled_ratio",
+    "undeclared_stream_messages",
 }
 OF_A_LOGGER_FROM_THE_START = [
     *("received_messages_total", "received_entries_total", "received_bytes_total", "redelivered_messages_total"),
@@ -436,7 +437,19 @@ def test_the_backlog_is_0_without_loggers_and_absent_before_the_first_reading_of
 
 
 def storage(at: float = NOW, **filled: dict[Limit, float]) -> events.Storage:
-    return events.Storage([events.Store("file", "R3", 700, 1000), events.Store("memory", "R3", 5, None)], filled, at)
+    stores = [events.Store("file", "R3", 700, 1000), events.Store("memory", "R3", 5, None)]
+    return events.Storage(stores, filled, {"a": 3, "gone": 5, "lost": 7}, at)
+
+
+def test_what_waits_in_streams_without_a_declaration_is_counted() -> None:
+    scene = Scene("a")
+    assert scene.value("undeclared_stream_messages") is None
+    scene.metrics.observe(storage())
+    assert scene.value("undeclared_stream_messages") == 12
+    scene.metrics.observe(LoggerState("gone", State.PARKED))
+    scene.metrics.observe(storage())
+    assert scene.value("undeclared_stream_messages") == 7
+    assert scene.value("undeclared_stream_messages", NOW + 61) is None
 
 
 def test_how_full_jetstream_is_goes_when_it_is_old_or_the_logger_is_gone() -> None:

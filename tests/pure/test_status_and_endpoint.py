@@ -20,7 +20,6 @@ from collector.endpoint import serving
 from collector.errors import CannotListen
 from collector.events import Failure, LoggerState, Stage, State
 from collector.metrics import Metrics
-from collector.restarts import ROOT_ACTORS
 from collector.status import ALIVE_WITHIN, READY_WITHIN, Status
 from tests.batches import settled
 
@@ -158,6 +157,17 @@ def test_metrics_are_served_in_the_exposition_format(scene: Scene) -> None:
     assert status == 200
     assert headers["Content-Type"].startswith("text/plain; version=")
     assert "# TYPE collector_loggers gauge" in text
+
+
+def test_the_metrics_of_a_loop_that_is_stuck_say_so(scene: Scene) -> None:
+    """It reports nothing any more, also not that the replica is not ready."""
+    scene.observe(*UP)
+    scene.metrics.observe(events.Ready(ready=True))
+    assert 'collector_ready{log_namespace="beta"} 1.0' in scene.get("/metrics")[1]
+    scene.now += 100
+    text = scene.get("/metrics")[1]
+    assert 'collector_ready{log_namespace="beta"} 0.0' in text
+    assert 'collector_event_loop_lag_seconds{log_namespace="beta"} 100.0' in text
 
 
 def test_a_query_is_passed_over(scene: Scene) -> None:
