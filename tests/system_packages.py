@@ -8,6 +8,8 @@ import shutil
 import pytest
 
 _PACKAGES = {
+    "amtool": "prometheus-alertmanager",
+    "prometheus-alertmanager": "prometheus-alertmanager",
     "chromedriver": "chromium-driver",
     "chromium": "chromium",
     "prometheus": "prometheus",
