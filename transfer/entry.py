@@ -15,6 +15,7 @@ from datetime import datetime
 import msgspec
 
 from transfer.errors import InvalidEntry
+from transfer.forks import in_each_child, look
 from transfer.plain import Misfit, Walk, extension, from_datetime, type_name
 
 _LIMIT = (1 << 63) * 1_000_000_000
@@ -119,10 +120,10 @@ class _Ids:
 
 
 _ids = _Ids()
-if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
-    os.register_at_fork(after_in_child=_ids.restart)
+in_each_child(_ids.restart)
 
 
 def new_id() -> bytes:
     """Return the identity of a new entry, an ObjectId: seconds (4 bytes), random of the process (5), counter (3)."""
+    look()
     return _ids.next()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class TransferHandler(Source, logging.Handler):
     """Queues records and returns at once. It never blocks, unless `overflow` is `block`, and never raises.
 
-    Records of this package and of NATS's client are left out, and all that its own thread logs. `context` returns
+    Records that a sending thread of this package logs are left out. `context` returns
     fields that every entry has besides, such as context variables; it is called where the record was made.
     Raises `InvalidKey` and `WrongSettings` when it is made, never later.
     """
@@ -42,9 +42,15 @@ class TransferHandler(Source, logging.Handler):
     def handle(self, record: logging.LogRecord) -> bool:
         """Queue a record that passes the filters; leave out ours.
 
-        That is before the handler's lock is taken: whoever waits for room holds it, and our thread has to make room.
+        The handler's lock is not taken: whoever waits for room would hold it, and `dictConfig` and `getLogger` wait for
+        it in other threads.
         """
-        return False if self._leaves_out(getattr(record, "name", None)) else bool(super().handle(record))
+        if self._leaves_out(getattr(record, "thread", None), getattr(record, "process", None)):
+            return False
+        kept: object = self.filter(record)
+        if kept:
+            self.emit(kept if isinstance(kept, logging.LogRecord) else record)  # another one: Python 3.12 and later
+        return bool(kept)
 
     def filter(self, record: logging.LogRecord) -> bool:  # from Python 3.12 on it may be a record too
         """Ask the filters; what they log themselves is left out."""
@@ -71,7 +77,10 @@ class TransferHandler(Source, logging.Handler):
         self._sender.hurry()
 
     def close(self) -> None:
-        """Take no more; what waits is still sent, in the background and, bounded, at the exit of the process."""
+        """Give up thread and connection once what waits is sent, in the background. The next record begins anew.
+
+        `dictConfig` and many frameworks close handlers that stay attached.
+        """
         Source.close(self)
         logging.Handler.close(self)
 

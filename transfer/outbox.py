@@ -1,7 +1,8 @@
 """What waits to be sent: bounded by entries and bytes, filled by any thread, emptied by the sender's.
 
-An entry counts until it is confirmed or dropped. What is dropped is counted by reason; where entries of a logger are
-missing because the outbox was full, a marker entry says so in their place.
+An entry counts until it is confirmed or dropped. It is in one place: it waits, is on its way, is published, or is
+dropped for one reason. Where entries of a logger are missing because the outbox had no room for them, a marker entry
+says so in their place; `flush` waits for it as for an entry.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ import time
 from collections import Counter, deque
 from dataclasses import dataclass
 from enum import StrEnum
-from threading import Condition, RLock
 from typing import TYPE_CHECKING, NamedTuple
 
 from transfer.entry import encode_entry, new_id
+from transfer.native import Waiter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +25,10 @@ _OBJECTS = 200
 """Bytes that an entry takes beside its body."""
 _KEPT_FREE = 10
 """One part in so many is kept for important entries."""
+_WINDOW = 256
+"""Bundles on their way at a time. A logger with none on its way may always send one more."""
+_LOOK = 1.0
+"""Seconds between two looks of a thread that waits."""
 
 
 class Overflow(StrEnum):
@@ -41,7 +46,7 @@ class Dropped(StrEnum):
     OVERFLOW = "overflow"
     INVALID_KEY = "invalid_key"
     TOO_LARGE = "too_large"
-    """For a message of this NATS."""
+    """For a message of this NATS, or for the queue."""
     UNKNOWN_LOGGER = "unknown_logger"
     REFUSED = "refused"
     """By JetStream, for good."""
@@ -62,6 +67,8 @@ class Entry(NamedTuple):
 class Gap:
     """Entries that are missing at one place."""
 
+    number: int
+    """In one order with those of entries."""
     entries: int
     since: int
     until: int
@@ -74,7 +81,7 @@ class Gap:
 
 
 class Lane:
-    """The entries of one logger, in order."""
+    """The entries of one logger, in order. It is there while anything of that logger is."""
 
     def __init__(self, key: str) -> None:
         self.key = key
@@ -82,27 +89,27 @@ class Lane:
         self.on_their_way = 0
         """Bundles."""
 
-    def drop_newest(self) -> None:
-        """Have a gap behind what waits, or a larger one."""
+    def drop_newest(self, number: int) -> None:
+        """Have a gap of this number behind what waits, or a larger one."""
         if self.waiting and isinstance(gap := self.waiting[-1], Gap):
             gap.add()
         else:
             now = time.time_ns()
-            self.waiting.append(Gap(1, now, now))
+            self.waiting.append(Gap(number, 1, now, now))
 
     def drop_oldest(self) -> Entry | None:
-        """Have a gap before what waits, or a larger one; return what is missing now, None when nothing waits."""
+        """Have a gap before what waits, or a larger one; return what is missing now, None when no entry waits."""
         gap: Gap | None = None
         gone: Entry | None = None
         while self.waiting and gone is None:
             first = self.waiting.popleft()
             if isinstance(first, Gap):
-                gap = first if gap is None else Gap(gap.entries + first.entries, gap.since, first.until)
+                gap = first if gap is None else Gap(gap.number, gap.entries + first.entries, gap.since, first.until)
             else:
                 gone = first
         if gone is not None:
             now = time.time_ns()
-            gap = gap or Gap(0, now, now)
+            gap = gap or Gap(gone.number, 0, now, now)
             gap.add()
         if gap is not None:
             self.waiting.appendleft(gap)
@@ -115,7 +122,7 @@ class Bundle(NamedTuple):
     lane: Lane
     entries: list[Entry]
     first: int
-    """The number of the oldest of them that is counted."""
+    """The number of the oldest of them, of an entry or of a gap. No other bundle has it."""
 
 
 class Outbox:
@@ -130,15 +137,17 @@ class Outbox:
     def _begin(self) -> None:
         self.published = 0
         self.dropped: Counter[Dropped] = Counter()
+        self.first_drops: list[tuple[Dropped, str]] = []
+        """A reason that has just occurred for the first time, and the key; whoever says so takes it out."""
         self.entries = 0
         self.bytes = 0
-        self.lock = RLock()
-        self._changed = Condition(self.lock)
-        self._waiters = 0
-        self._accepted = 0
+        self._waiter = Waiter()
+        self.lock = self._waiter.lock
+        self._numbers = 0
         self._closed = False
         self._lanes: dict[str, Lane] = {}
-        self._sent: set[int] = set()
+        self._sent: dict[int, Bundle] = {}
+        """What is on its way, by the number of its oldest."""
         self._wake: Callable[[], None] | None = None
 
     def forked(self) -> None:
@@ -149,80 +158,110 @@ class Outbox:
         """Put an entry in, or drop one."""
         size = len(body) + _OBJECTS
         with self.lock:
-            lane = self._lanes.get(key)
-            if lane is None:
-                lane = self._lanes[key] = Lane(key)
-            while not self._fits(size, important=important) and not self._closed:
-                if not self._make_room(lane, may_block=may_block):
-                    lane.drop_newest()
-                    self.dropped[Dropped.OVERFLOW] += 1
-                    return
-            if self._closed:
-                self.dropped[Dropped.CLOSED] += 1
-                return
-            self._accepted = number = self._accepted + 1
-            lane.waiting.append(Entry(number, entry_id, body))
-            self.entries += 1
-            self.bytes += size
+            why = None
+            if self._closed or not self._fits(size, important=important):
+                why = self._make_room(key, size, important=important, may_block=may_block)
+            if why is None:
+                self._numbers = number = self._numbers + 1
+                lane = self._lanes.get(key)
+                if lane is None:
+                    lane = self._lanes[key] = Lane(key)
+                lane.waiting.append(Entry(number, entry_id, body))
+                self.entries += 1
+                self.bytes += size
+            else:
+                self._count(why, key, 1)
+                if why is not Dropped.CLOSED:
+                    self._mark(key)
             wake, self._wake = self._wake, None
         if wake is not None:
             wake()
 
+    def _room(self, *, important: bool) -> tuple[int, int]:
+        if important:
+            return self._max_entries, self._max_bytes
+        return self._max_entries - self._max_entries // _KEPT_FREE, self._max_bytes - self._max_bytes // _KEPT_FREE
+
     def _fits(self, size: int, *, important: bool) -> bool:
-        entries, room = self._max_entries, self._max_bytes
-        if not important:
-            entries, room = entries - entries // _KEPT_FREE, room - room // _KEPT_FREE
+        entries, room = self._room(important=important)
         return self.entries < entries and self.bytes + size <= room
 
-    def _make_room(self, lane: Lane, *, may_block: bool) -> bool:
-        if self._overflow is Overflow.BLOCK and may_block:
-            self._wait(None)
-            return True
-        if self._overflow is Overflow.DROP_OLDEST and (gone := lane.drop_oldest()):
-            self._forget([gone])
-            self.dropped[Dropped.OVERFLOW] += 1
-            return True
-        return False
+    def _make_room(self, key: str, size: int, *, important: bool, may_block: bool) -> Dropped | None:
+        """Return None when there is room now, else why the entry is dropped."""
+        if size > self._room(important=important)[1]:
+            return Dropped.CLOSED if self._closed else Dropped.TOO_LARGE
+        while not self._closed and not self._fits(size, important=important):
+            if self._overflow is Overflow.BLOCK and may_block:
+                self._waiter.wait(_LOOK)
+            elif not self._drop_oldest(key):
+                return Dropped.OVERFLOW
+        return Dropped.CLOSED if self._closed else None
 
-    def _wait(self, timeout: float | None) -> None:
-        self._waiters += 1
-        try:
-            self._changed.wait(timeout)
-        finally:
-            self._waiters -= 1
+    def _drop_oldest(self, key: str) -> bool:
+        lane = self._lanes.get(key) if self._overflow is Overflow.DROP_OLDEST else None
+        gone = lane.drop_oldest() if lane is not None else None
+        if gone is None:
+            return False
+        self._forget([gone])
+        self._count(Dropped.OVERFLOW, key, 1)
+        return True
 
-    def _forget(self, entries: list[Entry]) -> None:
+    def _mark(self, key: str) -> None:
+        """Have a marker where an entry is missing. Keys without an end, of which none is sent, leave none."""
+        lane = self._lanes.get(key)
+        if lane is None:
+            if len(self._lanes) >= self._max_entries:
+                return
+            lane = self._lanes[key] = Lane(key)
+        self._numbers += 1
+        lane.drop_newest(self._numbers)
+
+    def _forget(self, entries: list[Entry]) -> int:
+        """Give back the room of entries, and return how many they are."""
         counted = [len(entry.body) + _OBJECTS for entry in entries if entry.number]
         self.entries -= len(counted)
-        size = sum(counted)
-        self.bytes -= size
-        if self._waiters:
-            self._changed.notify_all()
+        self.bytes -= sum(counted)
+        self._waiter.wake()
+        return len(counted)
 
-    def drop(self, why: Dropped) -> None:
+    def _count(self, why: Dropped, key: str, entries: int) -> None:
+        if entries and why not in self.dropped:
+            self.first_drops.append((why, key))
+        if entries:
+            self.dropped[why] += entries
+
+    def drop(self, why: Dropped, key: str) -> None:
         """Count an entry that never came in."""
         with self.lock:
-            self.dropped[why] += 1
+            self._count(why, key, 1)
 
     # The sender's side.
 
     def look(self, wake: Callable[[], None], most: int) -> int:
         """Return how many entries of one logger can be taken at best; when none can, `wake` is called once some can."""
         with self.lock:
-            ready = [len(lane.waiting) for lane in self._lanes.values() if lane.on_their_way < most]
+            ready = [len(lane.waiting) for lane in self._lanes.values() if self._may_send(lane, most)]
             largest = max(ready, default=0)
             self._wake = None if largest else wake
             return largest
 
+    def _may_send(self, lane: Lane, most: int) -> bool:
+        """Return whether one more bundle of a logger may go.
+
+        Each logger has less on its way than is left of the window: so something is left for a logger that comes later,
+        however many there are whose streams take nothing.
+        """
+        return lane.on_their_way < max(1, min(most, _WINDOW - len(self._sent)))
+
     def take(self, most: int, max_entries: int, max_bytes: int) -> list[Bundle]:
-        """Take a bundle from each logger that has less than `most` on their way."""
+        """Take a bundle from each logger that may send one; no logger has more than `most` on their way."""
         with self.lock:
-            ready = [lane for lane in self._lanes.values() if lane.waiting and lane.on_their_way < most]
-            return [self._take(lane, max_entries, max_bytes) for lane in ready]
+            waiting = [lane for lane in self._lanes.values() if lane.waiting]
+            return [self._take(lane, max_entries, max_bytes) for lane in waiting if self._may_send(lane, most)]
 
     def _take(self, lane: Lane, max_entries: int, max_bytes: int) -> Bundle:
         entries: list[Entry] = []
-        size = 0
+        first, size = lane.waiting[0].number, 0
         while lane.waiting and len(entries) < max_entries:
             next_one = lane.waiting[0]
             entry = _marker(next_one) if isinstance(next_one, Gap) else next_one
@@ -231,65 +270,94 @@ class Outbox:
                 break
             lane.waiting.popleft()
             entries.append(entry)
-        first = next((entry.number for entry in entries if entry.number), 0)
-        lane.on_their_way += 1
-        if first:
-            self._sent.add(first)
-        return Bundle(lane, entries, first)
+        return self._send_off(Bundle(lane, entries, first))
+
+    def _send_off(self, bundle: Bundle) -> Bundle:
+        bundle.lane.on_their_way += 1
+        self._sent[bundle.first] = bundle
+        return bundle
+
+    def on_their_way(self) -> list[Bundle]:
+        """Return what was taken and is not finished, for a sender that begins anew: as it was, or ids would lie."""
+        with self.lock:
+            return list(self._sent.values())
+
+    def split(self, bundle: Bundle) -> list[Bundle]:
+        """Return a bundle that is on its way as two that are, or nothing when it is on its way no more."""
+        with self.lock:
+            if self._sent.pop(bundle.first, None) is None:
+                return []
+            bundle.lane.on_their_way -= 1
+            middle = len(bundle.entries) // 2
+            front, back = bundle.entries[:middle], bundle.entries[middle:]
+            second = next((entry.number for entry in back if entry.number), 0)
+            if not second:  # markers alone
+                self._numbers = second = self._numbers + 1
+            parts = Bundle(bundle.lane, front, bundle.first), Bundle(bundle.lane, back, second)
+            return [self._send_off(part) for part in parts]
 
     def finish(self, bundle: Bundle, why: Dropped | None = None) -> None:
-        """Count what is confirmed, or dropped for that reason."""
+        """Count what is confirmed, or dropped for that reason; nothing when `close` has counted it already."""
         with self.lock:
-            counted = len([entry for entry in bundle.entries if entry.number])
+            if self._sent.pop(bundle.first, None) is None:
+                return
+            counted = self._forget(bundle.entries)
             if why is None:
                 self.published += counted
             else:
-                self.dropped[why] += counted
-            bundle.lane.on_their_way -= 1
-            self._sent.discard(bundle.first)
-            self._forget(bundle.entries)
+                self._count(why, bundle.lane.key, counted)
+            lane = bundle.lane
+            lane.on_their_way -= 1
+            if not lane.waiting and not lane.on_their_way:
+                del self._lanes[lane.key]
             wake, self._wake = self._wake, None
         if wake is not None:
             wake()
 
     # The end.
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing is taken any more."""
+        return self._closed
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits and nothing is on its way, no marker either."""
+        return not self._lanes
+
     def flush(self, timeout: float | None) -> bool:
         """Wait until everything that has come until now is confirmed or dropped; return whether it is."""
         deadline = None if timeout is None else time.monotonic() + timeout
         with self.lock:
-            last = self._accepted
+            last = self._numbers
             while self._oldest() <= last:
-                left = None if deadline is None else deadline - time.monotonic()
-                if left is not None and left <= 0:
+                left = _LOOK if deadline is None else deadline - time.monotonic()
+                if left <= 0:
                     return False
-                self._wait(left)
+                self._waiter.wait(min(left, _LOOK))
             return True
 
     def _oldest(self) -> int:
-        """Return the number of the oldest entry that is neither confirmed nor dropped."""
-        numbers = list(self._sent)
-        for lane in self._lanes.values():
-            numbers += [next((entry.number for entry in lane.waiting if isinstance(entry, Entry)), self._accepted + 1)]
-        return min(numbers, default=self._accepted + 1)
-
-    def refuse(self) -> None:
-        """Take nothing more."""
-        with self.lock:
-            self._closed = True
-            self._changed.notify_all()
+        """Return the number of the oldest that is neither confirmed nor dropped; what comes next when there is none."""
+        waiting = [lane.waiting[0].number for lane in self._lanes.values() if lane.waiting]
+        return min([*self._sent, *waiting], default=self._numbers + 1)
 
     def close(self) -> int:
         """Take nothing more, count what is left as dropped, and return how many that are."""
-        self.refuse()
         with self.lock:
-            left, self.entries = self.entries, 0
-            if left:
-                self.dropped[Dropped.CLOSED] += left
+            self._closed = True
+            return self.clear()
+
+    def clear(self) -> int:
+        """Count what is left as dropped, and return how many that are."""
+        with self.lock:
+            left = self.entries
+            self._count(Dropped.CLOSED, next(iter(self._lanes), ""), left)
+            self.entries = self.bytes = 0
             self._lanes.clear()
             self._sent.clear()
-            self.bytes = 0
-            self._changed.notify_all()
+            self._waiter.wake()
             return left
 
 

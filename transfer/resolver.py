@@ -6,11 +6,12 @@ The threads of an event loop's own executor are joined when the loop is closed a
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
-import threading
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
+
+from transfer.forks import in_each_child, look
+from transfer.native import original, start_thread
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 AddressInfo = tuple[Any, ...]
 """As `socket.getaddrinfo` returns it: family, type, protocol, canonical name, address."""
 
-_lock = threading.Lock()
+_lock = original("_thread", "allocate_lock")()
 _under_way: dict[tuple[Any, ...], Future[Sequence[AddressInfo]]] = {}
 """One look-up of a name at a time: whoever asks again meanwhile waits for the same answer, in the same thread."""
 
@@ -43,18 +44,24 @@ async def getaddrinfo(
 
 
 def _looking_up(question: tuple[Any, ...]) -> Future[Sequence[AddressInfo]]:
+    look()
     with _lock:
         future = _under_way.get(question)
         if future is None:
             future = _under_way[question] = Future()
             future.set_running_or_notify_cancel()  # from now on nobody who is cut can cancel it for the others
-            threading.Thread(target=_look_up, args=(question, future), name="transfer resolver", daemon=True).start()
-        return future
+        else:
+            return future
+    try:
+        start_thread(lambda: _look_up(question, future), "transfer resolver")
+    except RuntimeError:  # the process ends: whoever still sends something does it in its own thread
+        _look_up(question, future)
+    return future
 
 
 def _look_up(question: tuple[Any, ...], future: Future[Sequence[AddressInfo]]) -> None:
     try:
-        answer = socket.getaddrinfo(*question)
+        answer = original("socket", "getaddrinfo")(*question)
     except Exception as error:  # noqa: BLE001 - it goes to whoever asked
         _answered(question)
         future.set_exception(error)
@@ -71,9 +78,8 @@ def _answered(question: tuple[Any, ...]) -> None:
 def _in_child() -> None:
     """Forget the threads of the parent: a child of a fork has none of them, and perhaps their lock."""
     global _lock  # noqa: PLW0603 - the parent's may be held for ever
-    _lock = threading.Lock()
+    _lock = original("_thread", "allocate_lock")()
     _under_way.clear()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_in_child)
+in_each_child(_in_child)

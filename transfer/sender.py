@@ -2,31 +2,33 @@
 
 Entries that wait go together as one bundle, which is sent until it is confirmed: the identities of its entries make
 that harmless, however often and however late. Nothing here ever runs on a loop of the application. What belongs to the
-process is here too: forks, and its end.
+process is here too: forks, and its end, after which what still comes is sent in the thread that it comes from.
 """
 
 from __future__ import annotations
 
 import asyncio
 import atexit
-import os
 import sys
-import threading
 import time
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakSet
 
-from transfer.errors import InvalidKey, TransferError
+from transfer import sending
+from transfer.errors import TransferError
+from transfer.forks import in_each_child, is_child, look
 from transfer.inside import Making, is_making
-from transfer.lenient import encode_anything
+from transfer.lenient import encode_anything, safe_repr
 from transfer.names import Names
-from transfer.outbox import Dropped, Outbox
-from transfer.sending import SendingThread, say
+from transfer.native import original
+from transfer.outbox import Dropped, Outbox, Overflow
+from transfer.sending import Call, SendingThread, say
 from transfer.wire import new_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Callable, Coroutine, Iterator, Mapping
 
     from nats.js import JetStreamContext
 
@@ -36,6 +38,15 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 EXIT_TIMEOUT = 2.0
 """Seconds that the end of the process is held up at most."""
+_WHY = {
+    Dropped.OVERFLOW: "the queue is full, of logger {key!r} an entry is the first that is missing",
+    Dropped.INVALID_KEY: "{key!r} cannot name a logger",
+    Dropped.TOO_LARGE: "an entry of logger {key!r} is larger than a message, or the queue, may be",
+    Dropped.UNKNOWN_LOGGER: "logger {key!r} is not declared, `transfer set {key}` does it",
+    Dropped.REFUSED: "JetStream does not take the entries of logger {key!r}",
+    Dropped.CLOSED: "an entry of logger {key!r} came after the end",
+}
+_SELF_EVIDENT = {Dropped.INVALID_KEY, Dropped.UNKNOWN_LOGGER}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,17 +68,21 @@ class Sender:
     """Sends entries in the background. `send` returns at once and never raises, from any thread.
 
     Order: as sent, of one logger and within a bundle; bundles of it may overtake each other when one is sent again.
-    What is queued in a child of `os.fork` is the child's own; what was queued before is sent by the parent.
+    What is queued in a child of a fork is the child's own; what was queued before is sent by the parent.
     """
 
     def __init__(self, settings: NatsSettings, namespace: str, queue: QueueSettings) -> None:
         self._names = Names(namespace)
+        self._where = f"namespace {namespace!r} at {settings.hosts_shown}"
         self._settings = settings
         self._bundle_entries = queue.bundle_entries
+        self._blocks = queue.overflow is Overflow.BLOCK
         self._outbox = Outbox(queue.overflow, queue.max_entries, queue.max_bytes)
-        self._start_lock = threading.RLock()
+        self._start_lock = original("_thread", "RLock")()
         self._thread: SendingThread | None = None
         self._ended = False
+        self._said: dict[Dropped, int] = {}
+        """What was dropped, as it was said at an end."""
         _senders.add(self)
 
     def send(
@@ -81,81 +96,95 @@ class Sender:
     ) -> None:
         """Queue an entry. What cannot be stored in it is stored as its `repr`; what is dropped is counted.
 
-        An important one finds room in the tenth of the queue that is kept for them. What is sent while an entry is
-        made, by the application's own functions that are called for it, is left out: it would make the next one.
+        An important one finds room in the tenth of the queue that is kept for them. A reason to drop is said on
+        standard error when it occurs for the first time. What is sent while an entry is made, by the application's own
+        functions that are called for it, is left out: it would make the next one.
         """
         if is_making():
             return
+        entry_id = new_id()  # before anything of this object is touched: it notices that this is a child
         try:
             self._names.stream(key)
-        except InvalidKey:
-            self._outbox.drop(Dropped.INVALID_KEY)
-            return
-        entry_id = new_id()
-        with Making():
-            body = encode_anything(data, time.time_ns() if timestamp is None else timestamp, metadata, entry_id)
-        thread = self._thread or self._start()
-        may_block = thread is not None and threading.get_ident() != thread.ident
+        except Exception:  # noqa: BLE001 - whatever is given as a key
+            self._outbox.drop(Dropped.INVALID_KEY, safe_repr(key)[:200])
+        else:
+            with Making():
+                body = encode_anything(data, time.time_ns() if timestamp is None else timestamp, metadata, entry_id)
+            self._add(key, entry_id, body, important=important)
+        if self._outbox.first_drops:
+            self._say_drops()
+
+    def _add(self, key: str, entry_id: bytes, body: bytes, *, important: bool) -> None:
+        thread = self._thread
+        if thread is None or thread.leaving:
+            thread = self._start()
+        may_block = self._blocks and thread is not None and not thread.is_current()
         self._outbox.add(key, entry_id, body, important=important, may_block=may_block)
+        if thread is not None and not thread.leaving:
+            return
+        if _exit.has_begun:
+            self._send_here(_exit)
+        else:  # the thread may have ended just before
+            self._start()
 
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until what was queued until now is confirmed or dropped; return whether it is, within `timeout`."""
-        if self._thread is None or not self._thread.is_alive() or self.is_own_thread(threading.get_ident()):
-            return self._outbox.entries == 0
-        self.hurry()
+        look()
+        thread = self._thread
+        if (thread is None or not thread.is_alive()) and not self._outbox.is_idle:
+            thread = self._start()
+        if thread is None or thread.is_current():
+            return self._outbox.is_idle
+        thread.hurry()
         return self._outbox.flush(timeout)
 
     def call(self, function: Callable[[JetStreamContext], Coroutine[Any, Any, _T]], timeout: float) -> _T:
         """Return what a coroutine on the sender's own connection returns, and raise what it raises.
 
-        Raises `Refused`, or `Unavailable` when there is no connection within `timeout` seconds.
+        Raises `Refused`, or `Unavailable` when there is no connection within `timeout` seconds, and `TransferError`
+        after the end.
         """
-        thread = self._thread or self._start()
-        if thread is None or self.is_own_thread(threading.get_ident()):
+        look()
+        thread = self._start()
+        if thread is None or thread.is_current():
             raise TransferError("expected a call before the end, from another thread than that which sends")
-        future = asyncio.run_coroutine_threadsafe(thread.call(function, timeout), thread.loop)
+        call = Call(function, timeout)
+        thread.call(call)
         try:
-            return future.result()
+            call.done.wait()
         except BaseException:
-            future.cancel()
+            thread.cancel(call)
             raise
+        if call.error is not None:
+            raise call.error
+        return call.result  # type: ignore[no-any-return]
 
     def hurry(self) -> None:
         """Let what waits go at once, without waiting for it."""
         if self._thread is not None:
             self._thread.hurry()
 
-    def is_own_thread(self, ident: int) -> bool:
-        """Return whether a thread is the one that sends."""
-        return self._thread is not None and self._thread.ident == ident
-
     def close(self, timeout: float = EXIT_TIMEOUT) -> None:
-        """Flush and end. What is still unconfirmed then is counted as dropped, and said once on standard error."""
+        """Flush and end, for good. What is still unconfirmed then, and what comes after, is dropped, counted, said."""
+        look()
         if self._ended:
             return
         deadline = time.monotonic() + timeout
         self.flush(timeout)
         self._ended = True
-        _running.discard(self)
-        left, thread = self._outbox.close(), self._thread
-        if thread is not None and thread.is_alive():
-            thread.end()
-            if threading.get_ident() != thread.ident:
-                thread.join(max(0.1, deadline - time.monotonic()))
-        if left:
-            error = thread.last_error if thread else ""
-            say(f"transfer: {left} entries were not confirmed in time and are dropped: {error or 'no time left'}")
+        left = self._outbox.close()
+        self._end_thread(deadline)
+        self._say_end(left)
 
-    def close_when_empty(self) -> None:
-        """Take nothing more, and end when nothing waits, without waiting for it; an exit before that flushes it."""
-        self._outbox.refuse()
-        if self._thread is None:
-            self._ended = True
-        else:
-            self._thread.end_when_empty()
+    def rest(self) -> None:
+        """End the thread when nothing waits, without waiting for it; the next entry begins anew."""
+        look()
+        if self._thread is not None:
+            self._thread.end_when_idle()
 
     def stats(self) -> Stats:
         """Return the counters of this process."""
+        look()
         outbox, thread = self._outbox, self._thread
         with outbox.lock:
             return Stats(
@@ -165,75 +194,166 @@ class Sender:
                 dropped={why.value: count for why, count in outbox.dropped.items()},
                 retries=thread.retries if thread else 0,
                 connected=thread is not None and thread.connected,
-                last_error=thread.last_error if thread else "",
+                last_error=self._last_error,
             )
 
+    @property
+    def _last_error(self) -> str:
+        return self._thread.last_error if self._thread is not None else ""
+
+    # The thread.
+
     def _start(self) -> SendingThread | None:
+        """Return the thread that sends, None when there is none and can be none."""
         with self._start_lock:
-            if self._thread is None and not self._ended:
-                self._thread = SendingThread(
-                    self._settings, self._names, self._outbox, self._bundle_entries, lambda: _running.discard(self)
-                )
+            thread = self._thread
+            if thread is not None and thread.stay():
+                return thread
+            if self._ended or self._outbox.is_closed or _exit.has_begun:
+                return None
+            thread = self._thread = self._new_thread()  # a signal handler that logs meanwhile finds it
+            _running.add(self)
+            try:
+                thread.start()
+            except RuntimeError:  # the interpreter is ending, or the system has no thread left: what waits is kept
+                self._thread = None
+                return None
+            _at_end_of_child()
+            return thread
+
+    def _new_thread(self, lifetime: float | None = None) -> SendingThread:
+        before = self._thread
+        thread = SendingThread(
+            self._settings,
+            self._names,
+            self._outbox,
+            self._bundle_entries,
+            self._thread_has_ended,
+            on_drop=self._say_drops,
+            lifetime=lifetime,
+        )
+        if before is not None:
+            thread.retries, thread.last_error = before.retries, before.last_error
+        return thread
+
+    def _thread_has_ended(self) -> None:
+        if self._outbox.is_idle:
+            _running.discard(self)
+
+    def _end_thread(self, deadline: float) -> None:
+        thread = self._thread
+        if thread is not None and thread.is_alive():
+            thread.end()
+            thread.join(max(0.1, deadline - time.monotonic()))
+
+    # The end of the process.
+
+    def _finish(self, exit_: _Exit) -> None:
+        """Send what waits, while there is time; say what became of the rest."""
+        deadline = time.monotonic() + exit_.seconds
+        thread = self._thread
+        if thread is not None and thread.is_alive():
+            self.flush(exit_.seconds)
+        elif not self._outbox.is_idle:
+            self._send_here(exit_)
+        self._end_thread(deadline)
+        self._say_end(self._outbox.clear())
+
+    def _send_here(self, exit_: _Exit) -> None:
+        """Send what waits, in this thread, and drop what is not confirmed in time: no other thread is left to do it."""
+        with self._start_lock, exit_.counted():
+            if exit_.seconds and not self._outbox.is_idle:
+                here = self._thread = self._new_thread(exit_.seconds)
+                here.end_when_idle()
                 try:
-                    self._thread.start()  # a signal handler that logs meanwhile finds it there
-                except RuntimeError:  # the interpreter is ending
-                    self._ended = True
-                    self._thread = None
-                    self._outbox.close()
-                    return None
-                _running.add(self)
-                _at_end_of_child()
-            return self._thread
+                    asyncio.get_running_loop()
+                except RuntimeError:
+                    here.run()
+                else:
+                    with suppress(RuntimeError):  # as in `_start`
+                        here.start()
+                        here.join(exit_.seconds)
+            self._outbox.clear()
 
-    # Forks: both locks are held over one, so that the child finds the outbox whole.
+    # What is said.
 
-    def _before_fork(self) -> None:
-        self._start_lock.acquire()
-        self._outbox.lock.acquire()
+    def _say_drops(self) -> None:
+        """Say each reason once, when it has just occurred for the first time."""
+        drops = self._outbox.first_drops
+        while drops:
+            with suppress(IndexError):  # another thread says it
+                why, key = drops.pop(0)
+                reason = f"{_WHY[why].format(key=key)} ({self._where})"
+                error = f": {self._last_error}" if self._last_error and why not in _SELF_EVIDENT else ""
+                say(f"transfer: entries are dropped, {why.value}: {reason}{error}; from now on they are only counted")
 
-    def _after_fork(self) -> None:
-        self._outbox.lock.release()
-        self._start_lock.release()
+    def _say_end(self, left: int) -> None:
+        """Say what was dropped, at the end; what was said at an end before is not said again."""
+        dropped = dict(self._outbox.dropped)
+        self._outbox.first_drops[:] = [drop for drop in self._outbox.first_drops if drop[0] is not Dropped.CLOSED]
+        self._say_drops()
+        if dropped == self._said:
+            return
+        self._said = dropped
+        counts = ", ".join(f"{count} {why.value}" for why, count in dropped.items())
+        error = f"{self._last_error or 'no time left'} ({self._where})"
+        if left:
+            says = f"{left} entries were not confirmed in time and are dropped: {error}"
+            says += f"; dropped in all: {counts}" if len(dropped) > 1 else ""
+        else:
+            says = f"dropped in all: {counts}; the last error was: {error}"
+        say(f"transfer: {says}")
+
+    # Forks.
 
     def _in_child(self) -> None:
         _abandoned.append(self._thread)  # its sockets are the parent's: nothing may close them with a word
         self._thread = None
-        self._start_lock = threading.RLock()
+        self._said = {}
+        self._start_lock = original("_thread", "RLock")()
         self._outbox.forked()
 
 
 # --- forks and the end of the process
 
+
+class _Exit:
+    """The end of this process: it is held up for so many seconds in all."""
+
+    def __init__(self) -> None:
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Be far away, as it is in a child."""
+        self.has_begun = False
+        self.seconds = EXIT_TIMEOUT
+
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """Count what the block takes."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds = max(0.0, self.seconds - (time.monotonic() - started))
+
+
+_exit = _Exit()
 _senders: WeakSet[Sender] = WeakSet()
 _running: set[Sender] = set()
-"""Those that have a thread: nobody else may hold them any more, and what waits in them is sent."""
-_forking: list[Sender] = []
+"""Those that have a thread, or something to send: nobody else may hold them any more, and it is sent all the same."""
 _abandoned: list[SendingThread | None] = []
-_forked = False
-
-
-def _before_fork() -> None:
-    _forking[:] = list(_senders)
-    for sender in _forking:
-        sender._before_fork()  # noqa: SLF001 - of this file
-
-
-def _after_fork() -> None:
-    for sender in _forking:
-        sender._after_fork()  # noqa: SLF001 - as above
-    _forking.clear()
 
 
 def _in_child() -> None:
-    global _forked  # noqa: PLW0603 - of this process
-    _forked = True
-    for sender in _forking:
-        sender._in_child()  # noqa: SLF001 - as above
-    _forking.clear()
+    _exit.begin_anew()
+    _running.clear()
+    sending.in_child()
+    for sender in list(_senders):
+        sender._in_child()  # noqa: SLF001 - of this file
 
 
-if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_child)
+in_each_child(_in_child)
 
 
 def _at_end_of_child() -> None:
@@ -242,14 +362,16 @@ def _at_end_of_child() -> None:
     spawned = process is not None and process.parent_process() is not None
     for package in ("multiprocessing", "billiard"):
         util = sys.modules.get(f"{package}.util")
-        if util is not None and (_forked or spawned):
+        if util is not None and (is_child() or spawned):
             util.Finalize(None, _close_all, exitpriority=100)
 
 
 def _close_all() -> None:
-    deadline = time.monotonic() + EXIT_TIMEOUT
-    for sender in list(_running):
-        sender.close(max(0.0, deadline - time.monotonic()))
+    look()
+    _exit.has_begun = True
+    for sender in {*_running, *_senders}:
+        with _exit.counted():
+            sender._finish(_exit)  # noqa: SLF001 - of this file
 
 
 atexit.register(_close_all)  # now: what other libraries register later runs before it, and may still send

@@ -1,4 +1,9 @@
-"""The thread that sends: its event loop, its connection, and the bundles that are on their way."""
+"""The thread that sends: its event loop, its connection, and the bundles that are on their way.
+
+It is a real thread wherever it is started, and makes its loop itself. It keeps to itself what goes wrong in it: one
+bundle's trouble is that bundle's, a fault of ours begins the sending anew, and after some of them the outbox is closed,
+so that nobody waits for a thread that does nothing.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +14,7 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -17,12 +22,14 @@ from transfer.connection import open_connection, pause
 from transfer.errors import (
     Conflict,
     InvalidEntry,
+    JetStreamError,
     PublishUnconfirmed,
     Refused,
     TransferError,
     Unavailable,
     UnknownLogger,
 )
+from transfer.native import Flag, get_ident, new_loop, start_thread
 from transfer.outage import Outage
 from transfer.outbox import Bundle, Dropped
 from transfer.publishing import ATTEMPT_TIMEOUT, HEADERS_ROOM, Publication, confirm
@@ -38,27 +45,51 @@ if TYPE_CHECKING:
     from transfer.nats_settings import NatsSettings
     from transfer.outbox import Outbox
 
-_T = TypeVar("_T")
 _LINGER = 0.005
 """Seconds in which others may come that go into the same bundle."""
 _BUNDLE_BYTES = 512 * 1024
-_WINDOW = 256
-"""Acknowledgements that are waited for at a time."""
 _PER_LOGGER = 64
-"""Of them for one logger: one whose stream takes nothing holds up no other."""
+"""Bundles of one logger on their way at a time."""
 _PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 _COMPRESS_FROM = 4096
 _PAYS = 0.75
 """Of its size, at most, a bundle has to have when it is compressed."""
 _LOOK = 0.05
-_REASONS = {
-    UnknownLogger: Dropped.UNKNOWN_LOGGER,
-    InvalidEntry: Dropped.TOO_LARGE,
-    Conflict: Dropped.REFUSED,
-}
+_FAULTS = 3
+"""So many in a row, of ours, are the end."""
+_of_ours: set[int] = set()
+"""The numbers of the threads that send just now, as `threading` and as the operating system have them."""
 
 
-class SendingThread(threading.Thread):
+def in_child() -> None:
+    """Forget the threads of the parent: others may get their numbers."""
+    _of_ours.clear()
+
+
+def is_sending(ident: object) -> bool:
+    """Return whether a thread of this process, by the number that `threading` has for it, is one that sends."""
+    return ident in _of_ours
+
+
+class Call:
+    """A coroutine function that another thread wants to have run, and what came of it."""
+
+    def __init__(self, function: Callable[[JetStreamContext], Coroutine[Any, Any, Any]], timeout: float) -> None:
+        self.function = function
+        self.timeout = timeout
+        self.task: asyncio.Task[None] | None = None
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self.done = Flag()
+
+    def end(self, error: BaseException | None) -> None:
+        """Let whoever waits go on, once."""
+        if not self.done.is_set:
+            self.error = error
+            self.done.set()
+
+
+class SendingThread:
     """Takes bundles from the outbox and sends each until it is confirmed, or JetStream can never take it."""
 
     def __init__(
@@ -68,94 +99,162 @@ class SendingThread(threading.Thread):
         outbox: Outbox,
         bundle_entries: int,
         on_end: Callable[[], None],
+        *,
+        on_drop: Callable[[], None] = lambda: None,
+        lifetime: float | None = None,
     ) -> None:
-        super().__init__(name="transfer", daemon=True)
         self._on_end = on_end
+        self._on_drop = on_drop
+        self._lifetime = lifetime
         self.retries = 0
         self.last_error = ""
+        self.leaving = False
+        """It ends when nothing waits, or has ended: whoever puts an entry in looks for a thread again."""
         self._settings = settings
         self._names = names
         self._outbox = outbox
         self._bundle_entries = bundle_entries
-        self._outage = Outage(settings.hosts_shown)
         self._connection: Client | None = None
         self._jetstream: JetStreamContext | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._made = threading.Event()
         self._failure: TransferError | None = None
+        self._faults = 0
+        self._calls: set[Call] = set()
+        self._idents: set[int] = set()
+        self._is_over = False
+        self._must_end = False
+        self._ended = Flag()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._group: asyncio.TaskGroup | None = None
         self._woken = asyncio.Event()
         self._hurried = asyncio.Event()
         self._ending = asyncio.Event()
-        self._until_empty = False
+
+    # What other threads ask for.
 
     @property
     def connected(self) -> bool:
         """Whether entries can be sent now."""
         return self._connection is not None and self._connection.is_connected
 
+    def start(self) -> None:
+        """Run in a thread of its own. Raises RuntimeError where none can be started any more."""
+        start_thread(self.run, "transfer")
+
+    def is_alive(self) -> bool:
+        """Return whether it has not ended."""
+        return not self._ended.is_set
+
+    def is_current(self) -> bool:
+        """Return whether it is this thread."""
+        return bool(self._idents) and get_ident() in self._idents
+
+    def join(self, timeout: float) -> None:
+        """Wait until it has ended."""
+        if not self.is_current():
+            self._ended.wait(timeout)
+
     def hurry(self) -> None:
         """Let what waits go at once."""
-        self._call(self._hurried.set)
+        self._tell(self._hurried.set)
 
     def end(self) -> None:
         """End now."""
-        self._call(self._ending.set)
+        self._must_end = True
+        self._tell(self._ending.set)
 
-    def end_when_empty(self) -> None:
+    def end_when_idle(self) -> None:
         """End when nothing waits."""
-        self._until_empty = True
-        self._call(self._woken.set)
+        self.leaving = True
+        self._tell(self._woken.set)
 
-    async def call(self, function: Callable[[JetStreamContext], Coroutine[Any, Any, _T]], timeout: float) -> _T:
-        """See `Sender.call`."""
-        deadline = time.monotonic() + timeout
-        while not self.connected or self._jetstream is None:
-            if isinstance(self._failure, Refused):
-                raise self._failure
-            if time.monotonic() > deadline:
-                raise self._failure or Unavailable(f"NATS is not connected: {self.last_error or 'it does not answer'}")
-            await pause(_LOOK)
-        return await function(self._jetstream)
+    def stay(self) -> bool:
+        """Do not end; return whether that is not too late."""
+        with self._outbox.lock:
+            self.leaving = self._is_over or self._must_end
+            return not self.leaving
 
-    def _call(self, function: Callable[[], object]) -> None:
-        with suppress(RuntimeError):  # the loop is closed: it has ended
-            self.loop.call_soon_threadsafe(function)
+    def call(self, call: Call) -> None:
+        """Have a call run. Raises `TransferError` when it is too late; what is accepted ends, whatever happens."""
+        with self._outbox.lock:
+            if self._is_over:
+                raise TransferError("expected a call before the end, but what sends has ended")
+            self._calls.add(call)
+        self._tell(self._begin_calls)
 
-    @property
-    def loop(self) -> asyncio.AbstractEventLoop:
-        """The loop, which the thread makes: asyncio logs about it, and the application's handlers may be ours."""
-        self._made.wait()
-        assert self._loop is not None  # noqa: S101 - what was waited for
-        return self._loop
+    def cancel(self, call: Call) -> None:
+        """Stop a call that nobody waits for any more."""
+        if call.task is not None:
+            self._tell(call.task.cancel)
 
-    def _make_loop(self) -> asyncio.AbstractEventLoop:
-        self._loop = asyncio.SelectorEventLoop()
-        self._made.set()
-        return self._loop
+    def _tell(self, function: Callable[[], object]) -> None:
+        if self._loop is not None:
+            with suppress(RuntimeError):  # it is closed: it has ended
+                self._loop.call_soon_threadsafe(function)
+
+    # The thread.
 
     def run(self) -> None:
-        """Run the loop."""
+        """Run the loop, in whatever thread this is."""
+        self._idents = {get_ident(), threading.get_ident()}
+        _of_ours.update(self._idents)
         try:
-            with asyncio.Runner(loop_factory=self._make_loop) as runner:
+            with asyncio.Runner(loop_factory=new_loop) as runner:
                 runner.run(self._main())
         finally:
+            self._end_calls(TransferError("what sends has ended before the call was answered"), over=True)
+            _of_ours.difference_update(self._idents)
+            self._idents = set()
             self._on_end()
+            self._ended.set()
 
     async def _main(self) -> None:
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(one) for one in (self._keep_connected(), self._send())]
-                await self._ending.wait()
-                for task in tasks:
-                    task.cancel()
-        except* Exception as failed:  # noqa: BLE001 - a fault of ours: said, for nobody else sees this thread
-            self.last_error = _sentence(failed.exceptions[0])
-            say(f"transfer: sending has ended: {self.last_error}")
+        self._loop = asyncio.get_running_loop()
+        while not self._must_end:
+            self._ending.clear()
+            try:
+                await self._live()
+            except ExceptionGroup as failed:
+                self._fault(failed.exceptions[0])
+                await pause(_PAUSE * self._faults)
+            else:
+                return
+
+    def _fault(self, error: Exception) -> None:
+        """Say what went wrong with us: nobody else sees this thread."""
+        self._faults += 1
+        self.last_error = _sentence(error)
+        self._end_calls(TransferError(f"sending had to begin anew: {self.last_error}"))
+        if self._faults < _FAULTS:
+            say(f"transfer: sending begins anew: {self.last_error}")
+            return
+        self._must_end = True
+        left = self._outbox.close()
+        self._outbox.first_drops.clear()
+        say(f"transfer: sending has ended: {self.last_error}; {left} entries were not confirmed and are dropped")
+
+    def _end_calls(self, error: TransferError, *, over: bool = False) -> None:
+        with self._outbox.lock:
+            self._is_over = self._is_over or over
+            self.leaving = self.leaving or over
+            calls, self._calls = self._calls, set()
+        for call in calls:
+            call.end(error)
+
+    async def _live(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            parts = self._keep_connected(), self._send(), self._answer_calls()
+            tasks = [group.create_task(part) for part in parts]
+            if not self._must_end:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._ending.wait(), self._lifetime)
+            for task in tasks:
+                task.cancel()
 
     async def _keep_connected(self) -> None:
+        outage = Outage(self._settings.hosts_shown)
         while True:
             try:
-                async with open_connection(self._settings, name="transfer", outage=self._outage) as connection:
+                async with open_connection(self._settings, name="transfer", outage=outage) as connection:
                     self._connection, self._jetstream = connection, connection.jetstream()
                     self._failure = None
                     while not connection.is_closed:
@@ -166,23 +265,57 @@ class SendingThread(threading.Thread):
             self._connection = None
             await pause(_LONGEST_PAUSE / 4)
 
+    async def _answer_calls(self) -> None:
+        async with asyncio.TaskGroup() as self._group:
+            self._begin_calls()
+            await asyncio.Event().wait()
+
+    def _begin_calls(self) -> None:
+        for call in list(self._calls):
+            if call.task is None and self._group is not None:
+                call.task = self._group.create_task(self._answer(call))
+
+    async def _answer(self, call: Call) -> None:
+        """Give a call its answer, whatever that is: it harms nobody else."""
+        try:
+            call.result = await call.function(await self._connected_within(call.timeout))
+        except asyncio.CancelledError:
+            call.end(TransferError("what sends has ended before the call was answered"))
+            raise
+        except BaseException as error:  # noqa: BLE001 - it goes to whoever called
+            call.end(error)
+        else:
+            call.end(None)
+        finally:
+            self._calls.discard(call)
+
+    async def _connected_within(self, timeout: float) -> JetStreamContext:
+        deadline = time.monotonic() + timeout
+        while not self.connected or self._jetstream is None:
+            if isinstance(self._failure, Refused):
+                raise self._failure
+            if time.monotonic() > deadline:
+                raise self._failure or Unavailable(f"NATS is not connected: {self.last_error or 'it does not answer'}")
+            await pause(_LOOK)
+        return self._jetstream
+
     async def _send(self) -> None:
-        window = asyncio.Semaphore(_WINDOW)
         async with asyncio.TaskGroup() as group:
+            for bundle in self._outbox.on_their_way():  # a fault has ended the sending of them
+                group.create_task(self._deliver(group, bundle, sent_before=True))
             while True:
                 await self._until_ready()
-                bundles = self._outbox.take(_PER_LOGGER, self._bundle_entries, self._room)
-                for bundle in bundles:
-                    await window.acquire()
-                    group.create_task(self._deliver(bundle)).add_done_callback(lambda _: window.release())
+                for bundle in self._outbox.take(_PER_LOGGER, self._bundle_entries, self._room):
+                    group.create_task(self._deliver(group, bundle, sent_before=False))
 
     async def _until_ready(self) -> None:
         def wake() -> None:
-            self._call(self._woken.set)
+            self._tell(self._woken.set)
 
         while not (most := self._outbox.look(wake, _PER_LOGGER)) or not self.connected:
-            if self._until_empty and not self._outbox.entries:
+            if self._leaves():
                 self._ending.set()
+                await asyncio.Event().wait()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._woken.wait(), _LOOK if most else None)
             self._woken.clear()
@@ -191,36 +324,67 @@ class SendingThread(threading.Thread):
                 await asyncio.wait_for(self._hurried.wait(), _LINGER)
             self._hurried.clear()
 
+    def _leaves(self) -> bool:
+        """Return whether it ends because nothing waits: from then on nothing is put in for it any more."""
+        with self._outbox.lock:
+            self._is_over = self._is_over or (self.leaving and self._outbox.is_idle)
+            return self._is_over
+
     @property
     def _room(self) -> int:
         limit = self._connection.max_payload if self._connection else _BUNDLE_BYTES
         return min(limit - 2 * HEADERS_ROOM, _BUNDLE_BYTES)
 
-    async def _deliver(self, bundle: Bundle) -> None:
-        publication, backoff = self._publication(bundle), _PAUSE
+    async def _deliver(self, group: asyncio.TaskGroup, bundle: Bundle, *, sent_before: bool) -> None:
+        publication = await self._made(bundle)
+        if publication is None:
+            self._drop(bundle, Dropped.REFUSED)
+            return
+        publication, backoff = replace(publication, sent_before=sent_before), _PAUSE
         while True:
             jetstream = await self._until_connected()
             try:
                 await confirm(jetstream, publication, ATTEMPT_TIMEOUT)
-            except (UnknownLogger, InvalidEntry, Conflict) as error:
-                self.last_error = str(error)
-                self._outbox.finish(bundle, _REASONS[type(error)])
-                return
             except Exception as error:  # noqa: BLE001 - what nats-py raises while a connection goes is no end
                 self.last_error = _sentence(error)
+                why = _reason(error)
+                if why is Dropped.TOO_LARGE and len(bundle.entries) > 1:
+                    # the first part has the id of the whole: were that stored, it is a duplicate of more, never of less
+                    for part in self._outbox.split(bundle):
+                        group.create_task(self._deliver(group, part, sent_before=publication.sent_before))
+                    return
+                if why is not None:
+                    self._drop(bundle, why)
+                    return
                 self.retries += 1
                 if isinstance(error, PublishUnconfirmed):
                     publication = replace(publication, sent_before=True)
                 await pause(backoff)
                 backoff = min(2 * backoff, _LONGEST_PAUSE)
             else:
+                self._faults = 0
                 self._outbox.finish(bundle)
                 return
+
+    def _drop(self, bundle: Bundle, why: Dropped) -> None:
+        self._outbox.finish(bundle, why)
+        if self._outbox.first_drops:
+            self._on_drop()
 
     async def _until_connected(self) -> JetStreamContext:
         while not self.connected or self._jetstream is None:
             await pause(_LOOK)
         return self._jetstream
+
+    async def _made(self, bundle: Bundle) -> Publication | None:
+        """Return the message, or None when it cannot be made, which only a fault of ours or memory could be."""
+        for attempt in range(1, _FAULTS + 1):
+            try:
+                return self._publication(bundle)
+            except Exception as error:  # noqa: BLE001 - as above
+                self.last_error = f"a message cannot be made: {_sentence(error)}"
+                await pause(_PAUSE * attempt)
+        return None
 
     def _publication(self, bundle: Bundle) -> Publication:
         """Return the message: the entry itself, or several in one; the same bytes in every attempt."""
@@ -242,11 +406,23 @@ class SendingThread(threading.Thread):
         )
 
 
+def _reason(error: Exception) -> Dropped | None:
+    """Return why a message can never be stored, or None when it can perhaps be later."""
+    match error:
+        case UnknownLogger():
+            return Dropped.UNKNOWN_LOGGER
+        case InvalidEntry() | JetStreamError(err_code=10054):  # larger than the stream takes
+            return Dropped.TOO_LARGE
+        case Conflict():
+            return Dropped.REFUSED
+    return None
+
+
 def _sentence(error: Exception) -> str:
     return str(error) if isinstance(error, TransferError) else f"{type(error).__name__}: {error}"
 
 
 def say(text: str) -> None:
-    """Write a line to standard error, which a daemon may have closed."""
-    with suppress(OSError, ValueError, AttributeError):
+    """Write a line to standard error, which a daemon may have closed, or an application replaced by anything."""
+    with suppress(Exception):
         sys.stderr.write(f"{text}\n")

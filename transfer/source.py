@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import TYPE_CHECKING, ParamSpec
 
@@ -10,13 +11,13 @@ from transfer.lenient import safe_repr
 from transfer.names import check_key
 from transfer.options import Options, read_options
 from transfer.sender import Sender, Stats
+from transfer.sending import is_sending
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Unpack
 
 _P = ParamSpec("_P")
-_OURS = ("transfer", "nats")
 
 
 class Source:
@@ -41,20 +42,23 @@ class Source:
         return self._sender.flush(timeout)
 
     def close(self) -> None:
-        """Take no more; what waits is still sent, in the background and, bounded, at the exit of the process."""
-        self._sender.close_when_empty()
+        """Give up thread and connection once what waits is sent, in the background. The next entry begins anew."""
+        self._sender.rest()
 
     def stats(self) -> Stats:
         """Return the counters of this process."""
         return self._sender.stats()
 
-    def _leaves_out(self, name: object) -> bool:
-        """Return whether what is logged would feed itself.
+    @staticmethod
+    def _leaves_out(thread: object = None, process: object = None) -> bool:
+        """Return whether what is logged would feed itself, whatever the name of the logger is.
 
-        That is what this package logs, NATS's client, the sender's thread, and whoever is called to make an entry.
+        So does what a thread that sends logs, here or, by its number, where the record was made, and what is logged by
+        whoever is called to make an entry.
         """
-        ours = isinstance(name, str) and name.partition(".")[0] in _OURS
-        return ours or is_making() or self._sender.is_own_thread(threading.get_ident())
+        if is_making() or is_sending(threading.get_ident()):
+            return True
+        return is_sending(thread) and process in {None, os.getpid()}
 
     @staticmethod
     def _fields(mapping: Callable[_P, dict[str, object]], *given: _P.args, **more: _P.kwargs) -> dict[str, object]:

@@ -10,6 +10,8 @@ import pytest
 
 from tests.integration.waiting import until
 from transfer import BlockingTransfer, Logger, Unavailable, UnknownLogger
+from transfer.options import read_options
+from transfer.sender import Sender
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,21 +98,51 @@ async def test_whoever_chose_to_block_waits_until_there_is_room_and_loses_nothin
         assert transfer.get("app").stream.messages >= 5  # type: ignore[union-attr]
 
 
-def test_an_unknown_logger_an_invalid_key_and_a_late_entry_are_counted_and_harm_no_other(
+def test_what_is_dropped_is_counted_harms_no_other_and_each_reason_is_said_once_and_again_at_the_end(
     nats_server: NatsServer, namespace: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with BlockingTransfer.connect(nats_server.url, namespace=namespace) as transfer:
+    limits = {"max_entries": 100, "max_bytes": 10_000_000}
+    with BlockingTransfer.connect(nats_server.url, namespace=namespace, **limits) as transfer:  # type: ignore[arg-type]
         transfer.set(Logger("app"))
-        transfer.send("nobody", {"number": 1})
-        transfer.send("no key!", {"number": 2})
-        transfer.send("app", {"number": 3})
-        transfer.send("app", {"filling": "x" * 9_000_000})
-        assert transfer.flush(20)
-        assert transfer.stats().dropped == {"unknown_logger": 1, "invalid_key": 1}
-        assert transfer.stats().published == 2
-    transfer.send("app", {"number": 4})
-    assert transfer.stats().dropped["closed"] == 1
-    assert capfd.readouterr().err == ""
+        for number in range(3):
+            transfer.send("nobody", {"number": number})
+            assert transfer.flush(20)
+            transfer.send("no key!", {"number": number})
+            transfer.send("app", {"number": number})
+            transfer.send("app", {"filling": "x" * 10_000_000})
+            assert transfer.flush(20)
+        said = capfd.readouterr().err.splitlines()
+        assert transfer.stats().dropped == {"unknown_logger": 3, "invalid_key": 3, "too_large": 3}
+        assert transfer.stats().published == 3
+        where = f"namespace {namespace!r} at {nats_server.url}"
+        for reason in ("unknown_logger", "invalid_key", "too_large"):
+            assert [where in line for line in said if f"dropped, {reason}:" in line] == [True]
+        assert len(said) == 3
+    (said_at_the_end,) = capfd.readouterr().err.splitlines()
+    assert "dropped in all: 3 unknown_logger, 3 invalid_key, 3 too_large" in said_at_the_end
+    assert where in said_at_the_end
+    for number in range(3):
+        transfer.send("app", {"number": number})
+    assert transfer.stats().dropped["closed"] == 3
+    (late,) = capfd.readouterr().err.splitlines()
+    assert late.startswith("transfer: entries are dropped, closed: ")
+    assert where in late
+
+
+def test_what_finds_no_room_is_said_once(namespace: str, capfd: pytest.CaptureFixture[str]) -> None:
+    sender = Sender(*read_options("nats://user:secret@127.0.0.1:1", namespace, max_entries=10))
+    for number in range(30):
+        sender.send("app", {"number": number})
+    said = capfd.readouterr().err
+    assert said.startswith("transfer: entries are dropped, overflow: ")
+    assert said.count("\n") == 1
+    assert f"namespace {namespace!r} at nats://***@127.0.0.1:1" in said
+    sender.close(0)
+    said = capfd.readouterr().err
+    assert said.startswith("transfer: 9 entries were not confirmed in time and are dropped: ")
+    assert "21 overflow, 9 closed" in said
+    assert said.count("\n") == 1
+    assert "secret" not in said
 
 
 def test_what_is_larger_than_a_message_may_be_and_cannot_be_compressed_is_dropped_and_counted(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +33,7 @@ from transfer.entry import new_id
 from transfer.errors import InvalidKey, WrongSettings
 from transfer.handler import TransferHandler
 from transfer.lenient import encode_anything
+from transfer.sending import _of_ours
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -112,11 +115,21 @@ def test_the_processor_is_the_last_of_its_chain_or_hands_the_event_on_as_it_came
     assert processor(last=False)(None, "info", event) == {"event": "order", "timestamp": 1}
 
 
-def test_what_the_client_itself_logs_is_left_out(processor: Callable[..., TransferProcessor]) -> None:
+@pytest.mark.parametrize("name", ["transfer", "transfer.jobs", "nats", "nats.aio.client", "natsume", None])
+def test_what_a_sending_thread_logs_is_left_out_and_what_an_application_logs_is_not(
+    processor: Callable[..., TransferProcessor], name: str | None
+) -> None:
     middle = processor(last=False)
-    middle(None, "info", {"event": "lost", "logger": "nats.aio.client"})
+    event = {"event": "lost", "logger": name}
+    with ThreadPoolExecutor(1) as sending:
+        ident = sending.submit(threading.get_ident).result()
+        _of_ours.add(ident)
+        try:
+            sending.submit(middle, None, "info", event).result()
+        finally:
+            _of_ours.discard(ident)
     assert middle.stats().queued == 0
-    middle(None, "info", {"event": "lost", "logger": "natsume"})
+    middle(None, "info", event)
     assert middle.stats().queued == 1
 
 
@@ -202,10 +215,10 @@ async def test_batches_of_opentelemetry_that_are_shut_down_are_published_whole(
     provider.add_log_record_processor(BatchLogRecordProcessor(exporter, max_export_batch_size=10))
     for number in range(25):
         provider.get_logger("shop").emit(body="order", attributes={"number": number})
-    provider.get_logger("nats.aio.client").emit(body="ours")
+    provider.get_logger("nats.aio.client").emit(body="the application's own")
     await anyio.to_thread.run_sync(provider.shutdown)
     assert exporter.force_flush(10_000)
-    assert exporter.stats().published == 25
+    assert exporter.stats().published == 26
 
 
 def test_an_attribute_whose_place_is_taken_keeps_its_name() -> None:

@@ -168,7 +168,7 @@ def test_who_blocks_goes_on_when_there_is_room_and_when_it_is_over() -> None:
     def blocked() -> Thread:
         thread = Thread(target=lambda: box.add("a", ID, b"waited", important=False, may_block=True))
         thread.start()
-        while not box._waiters and thread.is_alive():
+        while not box._waiter._waiting and thread.is_alive():
             thread.join(0.001)
         return thread
 

@@ -18,7 +18,7 @@ class TransferSink(Source):
     def write(self, message: Message) -> None:
         """Queue a message."""
         record = message.record
-        if not self._leaves_out(record["name"]):
+        if not self._leaves_out(record["thread"].id, record["process"].id):
             important = record["level"].no >= logging.WARNING
             data = self._fields(message_data, record)
             self._sender.send(self.key, data, timestamp=record["time"], important=important)

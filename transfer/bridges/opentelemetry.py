@@ -26,11 +26,11 @@ class TransferExporter(Source, LogRecordExporter):
 
     def export(self, batch: Sequence[ReadableLogRecord]) -> LogRecordExportResult:
         """Queue records; what becomes of them is in `stats`."""
+        if self._leaves_out():
+            return LogRecordExportResult.SUCCESS
         for readable in batch:
             scope, record = readable.instrumentation_scope, readable.log_record
             name = scope.name if scope else None
-            if self._leaves_out(name):
-                continue
             moment = record.timestamp or record.observed_timestamp
             severity = record.severity_number or SeverityNumber.UNSPECIFIED
             important = severity.value >= SeverityNumber.WARN.value

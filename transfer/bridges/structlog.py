@@ -40,7 +40,7 @@ class TransferProcessor(Source):
 
     def __call__(self, _logger: object, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         """Queue an event. Raises structlog's `DropEvent` when it is the last."""
-        if not self._leaves_out(event.get("logger")):
+        if not self._leaves_out():
             data = self._fields(event_data, method, event)
             self._sender.send(self.key, data, important=data.get("level") in _IMPORTANT)
         if self._last:

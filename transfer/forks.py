@@ -1,0 +1,51 @@
+"""What begins anew in a child of a fork, also of a fork that Python is not told of: uWSGI, and others in C, call it so.
+
+Whoever takes an entry in calls `look` first. No lock of the parent's is touched: one may be held for ever.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from transfer.native import original
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_actions: list[Callable[[], None]] = []
+_locks: dict[int, Any] = {}
+"""One of each process, made in it."""
+_process = os.getpid()
+_is_child = False
+
+
+def in_each_child(action: Callable[[], None]) -> None:
+    """Have something done once in each child, before anything else of this package."""
+    _actions.append(action)
+
+
+def is_child() -> bool:
+    """Return whether this process was forked from one that had this package."""
+    return _is_child
+
+
+def look() -> None:
+    """Begin anew when this process is another than a moment ago."""
+    if os.getpid() != _process:
+        _begin()
+
+
+def _begin() -> None:
+    global _process, _is_child  # noqa: PLW0603 - of this process
+    process = os.getpid()
+    with _locks.setdefault(process, original("_thread", "RLock")()):  # other threads wait until it is done
+        if process != _process:
+            _is_child = True
+            for action in _actions:
+                action()
+            _process = process
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
+    os.register_at_fork(after_in_child=look)
