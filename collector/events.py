@@ -107,6 +107,16 @@ class BatchSettled:
     """Answers that could not be sent; those messages come again and are found to be written."""
 
 
+@dataclass(frozen=True, slots=True)
+class Unsettled:
+    """A batch was given up before its messages were answered; this much of it is stored, and found when they come."""
+
+    logger: str
+    written: int
+    duplicates: int
+    dead_letters: Counter[Reason]
+
+
 class Change(StrEnum):
     """How the ownership of a time-series logger changed: a closed list, the label of a metric."""
 
@@ -330,6 +340,7 @@ Event: TypeAlias = (
     LoggerState
     | Received
     | BatchSettled
+    | Unsettled
     | OwnershipChanged
     | Suspected
     | Held

@@ -93,6 +93,7 @@ class Metrics:
             events.LoggerState: self._move,
             events.Received: self._count_received,
             events.BatchSettled: self._count_batch,
+            events.Unsettled: self._count_stored,
             events.Held: self._set_held,
             events.WritesInProgress: self._set_writes,
             events.Returned: self._count_returned,
@@ -342,19 +343,22 @@ class Metrics:
 
     def _count_batch(self, event: events.BatchSettled) -> None:
         logger = event.logger
-        self._written.add(event.written, logger)
-        self._duplicates.add(event.duplicates, logger)
+        self._count_stored(event)
         self._acknowledged.add(event.messages - event.unanswered, logger)
         if event.unanswered:
             self._failures.add(1, logger, Stage.SETTLE, events.Failure.UNAVAILABLE)
-        for reason, entries in event.dead_letters.items():
-            self._dead_letters.add(entries, logger, reason)
         self._batches.add(1, logger, event.trigger)
         labels = (logger,) if self._logger_histograms else ()
         self._batch_entries.observe(event.entries, *labels)
         self._batch_bytes.observe(event.bytes, *labels)
         self._write_duration.observe(event.write_seconds, *labels)
         self._latency.observe(event.latency_seconds, *labels)
+
+    def _count_stored(self, event: events.BatchSettled | events.Unsettled) -> None:
+        self._written.add(event.written, event.logger)
+        self._duplicates.add(event.duplicates, event.logger)
+        for reason, entries in event.dead_letters.items():
+            self._dead_letters.add(entries, event.logger, reason)
 
     def _set_lag(self, event: events.Sampled) -> None:
         logger = event.logger

@@ -119,6 +119,7 @@ class Status:
             events.Crashed: self._crashed,
             events.Received: self._received,
             events.BatchSettled: self._settled,
+            events.Unsettled: self._stored,
             events.Held: self._held,
             events.WritesInProgress: self._writes,
             events.Sampled: self._sampled,
@@ -305,10 +306,15 @@ class Status:
                 times.error = None
 
     def _settled(self, event: events.BatchSettled) -> None:
-        if (logger := self._seen.loggers.get(event.logger)) is None:
+        if event.logger not in self._seen.loggers:
             return
         self._seen.last_success = self._clock()
         self._seen.times[event.logger].error = None
+        self._stored(event)
+
+    def _stored(self, event: events.BatchSettled | events.Unsettled) -> None:
+        if (logger := self._seen.loggers.get(event.logger)) is None:
+            return
         dead = event.dead_letters.total()
         for counted in (logger, self._seen.tally):
             counted.written += event.written

@@ -287,6 +287,7 @@ class Pipeline:
             on_settled=on_settled,
             report=tools.report,
             clock=current_time,
+            why=target.seen.differences,
         )
         batcher = Batcher(policy, opened_out, drafts_in, current_time)
         async with create_task_group() as stages:

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Protocol
 
-from anyio import EndOfStream, Semaphore, create_task_group, move_on_after
+from anyio import CancelScope, EndOfStream, Semaphore, create_task_group, move_on_after
 
 from collector.backoff import exponential
 from collector.errors import SinkUnavailable
@@ -19,6 +19,7 @@ from collector.events import (
     Retried,
     Stage,
     State,
+    Unsettled,
     WritesInProgress,
 )
 from collector.failing import Failing
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from collector.settlement import Answer
     from collector.sinks import Sink, Writing
 
+_ANSWER_TIMEOUT = 1.0
 RETRY_CAP = 2.0
 """Seconds between two tries of a write; an outage that ends is noticed within them."""
 
@@ -63,7 +65,8 @@ class Writer:
     the deadline of the write, and 1,000 loggers would make each other's writes fail.
     A batch is answered when each of its entries is stored or kept as a dead letter, never before. While the sink is
     unavailable it tries again in place; when it is asked to stop meanwhile it gives up and leaves the batch in hand.
-    A logger whose batches keep failing is said to be failing, until the first one is settled.
+    A logger whose batches keep failing is said to be failing, until the first one is settled: then to be running, with
+    `why`, what is said of it as long as it runs.
     Raises OwnershipLost when the sink does; then nothing that is in hand may be answered.
     """
 
@@ -82,8 +85,10 @@ class Writer:
         on_settled: Callable[[Batch], None],
         report: Report,
         clock: Callable[[], float],
+        why: str = "",
     ) -> None:
         self._key = key
+        self._why = why
         self._codec = codec
         self._sink = sink
         self._letters = letters
@@ -111,21 +116,28 @@ class Writer:
                 del draft  # else a logger that nothing comes from keeps its last one in memory
 
     async def _write(self, draft: Draft, stopping: Event) -> None:
-        self._count(+1)
+        storing = _Storing(draft, self._sink, self._clock, lambda: self._count(+1))
         try:
-            await self._store_and_settle(draft, stopping)
+            await self._store_and_settle(storing, stopping)
         except SinkUnavailable as exc:
             self._report(Failed(self._key, Stage.WRITE, Failure.UNAVAILABLE, str(exc), "stopping: giving it back"))
         finally:
-            self._count(-1)
+            if draft.taken:
+                self._count(-1)
+                self._tell_unsettled(storing)
             self._free.release()
+
+    def _tell_unsettled(self, storing: _Storing) -> None:
+        """Report what is stored of a batch that is given up: it comes again and is found to be there."""
+        written, letters = storing.writing.written, Counter(reject.reason for reject in storing.kept)
+        if not storing.settled and (written.stored or written.duplicates or letters):
+            self._report(Unsettled(self._key, written.stored, written.duplicates, letters))
 
     def _count(self, change: int) -> None:
         self._writes += change
         self._report(WritesInProgress(self._key, self._writes))
 
-    async def _store_and_settle(self, draft: Draft, stopping: Event) -> None:
-        storing = _Storing(draft, self._sink, self._clock)
+    async def _store_and_settle(self, storing: _Storing, stopping: Event) -> None:
         await self._until_done(Stage.WRITE, storing.attempt, stopping)
         batch, written = storing.batch, storing.writing.written
         write_seconds = self._clock() - storing.started
@@ -134,10 +146,15 @@ class Writer:
         latency = max(0.0, time.time() - oldest)  # two clocks
         if rejects:
             await self._until_done(Stage.DEAD_LETTER, lambda: self._letters.store(rejects), stopping)
+            storing.kept = rejects
         kept = _kept(batch, written.refused) if rejects else ()
         answers = self._in_hand.owned(settle(batch.deliveries, kept, rejects))
-        unanswered = len(batch.deliveries) - len(answers) + await self._answering.answer(answers)
+        unsent = len(answers)
+        with CancelScope(shield=True), move_on_after(_ANSWER_TIMEOUT):  # what is answered is not given back besides
+            unsent = await self._answering.answer(answers)
+        unanswered = len(batch.deliveries) - len(answers) + unsent
         self._in_hand.release(batch.deliveries, batch.weight)
+        storing.settled = True
         self._on_settled(batch)
         self._report(
             BatchSettled(
@@ -156,7 +173,7 @@ class Writer:
             )
         )
         if self._failing.succeeded() and not stopping.is_set():
-            self._report(LoggerState(self._key, State.RUNNING))
+            self._report(LoggerState(self._key, State.RUNNING, self._why))
 
     async def _until_done(self, stage: Stage, attempt: Callable[[], Awaitable[None]], stopping: Event) -> None:
         """Try until it works; raise SinkUnavailable when it does not and we are to stop."""
@@ -180,21 +197,26 @@ class Writer:
 
 
 class _Storing:
-    """The storing of what a draft holds when its first attempt begins."""
+    """The storing of what a draft holds when its first attempt begins, and what is known of it."""
 
     batch: Batch
     writing: Writing
     started: float
 
-    def __init__(self, draft: Draft, sink: Sink, clock: Callable[[], float]) -> None:
+    def __init__(self, draft: Draft, sink: Sink, clock: Callable[[], float], on_begin: Callable[[], None]) -> None:
+        self.kept: Sequence[Reject] = ()
+        """Of which dead letters are stored."""
+        self.settled = False
         self._draft = draft
         self._sink = sink
         self._clock = clock
+        self._on_begin = on_begin
 
     async def attempt(self) -> None:
         """See `Writing`."""
         if not self._draft.taken:
             self.started = self._clock()
+            self._on_begin()
             self.batch = self._draft.take()
             self.writing = self._sink.begin(self.batch.entries)
         if self.batch.entries:

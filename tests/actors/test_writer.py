@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
 from anyio import Event, Semaphore, WouldBlock, create_memory_object_stream, create_task_group, current_time, fail_after
+from anyio.lowlevel import checkpoint
 
 from collector.actors.writer import Writer
 from collector.batching import Draft
@@ -21,6 +23,7 @@ from collector.events import (
     Retried,
     Stage,
     State,
+    Unsettled,
     WritesInProgress,
 )
 from collector.in_hand import InHand
@@ -257,6 +260,53 @@ async def test_asked_to_stop_in_an_outage_it_gives_up_and_leaves_the_batch_in_ha
     assert (scene.answers, len(scene.in_hand)) == ([], 1)
     assert len(scene.reports.of(Failed)) == 1
     assert scene.reports.of(WritesInProgress)[-1] == WritesInProgress(KEY, 0)
+
+
+async def test_what_is_stored_of_a_batch_that_is_given_up_is_counted() -> None:
+    """Its dead letter could not be stored; the next replica finds the others there, and counts them as duplicates."""
+    async with playing(FakeSink(refuses(1)), FakeLetters(*[DOWN] * 100)) as scene:
+        await scene.write([opened(1), opened(2), opened(3)])
+        await scene.reports.until(lambda: scene.reports.of(Retried))
+        scene.stopping.set()
+    assert scene.reports.of(BatchSettled) == []
+    assert scene.reports.of(Unsettled) == [Unsettled(KEY, 2, 0, Counter())]
+
+
+async def test_what_is_given_up_before_anything_is_stored_is_not_counted() -> None:
+    async with playing(FakeSink(*[fails(DOWN)] * 100)) as scene:
+        await scene.write([opened(1)])
+        await scene.reports.until(lambda: scene.reports.of(Retried))
+        scene.stopping.set()
+    assert scene.reports.of(Unsettled) == []
+
+
+async def test_cancelled_while_it_answers_it_answers_to_the_end_and_nothing_of_it_is_left_in_hand() -> None:
+    """Whatever is in hand is given back, also what was acked."""
+    async with playing() as scene:
+        answer = scene.link.answer
+
+        async def cancelled_meanwhile(answers: Sequence[tuple[str, bytes]]) -> int:
+            scene.group.cancel_scope.cancel()
+            await checkpoint()
+            return await answer(answers)
+
+        scene.link.answer = cancelled_meanwhile  # type: ignore[method-assign]
+        await scene.write([opened(1)])
+        await settled()
+    assert (scene.answers, len(scene.in_hand)) == ([b"+ACK"], 0)
+    assert len(scene.reports.of(BatchSettled)) == 1
+    assert scene.reports.of(Unsettled) == []
+
+
+async def test_a_batch_that_waits_for_its_turn_is_not_on_its_way() -> None:
+    async with playing(turns=1) as scene:
+        await scene.turns.acquire()
+        await scene.write([opened(1)], [opened(2)])
+        await settled()
+        assert scene.reports.of(WritesInProgress) == []
+        scene.turns.release()
+        await scene.until_settled(2)
+    assert [event.writes for event in scene.reports.of(WritesInProgress)][-1] == 0
 
 
 async def test_asked_to_stop_with_a_sink_that_works_it_writes_what_is_there() -> None:

@@ -256,6 +256,8 @@ def test_a_settled_batch_is_counted_by_what_became_of_its_entries() -> None:
         (events.Received("a", 3, 40, 500, 1), "redelivered_messages_total", {"logger": "a"}, 1),
         (events.Held("a", 5, 600), "buffer_messages", {"logger": "a"}, 5),
         (events.Held("a", 5, 600), "buffer_bytes", {"logger": "a"}, 600),
+        (events.Unsettled("a", 3, 2, Counter()), "written_entries_total", {"logger": "a"}, 3),
+        (events.Unsettled("a", 3, 2, Counter()), "duplicate_entries_total", {"logger": "a"}, 2),
         (events.WritesInProgress("a", 2), "writes_in_progress", {"logger": "a"}, 2),
         (events.Returned("a", 9), "returned_messages_total", {"logger": "a"}, 9),
         (events.Mended("a", 3, "why"), "brought_back_messages_total", {"logger": "a"}, 3),
