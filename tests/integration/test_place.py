@@ -5,7 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from anyio import to_thread
+from pymongo import MongoClient
 
+from collector.errors import SinkUnavailable
+from collector.mongo import open_mongo
+from collector.place import Place
 from tests.integration.ancestor import entry
 from tests.integration.waiting import count, state, until
 from transfer.wire import CollectionSpec, LoggerSpec, encode_spec
@@ -15,7 +20,7 @@ if TYPE_CHECKING:
 
     from pymongo.database import Database
 
-    from collector.local import Replica
+    from collector.local import Mongod, Replica
     from tests.integration.ancestor import Ancestor
 
 KEY = "metered"
@@ -276,3 +281,67 @@ async def test_dead_letters_that_could_be_stored_twice_or_never_park_the_logger(
     await scene.until_state("misconfigured", LETTERS, "dead letter")
     scene.database[LETTERS].drop()
     await scene.until_stored(5)
+
+
+@pytest.mark.parametrize("code", [361, 166, 40415])
+@pytest.mark.parametrize("spec", [None, SERIES], ids=["plain", "time-series"])
+async def test_a_server_that_refuses_the_collection_that_is_there_is_not_asked_for_ever(
+    scene: Scene, code: int, spec: CollectionSpec | None
+) -> None:
+    """As one that compares otherwise than we think, or takes no UUID in an insert: then entries go without."""
+    await scene.declare(spec)
+    await scene.publish()
+    await scene.until_stored(5)
+    admin = scene.database.client.admin
+    wanted = {"failCommands": ["insert"], "namespace": f"{scene.database.name}.{COLLECTION}", "errorCode": code}
+    admin.command({"configureFailPoint": "failCommand", "mode": {"times": 3}, "data": wanted})
+    try:
+        await scene.publish()
+        await scene.until_stored(10)
+    finally:
+        admin.command({"configureFailPoint": "failCommand", "mode": "off"})
+    assert scene.database[LETTERS].count_documents({}) == 0
+    assert scene.replica.metric("collector_actor_restarts_total") == 0
+
+
+async def test_an_index_that_the_server_cannot_build_in_time_keeps_no_entry_waiting_and_is_said(
+    own_mongod: Callable[[], Mongod], start_replica: Callable[..., Replica], go: Ancestor, namespace: str
+) -> None:
+    server = await to_thread.run_sync(own_mongod)
+    with MongoClient[dict[str, Any]](server.url) as client:
+        database = client[namespace]
+        database[COLLECTION].insert_one({"older": True})
+        client.admin.command({"configureFailPoint": "hangAfterStartingIndexBuild", "mode": "alwaysOn"})
+        try:
+            await go.make_stream(KEY)
+            settings = {**SOON, "COLLECTOR_WRITE_TIMEOUT": "1s"}
+            replica = await to_thread.run_sync(lambda: start_replica(mongo=server, **settings))
+            scene = Scene(replica, go, database)
+            await scene.declare(EXPIRING)
+            await scene.publish()
+            await scene.until_stored(6)
+            await scene.until_state("running", "takes too long", "createIndex")
+            await scene.publish()
+            await scene.until_stored(11)
+        finally:
+            client.admin.command({"configureFailPoint": "hangAfterStartingIndexBuild", "mode": "off"})
+
+
+class Dropping:
+    """Kinds that find nothing, as if somebody dropped the collection at the very moment."""
+
+    async def look(self, *collections: str) -> list[None]:
+        return [None for _ in collections]
+
+
+async def test_what_is_dropped_between_being_made_and_being_looked_at_is_not_taken_for_undeclared(
+    mongod: Mongod, namespace: str
+) -> None:
+    async with open_mongo(mongod.url) as client:
+        kinds: Any = Dropping()
+        for spec in (SERIES, EXPIRING, CollectionSpec()):
+            place = Place(client[namespace], kinds, spec, (COLLECTION, LETTERS), 5.0)
+            with pytest.raises(SinkUnavailable, match="dropped while"):
+                await place.prepare()
+        undeclared = Place(client[namespace], kinds, None, (COLLECTION, LETTERS), 5.0)
+        assert (await undeclared.prepare()).collection is None
