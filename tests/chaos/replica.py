@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 ACK_WAIT = 3.0
 BLOCKED = 4.0
 """Seconds of a blocked event loop: longer than ack wait."""
+WRITE_TIMEOUT = 5.0
 SETTINGS = {
     "COLLECTOR_ACK_WAIT": f"{ACK_WAIT:.0f}s",
-    "COLLECTOR_WRITE_TIMEOUT": "5s",
+    "COLLECTOR_WRITE_TIMEOUT": f"{WRITE_TIMEOUT:.0f}s",
     "COLLECTOR_SHUTDOWN_TIMEOUT": "12s",
     "CHAOS_BLOCK": str(BLOCKED),
 }

@@ -22,7 +22,7 @@ from collector.local import find_mongod, find_nats_server
 from tests.chaos.faults.table import FAULTS
 from tests.chaos.game import Game, Outcome, Round
 from tests.chaos.report import as_json, lines
-from tests.chaos.world import cluster, single
+from tests.chaos.world import arbiter, cluster, single
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from tests.chaos.faults.fault import Fault
 
 _ROUNDS = 60
-_SHARE_OF_CLUSTER = 4
-"""One round of so many is played in the world of clusters."""
-_WORLDS = {"single": single, "cluster": cluster}
+_SHARES = {"cluster": 4, "arbiter": 12}
+"""One round of so many is played in these worlds, the others in that of single servers."""
+_WORLDS = {"single": single, "cluster": cluster, "arbiter": arbiter}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +48,19 @@ class Plan:
 def plans(rounds: int, world: str, pattern: str) -> list[Plan]:
     """Share the rounds out; a world without a fault that matches has none."""
     named = [fault for fault in FAULTS if pattern.lower() in fault.name.lower()]
-    faults = {
-        "single": tuple(fault for fault in named if fault.single and world != "cluster"),
-        "cluster": tuple(fault for fault in named if fault.cluster and world != "single"),
-    }
-    in_cluster = 0 if not faults["cluster"] else rounds if not faults["single"] else rounds // _SHARE_OF_CLUSTER
-    shares = {"single": rounds - in_cluster, "cluster": in_cluster}
-    firsts = {"single": 1, "cluster": rounds - in_cluster + 1}
-    return [Plan(name, shares[name], firsts[name], faults[name]) for name in _WORLDS if shares[name] and faults[name]]
+    suited = {name: tuple(fault for fault in named if getattr(fault, name)) for name in _WORLDS}
+    faults = {name: suited[name] for name in _WORLDS if suited[name] and world in {"all", name}}
+    found, first = [], 1
+    for name, share in _shares(rounds, [*faults]).items():
+        found.append(Plan(name, share, first, faults[name]))
+        first += share
+    return [plan for plan in found if plan.rounds]
+
+
+def _shares(rounds: int, worlds: Sequence[str]) -> dict[str, int]:
+    """Return how many rounds each of these worlds has; the first one has what the others leave."""
+    others = {name: rounds // _SHARES[name] for name in worlds[1:]}
+    return {name: others.get(name, rounds - sum(others.values())) for name in worlds}
 
 
 async def play(
@@ -105,7 +110,7 @@ class Progress:
 @click.option("--seed", type=int, help="Play the same rounds again; without it, a new seed is drawn and printed.")
 @click.option("--rounds", default=_ROUNDS, show_default=True, type=click.IntRange(1), help="A round takes about 5 s.")
 @click.option("--only", default="", metavar="TEXT", help="Only faults with this in their names; see --list.")
-@click.option("--world", type=click.Choice(["both", *_WORLDS]), default="both", show_default=True)
+@click.option("--world", type=click.Choice(["all", *_WORLDS]), default="all", show_default=True)
 @click.option("--rate", default=400.0, show_default=True, help="Entries a second into each of the three loggers.")
 @click.option("--replicas", default=3, show_default=True, type=click.IntRange(2), help="How many collectors run.")
 @click.option("--json", "path", type=click.Path(path_type=Path, dir_okay=False), help="Where the whole result goes.")

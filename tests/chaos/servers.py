@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from pymongo import MongoClient
@@ -131,6 +131,30 @@ def replication(mongods: Iterable[Mongod], *, stopped: bool) -> None:
         with direct(mongod) as client:
             point = {"configureFailPoint": "stopReplProducer", "mode": "alwaysOn" if stopped else "off"}
             client.admin.command(point)
+
+
+def locked(mongods: Iterable[Mongod], *, stopped: bool) -> None:
+    """Have these secondaries write nothing, while they say that they are well; or go on."""
+    for mongod in mongods:
+        with direct(mongod) as client:
+            if stopped:
+                client.admin.command("fsync", lock=True)
+            else:
+                with suppress(OperationFailure):  # it is not locked
+                    client.admin.command("fsyncUnlock")
+
+
+def paused(mongods: Iterable[Mongod], *, stopped: bool) -> None:
+    """Have these secondaries hang; or go on."""
+    for mongod in mongods:
+        if stopped:
+            mongod.pause()
+        elif mongod.alive:
+            mongod.resume()
+
+
+STANDING_STILL = {"stop replicating": replication, "are locked": locked, "hang": paused}
+"""Ways in which secondaries do not follow, each a function of which and whether."""
 
 
 def step_up(mongod: Mongod) -> bool:

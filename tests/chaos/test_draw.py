@@ -36,18 +36,20 @@ def test_two_faults_of_a_round_strike_different_victims_and_some_stand_alone() -
 
 def test_names_are_unique_and_every_fault_is_struck_in_some_world() -> None:
     assert len({fault.name for fault in FAULTS}) == len(FAULTS)
-    assert all(fault.single or fault.cluster for fault in FAULTS)
+    assert all(fault.single or fault.cluster or fault.arbiter for fault in FAULTS)
 
 
-def test_the_rounds_of_both_worlds_are_numbered_in_one_row() -> None:
-    single, cluster = plans(60, "both", "")
-    assert (single.first, cluster.first) == (1, single.rounds + 1)
-    assert single.rounds > cluster.rounds > 0
-    assert single.rounds + cluster.rounds == 60
+def test_the_rounds_of_all_worlds_are_numbered_in_one_row() -> None:
+    single, cluster, arbiter = plans(60, "all", "")
+    assert (single.first, cluster.first, arbiter.first) == (1, single.rounds + 1, single.rounds + cluster.rounds + 1)
+    assert single.rounds > cluster.rounds > arbiter.rounds > 0
+    assert single.rounds + cluster.rounds + arbiter.rounds == 60
 
 
 def test_only_picks_faults_by_a_part_of_their_names() -> None:
-    (plan,) = plans(10, "both", "stepped down")
+    (plan,) = plans(10, "cluster", "stepped down")
     assert (plan.world, plan.rounds) == ("cluster", 10)
     assert all("stepped down" in fault.name for fault in plan.faults)
+    cluster, arbiter = plans(24, "all", "then the primary dies")
+    assert (cluster.world, cluster.rounds, arbiter.world, arbiter.rounds) == ("cluster", 22, "arbiter", 2)
     assert plans(10, "single", "stepped down") == []

@@ -21,6 +21,7 @@ from tests.chaos.proxy import Proxy
 from tests.chaos.replica import Victim
 from tests.chaos.servers import (
     FAIL_POINTS,
+    STANDING_STILL,
     fail_point,
     initiate,
     members,
@@ -73,6 +74,8 @@ class World:
     mongo_proxy: Proxy | None
     connection: Client
     mongo_uri: str
+    arbiter: bool = False
+    """Whether the last mongod has no data, and only votes."""
     ledger: Ledger = field(default_factory=Ledger)
     traffics: dict[str, Traffic] = field(default_factory=dict)
     _names_given: int = 0
@@ -143,6 +146,11 @@ class World:
         state: StreamState = await self.patiently(lambda: stream_state(self.jetstream, stream))
         return state.messages
 
+    @property
+    def data_bearing(self) -> Sequence[Mongod]:
+        """The mongods that have the data."""
+        return self.mongods[:-1] if self.arbiter else self.mongods
+
     async def primary(self) -> Mongod:
         """Return the mongod that takes writes; wait for one."""
         return await self.until("a primary", lambda: primary(self.mongods))
@@ -170,6 +178,10 @@ class World:
         for mongod in self.mongods:
             with suppress(PyMongoError):
                 await to_thread.run_sync(fail_point, mongod, "off")
+        for mongod in self.data_bearing if len(self.mongods) > 1 else ():
+            for way in STANDING_STILL.values():
+                with suppress(PyMongoError):
+                    await to_thread.run_sync(partial(way, [mongod], stopped=False))
         await to_thread.run_sync(start_all, self.replicas)
 
 
@@ -205,18 +217,33 @@ async def single(rate: float, replicas: int) -> AsyncIterator[World]:
 @asynccontextmanager
 async def cluster(rate: float, replicas: int) -> AsyncIterator[World]:
     """Three nats-servers with streams of three replicas, and a replica set of three mongods."""
+    async with _several(rate, replicas, nats_servers=3, arbiter=False) as world:
+        yield world
+
+
+@asynccontextmanager
+async def arbiter(rate: float, replicas: int) -> AsyncIterator[World]:
+    """One nats-server, and a replica set of a primary, a secondary and an arbiter."""
+    async with _several(rate, replicas, nats_servers=1, arbiter=True) as world:
+        yield world
+
+
+@asynccontextmanager
+async def _several(rate: float, replicas: int, *, nats_servers: int, arbiter: bool) -> AsyncIterator[World]:
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="chaos-")))
-        servers, mongods = nats_cluster(folder, 3), members(folder, 3)
+        one = nats_servers == 1
+        servers = [NatsServer(folder / "nats")] if one else nats_cluster(folder, nats_servers)
+        mongods = members(folder, 3)
         await stack.enter_async_context(in_threads(running([*servers, *mongods])))
-        await to_thread.run_sync(initiate, mongods)
+        await to_thread.run_sync(partial(initiate, mongods, arbiter=arbiter))
         urls = [server.url for server in servers]
         all_of_them = {"NATS_HOSTS": ",".join(urls), "DATABASE": uri(mongods)}
         victims = [
             Victim(number, folder, NAMESPACE, servers[0], mongods[0], all_of_them) for number in range(1, replicas + 1)
         ]
         connection = await stack.enter_async_context(_connected(urls))
-        world = World(folder, servers, mongods, victims, None, None, connection, uri(mongods))
+        world = World(folder, servers, mongods, victims, None, None, connection, uri(mongods), arbiter)
         await world.primary()
         await world.patiently(partial(_replicated_bucket, world))
         yield await _populated(world, stack, rate)

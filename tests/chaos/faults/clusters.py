@@ -11,7 +11,8 @@ from anyio import sleep
 from pymongo.errors import AutoReconnect, OperationFailure
 
 from tests.chaos.faults.fault import Fault
-from tests.chaos.servers import Node, direct
+from tests.chaos.replica import WRITE_TIMEOUT
+from tests.chaos.servers import STANDING_STILL, Node, direct
 from tests.chaos.world import blocking
 from transfer.jetstream_api import request
 
@@ -88,6 +89,31 @@ async def secondary_killed(world: World, chance: Random) -> None:
     await blocking(secondary.start)
 
 
+async def stalled_then_killed(world: World, chance: Random, *, how: str) -> None:
+    """Have all secondaries stand still for longer than a write waits, then kill the primary, which alone has it all."""
+    stand_still, old = STANDING_STILL[how], await world.primary()
+    others = [mongod for mongod in world.data_bearing if mongod is not old]
+    await blocking(partial(stand_still, others, stopped=True))
+    try:
+        await sleep(WRITE_TIMEOUT + chance.uniform(1, 4))
+        await blocking(old.kill)
+    finally:
+        await blocking(partial(stand_still, others, stopped=False))
+    await sleep(chance.uniform(0, 4))
+    await blocking(old.start)
+
+
+async def stalled_then_going_on(world: World, chance: Random, *, how: str) -> None:
+    """Have all secondaries stand still for longer than a write waits, and then go on."""
+    stand_still, old = STANDING_STILL[how], await world.primary()
+    others = [mongod for mongod in world.data_bearing if mongod is not old]
+    await blocking(partial(stand_still, others, stopped=True))
+    try:
+        await sleep(WRITE_TIMEOUT + chance.uniform(1, 4))
+    finally:
+        await blocking(partial(stand_still, others, stopped=False))
+
+
 async def _leader(world: World, stream: str) -> str:
     info: dict[str, Any] = msgspec.json.decode(await request(world.jetstream, f"STREAM.INFO.{stream}"))
     return str(info["cluster"]["leader"])
@@ -99,7 +125,7 @@ def _step_down(mongod: Mongod) -> None:
 
 
 FAULTS = tuple(
-    Fault(f"cluster: {name}", strike, single=False, cluster=True)
+    Fault(f"cluster: {name}", strike, single=False, cluster=True, arbiter=name.startswith("primary"))
     for name, strike in (
         ("nats node killed", node_killed),
         ("leader of a stream killed", leader_killed),
@@ -111,4 +137,8 @@ FAULTS = tuple(
         ("primary paused", primary_paused),
         ("secondary killed", secondary_killed),
     )
+) + tuple(
+    Fault(f"cluster: secondaries {how}, {end}", partial(strike, how=how), single=False, cluster=True, arbiter=True)
+    for how in STANDING_STILL
+    for end, strike in (("then the primary dies", stalled_then_killed), ("then go on", stalled_then_going_on))
 )

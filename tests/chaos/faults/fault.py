@@ -23,6 +23,8 @@ class Fault:
     """Whether it is struck in the world of single servers."""
     cluster: bool = False
     """Whether it is struck in the world of clusters."""
+    arbiter: bool = False
+    """Whether it is struck in the world of a primary, a secondary and an arbiter."""
     alone: bool = False
     """Whether no other fault may be struck at the same time: it needs the others to work."""
 
