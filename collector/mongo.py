@@ -185,7 +185,8 @@ async def make_expiring(database: AsyncDatabase[dict[str, Any]], collection: str
     concern = {"w": "majority", "wtimeout": int(timeout * 1000)}
     command = {"createIndexes": collection, "indexes": [index], "writeConcern": concern}
     async with calling(timeout):
-        await database.command(command)
+        reply: Mapping[str, Any] = await database.command(command)
+    demand_durable(reply, f"the index of {collection} was not made")
 
 
 async def make_collection(

@@ -69,6 +69,19 @@ class Nats:
     """Seconds by which the server's clock is ahead of ours; None when no answer had a time in it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Members:
+    """The members of a replica set, as far as they can be seen from here."""
+
+    reachable: int
+    """Those with data that answer."""
+    bearing_data: int
+    needed: int
+    """How many of them a majority write waits for."""
+    confirm: bool
+    """Whether the majority has what the primary has."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MongoDB:
     """The MongoDB side."""
@@ -84,6 +97,8 @@ class MongoDB:
     """The name in the URI."""
     sharded: bool = False
     writable: bool = False
+    members: Members | None = None
+    """None where they cannot be seen."""
     majority_behind: float = 0.0
     """Seconds by which what the majority has is older than what the primary has; it writes every ten seconds."""
     user: str = ""

@@ -18,6 +18,7 @@ from pymongo.uri_parser import parse_uri
 
 from collector.check.clock import ahead
 from collector.check.facts import MongoDB
+from collector.check.mongodb_members import look_at_members, members_without_primary
 from collector.collection_needs import BUCKETS, collections_in, indexes_in
 from collector.mongo import first_sentence
 from collector.mongo_errors import said
@@ -43,7 +44,11 @@ def look_at_mongodb(uri: str, names: Names, keys: Iterable[str]) -> MongoDB:
             if known["replica_set"] != wanted:
                 return MongoDB(**known, error="another replica set")
         with _opened(uri) as client:
-            known |= _server(client)
+            try:
+                known |= _server(client, names.database)
+            except PyMongoError as exc:
+                known["members"] = members_without_primary(client, exc)
+                raise
             known |= _user(client, names.database)
             known |= _collections(client[names.database], names, keys)
     except OperationFailure as exc:
@@ -78,7 +83,7 @@ def _set_at_one_host(uri: str) -> str | None:
     return name
 
 
-def _server(client: _Client) -> dict[str, Any]:
+def _server(client: _Client, database: str) -> dict[str, Any]:
     client.admin.command("ping")  # it connects first, and the clocks are compared over one round trip
     asked = time.time()
     hello = client.admin.command("hello")
@@ -91,6 +96,7 @@ def _server(client: _Client) -> dict[str, Any]:
         "writable": bool(hello["isWritablePrimary"]),
         "majority_behind": _majority_behind(hello.get("lastWrite", {})),
         "clock_ahead": ahead(hello["localTime"].timestamp(), asked, answered),
+        "members": look_at_members(client, database, hello) if hello["isWritablePrimary"] else None,
     }
 
 

@@ -11,7 +11,7 @@ from collector.collection_needs import Weight, differences, differences_of_lette
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from collector.check.facts import Logger, MongoDB
+    from collector.check.facts import Logger, Members, MongoDB
     from collector.check.findings import Finding
     from collector.collection_needs import Collection, Difference
     from transfer.names import Names
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 NEEDED = frozenset({"insert", "find", "update", "remove", "listCollections", "createIndex"})
 """What docs/security.md's role collector may do, and the service does."""
 _TESTED = (6, 0)
+_MAJORITY = "MongoDB majority"
 _HAS_TIMESERIES = (5, 0)
 _BEHIND = 15.0
 """Seconds. A primary writes every ten of them, also where nobody else does."""
@@ -30,6 +31,8 @@ def judge_mongodb(facts: MongoDB, loggers: Iterable[Logger], names: Names) -> It
         yield from _unreachable(facts)
         return
     yield from _server(facts)
+    if facts.members is not None:
+        yield from _majority(facts.members)
     yield judge_clock("MongoDB", facts.clock_ahead)
     yield from _user(facts)
     if facts.collections_error:
@@ -55,11 +58,37 @@ def _unreachable(facts: MongoDB) -> Iterator[Finding]:
     if facts.replica_set != facts.wanted_set and facts.wanted_set is not None:
         yield _not_the_set(facts)
         return
+    if facts.members is not None:
+        yield _no_majority(facts.members, "no primary")
+        return
     yield wrong(
         "MongoDB",
         expected=f"{facts.hosts} to let us in",
         got=facts.error,
         do="is it up and can it be reached from here? Are user, password and authSource in DATABASE right?",
+    )
+
+
+def _majority(members: Members) -> Iterator[Finding]:
+    if members.reachable < members.needed or not members.confirm:
+        yield _no_majority(members, "no majority")
+    elif members.reachable < members.bearing_data:
+        yield warning(
+            _MAJORITY,
+            expected=f"all {members.bearing_data} data-bearing members to be reachable",
+            got=f"{members.reachable} of them, which is a majority",
+            do="start those that are missing: see rs.status()",
+        )
+
+
+def _no_majority(members: Members, what: str) -> Finding:
+    count = f"{what}: {members.reachable} of {members.bearing_data} data-bearing members reachable"
+    late = "" if members.reachable < members.needed or what == "no primary" else ", but they do not follow the primary"
+    return wrong(
+        _MAJORITY,
+        expected=f"{members.needed} data-bearing members that follow a primary: every write waits for them",
+        got=count + late,
+        do="start the missing ones, or see in rs.status() why they are behind; entries wait in JetStream until then",
     )
 
 

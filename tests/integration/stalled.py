@@ -24,7 +24,7 @@ class ReplicaSet:
     def __init__(self, mongods: Sequence[Mongod], *, arbiter: bool) -> None:
         self.mongods = mongods
         self.url = uri(mongods)
-        self._data = mongods[:-1] if arbiter else mongods
+        self.data_bearing = mongods[:-1] if arbiter else mongods
 
     async def primary(self) -> Mongod:
         """Return the member that takes writes; wait for one."""
@@ -48,14 +48,14 @@ class ReplicaSet:
         """Kill a stalled set's primary; a secondary that lacks its last writes is elected, and it comes back."""
         await to_thread.run_sync(old.kill)
         await to_thread.run_sync(self._replication, old, False)
-        others = [mongod for mongod in self._data if mongod is not old]
+        others = [mongod for mongod in self.data_bearing if mongod is not old]
         while not await to_thread.run_sync(step_up, others[0]):  # noqa: ASYNC110 - nobody could set an event
             await anyio.sleep(0.05)
         await to_thread.run_sync(start_all, [old])
         await self.primary()
 
     def _replication(self, but: Mongod | None, stopped: bool) -> None:
-        replication([mongod for mongod in self._data if mongod is not but], stopped=stopped)
+        replication([mongod for mongod in self.data_bearing if mongod is not but], stopped=stopped)
 
 
 @contextmanager

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from collections import Counter
 from contextlib import ExitStack, asynccontextmanager
@@ -21,8 +22,11 @@ import msgspec
 import pytest
 from anyio import create_task_group, fail_after, to_thread
 from bson import Int64, ObjectId
-from pymongo import MongoClient
+from pymongo import MongoClient, WriteConcern
 
+from collector.check.findings import Level
+from collector.check.mongodb_facts import look_at_mongodb
+from collector.check.mongodb_findings import judge_mongodb
 from collector.claims import Claims
 from collector.dead_letters import DeadLetters
 from collector.errors import SinkUnavailable
@@ -30,17 +34,19 @@ from collector.horizon import Horizon
 from collector.letters import Filter, Letters, Summary
 from collector.local import NatsServer, Replica
 from collector.model import Reason, Reject
-from collector.mongo import database_of, make_collection, open_mongo
+from collector.mongo import database_of, make_collection, make_expiring, open_mongo
 from collector.ownership import write_number
 from collector.sinks.mongodb import MongoSink
 from collector.sinks.timeseries import TimeSeriesSink
 from collector.timeseries_store import TimeSeriesStore
 from tests.actors.fakes import delivery
+from tests.chaos.servers import direct, start_all
 from tests.integration.ancestor import Ancestor, ancestor, entry, text
 from tests.integration.owning import COLLECTION, entries
 from tests.integration.owning import entry as document
 from tests.integration.stalled import ReplicaSet, replica_set
 from tests.integration.test_timeseries import TIMESERIES
+from transfer.names import Names
 from transfer.wire import CollectionSpec
 
 if TYPE_CHECKING:
@@ -156,6 +162,7 @@ MEMBERS: dict[str, Callable[[Scene], Any]] = {
     "a letter that is removed": lambda scene: lambda: _removed(scene),
     "a plain collection that is made": _made("plain"),
     "a time-series collection that is made": _made("timeseries"),
+    "an index that has entries deleted": lambda scene: lambda: make_expiring(scene.database, "plain_logs", 3600, SHORT),
     "a claim that is registered": lambda scene: lambda: scene.claims.register({"another": "stalled"}),
     "a claim that is restored": lambda scene: lambda: scene.claims.restore("stalled", scene.fenced),
     "a claim that is taken": lambda scene: lambda: _taken(scene),
@@ -262,6 +269,42 @@ async def test_what_an_unknown_result_had_stored_is_counted_once_and_as_written(
                 while await _outcome(writing.attempt) == "unavailable":
                     assert writing.written.stored == 0
                 assert (writing.written.stored, writing.written.duplicates) == (3, 0)
+
+
+# what `collector check` says
+
+
+async def majority(stalling: ReplicaSet) -> list[tuple[Level, str]]:
+    names = Names("stalled")
+    facts = await to_thread.run_sync(look_at_mongodb, stalling.url, names, [])
+    assert not facts.error or facts.members is not None, facts.error
+    return [(one.level, one.got) for one in judge_mongodb(facts, [], names) if one.about == "MongoDB majority"]
+
+
+async def test_check_finds_a_majority_that_is_behind_or_away(stalling: ReplicaSet) -> None:
+    data = stalling.data_bearing
+    with fail_after(120):
+        assert await majority(stalling) == []
+        old = await stalling.stall()
+        with direct(old) as client:
+            client.get_database("noise", write_concern=WriteConcern(1)).noise.insert_one({})
+        count = f"{len(data)} of {len(data)} data-bearing members reachable"
+        assert await majority(stalling) == [(Level.WRONG, f"no majority: {count}, but they do not follow the primary")]
+        await stalling.go_on()
+        while await majority(stalling):  # noqa: ASYNC110 - as below
+            await anyio.sleep(0.01)
+        others = [mongod for mongod in data if mongod is not old]
+        for mongod in others:
+            await to_thread.run_sync(mongod.kill)
+        try:
+            ((level, got),) = await majority(stalling)
+        finally:
+            await to_thread.run_sync(start_all, others)
+        what = "majority" if len(data) == 2 else "(majority|primary)"  # two of three votes still elect
+        assert level is Level.WRONG
+        assert re.fullmatch(f"no {what}: 1 of {len(data)} data-bearing members reachable", got)
+        while await majority(stalling):  # noqa: ASYNC110 - as below
+            await anyio.sleep(0.01)
 
 
 # the whole service

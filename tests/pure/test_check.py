@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.check.clock import TOLERATED, ahead, judge_clock
-from collector.check.facts import Logger, MongoDB, Nats, Stream
+from collector.check.facts import Logger, Members, MongoDB, Nats, Stream
 from collector.check.findings import Finding, Level, as_json, warning
 from collector.check.mongodb_findings import NEEDED, judge_mongodb
 from collector.check.nats_findings import Plan, judge_nats
@@ -246,3 +246,30 @@ def test_collections_and_indexes_that_may_not_be_looked_at_are_said_once() -> No
     assert unseen == (Level.WRONG, "MongoDB collections", "Unauthorized")
     (unseen,) = of_mongodb(replace(MONGODB, indexes_error="Unauthorized"))
     assert unseen == (Level.WARNING, "MongoDB indexes", "Unauthorized")
+
+
+# members of a replica set
+
+
+@pytest.mark.parametrize(
+    ("members", "level", "got"),
+    [
+        (Members(3, 3, 2, confirm=True), None, ""),
+        (Members(2, 3, 2, confirm=True), Level.WARNING, "2 of them, which is a majority"),
+        (Members(1, 2, 2, confirm=True), Level.WRONG, "no majority: 1 of 2 data-bearing members reachable"),
+        (Members(1, 2, 2, confirm=False), Level.WRONG, "no majority: 1 of 2 data-bearing members reachable"),
+        (
+            Members(3, 3, 2, confirm=False),
+            Level.WRONG,
+            "no majority: 3 of 3 data-bearing members reachable, but they do not follow the primary",
+        ),
+    ],
+)
+def test_a_majority_that_is_missing_or_behind_is_wrong(members: Members, level: Level | None, got: str) -> None:
+    found = of_mongodb(replace(MONGODB, members=members))
+    assert found == ([(level, "MongoDB majority", got)] if level else [])
+
+
+def test_a_set_without_a_primary_says_who_is_there() -> None:
+    facts = replace(MONGODB, error="nobody", members=Members(1, 3, 2, confirm=False))
+    assert of_mongodb(facts) == [(Level.WRONG, "MongoDB majority", "no primary: 1 of 3 data-bearing members reachable")]

@@ -1,0 +1,80 @@
+"""Asks a replica set whether its majority is there: every write waits for it."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import pymongo
+from pymongo.errors import OperationFailure, PyMongoError, ServerSelectionTimeoutError
+
+from collector.check.facts import Members
+from collector.claims import CLAIMS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pymongo import MongoClient
+    from pymongo.server_description import ServerDescription
+
+_UNTIL_SEEN = 1.0
+"""Seconds for the other members to be seen, once the primary is."""
+_CONFIRMS = 2.0
+_POLL = 0.02
+_WITH_DATA = ("RSPrimary", "RSSecondary")
+_ARBITER = "RSArbiter"
+
+
+def look_at_members(client: MongoClient[dict[str, Any]], database: str, hello: Mapping[str, Any]) -> Members | None:
+    """Count the members that the primary's `hello` names, and ask it for a read that waits for their majority.
+
+    None where the set cannot be seen: through mongos, and where the URI asks for one server alone.
+    """
+    named = {*hello.get("hosts", ()), *hello.get("passives", ())}
+    if not named or client.topology_description.topology_type_name == "Single":
+        return None
+    voters = len(named) + len(hello.get("arbiters", ()))
+    return Members(
+        reachable=_reachable(client, named),
+        bearing_data=len(named),
+        needed=min(voters // 2 + 1, len(named)),
+        confirm=_confirm(client, database),
+    )
+
+
+def members_without_primary(client: MongoClient[dict[str, Any]], exc: PyMongoError) -> Members | None:
+    """Count the members of a set that has no primary now; None when it is not that, or nobody is there at all."""
+    found = list(client.topology_description.server_descriptions().values())
+    seen = [one.server_type_name for one in found]
+    if not isinstance(exc, ServerSelectionTimeoutError) or "RSSecondary" not in seen:
+        return None
+    bearing_data = len(found) - seen.count(_ARBITER)
+    reachable = sum(name in _WITH_DATA for name in seen)
+    return Members(reachable, bearing_data, min(len(found) // 2 + 1, bearing_data), confirm=False)
+
+
+def _reachable(client: MongoClient[dict[str, Any]], named: set[str]) -> int:
+    until = time.monotonic() + _UNTIL_SEEN
+    while True:
+        there = [one for one in client.topology_description.server_descriptions().values() if _has_data(one)]
+        if len(there) >= len(named) or time.monotonic() > until:
+            return len(there)
+        time.sleep(_POLL)
+
+
+def _has_data(one: ServerDescription) -> bool:
+    return one.server_type_name in _WITH_DATA
+
+
+def _confirm(client: MongoClient[dict[str, Any]], database: str) -> bool:
+    """Tell whether the majority has what the primary has, or has it soon."""
+    now = client.admin.command("ping")["operationTime"]
+    read = {"find": CLAIMS, "limit": 1, "readConcern": {"level": "majority", "afterClusterTime": now}}
+    try:
+        with pymongo.timeout(_CONFIRMS):
+            client[database].command(read)
+    except OperationFailure as exc:
+        return not exc.timeout  # else a privilege is missing, which is found elsewhere
+    except PyMongoError:
+        return False
+    return True
