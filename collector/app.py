@@ -113,7 +113,7 @@ class Service:
                     names=self._names,
                     settings=self._settings,
                     nats=nats,
-                    source=JetStreamSource(nats.connection.jetstream(), self._names, self._settings.ack_wait),
+                    source=self._source(nats),
                     database=database,
                     kinds=Kinds(database, self._settings.write_timeout),
                     budget=Budget(self._settings.buffer_bytes),
@@ -127,13 +127,16 @@ class Service:
                 await close(nats.connection)
             group.cancel_scope.cancel()
 
+    def _source(self, nats: NatsConnection) -> JetStreamSource:
+        return JetStreamSource(nats.connection.jetstream(), self._names, self._settings.ack_wait, self._report)
+
     async def _supervise(self, tools: Tools, nats: NatsConnection) -> None:
         settings, report = self._settings, self._report
         pipelines = Pipelines(lambda spec: Pipeline(spec, tools), report)
         bucket = KvBucket(nats.connection.jetstream(), self._names)
         registry = Registry(bucket, pipelines, nats.reconnects, report, settings.reconcile_period)
-        lag = JetStreamLag(nats.connection.jetstream(), self._names, settings.lag_period)
-        sampler = Sampler(lag, pipelines, report, settings.lag_period)
+        lag = JetStreamLag(nats.connection.jetstream(), self._names, settings.lag_period, settings.ack_wait)
+        sampler = Sampler(lag, tools.source, tools.doubts, pipelines, report, period=settings.lag_period)
         storage = JetStreamStorage(nats.connection.jetstream(), self._names)
         watcher = StorageWatcher(storage, report, _LESS_OFTEN * settings.lag_period)
         async with create_task_group() as group:

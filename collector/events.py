@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from collector.horizon import Suspicion
     from collector.model import Reason, Trigger
+    from transfer.comparison import Difference
 
 
 class Stage(StrEnum):
@@ -224,8 +225,10 @@ class Sampled:
     waiting_pulls: int
     at: float
     """Of the replica's clock, in seconds since 1970."""
-    max_deliver: int = -1
-    """Of the durable, which is ours to make or in line: -1, unless somebody else has changed it."""
+    ack_wait: float | None = None
+    """Of the durable, in seconds; None where it was not asked this time."""
+    differences: tuple[Difference, ...] = ()
+    """What of stream and durable is not as needed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +243,7 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Mended:
-    """A durable that somebody else had made or changed delivers everything again."""
+    """A durable that somebody else had made or changed was brought in line, or made anew."""
 
     logger: str
     messages: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 from zlib import crc32
 
@@ -10,19 +11,12 @@ from anyio import create_task_group
 
 from collector.events import Sampled, Waiting
 from collector.stuck import Stuck, stuck_messages
-from transfer.errors import TransferError, Unavailable, UnknownDurable
-from transfer.streams import (
-    DurableInfo,
-    StreamState,
-    durable_info,
-    give_up_durable,
-    lift_max_deliver,
-    listed_streams,
-    stream_state,
-)
+from transfer.errors import TransferError, Unavailable, UnknownDurable, UnknownStream
+from transfer.needs import ACK_WAIT, compare_durable, compare_stream, durable_needs
+from transfer.streams import DurableInfo, StreamState, durable_info, give_up_durable, listed_streams, stream_state
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
 
     from nats.js import JetStreamContext
 
@@ -37,7 +31,7 @@ _AT_ONCE = 8
 
 
 class Lag(Protocol):
-    """Where lag is read, and what keeps it from falling is mended. Every method raises TransferError."""
+    """Where lag is read, and messages that nobody is given are brought back. Every method raises TransferError."""
 
     async def sample(self, keys: Collection[str]) -> list[Sampled | Waiting]:
         """Read the lag of these loggers; of one whose durable nobody can read, what waits in its stream.
@@ -48,23 +42,21 @@ class Lag(Protocol):
     async def stuck(self, key: str) -> Stuck | None:
         """Look closely whether messages of a logger are given to nobody any more; None when that is not certain."""
 
-    async def lift_max_deliver(self, key: str) -> None:
-        """Have a logger's durable deliver as often as it takes."""
-
     async def bring_back(self, key: str, stuck: Stuck) -> bool:
         """Have the durable made anew; return False when it is not the one any more that was looked at."""
 
 
 class JetStreamLag:
-    """Lag by one list request for 256 streams; the leaders answer.
+    """Lag by one list request for 256 streams, and what of each is not as needed; the leaders answer.
 
     A stream is a work queue: of an empty one nothing waits, nothing is being worked on and nothing is stuck. So its
     durable is asked in turn, once in some readings, for what hardly ever changes; all others are asked each time.
     """
 
-    def __init__(self, jetstream: JetStreamContext, names: Names, period: float) -> None:
+    def __init__(self, jetstream: JetStreamContext, names: Names, period: float, ack_wait: float = ACK_WAIT) -> None:
         self._jetstream = jetstream
         self._names = names
+        self._needs = durable_needs(ack_wait)
         self._turns = max(1, min(_TURNS, int(_ROUND / period)))
         self._turn = 0
         self._durables: dict[str, DurableInfo] = {}
@@ -73,6 +65,7 @@ class JetStreamLag:
     async def sample(self, keys: Collection[str]) -> list[Sampled | Waiting]:
         """See `Lag`."""
         states = await listed_streams(self._jetstream, self._names)
+        states |= await self._unlisted([stream for key in keys if (stream := self._names.stream(key)) not in states])
         there = {key: state for key in sorted(keys) if (state := states.get(self._names.stream(key))) is not None}
         none = [key for key in keys if self._names.stream(key) not in states]
         self._turn = (self._turn + 1) % self._turns
@@ -83,12 +76,23 @@ class JetStreamLag:
         return [
             *(Waiting(key, 0, at) for key in none),
             *(
-                _sampled(key, state, self._durables[key], current=key in asked)
+                self._sampled(key, state, self._durables[key], current=key in asked)
                 if key in asked or (key in self._durables and not state.messages)
                 else Waiting(key, state.messages, at)
                 for key, state in there.items()
             ),
         ]
+
+    async def _unlisted(self, streams: Iterable[str]) -> dict[str, StreamState | None]:
+        """Return those that are there and take other subjects than those by which they are listed."""
+        found: dict[str, StreamState | None] = {}
+        for stream in streams:
+            with suppress(UnknownStream):
+                try:
+                    found[stream] = await stream_state(self._jetstream, stream)
+                except Unavailable:
+                    found[stream] = None
+        return found
 
     def _is_due(self, key: str) -> bool:
         """Whether it is a durable's turn, or what is known of it is not how it stays: nobody pulls."""
@@ -130,29 +134,27 @@ class JetStreamLag:
         )
         return None if durable.is_push or not messages else Stuck(durable.created, state.first_seq, messages)
 
-    async def lift_max_deliver(self, key: str) -> None:
-        """See `Lag`."""
-        self._durables.pop(key, None)
-        await lift_max_deliver(self._jetstream, self._names, key)
-
     async def bring_back(self, key: str, stuck: Stuck) -> bool:
         """See `Lag`. It is deleted; the pipelines notice that at once, and one of them makes the new one."""
         self._durables.pop(key, None)
         return await give_up_durable(self._jetstream, self._names, key, stuck.durable)
 
-
-def _sampled(key: str, state: StreamState, durable: DurableInfo, *, current: bool) -> Sampled:
-    """Put together what was read; an older answer of the durable of an empty stream says nothing of messages."""
-    return Sampled(
-        key,
-        messages=state.messages,
-        bytes=state.bytes,
-        oldest_age_seconds=state.oldest_age,
-        pending=durable.num_pending if current else 0,
-        ack_pending=durable.num_ack_pending if current else 0,
-        ack_pending_limit=durable.config.max_ack_pending,
-        redelivered=durable.num_redelivered if current else 0,
-        waiting_pulls=durable.num_waiting,
-        at=time.time(),
-        max_deliver=-1 if durable.is_push else durable.config.max_deliver,
-    )
+    def _sampled(self, key: str, state: StreamState, durable: DurableInfo, *, current: bool) -> Sampled:
+        """Put together what was read; an older answer of the durable of an empty stream says nothing of messages."""
+        differences = compare_stream(state.config, self._names, key)
+        if current:
+            differences += compare_durable(durable, self._names, key, self._needs)
+        return Sampled(
+            key,
+            messages=state.messages,
+            bytes=state.bytes,
+            oldest_age_seconds=state.oldest_age,
+            pending=durable.num_pending if current else 0,
+            ack_pending=durable.num_ack_pending if current else 0,
+            ack_pending_limit=durable.config.max_ack_pending,
+            redelivered=durable.num_redelivered if current else 0,
+            waiting_pulls=durable.num_waiting,
+            at=time.time(),
+            ack_wait=durable.ack_wait if current else None,
+            differences=differences,
+        )

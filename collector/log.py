@@ -137,7 +137,7 @@ class EventLog:
     def _mended(self, event: events.Mended) -> None:
         key = ("mended", alike(event.what, event.logger))
         facts = {"what": event.what, "messages": event.messages}
-        self._warn(key, "mended", logger=event.logger, **facts, action="delivering again whatever waits")
+        self._warn(key, "mended", logger=event.logger, **facts, action="going on with the durable as it is now")
 
     def _starting(self, event: events.Starting) -> None:
         self._log.info("starting", version=event.version, **event.settings)

@@ -17,18 +17,25 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 from anyio import Event, move_on_after
 
+from collector.headers import field as header
+from collector.headers import headers
 from collector.model import Delivery
+from collector.settlement import ACK, NAK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from collector.in_hand import InHand
     from collector.nats_bulk import AnyFrame, Link, Subscribed
+    from collector.settlement import Answer
 
 EXPIRES = 60.0
 """Seconds a request lives at the server."""
 HEARTBEAT = 2.0
 """Seconds of silence after which the server says that a request is still alive."""
+_CUT_TIMES = 3
+"""Times that a message is asked for again because it came without its body."""
+_MOST_CUT = 10_000
 _LULL, _FLOWING = 0.02, 0.5
 """Seconds without a message after which nothing is under way, and seconds that this is waited for."""
 _NANOSECONDS = 1_000_000_000
@@ -65,6 +72,8 @@ class Signal(Enum):
     """Neither a message nor a heartbeat for two heartbeats: the requests may be lost (nats.py#504)."""
     REFUSED = auto()
     """The server does not take our requests, or ends them again and again with nothing done: ask again later."""
+    CUT = auto()
+    """A message came without its body: the durable may deliver headers only."""
 
 
 _BY_CODE = {
@@ -110,6 +119,26 @@ def unused(raw_headers: bytes) -> tuple[int, int]:
         if name.lower() in values and value.strip().isdigit():
             values[name.lower()] = int(value)
     return values[b"nats-pending-messages"], values[b"nats-pending-bytes"]
+
+
+class Bare(Enum):
+    """What a message without a body is, by its headers."""
+
+    ENTRY = auto()
+    """One that was published so."""
+    CUT = auto()
+    """One whose body the server has left out."""
+    MARKER = auto()
+    """The server's own note that the last message of a subject is gone; nobody has published it."""
+
+
+def read_bare(raw_headers: bytes) -> Bare:
+    """Tell what a message without a body is."""
+    fields = headers(raw_headers)
+    if header(fields, "Nats-Marker-Reason"):
+        return Bare.MARKER
+    size = header(fields, "Nats-Msg-Size")
+    return Bare.CUT if size.isdecimal() and size.strip("0") else Bare.ENTRY
 
 
 def read_delivery(frame: AnyFrame, head: str = "", stream: str = "") -> Delivery:
@@ -230,6 +259,9 @@ class Pull:
         """Bytes of the last message that was asked for alone."""
         self._deliveries: list[Delivery] = []
         self._taken_in_hand = 0
+        self._aside: list[Answer] = []
+        self._cut: dict[int, int] = {}
+        """How often a message came without its body, by its sequence."""
         self._signals: set[Signal] = set()
         self._heard = clock()
         self.changed = Event()
@@ -274,30 +306,65 @@ class Pull:
     def receive(self, frames: Sequence[AnyFrame]) -> None:
         """Take what the connection read; called from its reading loop. From here on deliveries are in hand."""
         self._heard = self._clock()
-        before, size = len(self._deliveries), 0
+        before, size = self._received, 0
         for frame in frames:
             subject, reply, raw_headers, body = frame
             if reply.startswith(b"$JS.ACK."):
                 try:
-                    self._deliveries.append(read_delivery(frame, self._head, self._stream))
+                    delivery = read_delivery(frame, self._head, self._stream)
                 except ValueError:
                     continue  # anybody may publish to an inbox; an error here would end the reading of the connection
+                if body or not raw_headers or not self._is_set_aside(delivery):
+                    self._deliveries.append(delivery)
                 size += len(subject) + len(reply) + len(raw_headers) + len(body)
             elif raw_headers and not body:
                 self._count_came(before, size)
-                before, size = len(self._deliveries), 0
+                before, size = self._received, 0
                 self._hear(subject.decode("latin-1"), raw_headers)
         self._count_came(before, size)
         self._take_in_hand()
 
     def _count_came(self, before: int, size: int) -> None:
-        if messages := len(self._deliveries) - before:
+        if messages := self._received - before:
             if self.too_small:
                 self.too_small, self._last_size = 0, size
             self.fruitless = 0
             self._counted = self._number
             self.outstanding.came(messages, size)
             self.changed.set()
+
+    @property
+    def _received(self) -> int:
+        return len(self._deliveries) + len(self._aside)
+
+    def _is_set_aside(self, delivery: Delivery) -> bool:
+        """Keep what is no entry out of the way, to be answered by `answer_aside`.
+
+        A publisher may have sent the header of a message that is cut. So one that comes cut again and again, although
+        the durable was looked at in between, is taken as it is.
+        """
+        bare = read_bare(delivery.raw_headers)
+        if bare is Bare.ENTRY:
+            return False
+        if bare is Bare.MARKER:
+            self._aside.append((delivery.reply, ACK))
+            return True
+        times = self._cut.pop(delivery.sequence, 0) + 1
+        if times > _CUT_TIMES:
+            return False
+        self._cut[delivery.sequence] = times
+        if len(self._cut) > _MOST_CUT:
+            del self._cut[next(iter(self._cut))]
+        self._aside.append((delivery.reply, NAK))
+        self._signals.add(Signal.CUT)
+        self.unsure = True
+        return True
+
+    async def answer_aside(self) -> None:
+        """Have what came cut delivered again, and what is no message be gone; call it after a look at the durable."""
+        aside, self._aside = self._aside, []
+        if aside:
+            await self._link.answer(aside)
 
     def _take_in_hand(self) -> None:
         self._in_hand.take(self._deliveries[self._taken_in_hand :])

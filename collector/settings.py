@@ -11,6 +11,7 @@ from pymongo.uri_parser import parse_uri
 from transfer.environment import Environment, NatsSettings
 from transfer.errors import InvalidNamespace
 from transfer.names import check_namespace
+from transfer.needs import ACK_WAIT, LONGEST_ACK_WAIT
 from transfer.secret import Secret
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class Settings:
             buffer_bytes=environment.size("COLLECTOR_BUFFER_BYTES", 64 * MIB, minimum=MIB),
             writes=environment.integer("COLLECTOR_WRITES", 4, minimum=1, maximum=64),
             write_timeout=environment.duration("COLLECTOR_WRITE_TIMEOUT", 10.0, minimum=0.1),
-            ack_wait=environment.duration("COLLECTOR_ACK_WAIT", 30.0, minimum=1.0),
+            ack_wait=environment.duration("COLLECTOR_ACK_WAIT", ACK_WAIT, minimum=1.0, maximum=LONGEST_ACK_WAIT),
             shutdown_timeout=environment.duration("COLLECTOR_SHUTDOWN_TIMEOUT", 30.0, minimum=1.0),
             reconcile_period=environment.duration("COLLECTOR_RECONCILE_PERIOD", 60.0, minimum=0.1),
             lag_period=environment.duration("COLLECTOR_LAG_PERIOD", 5.0, minimum=0.1),

@@ -5,12 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from collector.events import Mended
 from collector.identity import Incarnation
+from transfer.comparison import Remedy, with_remedy
+from transfer.errors import Misconfigured
+from transfer.needs import compare_durable, compare_stream, durable_needs
 from transfer.streams import ensure_durable, stream_state
 
 if TYPE_CHECKING:
     from nats.js import JetStreamContext
 
+    from collector.events import Report
+    from transfer.comparison import Difference
+    from transfer.configurations import DurableInfo
     from transfer.names import Names
 
 
@@ -20,29 +27,51 @@ class Attached:
 
     incarnation: Incarnation
     ack_wait: float
+    """Seconds, as the durable has it: it may be longer than what this replica asks for."""
+    risks: tuple[Difference, ...] = ()
+    """What may happen to the entries by stream and durable as they are."""
 
 
 class Source(Protocol):
     """Where a pipeline's messages come from."""
 
     async def attach(self, key: str) -> Attached:
-        """Make sure of stream and durable.
+        """Make sure of stream and durable, and bring the durable in line with what is needed.
 
-        Raises UnknownStream while there is no stream, DurableInUse while the durable of the Go collector is still used
-        by somebody, Unavailable while JetStream does not answer.
+        Raises UnknownStream while there is no stream, Misconfigured while somebody else has to change stream or
+        durable, DurableInUse while the durable of the Go collector is still used by somebody, Unavailable while
+        JetStream does not answer.
         """
 
 
 class JetStreamSource:
     """Streams and durables of one namespace."""
 
-    def __init__(self, jetstream: JetStreamContext, names: Names, ack_wait: float) -> None:
+    def __init__(self, jetstream: JetStreamContext, names: Names, ack_wait: float, report: Report) -> None:
         self._jetstream = jetstream
         self._names = names
         self._ack_wait = ack_wait
+        self._needs = durable_needs(ack_wait)
+        self._report = report
 
     async def attach(self, key: str) -> Attached:
-        """See `Source`. A durable that is deleted is made again; a push durable without a user is replaced."""
+        """See `Source`. A durable that is deleted is made again; what was brought in line is reported."""
         state = await stream_state(self._jetstream, self._names.stream(key))
-        await ensure_durable(self._jetstream, self._names, key, ack_wait=self._ack_wait, replace_push=True)
-        return Attached(Incarnation(self._names.stream(key), state.created), self._ack_wait)
+        stream = compare_stream(state.config, self._names, key)
+        mend = with_remedy(stream, Remedy.MEND)
+        if mend and state.config.retention != "interest":  # there, what no durable waits for is gone at once
+            raise Misconfigured(*mend)
+        durable = await self._ensure_durable(key)
+        if mend:
+            raise Misconfigured(*mend)
+        risks = (*stream, *compare_durable(durable, self._names, key, self._needs))
+        return Attached(Incarnation(self._names.stream(key), state.created), durable.ack_wait, risks)
+
+    async def _ensure_durable(self, key: str) -> DurableInfo:
+        return await ensure_durable(
+            self._jetstream,
+            self._names,
+            key,
+            ack_wait=self._ack_wait,
+            on_change=lambda difference: self._report(Mended(key, 0, str(difference))),
+        )

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 SIGHTINGS = 3
 SETTLED = 5.0
 """Seconds between the first and the last sighting: the longest that an ack takes to reach all servers, and more."""
+LAPSE = 60.0
+"""Seconds between two sightings with which they are not in a row any more."""
 AGAIN = 600.0
 """Seconds after which the same is tried again: whoever loses the same message at once is not helped by more of it."""
 
@@ -39,30 +41,42 @@ def stuck_messages(*, delivered_sequence: int, ack_pending: int, messages: int, 
 
 
 @dataclass(slots=True)
-class _Case:
+class _Row:
+    """Sightings in a row: of the same oldest message of the same durable, each soon after the one before."""
+
     first: Stuck
     since: float
+    last: float
     sightings: int = 0
-    acted_at: float | None = None
+
+    def is_continued(self, stuck: Stuck, now: float) -> bool:
+        same = (stuck.durable, stuck.first_sequence) == (self.first.durable, self.first.first_sequence)
+        return same and now - self.last <= LAPSE
 
 
 class Sightings:
-    """Remembers what was seen, for each logger."""
+    """Remembers what was seen in a row, for each logger; a reading that sees nothing ends the row."""
 
     def __init__(self) -> None:
-        self._cases: dict[str, _Case] = {}
+        self._rows: dict[str, _Row] = {}
+        self._acted: dict[str, tuple[int, float]] = {}
+        """The oldest message for which a durable was made anew, and when."""
 
     def add(self, key: str, stuck: Stuck, now: float) -> bool:
         """Note a sighting; return whether it is time to make the durable anew, which is then taken as done."""
-        case = self._cases.get(key)
-        if case is None or case.first.first_sequence != stuck.first_sequence:
-            case = self._cases[key] = _Case(stuck, now)
-        elif case.first.durable != stuck.durable:
-            case.first, case.since, case.sightings = stuck, now, 0
-        case.sightings += 1
-        if case.sightings < SIGHTINGS or now - case.since < SETTLED:
+        row = self._rows.get(key)
+        if row is None or not row.is_continued(stuck, now):
+            row = self._rows[key] = _Row(stuck, now, now)
+        row.last, row.sightings = now, row.sightings + 1
+        if row.sightings < SIGHTINGS or now - row.since < SETTLED or self._is_acted(key, stuck, now):
             return False
-        if case.acted_at is not None and now - case.acted_at < AGAIN:
-            return False
-        case.acted_at = now
+        self._acted[key] = stuck.first_sequence, now
         return True
+
+    def over(self, key: str) -> None:
+        """Note a reading in which nothing was stuck, or something else explained it."""
+        self._rows.pop(key, None)
+
+    def _is_acted(self, key: str, stuck: Stuck, now: float) -> bool:
+        sequence, at = self._acted.get(key, (stuck.first_sequence, -AGAIN))
+        return sequence == stuck.first_sequence and now - at < AGAIN

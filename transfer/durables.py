@@ -2,64 +2,41 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from transfer.errors import Conflict, DurableInUse, JetStreamError, UnknownDurable
-from transfer.jetstream_api import DURABLE_EXISTS, NANOSECONDS, NOT_THE_ONLY_DURABLE, request
+from transfer.comparison import Remedy, in_line, with_remedy, without_risks
+from transfer.configurations import DurableInfo
+from transfer.errors import DurableInUse, JetStreamError, Misconfigured, Unavailable, UnknownDurable
+from transfer.jetstream_api import DURABLE_EXISTS, request
+from transfer.needs import (
+    ACK_WAIT,
+    MAX_ACK_PENDING,
+    RAISE_LIMITS,
+    compare_durable,
+    durable_needs,
+    refusal_of,
+    wanted_of,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from nats.js import JetStreamContext
 
+    from transfer.comparison import Difference, Need
     from transfer.names import Names
 
-ACK_WAIT = 30.0
-MAX_ACK_PENDING = 100_000
+_TRIES = 3
+"""Looks at a durable that others change at the same time."""
+
+_NOT_TAKEN = f"nats-server does not take it from us; {RAISE_LIMITS}"
 
 
 class _Config(msgspec.Struct):
     config: dict[str, Any]
-
-
-class DurableConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """The configuration of a durable that is in force; `ack_wait` in nanoseconds, as the server has it."""
-
-    durable_name: str = ""
-    ack_policy: str = ""
-    deliver_policy: str = ""
-    deliver_subject: str = ""
-    deliver_group: str = ""
-    ack_wait: int = 0
-    max_deliver: int = -1
-    max_ack_pending: int = 0
-    max_waiting: int = 0
-
-
-class Delivered(msgspec.Struct, frozen=True):
-    """How far a durable has come in its stream."""
-
-    stream_seq: int = 0
-
-
-class DurableInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """A durable as the server that leads it sees it."""
-
-    stream_name: str
-    name: str
-    created: str
-    config: DurableConfig
-    delivered: Delivered = Delivered()
-    num_ack_pending: int = 0
-    num_redelivered: int = 0
-    num_waiting: int = 0
-    num_pending: int = 0
-    push_bound: bool = False
-
-    @property
-    def is_push(self) -> bool:
-        """Say whether it is a push consumer, as the Go collector makes it."""
-        return bool(self.config.deliver_subject)
 
 
 async def durable_info(jetstream: JetStreamContext, names: Names, key: str) -> DurableInfo:
@@ -71,6 +48,18 @@ async def _read(jetstream: JetStreamContext, names: Names, key: str) -> bytes:
     return await request(jetstream, f"CONSUMER.INFO.{names.stream(key)}.{names.durable(key)}")
 
 
+class _Asked(NamedTuple):
+    """Whose durable is to be how."""
+
+    jetstream: JetStreamContext
+    names: Names
+    key: str
+    needs: tuple[Need, ...]
+
+    def compare(self, found: DurableInfo) -> tuple[Difference, ...]:
+        return compare_durable(found, self.names, self.key, self.needs)
+
+
 async def ensure_durable(
     jetstream: JetStreamContext,
     names: Names,
@@ -78,42 +67,50 @@ async def ensure_durable(
     *,
     ack_wait: float = ACK_WAIT,
     max_ack_pending: int = MAX_ACK_PENDING,
-    replace_push: bool = False,
+    on_change: Callable[[Difference], object] = lambda _: None,
 ) -> DurableInfo:
-    """Make the pull durable of a logger, or bring ack wait, max ack pending and max deliver of the one there in line.
+    """Make the durable of a logger, or bring the one there in line with `durable_needs`; return it as it is then.
 
-    A push durable of the Go collector is left as it is, or with `replace_push` deleted and made again as a pull one;
-    what was not acked stays in the stream. Any number of replicas may do this at once: when two replace the same push
-    durable, the second may replace the first's new one too, which costs a redelivery. Raises `DurableInUse` when it
-    would have to replace one that somebody is bound to, `UnknownStream` without a stream, `Conflict` when the stream
-    has a durable of another name.
+    What nats-server lets nobody change is made anew, also a push durable of the Go collector; what was not acked stays
+    in the stream. Any number of replicas may do this at once: when two replace the same durable, the second may replace
+    the first's new one too, which costs a redelivery. `on_change` is told what was not as needed.
+
+    Raises `DurableInUse` when it would have to replace one that somebody is bound to, `Misconfigured` when somebody
+    else has to change something first, and `UnknownStream` without a stream.
     """
-    limits = {"ack_wait": round(ack_wait * NANOSECONDS), "max_ack_pending": max_ack_pending, "max_deliver": -1}
-    try:
-        reply = await _read(jetstream, names, key)
-    except UnknownDurable:
-        return await _make_durable(jetstream, names, key, limits)
+    asked = _Asked(jetstream, names, key, durable_needs(ack_wait, max_ack_pending))
+    for _ in range(_TRIES):
+        try:
+            reply = await _read(jetstream, names, key)
+        except UnknownDurable:
+            made = await _make_durable(asked)
+        else:
+            made = await _bring_in_line(asked, reply, on_change)
+        if made is None:
+            continue
+        if left := without_risks(asked.compare(made)):
+            raise Misconfigured(*[replace(each, command=_NOT_TAKEN) for each in left])
+        return made
+    raise Unavailable(f"durable {names.durable(key)!r}: expected to bring it in line, but others change it too")
+
+
+async def _bring_in_line(asked: _Asked, reply: bytes, on_change: Callable[[Difference], object]) -> DurableInfo | None:
+    """Return the durable as it is then, or None when it has to be looked at again."""
     found = msgspec.json.decode(reply, type=DurableInfo)
-    if not found.is_push:
-        config = msgspec.json.decode(reply, type=_Config).config
-        in_line = config | limits == config
-        return found if in_line else await _put_durable(jetstream, names, key, "update", config | limits)
-    if not replace_push:
+    differences = without_risks(asked.compare(found))
+    if not differences:
         return found
+    if mend := with_remedy(differences, Remedy.MEND):
+        raise Misconfigured(*mend)
+    for difference in differences:
+        on_change(difference)
+    if not with_remedy(differences, Remedy.REPLACE):
+        config = msgspec.json.decode(reply, type=_Config).config
+        return await _put_durable(asked, "update", in_line(config, differences))
     if found.push_bound:
         raise DurableInUse(found.name)
-    await _delete_durable(jetstream, names, key)
-    return await _make_durable(jetstream, names, key, limits)
-
-
-async def lift_max_deliver(jetstream: JetStreamContext, names: Names, key: str) -> None:
-    """Have the durable deliver a message as often as it takes, and change nothing else of it.
-
-    What has reached the limit before stays where it is: nats-server 2.15 never gives it to anybody again.
-    """
-    config = msgspec.json.decode(await _read(jetstream, names, key), type=_Config).config
-    if config.get("max_deliver", -1) > 0:
-        await _put_durable(jetstream, names, key, "update", config | {"max_deliver": -1})
+    await give_up_durable(asked.jetstream, asked.names, asked.key, found.created)
+    return await _make_durable(asked)
 
 
 async def give_up_durable(jetstream: JetStreamContext, names: Names, key: str, created: str) -> bool:
@@ -131,34 +128,28 @@ async def give_up_durable(jetstream: JetStreamContext, names: Names, key: str, c
     return True
 
 
-async def _make_durable(jetstream: JetStreamContext, names: Names, key: str, limits: dict[str, int]) -> DurableInfo:
-    config = {
-        "durable_name": names.durable(key),
-        "name": names.durable(key),
-        "deliver_policy": "all",
-        "ack_policy": "explicit",
-        "replay_policy": "instant",
-    }
+async def _make_durable(asked: _Asked) -> DurableInfo | None:
+    """Make it; None when somebody else was quicker, with needs of their own."""
+    durable = asked.names.durable(asked.key)
+    config = {"durable_name": durable, "name": durable} | wanted_of(asked.needs)
     try:
-        return await _put_durable(jetstream, names, key, "create", config | limits)
+        return await _put_durable(asked, "create", config)
     except JetStreamError as error:
-        if error.err_code in NOT_THE_ONLY_DURABLE:
-            raise Conflict(
-                f"stream {names.stream(key)!r}: expected no other consumer, got {error.description}"
-            ) from error
-        if error.err_code in DURABLE_EXISTS:  # another replica was quicker, with other limits
-            return await durable_info(jetstream, names, key)
+        if error.err_code in DURABLE_EXISTS:
+            return None
         raise
 
 
-async def _put_durable(
-    jetstream: JetStreamContext, names: Names, key: str, action: str, config: dict[str, Any]
-) -> DurableInfo:
-    stream, durable = names.stream(key), names.durable(key)
+async def _put_durable(asked: _Asked, action: str, config: dict[str, Any]) -> DurableInfo:
+    stream, durable = asked.names.stream(asked.key), asked.names.durable(asked.key)
     wanted = {"stream_name": stream, "config": config, "action": action}
-    return msgspec.json.decode(
-        await request(jetstream, f"CONSUMER.CREATE.{stream}.{durable}", wanted), type=DurableInfo
-    )
+    try:
+        reply = await request(asked.jetstream, f"CONSUMER.CREATE.{stream}.{durable}", wanted)
+    except JetStreamError as error:
+        if (refused := refusal_of(error.err_code, asked.names, asked.key, error.description)) is not None:
+            raise Misconfigured(refused) from error
+        raise
+    return msgspec.json.decode(reply, type=DurableInfo)
 
 
 async def _delete_durable(jetstream: JetStreamContext, names: Names, key: str) -> None:

@@ -139,9 +139,12 @@ class Environment:
         """Return a whole number within the bounds."""
         return self._number(name, default, int, "a whole number", minimum=minimum, maximum=maximum)
 
-    def duration(self, name: str, default_seconds: float, *, minimum: float | None = None) -> float:
+    def duration(
+        self, name: str, default_seconds: float, *, minimum: float | None = None, maximum: float | None = None
+    ) -> float:
         """Return seconds."""
-        return self._number(name, default_seconds, parse_duration, EXPECTED_DURATION, minimum=minimum)
+        expected = EXPECTED_DURATION
+        return self._number(name, default_seconds, parse_duration, expected, minimum=minimum, maximum=maximum)
 
     def size(self, name: str, default: int, *, minimum: int | None = None) -> int:
         """Return bytes."""

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from transfer.comparison import Difference
+
 
 class TransferError(Exception):
     """Base of everything that this package raises on purpose."""
@@ -88,6 +90,14 @@ class Conflict(TransferError):
     """What is there already, or changed meanwhile, does not go with what was asked for: look before trying again."""
 
 
+class Misconfigured(Conflict):
+    """A stream or durable is not as needed, and somebody else has to change it; `differences` are its fields."""
+
+    def __init__(self, *differences: Difference) -> None:
+        super().__init__("; ".join(map(str, differences)))
+        self.differences = differences
+
+
 class Unavailable(TransferError):
     """NATS or JetStream does not answer now and may later: try the same again."""
 
@@ -111,12 +121,13 @@ class PublishUnconfirmed(TransferError):
         self.attempts = attempts
 
 
-class DurableInUse(TransferError):
+class DurableInUse(Conflict):
     """The durable is a push consumer that somebody, probably a Go collector, is bound to: stop that one first."""
 
     def __init__(self, durable: str) -> None:
         super().__init__(
-            f"durable {durable!r} is a push consumer and somebody is bound to it; it is left alone until then"
+            f"durable {durable!r}: expected deliver_subject not set, got a push consumer that somebody is bound to"
+            " (it is left alone until nobody is); stop the Go collector, or who else it is"
         )
         self.durable = durable
 

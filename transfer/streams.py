@@ -14,16 +14,12 @@ import msgspec
 from nats import errors as nats_errors
 from nats.js import errors as js_errors
 
-from transfer.durables import (
-    DurableConfig,
-    DurableInfo,
-    durable_info,
-    ensure_durable,
-    give_up_durable,
-    lift_max_deliver,
-)
-from transfer.errors import Conflict, JetStreamError, Unavailable, UnknownStream
+from transfer.comparison import Remedy, with_remedy
+from transfer.configurations import DurableConfig, DurableInfo, StreamConfig
+from transfer.durables import durable_info, ensure_durable, give_up_durable
+from transfer.errors import Conflict, JetStreamError, Misconfigured, Unavailable, UnknownStream
 from transfer.jetstream_api import NAME_IN_USE, NANOSECONDS, SUBJECTS_OVERLAP, api, request
+from transfer.needs import compare_stream
 
 if TYPE_CHECKING:
     from nats.js import JetStreamContext
@@ -35,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DurableConfig",
     "DurableInfo",
+    "StreamConfig",
     "StreamState",
     "api",
     "bind_bucket",
@@ -45,7 +42,6 @@ __all__ = [
     "ensure_durable",
     "ensure_stream",
     "give_up_durable",
-    "lift_max_deliver",
     "listed_streams",
     "stream_state",
     "stream_states",
@@ -162,7 +158,7 @@ async def ensure_stream(jetstream: JetStreamContext, names: Names, spec: LoggerS
             raise Conflict(f"subject {subject!r}: expected no other stream to take it, but one does") from error
         if error.err_code != NAME_IN_USE:
             raise
-        await _update_stream(jetstream, name, subject, stated)
+        await _update_stream(jetstream, names, spec.key, stated)
         return False
     return msgspec.json.decode(reply, type=_Created).did_create
 
@@ -181,11 +177,12 @@ def _stated(spec: LoggerSpec) -> dict[str, object]:
     return {field: value for field, value in fields.items() if value is not None}
 
 
-async def _update_stream(jetstream: JetStreamContext, name: str, subject: str, stated: dict[str, object]) -> None:
+async def _update_stream(jetstream: JetStreamContext, names: Names, key: str, stated: dict[str, object]) -> None:
+    name = names.stream(key)
     config = await _stream_config(jetstream, name)
-    if config["subjects"] != [subject] or config["retention"] != "workqueue":
-        what = f"{config['retention']} of {config['subjects']}"
-        raise Conflict(f"stream {name!r}: expected a workqueue of {subject!r}, got a {what} that somebody else made")
+    found = msgspec.convert(config, StreamConfig)
+    if mend := with_remedy(compare_stream(found, names, key), Remedy.MEND):
+        raise Misconfigured(*mend)
     wanted = {"description": ""} | config | stated
     if wanted == {"description": ""} | config:
         return
@@ -223,6 +220,7 @@ class StreamState(msgspec.Struct, frozen=True, kw_only=True):
     first_ts: datetime
     """Year 1 in a stream that never had a message."""
     last_ts: datetime
+    config: StreamConfig = StreamConfig()
 
     @property
     def first(self) -> datetime | None:
@@ -249,18 +247,15 @@ class _State(msgspec.Struct):
     last_ts: datetime
 
 
-class _Name(msgspec.Struct):
-    name: str
-
-
 class _Info(msgspec.Struct):
-    config: _Name
+    config: StreamConfig
     created: str
     state: _State
     ts: datetime
 
     def as_state(self) -> StreamState:
-        return StreamState(created=self.created, server_time=self.ts, **msgspec.structs.asdict(self.state))
+        state = msgspec.structs.asdict(self.state)
+        return StreamState(created=self.created, server_time=self.ts, config=self.config, **state)
 
 
 class _Page(msgspec.Struct):

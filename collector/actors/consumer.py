@@ -107,6 +107,7 @@ class Consumer:
                 finally:
                     with CancelScope(shield=True):  # it has deadlines of its own
                         self._unopened += await self._pull.drain()
+                        await self._pull.answer_aside()
             if self._unopened and stopping.is_set() and (not self._pull.unsure or await self._verified(stopping)):
                 await self._hand_on()
 
@@ -125,6 +126,7 @@ class Consumer:
                 await stopping.wait()
         if (signals or (deliveries and self._pull.unsure)) and not await self._verified(stopping):
             return False
+        await self._pull.answer_aside()
         await self._top_up(flowing=bool(deliveries) and self._is_flowing(deliveries[-1]))
         self._unopened += deliveries
         await self._hand_on()
@@ -147,6 +149,8 @@ class Consumer:
             error += f": expected the next message to be no larger than {LARGEST} bytes; remove it from the stream"
         if Signal.SILENT in signals:
             failure, error = Failure.SILENT, "no heartbeat of the server came in time"
+        elif Signal.CUT in signals:
+            failure, error = Failure.DURABLE_LOST, "expected messages with their bodies, got some without"
         else:
             failure = Failure.DURABLE_LOST if Signal.RECHECK in signals else Failure.UNAVAILABLE
         self._report(Failed(self._key, Stage.PULL, failure, error, "looking at stream and durable, then asking again"))

@@ -21,6 +21,7 @@ from collector.backoff import exponential
 from collector.batching import BatchPolicy, Draft
 from collector.codec import Codec
 from collector.dead_letters import DeadLetters
+from collector.doubts import Doubts
 from collector.errors import CollectionChanged, OwnershipLost, SinkUnavailable, WrongCollection
 from collector.events import Failed, Failure, Held, LoggerState, Report, Returned, Stage, State
 from collector.horizon import Horizon
@@ -33,7 +34,8 @@ from collector.sinks.mongodb import MongoSink
 from collector.sinks.timeseries import TimeSeriesSink
 from collector.timeseries_store import TimeSeriesStore
 from collector.waiting import first_of
-from transfer.errors import TransferError
+from transfer.comparison import not_meant
+from transfer.errors import Conflict, TransferError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -76,6 +78,7 @@ class Tools:
     report: Report
     turns: Semaphore
     """Writes that are under way at a time, of all loggers."""
+    doubts: Doubts = field(default_factory=Doubts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +150,8 @@ class Pipeline:
             except (TransferError, SinkUnavailable, WrongCollection) as exc:
                 if str(exc) != said:
                     said = str(exc)
-                    state = State.MISCONFIGURED if isinstance(exc, WrongCollection) else State.BACKING_OFF
+                    wrong = isinstance(exc, Conflict | WrongCollection)
+                    state = State.MISCONFIGURED if wrong else State.BACKING_OFF
                     self._tools.report(LoggerState(self._key, state, said))
                     self._tools.report(Failed(self._key, Stage.CONTROL, Failure.UNAVAILABLE, said, "waiting for it"))
             attempt += 1
@@ -199,16 +203,18 @@ class Pipeline:
             clock=current_time,
         )
         ending = Event()
-        with closing(tools.budget.open(pull.wake)) as accounts, CancelScope() as drained:
+        moving = tools.doubts.moving(self._key, attached)
+        with closing(tools.budget.open(pull.wake)) as accounts, moving as doubted, CancelScope() as drained:
             try:
                 async with create_task_group() as helpers:
-                    ends = (stopping, target.handing_over, target.changed)
+                    ends = (stopping, target.handing_over, target.changed, doubted)
                     helpers.start_soon(self._keep_moving, ends, ending, pull, drained, name=f"{self._key} stop")
                     helpers.start_soon(self._until_lost, target.lost, name=f"{self._key} loss")
                     helpers.start_soon(self._look_again, target, name=f"{self._key} collection")
                     keeper = Keeper(in_hand, tools.nats.link, attached.ack_wait)
                     helpers.start_soon(keeper.run, name=f"{self._key} keeper")
-                    tools.report(LoggerState(self._key, State.RUNNING, target.seen.differences))
+                    why = "; ".join(filter(None, (self._risks(attached), target.seen.differences)))
+                    tools.report(LoggerState(self._key, State.RUNNING, why))
                     await self._run_stages(attached, target, pull, in_hand, accounts=accounts, ending=ending)
                     helpers.cancel_scope.cancel()
             except* OwnershipLost:
@@ -216,6 +222,10 @@ class Pipeline:
                 raise
             finally:
                 await self._give_back(in_hand)
+
+    def _risks(self, attached: Attached) -> str:
+        """Say what may happen to the entries, but for what the logger's spec states."""
+        return "; ".join(map(str, not_meant(attached.risks, self._spec.stream)))
 
     async def _keep_moving(self, ends: tuple[Event, ...], ending: Event, pull: Pull, drained: CancelScope) -> None:
         """Wake the consumer when the moving is to end, and cut the draining short at its deadline."""

@@ -1,39 +1,47 @@
-"""The sampler: reads the lag of all loggers every few seconds, and brings back what nobody is given any more."""
+"""The sampler: reads the lag of all loggers every few seconds, and acts on what is not as needed."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from anyio import current_time, move_on_after
+from anyio import CancelScope, current_time, move_on_after
 
 from collector.events import Failed, Failure, Mended, Report, Sampled, Stage
 from collector.stuck import Sightings
-from transfer.errors import TransferError
+from transfer.comparison import Remedy, with_remedy, without_risks
+from transfer.errors import Conflict, TransferError, UnknownStream
 
 if TYPE_CHECKING:
     from anyio import Event
 
     from collector.actors.supervisor import Pipelines
+    from collector.doubts import Doubts
     from collector.lag import Lag
+    from collector.source import Source
 
 
 class Sampler:
     """Reports `Sampled` for every running logger once in `period` seconds; a failing reading is said and left out.
 
-    A durable that gives up on messages is brought in line at once. Messages that it has given up on, which is certain
-    only after some readings, are brought back by making it anew.
+    A durable that is not as needed is brought in line at once. Where that is somebody else's, the pipeline is told, and
+    waits until it is mended. Messages that a durable has given up on, which is certain only after some readings, are
+    brought back by making it anew.
     """
 
     name = "sampler"
 
-    def __init__(self, lag: Lag, pipelines: Pipelines, report: Report, period: float) -> None:
+    def __init__(
+        self, lag: Lag, source: Source, doubts: Doubts, pipelines: Pipelines, report: Report, *, period: float
+    ) -> None:
         self._lag = lag
+        self._source = source
+        self._doubts = doubts
         self._pipelines = pipelines
         self._report = report
         self._period = period
         self._sightings = Sightings()
-        self._seen: set[str] = set()
-        """Loggers of which the last reading had more messages in the stream than in the durable."""
+        self._suspected: set[str] = set()
+        """Loggers that looked stuck in the last reading: a busy one does now and then."""
 
     async def run(self, stopping: Event) -> None:
         """Sample until asked to stop."""
@@ -45,29 +53,59 @@ class Sampler:
             else:
                 for sampled in samples:
                     self._report(sampled)
-                readings = [sampled for sampled in samples if isinstance(sampled, Sampled)]
-                for sampled in readings:
-                    await self._mend(sampled)
-                self._seen = {sampled.logger for sampled in readings if _has_more(sampled)}
+                for sampled in samples:
+                    if isinstance(sampled, Sampled):
+                        await self._look(sampled)
             with move_on_after(self._period):
                 await stopping.wait()
 
-    async def _mend(self, sampled: Sampled) -> None:
+    async def _look(self, sampled: Sampled) -> None:
         key = sampled.logger
         try:
-            if sampled.max_deliver > 0:
-                await self._lag.lift_max_deliver(key)
-                self._report(Mended(key, 0, f"the durable gave up after {sampled.max_deliver} deliveries"))
-            if key in self._seen and _has_more(sampled):  # once: under load it was settled between two requests
+            if without_risks(sampled.differences):
+                self._sightings.over(key)
+                await self._bring_in_line(key)
+            elif self._may_be_stuck(sampled):
                 await self._bring_back(key)
+            self._compare(sampled)
         except TransferError as exc:
-            self._failed(key, exc, "looking for stuck messages again later")
+            self._failed(key, exc, "looking at stream and durable again later")
+
+    async def _bring_in_line(self, key: str) -> None:
+        """Do what the pipeline does when it attaches; while it moves nothing, it is about to do that itself."""
+        if self._doubts.attached(key) is None:
+            return
+        try:
+            with CancelScope(shield=True):  # drivers are never cut; each call has a deadline of its own
+                await self._source.attach(key)
+        except (Conflict, UnknownStream):
+            self._doubts.doubt(key)
+
+    def _compare(self, sampled: Sampled) -> None:
+        """Have the pipeline attach again where what it knows is not true any more."""
+        known = self._doubts.attached(sampled.logger)
+        if known is None or sampled.ack_wait is None:
+            return
+        risks = with_remedy(sampled.differences, Remedy.RISK)
+        if sampled.ack_wait < known.ack_wait or risks != known.risks:
+            self._doubts.doubt(sampled.logger)
+
+    def _may_be_stuck(self, sampled: Sampled) -> bool:
+        """Whether it looks so for the second time: stream and durable are read one after the other."""
+        key = sampled.logger
+        looks_stuck, suspected = sampled.messages > sampled.pending + sampled.ack_pending, key in self._suspected
+        if looks_stuck:
+            self._suspected.add(key)
+        else:
+            self._suspected.discard(key)
+            self._sightings.over(key)
+        return looks_stuck and suspected
 
     async def _bring_back(self, key: str) -> None:
         stuck = await self._lag.stuck(key)
-        if stuck is None or not self._sightings.add(key, stuck, current_time()):
-            return
-        if await self._lag.bring_back(key, stuck):
+        if stuck is None:
+            self._sightings.over(key)
+        elif self._sightings.add(key, stuck, current_time()) and await self._lag.bring_back(key, stuck):
             self._report(Mended(key, stuck.messages, "the durable gave messages to nobody any more and was made anew"))
 
     def _failed(self, key: str, exc: TransferError, action: str) -> None:

@@ -9,27 +9,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from collector.collection_needs import Collection
-    from transfer.durables import DurableInfo
+    from transfer.configurations import DurableInfo, StreamConfig
     from transfer.wire import LoggerSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stream:
-    """A stream's configuration and what is in it; a limit that is not set is None."""
+    """A stream's configuration and what is in it."""
 
-    name: str
-    subjects: tuple[str, ...] = ()
-    retention: str = "workqueue"
-    storage: str = "file"
-    discards_old: bool = True
-    """Whether the oldest message goes when it is full; else the newest is refused."""
-    max_age: float | None = None
-    max_bytes: int | None = None
-    max_messages: int | None = None
-    max_ack_pending: int | None = None
-    """The most that it lets a durable have."""
-    allows_direct: bool = True
-    allows_message_ttl: bool = False
+    config: StreamConfig
     messages: int = 0
     consumers: int = 0
 

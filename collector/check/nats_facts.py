@@ -14,9 +14,10 @@ from collector.check.clock import ahead
 from collector.check.facts import Logger, Nats, Stream
 from collector.connection import close, connect
 from collector.events import Connection, Event, Failed
+from transfer.configurations import StreamConfig  # noqa: TC001 - msgspec reads it when it runs
 from transfer.durables import durable_info
 from transfer.errors import TransferError, UnknownDurable, UnknownStream, UnreadableSpec
-from transfer.jetstream_api import NANOSECONDS, request
+from transfer.jetstream_api import request
 from transfer.names import Names, check_key
 from transfer.nats_settings import without_userinfo
 from transfer.wire import decode_spec
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from nats.js import JetStreamContext
 
     from collector.connection import NatsConnection
-    from transfer.durables import DurableInfo
+    from transfer.configurations import DurableInfo
     from transfer.nats_settings import NatsSettings
 
 CONNECT_TIMEOUT = 5.0
@@ -187,48 +188,15 @@ class _Account(msgspec.Struct):
     api: _Api = msgspec.field(default_factory=_Api)
 
 
-class _Limits(msgspec.Struct):
-    max_ack_pending: int = 0
-
-
-class _Config(msgspec.Struct):
-    name: str
-    retention: str
-    storage: str
-    discard: str
-    subjects: list[str] = []
-    max_age: int = 0
-    max_bytes: int = -1
-    max_msgs: int = -1
-    consumer_limits: _Limits = msgspec.field(default_factory=_Limits)
-    allow_direct: bool = False
-    allow_msg_ttl: bool = False
-
-
 class _State(msgspec.Struct):
     messages: int
     consumer_count: int
 
 
 class _Info(msgspec.Struct):
-    config: _Config
+    config: StreamConfig
     state: _State
     ts: datetime
 
     def as_stream(self) -> Stream:
-        config = self.config
-        return Stream(
-            name=config.name,
-            subjects=tuple(config.subjects),
-            retention=config.retention,
-            storage=config.storage,
-            discards_old=config.discard == "old",
-            max_age=config.max_age / NANOSECONDS if config.max_age else None,
-            max_bytes=config.max_bytes if config.max_bytes > 0 else None,
-            max_messages=config.max_msgs if config.max_msgs > 0 else None,
-            max_ack_pending=config.consumer_limits.max_ack_pending or None,
-            allows_direct=config.allow_direct,
-            allows_message_ttl=config.allow_msg_ttl,
-            messages=self.state.messages,
-            consumers=self.state.consumer_count,
-        )
+        return Stream(config=self.config, messages=self.state.messages, consumers=self.state.consumer_count)

@@ -7,15 +7,23 @@ from typing import TYPE_CHECKING
 
 from collector.check.clock import judge_clock
 from collector.check.findings import ok, warning, wrong
-from transfer.durables import MAX_ACK_PENDING
-from transfer.jetstream_api import NANOSECONDS
+from transfer.comparison import Remedy, not_meant
+from transfer.needs import (
+    MAX_ACK_PENDING,
+    compare_bucket,
+    compare_durable,
+    compare_stream,
+    durable_needs,
+    refused_by_another,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from collector.check.facts import Logger, Nats, Stream
     from collector.check.findings import Finding
-    from transfer.durables import DurableInfo
+    from transfer.comparison import Difference
+    from transfer.configurations import StreamConfig
     from transfer.names import Names
 
 TESTED_API_LEVEL = 1
@@ -31,11 +39,6 @@ class Plan:
     held: int
     """Messages of one logger that a replica holds at most."""
     ack_wait: float
-
-    def unanswered(self, logger: Logger) -> int:
-        """Return what the durable has to allow: all that replicas may hold; of a time-series logger, one may."""
-        timeseries = logger.spec and logger.spec.collection and logger.spec.collection.kind == "timeseries"
-        return min(MAX_ACK_PENDING, self.held * (1 if timeseries else self.replicas))
 
 
 def judge_nats(facts: Nats, plan: Plan) -> Iterator[Finding]:
@@ -119,22 +122,21 @@ def _bucket(bucket: Stream | None, plan: Plan) -> Iterator[Finding]:
     if bucket is None:
         yield ok(about, "not there yet; the first replica or `transfer set` makes it")
         return
-    if bucket.max_age is not None:
-        yield wrong(
-            about,
-            expected="no age at which declarations vanish",
-            got=f"{bucket.max_age:g} s",
-            do=f"nats stream edit KV_{plan.names.bucket} --max-age=0",
-        )
-    if bucket.allows_message_ttl or not bucket.allows_direct:
-        yield warning(
-            about,
-            expected="direct reads and no message TTL, as the Go client makes it",
-            got=f"direct reads {'on' if bucket.allows_direct else 'off'},"
-            f" message TTL {'on' if bucket.allows_message_ttl else 'off'}",
-            do="nothing, unless Go clients of v1.7 are to use it: those stop on such a bucket",
-        )
+    for difference in compare_bucket(bucket.config, plan.names):
+        yield _finding(about, difference)
     yield ok(about, f"there, {bucket.messages} entries")
+
+
+def _finding(about: str, difference: Difference) -> Finding:
+    """Say what is not as needed: wrong is what stops a logger until somebody else changes it."""
+    expected, got = f"{difference.field} {difference.expected}", f"{difference.got}: {difference.why}"
+    if difference.remedy is Remedy.MEND:
+        return wrong(about, expected=expected, got=got, do=difference.command)
+    do = {
+        Remedy.UPDATE: "nothing: a running replica sets it",
+        Remedy.REPLACE: "nothing: a running replica makes the durable anew, and what is not acked stays",
+    }
+    return warning(about, expected=expected, got=got, do=do.get(difference.remedy, difference.command))
 
 
 def _logger(logger: Logger, plan: Plan) -> Iterator[Finding]:
@@ -158,70 +160,33 @@ def _logger(logger: Logger, plan: Plan) -> Iterator[Finding]:
             do=f"make it: transfer update {logger.key}",
         )
         return
-    trouble = [*_stream(logger, logger.stream, plan), *_durable(logger, logger.stream, plan)]
+    trouble = [*_stream(logger, logger.stream.config, plan), *_durable(logger, logger.stream, plan)]
     yield from trouble
     if not trouble:
         yield ok(about, f"stream and durable are in order, {logger.stream.messages} messages wait")
 
 
-def _stream(logger: Logger, stream: Stream, plan: Plan) -> Iterator[Finding]:
-    about, subject = f"stream {stream.name}", plan.names.subject(logger.key)
-    if stream.retention != "workqueue" or stream.subjects != (subject,):
-        yield wrong(
-            about,
-            expected=f"a workqueue of {subject}",
-            got=f"{stream.retention} of {', '.join(stream.subjects) or 'nothing'}",
-            do="somebody else made it: remove it, or name the logger otherwise",
-        )
+def _stream(logger: Logger, config: StreamConfig, plan: Plan) -> Iterator[Finding]:
     stated = logger.spec.stream if logger.spec else None
-    if stream.storage == "memory" and not (stated and stated.storage == "memory"):
-        yield warning(
-            about,
-            expected="storage file",
-            got="memory, which a restart of the server empties",
-            do="make it anew with storage file, or state memory in the logger's spec",
-        )
-    if stream.max_age is not None and not (stated and stated.max_age == stream.max_age):
-        yield warning(
-            about,
-            expected="no max age, or the spec's",
-            got=f"{stream.max_age:g} s, after which entries that nobody stored are gone",
-            do=f"nats stream edit {stream.name} --max-age=0, or state it in the logger's spec",
-        )
-    yield from _fullness(stream, stated_bytes=stated.max_bytes if stated else None)
-
-
-def _fullness(stream: Stream, *, stated_bytes: int | None) -> Iterator[Finding]:
-    limits = {"bytes": stream.max_bytes, "messages": stream.max_messages}
-    got = [f"{limit} {what}" for what, limit in limits.items() if limit is not None]
-    meant = stream.max_messages is None and stream.max_bytes == stated_bytes
-    if got and stream.discards_old and not meant:
-        yield warning(
-            f"stream {stream.name}",
-            expected="no limit, or discard new",
-            got=f"{' and '.join(got)} with discard old: when it is full, the oldest are gone unstored",
-            do=f"nats stream edit {stream.name} --discard=new, so that publishing fails instead",
-        )
+    for difference in not_meant(compare_stream(config, plan.names, logger.key), stated):
+        yield _finding(f"stream {config.name}", difference)
 
 
 def _durable(logger: Logger, stream: Stream, plan: Plan) -> Iterator[Finding]:
     durable, about = logger.durable, f"durable {plan.names.durable(logger.key)}"
-    yield from _room(logger, stream, plan)
     if durable is None:
         if stream.consumers:
-            yield wrong(
-                about,
-                expected="no other consumer on this stream, as a workqueue has only one",
-                got=f"{stream.consumers} of another name",
-                do=f"look for it with nats consumer ls {stream.name}, and remove it",
-            )
+            refusal = refused_by_another(plan.names, logger.key, f"{stream.consumers} of another name")
+            yield _finding(about, refusal)
         return
-    if durable.is_push:
-        yield _push(about, durable)
+    if durable.is_push and durable.push_bound:
+        yield _in_use(about)
         return
-    yield from _settings_of(about, durable, plan)
+    differences = compare_durable(durable, plan.names, logger.key, durable_needs(plan.ack_wait))
+    for difference in differences:
+        yield _finding(about, difference)
     stuck = stream.messages - durable.num_pending - durable.num_ack_pending
-    if stuck > 0:
+    if stuck > 0 and not differences:
         yield warning(
             about,
             expected="every message that waits to be given to somebody",
@@ -230,57 +195,10 @@ def _durable(logger: Logger, stream: Stream, plan: Plan) -> Iterator[Finding]:
         )
 
 
-def _push(about: str, durable: DurableInfo) -> Finding:
-    if durable.push_bound:
-        return wrong(
-            about,
-            expected="nobody to be bound to it",
-            got="a push consumer in use",
-            do="stop the Go collector first: the logger waits until then",
-        )
-    return warning(
+def _in_use(about: str) -> Finding:
+    return wrong(
         about,
-        expected="a pull durable",
-        got="a push consumer that nobody is bound to",
-        do="nothing: the first replica replaces it, and what is not acked stays",
+        expected="deliver_subject not set, or nobody to be bound to it",
+        got="a push consumer in use",
+        do="stop the Go collector first: the logger waits until then",
     )
-
-
-def _settings_of(about: str, durable: DurableInfo, plan: Plan) -> Iterator[Finding]:
-    config, ack_wait = durable.config, durable.config.ack_wait / NANOSECONDS
-    if config.ack_policy != "explicit":
-        yield wrong(
-            about, expected="ack policy explicit", got=config.ack_policy, do="delete it: a replica makes it anew"
-        )
-    if config.max_deliver > 0:
-        yield wrong(
-            about,
-            expected="no max deliver",
-            got=f"{config.max_deliver}, after which a message stays in the stream and nobody is given it",
-            do="keep whoever sets it from doing so; a replica lifts it and brings back what is stuck",
-        )
-    if ack_wait != plan.ack_wait:
-        yield warning(
-            about,
-            expected=f"an ack wait of {plan.ack_wait:g} s, this COLLECTOR_ACK_WAIT",
-            got=f"{ack_wait:g} s",
-            do="nothing, if it was changed: the replicas bring it in line; all have to have the same",
-        )
-
-
-def _room(logger: Logger, stream: Stream, plan: Plan) -> Iterator[Finding]:
-    about, needed = f"durable {plan.names.durable(logger.key)}", plan.unanswered(logger)
-    if stream.max_ack_pending is not None and stream.max_ack_pending < MAX_ACK_PENDING:
-        yield wrong(
-            about,
-            expected=f"max_ack_pending {MAX_ACK_PENDING}",
-            got=f"the stream's limit of {stream.max_ack_pending}, so that the durable is refused",
-            do=f"take consumer_limits off stream {stream.name}",
-        )
-    elif logger.durable and not logger.durable.is_push and logger.durable.config.max_ack_pending < needed:
-        yield warning(
-            about,
-            expected=f"max_ack_pending of at least {needed}, {plan.held} for each replica",
-            got=str(logger.durable.config.max_ack_pending),
-            do=f"keep whoever sets it from doing so; a replica raises it to {MAX_ACK_PENDING} when it starts",
-        )

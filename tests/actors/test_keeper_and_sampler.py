@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
+import pytest
 from anyio import Event, create_task_group, current_time, fail_after
 
 from collector.actors.keeper import Keeper
 from collector.actors.sampler import Sampler
+from collector.doubts import Doubts
 from collector.events import Failed, Mended, Sampled, Waiting
 from collector.in_hand import InHand
 from collector.stuck import SIGHTINGS, Stuck
-from tests.actors.fakes import FakeLink, Reports, delivery
-from transfer.errors import JetStreamError, Unavailable
+from tests.actors.fakes import ATTACHED, KEY, FakeLink, FakeSource, Reports, delivery
+from transfer.comparison import Difference, Remedy
+from transfer.errors import JetStreamError, Misconfigured, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
-
-    import pytest
+    from collections.abc import AsyncIterator, Collection, Sequence
 
 
 class HeardLink(FakeLink):
@@ -65,9 +68,6 @@ class ScriptedLag:
             raise Unavailable("down")
         return Stuck("made at 1", 7, 5)
 
-    async def lift_max_deliver(self, key: str) -> None:
-        self.mended.append(f"{key} delivers for ever")
-
     async def bring_back(self, key: str, stuck: Stuck) -> bool:
         self.mended.append(f"{key} {stuck.durable}, made anew")
         return True
@@ -96,7 +96,7 @@ class Running:
     running = frozenset({"a"})
 
 
-def sampled(at: float, key: str = "a", messages: int = 1, max_deliver: int = -1) -> Sampled:
+def sampled(at: float, key: str = "a", messages: int = 1, **found: Any) -> Sampled:
     return Sampled(
         key,
         messages=messages,
@@ -108,7 +108,7 @@ def sampled(at: float, key: str = "a", messages: int = 1, max_deliver: int = -1)
         redelivered=0,
         waiting_pulls=1,
         at=at,
-        max_deliver=max_deliver,
+        **found,
     )
 
 
@@ -117,7 +117,7 @@ async def test_the_sampler_survives_errors_and_says_them() -> None:
     lag, reports, stopping = ScriptedLag(*errors, [sampled(1.0)]), Reports(), Event()
     with fail_after(30):
         async with create_task_group() as group:
-            group.start_soon(Sampler(lag, Running(), reports, 0.01).run, stopping)  # type: ignore[arg-type]
+            group.start_soon(Sampler(lag, FakeSource(), Doubts(), Running(), reports, period=0.01).run, stopping)  # type: ignore[arg-type]
             await reports.until(lambda: len(reports.of(Sampled)) == 2)
             stopping.set()
     assert [failed.error for failed in reports.of(Failed)] == [str(error) for error in errors]
@@ -129,7 +129,8 @@ async def test_the_sampler_returns_at_once_when_asked_to_stop_while_it_waits() -
     reports, stopping = Reports(), Event()
     with fail_after(30):
         async with create_task_group() as group:
-            group.start_soon(Sampler(ScriptedLag([sampled(1.0)]), Running(), reports, 3600).run, stopping)  # type: ignore[arg-type]
+            lag = ScriptedLag([sampled(1.0)])
+            group.start_soon(Sampler(lag, FakeSource(), Doubts(), Running(), reports, period=3600).run, stopping)  # type: ignore[arg-type]
             await reports.until(lambda: reports.of(Sampled))
             stopping.set()
 
@@ -139,7 +140,7 @@ async def test_what_is_seen_to_be_stuck_again_and_again_is_brought_back_once(mon
     lag, reports, stopping = ScriptedLag([sampled(1.0, messages=6)]), Reports(), Event()
     with fail_after(30):
         async with create_task_group() as group:
-            group.start_soon(Sampler(lag, Running(), reports, 0.01).run, stopping)  # type: ignore[arg-type]
+            group.start_soon(Sampler(lag, FakeSource(), Doubts(), Running(), reports, period=0.01).run, stopping)  # type: ignore[arg-type]
             await reports.until(lambda: len(reports.of(Sampled)) == 20)
             stopping.set()
     assert len(lag.asked) >= SIGHTINGS
@@ -147,16 +148,67 @@ async def test_what_is_seen_to_be_stuck_again_and_again_is_brought_back_once(mon
     assert [(mended.logger, mended.messages) for mended in reports.of(Mended)] == [("a", 5)]
 
 
-async def test_a_durable_that_gives_up_is_brought_in_line_though_another_logger_cannot_be_looked_at() -> None:
-    samples = [sampled(1.0, "broken", messages=6), sampled(1.0, max_deliver=3)]
-    lag, reports, stopping = ScriptedLag(samples), Reports(), Event()
-    with fail_after(30):
+def difference(remedy: Remedy, got: str = "3") -> Difference:
+    return Difference("durable 'a'", "max_deliver", "-1", got, remedy, "why", "command")
+
+
+@asynccontextmanager
+async def sampling(lag: ScriptedLag, source: FakeSource, doubts: Doubts, reports: Reports) -> AsyncIterator[None]:
+    """Have a sampler read, a few times a second."""
+    stopping = Event()
+    with fail_after(5):
         async with create_task_group() as group:
-            group.start_soon(Sampler(lag, Running(), reports, 0.01).run, stopping)  # type: ignore[arg-type]
-            await reports.until(lambda: len(reports.of(Mended)) == 2)
+            group.start_soon(Sampler(lag, source, doubts, Running(), reports, period=0.01).run, stopping)  # type: ignore[arg-type]
+            yield
             stopping.set()
-    assert set(lag.mended) == {"a delivers for ever"}
+
+
+async def test_a_durable_that_is_not_as_needed_is_brought_in_line_though_another_logger_cannot_be_looked_at() -> None:
+    broken, wrong = sampled(1.0, "broken", messages=6), sampled(1.0, KEY, differences=(difference(Remedy.UPDATE),))
+    source, doubts, reports = FakeSource(), Doubts(), Reports()
+    with doubts.moving(KEY, ATTACHED) as doubted:
+        async with sampling(ScriptedLag([broken, wrong]), source, doubts, reports):
+            await reports.until(lambda: reports.of(Failed) and source.looks)
+        assert not doubted.is_set()
     assert {failed.logger for failed in reports.of(Failed)} == {"broken"}
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        {"differences": (difference(Remedy.MEND),)},
+        {"ack_wait": ATTACHED.ack_wait / 2},
+        {"ack_wait": ATTACHED.ack_wait, "differences": (difference(Remedy.RISK),)},
+    ],
+)
+async def test_a_pipeline_that_knows_something_else_is_told_to_attach_again(found: dict[str, Any]) -> None:
+    misconfigured = Misconfigured(difference(Remedy.MEND))
+    source, doubts, reports = FakeSource(misconfigured), Doubts(), Reports()
+    with doubts.moving(KEY, ATTACHED) as doubted:
+        async with sampling(ScriptedLag([sampled(1.0, KEY, **found)]), source, doubts, reports):
+            await doubted.wait()
+    assert reports.of(Failed) == []
+
+
+async def test_a_logger_that_is_not_moved_and_one_that_is_as_it_was_are_left_alone() -> None:
+    risky = difference(Remedy.RISK)
+    known = replace(ATTACHED, risks=(risky,))
+    same = sampled(1.0, KEY, ack_wait=known.ack_wait + 10, differences=(risky,))
+    waiting = sampled(1.0, "waiting", differences=(difference(Remedy.MEND),))
+    source, doubts, reports = FakeSource(), Doubts(), Reports()
+    with doubts.moving(KEY, known) as doubted:
+        async with sampling(ScriptedLag([same, waiting]), source, doubts, reports):
+            await reports.until(lambda: len(reports.of(Sampled)) == 20)
+        assert (doubted.is_set(), source.looks) == (False, 0)
+
+
+async def test_nothing_is_taken_for_stuck_while_something_else_explains_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("collector.stuck.SETTLED", 0.0)
+    filtered = sampled(1.0, messages=6, differences=(difference(Remedy.UPDATE),))
+    lag, reports = ScriptedLag([filtered]), Reports()
+    async with sampling(lag, FakeSource(), Doubts(), reports):
+        await reports.until(lambda: len(reports.of(Sampled)) == 20)
+    assert lag.mended == []
 
 
 async def test_only_a_logger_that_has_more_in_its_stream_twice_in_a_row_is_looked_at_closely() -> None:
@@ -166,7 +218,7 @@ async def test_only_a_logger_that_has_more_in_its_stream_twice_in_a_row_is_looke
     lag, reports, stopping = CountingLag(*script), Reports(), Event()
     with fail_after(5):
         async with create_task_group() as group:
-            group.start_soon(Sampler(lag, Running(), reports, 0.001).run, stopping)  # type: ignore[arg-type]
+            group.start_soon(Sampler(lag, FakeSource(), Doubts(), Running(), reports, period=0.001).run, stopping)  # type: ignore[arg-type]
             await reports.until(lambda: len(reports.of(Sampled)) > len(script))
             stopping.set()
     assert lag.looks == 1
@@ -176,7 +228,7 @@ async def test_what_waits_for_a_logger_without_a_durable_is_said_and_nothing_is_
     lag, reports, stopping = CountingLag([Waiting("a", 5, 1.0)]), Reports(), Event()
     with fail_after(5):
         async with create_task_group() as group:
-            group.start_soon(Sampler(lag, Running(), reports, 0.001).run, stopping)  # type: ignore[arg-type]
+            group.start_soon(Sampler(lag, FakeSource(), Doubts(), Running(), reports, period=0.001).run, stopping)  # type: ignore[arg-type]
             await reports.until(lambda: len(reports.of(Waiting)) > 3)
             stopping.set()
     assert (lag.looks, lag.mended) == (0, [])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -29,9 +30,10 @@ from tests.actors.fakes import (
     frame,
     settled,
 )
-from transfer.errors import Unavailable, UnknownStream
+from transfer.comparison import Difference, Remedy
+from transfer.errors import DurableInUse, Misconfigured, Unavailable, UnknownStream
 from transfer.names import Names
-from transfer.wire import LoggerSpec
+from transfer.wire import LoggerSpec, StreamSpec
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -61,7 +63,12 @@ class Scene:
     """A pipeline that runs."""
 
     def __init__(
-        self, source: FakeSource, sink: FakeSink, letters: FakeLetters, monkeypatch: pytest.MonkeyPatch
+        self,
+        source: FakeSource,
+        sink: FakeSink,
+        letters: FakeLetters,
+        monkeypatch: pytest.MonkeyPatch,
+        spec: LoggerSpec,
     ) -> None:
         self.source, self.sink, self.letters, self.link = source, sink, letters, FakeLink()
         self.reports, self.stopping, self.reconnects = Reports(), Event(), Reconnects()
@@ -84,7 +91,8 @@ class Scene:
             report=self.reports,
             turns=Semaphore(64),
         )
-        self.pipeline = Pipeline(LoggerSpec(KEY), tools)
+        self.doubts = tools.doubts
+        self.pipeline = Pipeline(spec, tools)
 
     async def asked(self, requests: int = 1) -> None:
         while len(self.link.requests) < requests:
@@ -107,8 +115,10 @@ async def playing(
     source: FakeSource | None = None,
     sink: FakeSink | None = None,
     letters: FakeLetters | None = None,
+    spec: LoggerSpec | None = None,
 ) -> AsyncIterator[Scene]:
-    scene = Scene(source or FakeSource(), sink or FakeSink(), letters or FakeLetters(), monkeypatch)
+    actual = spec or LoggerSpec(KEY)
+    scene = Scene(source or FakeSource(), sink or FakeSink(), letters or FakeLetters(), monkeypatch, actual)
     with fail_after(60):
         async with create_task_group() as group:
             group.start_soon(scene.pipeline.run, scene.stopping)
@@ -138,6 +148,48 @@ async def test_a_stream_that_does_not_exist_yet_is_waited_for_and_that_is_said_o
         await scene.asked()
     assert scene.states == [State.BACKING_OFF, State.BACKING_OFF, State.RUNNING, State.DRAINING]
     assert [event.why for event in scene.reports.of(LoggerState)][:2] == [str(NO_STREAM), "no leader"]
+
+
+def paused(remedy: Remedy = Remedy.MEND) -> Difference:
+    return Difference("durable 'x'", "pause_until", "not in the future", "2124", remedy, "why", "nats consumer resume")
+
+
+async def test_what_somebody_else_has_to_change_is_a_state_of_its_own_until_it_is_changed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = (Misconfigured(paused()), Misconfigured(paused()), DurableInUse("x"), ATTACHED)
+    async with playing(monkeypatch, FakeSource(*found)) as scene:
+        await scene.asked()
+    assert scene.states == [State.MISCONFIGURED, State.MISCONFIGURED, State.RUNNING, State.DRAINING]
+    first = scene.reports.of(LoggerState)[0].why
+    assert first == "durable 'x': expected pause_until not in the future, got 2124 (why); nats consumer resume"
+
+
+async def test_a_pipeline_whose_stream_or_durable_is_doubted_writes_what_it_has_and_looks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source = FakeSource(ATTACHED, ATTACHED, Misconfigured(paused()), ATTACHED)
+    async with playing(monkeypatch, source) as scene:
+        await scene.asked()
+        scene.link.deliver(delivery(1))
+        await settled()
+        scene.doubts.doubt(KEY)
+        await scene.asked(3)
+        scene.doubts.doubt("another")
+    assert scene.answers(b"+ACK") == {delivery(1).reply}
+    began, mended = [State.RUNNING, State.DRAINING], [State.RUNNING, State.DRAINING]
+    assert scene.states == [*began, State.MISCONFIGURED, *mended]
+
+
+async def test_what_may_happen_to_entries_is_said_of_a_running_logger_unless_its_spec_states_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    old = Difference("stream 'x'", "max_age", "not set", "60 s", Remedy.RISK, "gone", "", 60 * 10**9, None, "max_age")
+    risky = replace(ATTACHED, risks=(paused(Remedy.RISK), old))
+    for stated, said in ((None, 2), (StreamSpec(max_age=60.0), 1), (StreamSpec(max_age=61.0), 2)):
+        async with playing(monkeypatch, FakeSource(risky), spec=LoggerSpec(KEY, stream=stated)) as scene:
+            await scene.asked()
+        assert len(scene.reports.of(LoggerState)[0].why.split("; stream")) == said
 
 
 async def test_asked_to_stop_while_it_waits_for_a_stream_it_returns(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,7 +279,7 @@ async def test_a_poison_message_is_kept_and_terminated_and_its_neighbours_stored
 async def test_cancelled_everything_in_hand_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
     sink = FakeSink()
     sink.let_write = Event()
-    scene = Scene(FakeSource(), sink, FakeLetters(), monkeypatch)
+    scene = Scene(FakeSource(), sink, FakeLetters(), monkeypatch, LoggerSpec(KEY))
     with fail_after(60):
         async with create_task_group() as group:
             group.start_soon(scene.pipeline.run, scene.stopping)

@@ -18,9 +18,9 @@ from collector.settings import MIB, Settings
 from tests.deploy.manifests import BASE, INSTALL, KUBERNETES, SCALERS, VARIANTS, built, document, metric_names, missing
 from tests.logins import USER
 from tests.system_packages import needs
-from transfer.durables import MAX_ACK_PENDING
 from transfer.environment import parse_duration, parse_size
 from transfer.names import Names
+from transfer.needs import MAX_ACK_PENDING
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -225,10 +225,11 @@ async def test_a_durable_that_gives_up_and_one_that_is_too_small_for_the_replica
         durable_name=name, ack_policy=AckPolicy.EXPLICIT, max_deliver=5, max_ack_pending=10_000, ack_wait=30
     )
     await declared.jetstream.add_consumer(name, config)
-    (gives_up,) = await check.troubles()
-    assert matches(gives_up, "wrong", f"durable {name}", "expected no max deliver, got 5")
-    small, _ = await check.troubles(replicas=2)
-    assert matches(small, "warning", f"durable {name}", "at least 12000", "got 10000")
+    gives_up, small = await check.troubles()
+    assert matches(
+        gives_up, "warning", f"durable {name}", "expected max_deliver -1, got 5", "a running replica sets it"
+    )
+    assert matches(small, "warning", f"durable {name}", "max_ack_pending at least 100000, got 10000")
     plan = (await check.troubles(replicas=17))[0]
     assert matches(plan, "wrong", "settings", "got 102000", "at most 16 replicas")
 
@@ -240,8 +241,8 @@ async def test_another_consumer_in_the_way_and_a_push_durable_in_use(check: Chec
     push = ConsumerConfig(durable_name=old, deliver_subject="push", ack_policy=AckPolicy.EXPLICIT)
     await declared.jetstream.add_consumer(old, push)
     unused, other = await check.troubles()
-    assert matches(other, "wrong", f"durable {name}", "no other consumer")
-    assert matches(unused, "warning", f"durable {old}", "nobody is bound to")
+    assert matches(other, "wrong", f"durable {name}", "no other than the durable", f"nats consumer ls {name}")
+    assert matches(unused, "warning", f"durable {old}", "deliver_subject not set", "what is not acked stays")
     bound = await declared.connection.subscribe("push")
     await declared.connection.flush()
     in_use, _ = await check.troubles()
@@ -261,10 +262,12 @@ async def test_streams_that_lose_or_are_somebody_elses(check: Check, declared: A
     await declared.jetstream.update_stream(config.evolve(retention="workqueue"))
     await declared.put("theirs")
     await declared.jetstream.add_stream(name=f"{declared.namespace}:logs:theirs", subjects=["theirs"])
-    age, full, theirs = await check.troubles()
-    assert matches(age, "warning", f"stream {name}", "60 s")
-    assert matches(full, "warning", f"stream {name}", "1000000 bytes with discard old")
-    assert matches(theirs, "wrong", f"stream {declared.namespace}:logs:theirs", "limits of theirs")
+    age, full, retention, subjects = await check.troubles()
+    assert matches(age, "warning", f"stream {name}", "max_age not set, got 60 s", f"nats stream edit {name}")
+    assert matches(full, "warning", f"stream {name}", "max_bytes not set, or discard new, got 1000000")
+    theirs = f"{declared.namespace}:logs:theirs"
+    assert matches(retention, "wrong", f"stream {theirs}", "retention workqueue, got limits", "docs/runbooks.md")
+    assert matches(subjects, "wrong", f"stream {theirs}", f"subjects {declared.namespace}.logs.theirs, got theirs")
 
 
 async def test_a_declaration_that_cannot_be_read(check: Check, declared: Ancestor) -> None:

@@ -169,9 +169,6 @@ async def test_what_is_refused_is_raised_as_it_is(scene: Scene) -> None:
 
 
 async def test_a_durable_that_was_mended_is_asked_again_at_once(scene: Scene) -> None:
-    await scene.lag.lift_max_deliver("l04")
-    assert "l04" in await scene.read()
-    assert "l04" in scene.asked
     made = await durable_info(scene.jetstream, scene.names, "l05")
     assert await scene.lag.bring_back("l05", Stuck(made.created, 1, 1))
     assert "l05" not in await scene.read()

@@ -82,7 +82,7 @@ async def test_a_max_deliver_that_is_set_under_the_running_service_is_lifted_at_
     with anyio.fail_after(30):
         while (await other.jetstream.consumer_info(name, name)).config.max_deliver != -1:  # noqa: ASYNC110 - as above
             await anyio.sleep(0.05)
-    await until(lambda: "gave up after 1 deliveries" in replica.log_path.read_text(), 5)
+    await until(lambda: "expected max_deliver -1, got 1" in replica.log_path.read_text(), 5)
     await other.publish("changed", (entry(number) for number in range(10)))
     await until(lambda: count(database, "changed") == 10, 5)
 

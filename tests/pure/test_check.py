@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from collector.check.clock import TOLERATED, ahead, judge_clock
 from collector.check.facts import Logger, Members, MongoDB, Nats, Stream
@@ -14,18 +15,21 @@ from collector.check.findings import Finding, Level, as_json, warning
 from collector.check.mongodb_findings import NEEDED, judge_mongodb
 from collector.check.nats_findings import Plan, judge_nats
 from collector.collection_needs import Collection, Index
-from transfer.durables import DurableConfig, DurableInfo
+from transfer.configurations import ConsumerLimits, DurableConfig, DurableInfo, StreamConfig
 from transfer.names import Names
 from transfer.wire import CollectionSpec, LoggerSpec, StreamSpec
 
 NAMES = Names("beta")
 PLAN = Plan(names=NAMES, replicas=3, held=6000, ack_wait=30.0)
-STREAM = Stream(name="beta:logs:a", subjects=("beta.logs.a",))
-CONFIG = DurableConfig(ack_policy="explicit", ack_wait=30_000_000_000, max_ack_pending=100_000)
+STREAM = Stream(config=StreamConfig(name="beta:logs:a", subjects=("beta.logs.a",)))
+BUCKET = StreamConfig(
+    name="KV_beta_logs", subjects=("$KV.beta_logs.>",), retention="limits", discard="new", allow_direct=True
+)
+CONFIG = DurableConfig(ack_wait=30_000_000_000, max_ack_pending=100_000, max_waiting=512)
 DURABLE = DurableInfo(stream_name="beta:logs:a", name="beta:logs:a", created="now", config=CONFIG)
 LOGGER = Logger(key="a", spec=LoggerSpec("a"), stream=STREAM, durable=DURABLE)
 TIMESERIES = LoggerSpec("a", collection=CollectionSpec(kind="timeseries"))
-NATS = Nats(hosts="nats://n", version="2.15.1", api_level=5, bucket=Stream(name="KV_beta_logs"), clock_ahead=0.0)
+NATS = Nats(hosts="nats://n", version="2.15.1", api_level=5, bucket=Stream(config=BUCKET), clock_ahead=0.0)
 MONGODB = MongoDB(
     hosts="m", database="beta", version=(6, 0, 5), replica_set="rs0", wanted_set="rs0", writable=True, clock_ahead=0.0
 )
@@ -101,12 +105,25 @@ def test_an_old_jetstream_is_a_warning_and_one_that_may_not_be_asked_is_none() -
     assert nats_troubles(replace(NATS, api_level=None)) == []
 
 
-def test_a_bucket_whose_entries_vanish_is_wrong_and_one_that_stops_go_clients_a_warning() -> None:
-    vanishing = Stream(name="KV_beta_logs", max_age=60.0)
-    assert nats_troubles(replace(NATS, bucket=vanishing)) == [(Level.WRONG, "bucket beta_logs", "60 s")]
-    newer = Stream(name="KV_beta_logs", allows_message_ttl=True)
-    ((level, _, got),) = nats_troubles(replace(NATS, bucket=newer))
-    assert (level, got) == (Level.WARNING, "direct reads on, message TTL on")
+@pytest.mark.parametrize(
+    ("changes", "level"),
+    [
+        ({"max_age": 60_000_000_000}, Level.WRONG),
+        ({"max_msgs": 10, "discard": "old"}, Level.WRONG),
+        ({"subjects": ("other",)}, Level.WRONG),
+        ({"retention": "interest"}, Level.WRONG),
+        ({"storage": "memory"}, Level.WARNING),
+        ({"allow_msg_ttl": True}, Level.WARNING),
+        ({"allow_direct": False}, Level.WARNING),
+        ({"sealed": True}, Level.WARNING),
+    ],
+)
+def test_a_bucket_whose_entries_vanish_is_wrong_and_one_that_stops_go_clients_a_warning(
+    changes: dict[str, object], level: Level
+) -> None:
+    ((found, about, got),) = nats_troubles(replace(NATS, bucket=Stream(config=structs.replace(BUCKET, **changes))))
+    assert (found, about) == (level, "bucket beta_logs")
+    assert got
 
 
 @pytest.mark.parametrize(("replicas", "levels"), [(16, []), (17, [Level.WRONG])])
@@ -114,27 +131,30 @@ def test_what_all_replicas_hold_stays_below_the_durables_limit(replicas: int, le
     assert [level for level, _, _ in of_logger(LOGGER, replace(PLAN, replicas=replicas))] == levels
 
 
-def test_a_time_series_logger_is_held_by_one_replica() -> None:
-    small = replace_config(max_ack_pending=6000)
-    assert of_logger(replace(LOGGER, durable=small)) != []
-    assert of_logger(replace(LOGGER, durable=small, spec=TIMESERIES)) == []
-
-
 def replace_config(**changes: object) -> DurableInfo:
-    config = {name: getattr(CONFIG, name) for name in CONFIG.__struct_fields__} | changes
-    return DurableInfo(stream_name=STREAM.name, name=STREAM.name, created="now", config=DurableConfig(**config))
+    return structs.replace(DURABLE, config=structs.replace(CONFIG, **changes))
+
+
+def replace_stream(**changes: object) -> Stream:
+    return replace(STREAM, config=structs.replace(STREAM.config, **changes))
 
 
 @pytest.mark.parametrize(
     ("stream", "level"),
     [
-        (replace(STREAM, retention="limits"), Level.WRONG),
-        (replace(STREAM, subjects=("beta.logs.*",)), Level.WRONG),
-        (replace(STREAM, max_ack_pending=10), Level.WRONG),
-        (replace(STREAM, storage="memory"), Level.WARNING),
-        (replace(STREAM, max_age=60.0), Level.WARNING),
-        (replace(STREAM, max_bytes=1000), Level.WARNING),
-        (replace(STREAM, max_messages=1000), Level.WARNING),
+        (replace_stream(retention="limits"), Level.WRONG),
+        (replace_stream(subjects=("beta.logs.*",)), Level.WRONG),
+        (replace_stream(consumer_limits=ConsumerLimits(max_ack_pending=10)), Level.WRONG),
+        (replace_stream(consumer_limits=ConsumerLimits(inactive_threshold=10)), Level.WRONG),
+        (replace_stream(mirror={"name": "other"}), Level.WRONG),
+        (replace_stream(storage="memory"), Level.WARNING),
+        (replace_stream(max_age=60_000_000_000), Level.WARNING),
+        (replace_stream(max_bytes=1000), Level.WARNING),
+        (replace_stream(max_msgs=1000), Level.WARNING),
+        (replace_stream(max_msgs_per_subject=1000, discard="new"), Level.WARNING),
+        (replace_stream(no_ack=True), Level.WARNING),
+        (replace_stream(persist_mode="async"), Level.WARNING),
+        (replace_stream(sealed=True), Level.WARNING),
         (replace(STREAM, messages=1), Level.WARNING),  # and its durable knows of none
     ],
 )
@@ -144,21 +164,24 @@ def test_each_flaw_of_a_stream_is_found(stream: Stream, level: Level) -> None:
 
 def test_what_the_spec_states_is_meant() -> None:
     stated = LoggerSpec("a", stream=StreamSpec(max_age=60.0, max_bytes=1000, storage="memory"))
-    stream = replace(STREAM, max_age=60.0, max_bytes=1000, storage="memory")
+    stream = replace_stream(max_age=60_000_000_000, max_bytes=1000, storage="memory")
     assert of_logger(replace(LOGGER, stream=stream, spec=stated)) == []
     assert len(of_logger(replace(LOGGER, stream=stream))) == 3
-    refusing = replace(STREAM, max_bytes=1000, discards_old=False)
-    assert of_logger(replace(LOGGER, stream=refusing)) == []
+    assert of_logger(replace(LOGGER, stream=replace_stream(max_bytes=1000, discard="new"))) == []
 
 
 @pytest.mark.parametrize(
     ("durable", "level"),
     [
-        (replace_config(ack_policy="none"), Level.WRONG),
-        (replace_config(max_deliver=3), Level.WRONG),
+        (replace_config(ack_policy="none"), Level.WARNING),
+        (replace_config(max_deliver=3), Level.WARNING),
+        (replace_config(headers_only=True), Level.WARNING),
         (replace_config(ack_wait=60_000_000_000), Level.WARNING),
+        (replace_config(ack_wait=1_000_000_000), Level.WARNING),
         (replace_config(max_ack_pending=17_999), Level.WARNING),
         (replace_config(deliver_subject="push"), Level.WARNING),
+        (structs.replace(replace_config(deliver_subject="push"), push_bound=True), Level.WRONG),
+        (structs.replace(DURABLE, paused=True), Level.WRONG),
     ],
 )
 def test_each_flaw_of_a_durable_is_found(durable: DurableInfo, level: Level) -> None:

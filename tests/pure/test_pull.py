@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from collector.in_hand import InHand
 from collector.nats_bulk import Frame
-from collector.pull import HEARTBEAT, LARGEST, Outstanding, Pull, Signal, Status, read_delivery, read_status, unused
+from collector.pull import (
+    HEARTBEAT,
+    LARGEST,
+    Bare,
+    Outstanding,
+    Pull,
+    Signal,
+    Status,
+    read_bare,
+    read_delivery,
+    read_status,
+    unused,
+)
 from tests.actors.fakes import STREAM, FakeLink, delivery, frame
+
+if TYPE_CHECKING:
+    from collector.model import Delivery
 
 PENDING = "Nats-Pending-Messages: {}\r\nNats-Pending-Bytes: {}\r\n"
 
@@ -388,3 +405,68 @@ async def test_draining_gives_what_was_still_under_way() -> None:
     scene.link.late = [frame(delivery(2))]
     assert [one.sequence for one in await scene.pull.drain()] == [1, 2]
     assert len(scene.in_hand) == 2
+
+
+# messages without a body
+
+
+def bare(sequence: int, headers: str, delivered: int = 1) -> Delivery:
+    block = f"NATS/1.0\r\n{headers}\r\n\r\n".encode()
+    return structs.replace(delivery(sequence, b"", delivered), raw_headers=block)
+
+
+@pytest.mark.parametrize(
+    ("headers", "kind"),
+    [
+        ("Nats-Msg-Size: 1", Bare.CUT),
+        ("Content-Type: application/json\r\nnats-msg-size: 1048576", Bare.CUT),
+        ("Nats-Msg-Size: 0", Bare.ENTRY),
+        ("Nats-Msg-Size: 00", Bare.ENTRY),
+        ("Nats-Msg-Size: many", Bare.ENTRY),
+        ("Nats-Msg-Size:", Bare.ENTRY),
+        ("Content-Type: application/json", Bare.ENTRY),
+        ("Nats-Marker-Reason: MaxAge", Bare.MARKER),
+        ("Nats-Marker-Reason: Purge\r\nNats-TTL: 1s", Bare.MARKER),
+    ],
+)
+def test_a_message_without_a_body_is_told_by_its_headers(headers: str, kind: Bare) -> None:
+    assert read_bare(f"NATS/1.0\r\n{headers}\r\n\r\n".encode()) is kind
+
+
+async def test_a_message_whose_body_was_left_out_is_not_taken_and_asked_for_again_after_a_look() -> None:
+    scene = await opened()
+    await scene.pull.ask(10, 4096)
+    scene.link.deliver(bare(1, "Nats-Msg-Size: 31"), delivery(2))
+    assert [one.sequence for one in scene.pull.take()] == [2]
+    assert (len(scene.in_hand), scene.pull.outstanding.messages, scene.pull.unsure) == (1, 8, True)
+    assert scene.pull.signals() == {Signal.CUT}
+    assert scene.link.answers == []
+    await scene.pull.answer_aside()
+    await scene.pull.answer_aside()
+    assert scene.link.answers == [(bare(1, "").reply, b"-NAK")]
+
+
+async def test_a_publisher_who_sends_such_a_header_himself_holds_nobody_up_for_long() -> None:
+    scene = await opened()
+    for times in range(1, 5):
+        await scene.pull.ask(10, 4096)
+        scene.link.deliver(bare(1, "Nats-Msg-Size: 31", times))
+        await scene.pull.answer_aside()
+    assert [one.num_delivered for one in scene.pull.take()] == [4]
+    assert [answer for _, answer in scene.link.answers] == [b"-NAK"] * 3
+
+
+async def test_a_marker_of_the_server_is_no_message_and_acked() -> None:
+    scene = await opened()
+    await scene.pull.ask(10, 4096)
+    scene.link.deliver(bare(1, "Nats-Marker-Reason: MaxAge"))
+    await scene.pull.answer_aside()
+    assert (scene.pull.take(), scene.pull.signals(), len(scene.in_hand)) == ([], set(), 0)
+    assert scene.link.answers == [(bare(1, "").reply, b"+ACK")]
+
+
+async def test_how_often_messages_came_cut_is_not_remembered_without_an_end() -> None:
+    scene = await opened()
+    for sequence in range(20_000):
+        scene.link.deliver(bare(sequence, "Nats-Msg-Size: 31"))
+    assert len(scene.pull._cut) == 10_000

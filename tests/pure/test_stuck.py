@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from collector.stuck import AGAIN, SETTLED, SIGHTINGS, Sightings, Stuck, stuck_messages
+from collector.stuck import AGAIN, LAPSE, SETTLED, SIGHTINGS, Sightings, Stuck, stuck_messages
 
 SEEN = Stuck("made at 1", 7, 3)
 
@@ -39,9 +39,20 @@ def seen(sightings: Sightings, *moments: float, what: Stuck = SEEN) -> list[floa
 
 def test_it_takes_several_sightings_of_the_same_over_some_seconds() -> None:
     assert seen(Sightings(), *range(20)) == [SETTLED]
-    assert seen(Sightings(), 0, 100) == []
-    assert seen(Sightings(), 0, 100, 200) == [200]
     assert seen(Sightings(), *(number / 10 for number in range(SIGHTINGS))) == []
+
+
+@pytest.mark.parametrize("pause", [LAPSE + 1, 3600.0])
+def test_sightings_that_are_far_apart_are_no_row_however_many(pause: float) -> None:
+    assert seen(Sightings(), *(number * pause for number in range(50))) == []
+
+
+def test_a_reading_that_sees_nothing_ends_the_row() -> None:
+    sightings = Sightings()
+    for moment in range(0, 50, 2):
+        assert seen(sightings, moment, moment + 1) == []
+        sightings.over("a")
+    assert seen(sightings, 50, 50 + SETTLED / 2, 50 + SETTLED) == [50 + SETTLED]
 
 
 @pytest.mark.parametrize("other", [Stuck("made at 1", 8, 3), Stuck("made at 2", 7, 3)])

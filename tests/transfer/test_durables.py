@@ -9,17 +9,19 @@ import nats
 import pytest
 from nats.js.api import AckPolicy, ConsumerConfig
 
-from transfer import Conflict, DurableInUse, Logger, Transfer
-from transfer.errors import UnknownDurable, UnknownStream
+from transfer import DurableInUse, Logger, Transfer
+from transfer.errors import Misconfigured, UnknownDurable, UnknownStream
 from transfer.names import Names
+from transfer.needs import ACK_WAIT, LONGEST_ACK_WAIT
 from transfer.streams import DurableInfo, durable_info, ensure_bucket, ensure_durable, ensure_stream, stream_state
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from nats.js import JetStreamContext
 
     from collector.local import NatsServer
+    from transfer.comparison import Difference
 
 pytestmark = pytest.mark.anyio
 SECOND = 1_000_000_000
@@ -65,9 +67,40 @@ async def test_a_durable_that_differs_is_brought_in_line_and_keeps_its_state(
     jetstream: JetStreamContext, names: Names
 ) -> None:
     made = await ensure_durable(jetstream, names, "a")
-    changed = await ensure_durable(jetstream, names, "a", ack_wait=1.5, max_ack_pending=10)
-    assert (changed.config.ack_wait, changed.config.max_ack_pending) == (1.5 * SECOND, 10)
+    changed = await ensure_durable(jetstream, names, "a", ack_wait=45.5, max_ack_pending=200_000)
+    assert (changed.config.ack_wait, changed.config.max_ack_pending) == (45.5 * SECOND, 200_000)
     assert changed.created == made.created
+
+
+async def test_those_who_want_different_ack_waits_agree_on_the_longest_and_change_it_once(
+    jetstream: JetStreamContext, names: Names
+) -> None:
+    changed: list[Difference] = []
+    for _ in range(3):
+        for ack_wait in (30.0, 60.0, 45.0):
+            info = await ensure_durable(jetstream, names, "a", ack_wait=ack_wait, on_change=changed.append)
+            assert info.ack_wait >= ack_wait
+    assert (await durable_info(jetstream, names, "a")).ack_wait == 60.0
+    assert [difference.field for difference in changed] == ["ack_wait"]
+
+
+async def test_an_ack_wait_that_no_setting_may_have_is_brought_down(jetstream: JetStreamContext, names: Names) -> None:
+    config = ConsumerConfig(durable_name=names.durable("a"), ack_policy=AckPolicy.EXPLICIT)
+    await jetstream.add_consumer(names.stream("a"), config.evolve(ack_wait=LONGEST_ACK_WAIT + 1))
+    assert (await ensure_durable(jetstream, names, "a")).ack_wait == ACK_WAIT
+
+
+async def test_what_a_foreign_hand_has_limited_beyond_us_is_named(own_nats: Callable[..., NatsServer]) -> None:
+    server = await anyio.to_thread.run_sync(
+        own_nats, "jetstream { limits { max_ack_pending: 10, max_request_batch: 5 } }"
+    )
+    async with await nats.connect(server.url) as connection:
+        names = Names("limited")
+        await Transfer(connection.jetstream(), namespace="limited").set(Logger("a"))
+        for max_ack_pending, field in ((100_000, "max_ack_pending"), (10, "max_batch")):
+            with pytest.raises(Misconfigured, match="limits of nats-server") as raised:
+                await ensure_durable(connection.jetstream(), names, "a", max_ack_pending=max_ack_pending)
+            assert [difference.field for difference in raised.value.differences] == [field]
 
 
 async def test_replicas_may_make_everything_at_once(jetstream: JetStreamContext, namespace: str) -> None:
@@ -88,15 +121,8 @@ async def test_replicas_may_replace_a_push_durable_at_once(jetstream: JetStreamC
     await go_durable(jetstream, names)
     async with anyio.create_task_group() as group:
         for _ in range(4):
-            group.start_soon(lambda: ensure_durable(jetstream, names, "a", replace_push=True))
+            group.start_soon(lambda: ensure_durable(jetstream, names, "a"))
     assert not (await durable_info(jetstream, names, "a")).is_push
-
-
-async def test_a_push_durable_is_left_alone_unless_asked(jetstream: JetStreamContext, names: Names) -> None:
-    await go_durable(jetstream, names)
-    found = await ensure_durable(jetstream, names, "a", ack_wait=5)
-    assert (found.is_push, found.push_bound, found.config.ack_wait) == (True, False, 30 * SECOND)
-    assert found.config.deliver_group == names.durable("a")
 
 
 async def test_a_push_durable_is_replaced_only_when_nobody_is_bound(jetstream: JetStreamContext, names: Names) -> None:
@@ -105,10 +131,10 @@ async def test_a_push_durable_is_replaced_only_when_nobody_is_bound(jetstream: J
     bound = await jetstream._nc.subscribe(f"_INBOX.{names.namespace}", queue=names.durable("a"))
     await jetstream._nc.flush()
     with pytest.raises(DurableInUse, match="somebody is bound"):
-        await ensure_durable(jetstream, names, "a", replace_push=True)
+        await ensure_durable(jetstream, names, "a")
     await bound.unsubscribe()
     await jetstream._nc.flush()
-    replaced = await ensure_durable(jetstream, names, "a", replace_push=True)
+    replaced = await ensure_durable(jetstream, names, "a")
     assert (replaced.is_push, replaced.num_pending) == (False, 1)
 
 
@@ -121,5 +147,5 @@ async def test_what_is_missing_or_taken_is_said_by_type(jetstream: JetStreamCont
     with pytest.raises(UnknownStream):
         await stream_state(jetstream, names.stream("nothing"))
     await jetstream.add_consumer(names.stream("a"), ConsumerConfig(durable_name="other", ack_policy=AckPolicy.EXPLICIT))
-    with pytest.raises(Conflict, match="no other consumer"):
+    with pytest.raises(Misconfigured, match="expected consumers no other than the durable"):
         await ensure_durable(jetstream, names, "a")
