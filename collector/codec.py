@@ -13,11 +13,14 @@ from bson import ObjectId
 
 from collector.bundle import split
 from collector.envelope import (
+    BEFORE_JSON,
+    JSON_BEHIND_FORM,
     JSON_FORM,
     MSGPACK_FORM,
     UTC_EPOCH,
     Form,
     Source,
+    form_behind,
     read_envelope,
     read_identity,
     readable_identity,
@@ -44,7 +47,10 @@ if TYPE_CHECKING:
     from collector.identity import Incarnation
 
 _LONE = frozenset({"", MSGPACK})
-"""The media types of an entry that is a message of its own; with either, a body that begins with a brace is JSON."""
+"""The media types of an entry that is a message of its own; with either, a body that begins with a brace is JSON.
+
+White space or a byte order mark may stand before it.
+"""
 _BRACE = ord("{")
 _TOGETHER = 64 * 1024
 """Bytes after which nothing more is opened together."""
@@ -278,8 +284,13 @@ class Codec:
 
 def _lone_form(media_type: str, body: Source) -> Form | None:
     if media_type in _LONE:
-        return JSON_FORM if body[0] == _BRACE else MSGPACK_FORM
-    return JSON_FORM if media_type == JSON else None
+        first = body[0]
+        if first == _BRACE:
+            return JSON_FORM
+        return form_behind(body) if first in BEFORE_JSON else MSGPACK_FORM
+    if media_type != JSON:
+        return None
+    return JSON_FORM if body[0] == _BRACE else JSON_BEHIND_FORM
 
 
 def _entry(

@@ -7,7 +7,7 @@ one, each costs it as much as the rest of the entry.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 from bson import ObjectId
@@ -25,6 +25,7 @@ Source: TypeAlias = "bytes | bytearray"
 """The bytes of one entry, or of all that a message holds; what was inflated is a bytearray."""
 _NODE_TIME = 13
 """The extension that Node.js publishers use for a time; Go's msgpack, and so the Go collector, reads it as one."""
+_T = TypeVar("_T")
 UTC_EPOCH = EPOCH.replace(tzinfo=None)
 """1970, as times stand in documents."""
 
@@ -94,13 +95,31 @@ class Form(NamedTuple):
 
 MSGPACK_FORM = Form("msgpack", _map, _array_or_map, msgspec.msgpack.Decoder(_Id).decode, ceiling_of_msgpack)
 _json = msgspec.json.Decoder(Envelope).decode
-JSON_FORM = Form("JSON", _json, _json, msgspec.json.Decoder(_Id).decode, ceiling_of_json)
+_id_in_json = msgspec.json.Decoder(_Id).decode
+JSON_FORM = Form("JSON", _json, _json, _id_in_json, ceiling_of_json)
+_BOM = b"\xef\xbb\xbf"
+_SPACE = b" \t\r\n"
+
+
+def _behind(decode: Callable[[Source], _T]) -> Callable[[Source], _T]:
+    return lambda source: decode(source.lstrip(_SPACE).removeprefix(_BOM))
+
+
+JSON_BEHIND_FORM = Form("JSON", _behind(_json), _behind(_json), _behind(_id_in_json), ceiling_of_json)
+"""JSON behind white space or a byte order mark, as Windows writes it."""
+BEFORE_JSON = frozenset(_SPACE + _BOM[:1])
+"""Bytes that no entry in msgpack begins with: those of white space and of the mark are numbers there."""
+
+
+def form_behind(body: Source) -> Form:
+    """Return the form of an entry that begins with one of these bytes."""
+    return JSON_BEHIND_FORM if body.lstrip(_SPACE).removeprefix(_BOM).lstrip(_SPACE)[:1] == b"{" else MSGPACK_FORM
 
 
 def read_envelope(form: Form, source: Source) -> Envelope | Positional:
     """Return what stands in an entry, its `timestamp` as a moment or None. Raises Poison."""
     if len(source) > MAX_VALUES and form.ceiling((source,)) > MAX_WEIGHT:  # a value takes a byte
-        check_values(source, json=form is JSON_FORM)
+        check_values(source, json=form is not MSGPACK_FORM)
     try:
         try:
             envelope = form.decode(source)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from transfer.client import Found, Transfer
     from transfer.differences import Difference
+    from transfer.line_entry import LineReader, Parts
     from transfer.wire import CollectionSpec, LoggerSpec, StreamSpec
 
     _Spec = TypeVar("_Spec", CollectionSpec, StreamSpec)
@@ -37,6 +38,8 @@ example:
   transfer set system --description "what the system does"
   transfer publish system '{"msg": "hello", "level": "info"}'
   tail -f app.jsonl | transfer publish system       # one JSON object a line
+  tail -f app.log | transfer publish system --from text
+  journalctl -o json -f | transfer publish system --from journald
   transfer publish system --file app.jsonl
   transfer get system
   DATABASE=mongodb://127.0.0.1:27017 transfer tail system --follow
@@ -164,15 +167,21 @@ async def _list(transfer: Transfer, options: argparse.Namespace) -> int:
 
 def _publish(options: argparse.Namespace) -> int:
     """Publish an entry as other commands do what they do; lines on a connection of their own."""
+    from transfer.line_entry import Form, LineReader  # noqa: PLC0415 - see _run
+
+    reader = LineReader(Form(options.form), options.timestamp_field, options.metadata_field)
+    if reader.form is Form.TEXT and (reader.timestamp_field or reader.metadata_field):
+        options.parser.error("expected --timestamp-field and --metadata-field with JSON, got --from text: it has none")
     if options.data not in (None, "-"):
         if options.file is not None or options.bundles:
             options.parser.error("expected --file and --bundles with lines, got them with DATA: leave one out")
+        options.parts = _entry(options, reader)
         options.run = _publish_entry
         return asyncio.run(_run(options))
     from transfer.publish_lines import publish_lines  # noqa: PLC0415 - see _run
 
     with _opened(options) as lines:
-        return asyncio.run(publish_lines(options.key, lines, bundles=options.bundles, as_json=options.json))
+        return asyncio.run(publish_lines(options.key, lines, reader, bundles=options.bundles, as_json=options.json))
 
 
 @contextmanager
@@ -190,8 +199,21 @@ def _opened(options: argparse.Namespace) -> Iterator[int]:
         yield file.fileno()
 
 
+def _entry(options: argparse.Namespace, reader: LineReader) -> Parts:
+    from transfer.errors import InvalidEntry  # noqa: PLC0415 - see _run
+
+    try:
+        return reader.read(os.fsencode(options.data))
+    except InvalidEntry as error:
+        parser: argparse.ArgumentParser = options.parser
+        parser.error(f"argument DATA: {error}")
+
+
 async def _publish_entry(transfer: Transfer, options: argparse.Namespace) -> int:
-    confirmation = await transfer.publish(options.key, options.data)
+    parts: Parts = options.parts
+    for note in parts.notes.values():
+        print(f"transfer: {note}", file=sys.stderr)
+    confirmation = await transfer.publish(options.key, parts.data, timestamp=parts.moment, metadata=parts.metadata)
     said = {"stream": confirmation.stream, "sequence": confirmation.sequence, "id": confirmation.id.hex()}
     if options.json:
         _print_json(said)
@@ -278,10 +300,22 @@ def _parser() -> argparse.ArgumentParser:
     remove.add_argument("--timeout", type=_duration, default=60.0, metavar="DURATION", help="of --drain (60s)")
     publish = _command(commands, "publish", None, "publish an entry, or one a line of a file or standard input")
     publish.set_defaults(alone=_publish)
+    publish.add_argument("data", nargs="?", metavar="DATA", help="one entry, as a line is; none or -: standard input")
+    publish.add_argument("--file", metavar="PATH", help="a file with one entry a line, in place of DATA")
     publish.add_argument(
-        "data", nargs="?", type=_entry, metavar="DATA", help="a JSON object; none or -: standard input"
+        "--from",
+        dest="form",
+        choices=("json", "text", "journald"),
+        default="json",
+        help="what a line is: a JSON object (json), a message (text), what journalctl -o json writes (journald)",
     )
-    publish.add_argument("--file", metavar="PATH", help="a file with one JSON object a line, in place of DATA")
+    publish.add_argument(
+        "--timestamp-field",
+        metavar="FIELD",
+        help="the field that is the time of an entry, dotted when nested; by default the first of the usual ones "
+        "(timestamp, @timestamp, time, ts and so on) that holds one, else the time of publishing",
+    )
+    publish.add_argument("--metadata-field", metavar="FIELD", help="the field that is the metadata of an entry")
     publish.add_argument(
         "--bundles", action="store_true", help="many lines in one message: faster; collectors in Go read none"
     )
@@ -343,18 +377,6 @@ def _key(text: str) -> str:
         return check_key(text)
     except InvalidKey as error:
         raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def _entry(text: str) -> object:
-    if text == "-":
-        return text
-    try:
-        data = json.loads(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"expected a JSON object, got {error}") from error
-    if not isinstance(data, dict):
-        raise argparse.ArgumentTypeError(f"expected a JSON object, got a {type(data).__name__}")
-    return data
 
 
 def _duration(text: str) -> float:

@@ -1,4 +1,4 @@
-"""`transfer publish KEY` of a file or standard input: one JSON object a line, each confirmed, bad lines named."""
+"""`transfer publish KEY` of a file or standard input: an entry a line, each confirmed, bad lines named."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from transfer.connection import open_connection
-from transfer.entry import encode_entry, new_id
+from transfer.entry import new_id
 from transfer.environment import Environment
 from transfer.errors import InvalidEntry
+from transfer.line_cutter import LineCutter
+from transfer.line_entry import NotALine, too_long
 from transfer.names import Names, check_namespace
 from transfer.nats_settings import DEFAULT_HOSTS, NatsSettings
 from transfer.options import BUNDLE_ENTRIES
@@ -24,33 +26,41 @@ from transfer.publishing import Publication
 from transfer.wire import BUNDLE, CONTENT_TYPE
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import Iterator
 
     from nats.aio.client import Client
+
+    from transfer.line_cutter import Line
+    from transfer.line_entry import LineReader
 
 LINE_TIMEOUT = 60.0
 """Seconds one line may take: a restart of the server is sat out."""
 _BUNDLE_BYTES = 256 * 1024
 """Several on their way fit into the pipeline's window."""
 _CHUNK = 1 << 17
+_JSON_MAY_TAKE = 2
+"""Times the bytes of an entry that its line has, at most: escapes are longer than what they stand for."""
+_HOPELESS = 20
+"""So many lines, and none of them an entry, are the end."""
 _HEAD = 5
 """Bytes that tell how many entries are in a bundle, at most."""
 
 
-async def publish_lines(key: str, descriptor: int, *, bundles: bool, as_json: bool) -> int:
+async def publish_lines(key: str, descriptor: int, reader: LineReader, *, bundles: bool, as_json: bool) -> int:
     """Publish what comes, in about that order, on a connection of its own; return the exit status.
 
-    A line that is no entry is reported and left out. When JetStream does not take one, that ends it all: what was
-    confirmed until then is stored once, of the lines in flight nothing is known.
+    A line that is no entry is reported and left out; when none of the first lines is one, that ends it all. When
+    JetStream does not take one, that does too: what was confirmed until then is stored once, of the lines in flight
+    nothing is known.
     """
     environment = Environment(os.environ)
     namespace = environment.text("NAMESPACE", required=True, check=check_namespace)
     settings = NatsSettings.read(environment, DEFAULT_HOSTS)
     environment.finish()
     async with open_connection(settings, name="transfer") as connection:
-        run = _Run(
-            connection, Names(namespace), key, BUNDLE_ENTRIES if bundles else 1, Progress(bytes_left(descriptor))
-        )
+        progress = Progress(bytes_left(descriptor))
+        most = BUNDLE_ENTRIES if bundles else 1
+        run = _Run(connection, Names(namespace), key, reader=reader, most=most, progress=progress)
         await run.publish(descriptor)
     if as_json:
         sys.stdout.write(json.dumps({"confirmed": run.confirmed, "bad": run.bad}) + "\n")
@@ -62,50 +72,83 @@ async def publish_lines(key: str, descriptor: int, *, bundles: bool, as_json: bo
 class _Run:
     """The lines on their way, and what became of the others."""
 
-    def __init__(self, connection: Client, names: Names, key: str, most: int, progress: Progress) -> None:
+    def __init__(
+        self, connection: Client, names: Names, key: str, *, reader: LineReader, most: int, progress: Progress
+    ) -> None:
         self._key = key
         self._subject, self._stream = names.subject(key), names.stream(key)
+        self._reader = reader
         self._most = most
         self._progress = progress
         self._pipeline = Pipeline(connection, self._confirmed, LINE_TIMEOUT)
+        self._longest = _JSON_MAY_TAKE * connection.max_payload
         self._lines: dict[bytes, list[int]] = {}
         self._read = 0
+        self._said: set[str] = set()
+        self._good = 0
+        self._is_over = False
         self.confirmed = 0
         self.bad = 0
 
     async def publish(self, descriptor: int) -> None:
-        """Publish all lines, or until one is not taken."""
+        """Publish all lines, or until one is not taken, or none of many is an entry."""
+        cutter = LineCutter(self._longest)
         try:
             async with self._pipeline.running():
-                async for lines in _numbered(descriptor):
-                    await self._send(lines)
-                    self._read += sum(len(line) + 1 for _, line in lines)
+                while not self._is_over and (chunk := await _read(descriptor)):
+                    await self._send(cutter.feed(chunk))
+                if not self._is_over:
+                    await self._send(cutter.end())
         except* NotTaken as failed:
             self._stopped(failed)
         self._progress.clear()
 
-    async def _send(self, lines: list[tuple[int, bytes]]) -> None:
-        entries = [entry for number, line in lines if line.strip() and (entry := self._entry(number, line))]
+    async def _send(self, lines: list[Line]) -> None:
+        entries = [entry for line in lines if (entry := self._entry(line))]
         for bundle in _bundles(entries, self._most, min(_BUNDLE_BYTES, self._pipeline.max_body - _HEAD)):
             first = bundle[0]
             self._lines[first.id] = [entry.number for entry in bundle]
             await self._pipeline.send(self._publication(bundle))
+        self._read += sum(line.size + line.holes + 1 for line in lines)
 
-    def _entry(self, number: int, line: bytes) -> _Entry | None:
-        entry_id, most = new_id(), self._pipeline.max_body
+    def _entry(self, line: Line) -> _Entry | None:
+        if self._is_over or (line.is_whole and not line.text.strip()):
+            return None
+        entry_id = new_id()
         try:
-            body = encode_entry(_data(line), time.time_ns(), None, entry_id)
+            body = self._body(line, entry_id)
         except InvalidEntry as error:
-            self._leave_out(number, str(error))
+            self._leave_out(line.number, error)
             return None
-        if len(body) > most:
-            self._leave_out(number, f"expected at most {most} bytes, which is what the server takes, got {len(body)}")
-            return None
-        return _Entry(number, entry_id, body)
+        self._good += 1
+        return _Entry(line.number, entry_id, body)
 
-    def _leave_out(self, number: int, why: str) -> None:
+    def _body(self, line: Line, entry_id: bytes) -> bytes:
+        """Return the body of the message, or raise `InvalidEntry`."""
+        if not line.is_whole:
+            raise too_long(line.text, line.size, self._longest)
+        parts, most = self._reader.read(line.text), self._pipeline.max_body
+        body = parts.body(time.time_ns(), entry_id)
+        if len(body) > most:
+            raise InvalidEntry("entry", f"at most {most} bytes, which is what the server takes", f"{len(body)}")
+        if line.holes:
+            parts.notes["holes"] = f"{line.holes:,} zero bytes before it are left out"
+        for about, note in parts.notes.items():
+            if about not in self._said:
+                self._said.add(about)
+                self._progress.say(f"line {line.number}: {note}")
+        return body
+
+    def _leave_out(self, number: int, error: InvalidEntry) -> None:
         self.bad += 1
-        self._progress.say(f"line {number}: {why}")
+        hint, is_all = (error.hint, error.is_all) if isinstance(error, NotALine) else ("", False)
+        told = hint and hint not in self._said
+        self._said.add(hint)
+        self._progress.say(f"line {number}: {error}; {hint}" if told else f"line {number}: {error}")
+        if not self._good and (is_all or self.bad == _HOPELESS):
+            self._is_over = True
+            what = "what is read is of that kind" if is_all else f"none of the first {self.bad} lines is an entry"
+            self._progress.say(f"stopped: {what}, and nothing was published")
 
     def _publication(self, bundle: list[_Entry]) -> Publication:
         first, body, content = bundle[0], bundle[0].body, {}
@@ -145,27 +188,6 @@ def _bundles(entries: list[_Entry], most: int, max_bytes: int) -> Iterator[list[
         size += len(entry.body)
     if bundle:
         yield bundle
-
-
-def _data(line: bytes) -> dict[str, object]:
-    try:
-        data = json.loads(line)
-    except (ValueError, RecursionError) as error:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
-        raise InvalidEntry("entry", "a JSON object", str(error)) from error
-    if not isinstance(data, dict):
-        raise InvalidEntry("entry", "a JSON object", f"a {type(data).__name__}")
-    return data
-
-
-async def _numbered(descriptor: int) -> AsyncIterator[list[tuple[int, bytes]]]:
-    """Yield the lines that came together, counted from 1; the last one may end without a line break."""
-    number, rest = 0, b""
-    while chunk := await _read(descriptor):
-        *lines, rest = (rest + chunk).split(b"\n")
-        yield list(enumerate(lines, number + 1))
-        number += len(lines)
-    if rest:
-        yield [(number + 1, rest)]
 
 
 async def _read(descriptor: int) -> bytes:

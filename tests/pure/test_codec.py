@@ -342,6 +342,19 @@ def test_json_is_read_with_its_type_or_by_its_brace() -> None:
     assert document(b"\n " + body, JSON) == expected
 
 
+@pytest.mark.parametrize("before", [b"", b" ", b"\n\t\r ", b"\xef\xbb\xbf", b"\xef\xbb\xbf ", b" \xef\xbb\xbf"])
+@pytest.mark.parametrize("content_type", [b"", b"Content-Type: application/msgpack", JSON])
+def test_json_may_stand_behind_white_space_or_a_byte_order_mark(before: bytes, content_type: bytes) -> None:
+    body = before + b'{"data": {"msg": "x"}, "id": "' + b"cd" * 12 + b'"}'
+    found = document(body, content_type)
+    assert (found["msg"], found["_id"]) == ("x", ObjectId("cd" * 12))
+
+
+@pytest.mark.parametrize("body", [b" ", b"\xef\xbb\xbf", b"\n[", b"\xef", b" x"])
+def test_what_is_not_json_behind_white_space_is_malformed(body: bytes) -> None:
+    assert reject(body).reason is Reason.MALFORMED
+
+
 @pytest.mark.parametrize(
     ("text", "moment"),
     [
