@@ -6,25 +6,31 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+import msgspec
 import nats.errors
-from anyio import CancelScope
+from anyio import CancelScope, sleep
 
-from transfer.errors import Unavailable
-from transfer.streams import ensure_bucket
+from collector.errors import BucketMissing
+from transfer.errors import JetStreamError, Refused, Unavailable, UnknownStream
+from transfer.jetstream_api import NANOSECONDS, api_prefix, connection_of, request
+from transfer.streams import bind_bucket, bucket_values, ensure_bucket, stream_state, stream_states
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from contextlib import AbstractAsyncContextManager
 
+    from nats.aio.msg import Msg
+    from nats.aio.subscription import Subscription
     from nats.js import JetStreamContext
-    from nats.js.kv import KeyValue
 
     from transfer.names import Names
 
 _DELETED = frozenset({"DEL", "PURGE"})
-_IDLE = 60.0
-_ON_ITS_WAY = 2.0
-"""Seconds in which an entry that the server has sent arrives, or never does: somebody purged it."""
+_HEARTBEAT = 2.0
+_INACTIVE = 5.0
+"""Seconds without us after which the server deletes what it has made for a watch."""
+_LIST_AGAIN = 3.0
+"""Seconds between two lists where NATS lets us not watch; fewer than the shortest period."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +59,9 @@ Change = Put | Gone | Listed
 class Watch(Protocol):
     """An open watch."""
 
+    life: str
+    """When the bucket was made, as the server wrote it."""
+
     async def next(self) -> Change:
         """Wait for the next change. Raises Unavailable when the watch is dead."""
 
@@ -61,67 +70,183 @@ class Bucket(Protocol):
     """Where the loggers are declared."""
 
     def watch(self) -> AbstractAsyncContextManager[Watch]:
-        """Open a watch that begins with all that is there. Raises Unavailable."""
+        """Open a watch that begins with all that is there. Raises BucketMissing, or TransferError."""
 
 
 class KvBucket:
-    """The bucket of a namespace in NATS; made as the ancestor makes it when there is none."""
+    """The bucket of a namespace in NATS; made as the ancestor makes it when there never was one.
+
+    One that is gone is not made anew: an empty bucket would tell all replicas to stop all loggers.
+    """
 
     def __init__(self, jetstream: JetStreamContext, names: Names) -> None:
         self._jetstream = jetstream
         self._names = names
+        self._seen = False
+        self._subject = f"$KV.{names.bucket}."
 
     @asynccontextmanager
     async def watch(self) -> AsyncIterator[Watch]:
-        """See `Bucket`."""
+        """See `Bucket`. What it makes in NATS it deletes, and NATS deletes it when we are gone.
+
+        When NATS makes no consumer for us, for example at the limit of an account, the bucket is listed without one.
+        """
+        with CancelScope(shield=True):  # each request has a deadline of its own; cut, it leaves something behind
+            life = await self._life()
+            inbox = await self._listen()
+        made: _Made | None = None
+        refusal: JetStreamError | Refused | None = None
         try:
-            with CancelScope(shield=True):  # bounded by nats-py's own timeout; cut, it leaves a subscription
-                bucket = await ensure_bucket(self._jetstream, self._names)
-                watcher = await bucket.watchall()
-        except nats.errors.Error as exc:
-            bucket_name = self._names.bucket
-            raise Unavailable(f"expected to watch bucket {bucket_name}, got {type(exc).__name__}: {exc}") from exc
-        try:
-            yield KvWatch(bucket, watcher)
+            with CancelScope(shield=True):
+                try:
+                    made = await self._make_consumer(inbox.subject)
+                except UnknownStream:
+                    raise
+                except (JetStreamError, Refused) as exc:
+                    refusal = exc
+            if made is not None:
+                yield KvWatch(inbox, self._subject, life, made.num_pending)
+            elif refusal is not None:
+                yield ListOnly(await self._listed(), life, refusal)
         finally:
             with CancelScope(shield=True):
-                with suppress(nats.errors.Error):  # the connection is closed, and the watch with it
-                    await watcher.stop()
+                await self._end(inbox, made)
+
+    async def _life(self) -> str:
+        """Return when the bucket was made; make it if there was none. Raises BucketMissing."""
+        stream = f"KV_{self._names.bucket}"
+        try:
+            state = await stream_state(self._jetstream, stream)
+        except UnknownStream:
+            await self._make()
+            state = await stream_state(self._jetstream, stream)
+        self._seen = True
+        return state.created
+
+    async def _make(self) -> None:
+        bucket = self._names.bucket
+        if self._seen:
+            raise BucketMissing(bucket, "it was there before")
+        streams = sorted(await stream_states(self._jetstream, self._names))
+        if streams:
+            raise BucketMissing(bucket, f"{len(streams)} streams of loggers are there, such as {streams[0]}")
+        await ensure_bucket(self._jetstream, self._names)
+
+    async def _listen(self) -> Subscription:
+        connection = connection_of(self._jetstream)
+        try:
+            return await connection.subscribe(connection.new_inbox(), pending_msgs_limit=0, pending_bytes_limit=0)
+        except nats.errors.Error as exc:
+            raise Unavailable(f"expected to watch bucket {self._names.bucket}, got {_sentence(exc)}") from exc
+
+    async def _make_consumer(self, inbox: str) -> _Made:
+        stream = f"KV_{self._names.bucket}"
+        config = {
+            "deliver_subject": inbox,
+            "deliver_policy": "last_per_subject",
+            "filter_subject": f"{self._subject}>",
+            "ack_policy": "none",
+            "max_deliver": 1,
+            "idle_heartbeat": int(_HEARTBEAT * NANOSECONDS),
+            "inactive_threshold": int(_INACTIVE * NANOSECONDS),
+            "mem_storage": True,
+            "num_replicas": 1,
+        }
+        body = {"stream_name": stream, "config": config}
+        reply = await request(self._jetstream, f"CONSUMER.CREATE.{stream}", body)
+        return msgspec.json.decode(reply, type=_Made)
+
+    async def _listed(self) -> list[Put | Gone]:
+        bucket = await bind_bucket(self._jetstream, self._names)
+        try:
+            values = await bucket_values(self._jetstream, self._names, bucket)
+        except (nats.errors.Error, TimeoutError) as exc:
+            raise Unavailable(f"expected to list bucket {self._names.bucket}, got {_sentence(exc)}") from exc
+        return [Gone(key) if value is None else Put(key, value) for key, value in values.items()]
+
+    async def _end(self, inbox: Subscription, made: _Made | None) -> None:
+        """Have the consumer deleted; whether it was is not waited for, as NATS does it soon by itself."""
+        connection = connection_of(self._jetstream)
+        with suppress(nats.errors.Error):  # the connection is closed, and the watch with it
+            await inbox.unsubscribe()
+            if made is not None:
+                delete = f"{api_prefix(self._jetstream)}.CONSUMER.DELETE.KV_{self._names.bucket}.{made.name}"
+                await connection.publish(delete, reply=connection.new_inbox())
+
+
+class _Made(msgspec.Struct):
+    name: str
+    num_pending: int = 0
 
 
 class KvWatch:
-    """nats-py's watch of a bucket, with an end of the list that can be trusted.
+    """What a consumer of the bucket brings: the last of every key, and then what happens.
 
-    nats-py says the end when the server has nothing more to send and nothing has arrived. What was sent may still be on
-    its way, and would come after the end of the list.
+    The list ends when the server has nothing more for us, by its own count; a heartbeat says so too, when what was
+    counted has been purged meanwhile. A gap in what comes, or silence, ends the watch.
     """
 
-    def __init__(self, bucket: KeyValue, watcher: KeyValue.KeyWatcher) -> None:
-        self._bucket = bucket
-        self._watcher = watcher
-        self._arrived = False
-        self._early = False
-        """nats-py has said the end before anything arrived: it comes behind the entry that no other follows."""
-        self._end_next = False
+    def __init__(self, inbox: Subscription, prefix: str, life: str, pending: int) -> None:
+        self.life = life
+        self._inbox = inbox
+        self._prefix = prefix
+        self._pending = pending
+        self._listed = False
+        self._came = 0
 
     async def next(self) -> Change:
         """See `Watch`."""
-        while not self._end_next:
+        while self._listed or self._pending:
             try:
-                entry = await self._watcher.updates(timeout=_ON_ITS_WAY if self._early else _IDLE)
-                if entry is None and not self._arrived and (await self._bucket.status()).values:
-                    self._early = True
-                    continue
-            except nats.errors.TimeoutError:
-                self._end_next = self._early and not self._arrived
-                continue
-            except nats.errors.Error as exc:
-                raise Unavailable(f"expected changes of the bucket, got {type(exc).__name__}: {exc}") from exc
-            if entry is None:
-                return Listed()
-            self._arrived = True
-            if self._early and not entry.delta:
-                self._end_next = True
-            return Gone(entry.key) if entry.operation in _DELETED else Put(entry.key, entry.value or b"")
-        self._early = self._end_next = False
+                message = await self._inbox.next_msg(timeout=2.5 * _HEARTBEAT)
+            except (nats.errors.Error, TimeoutError) as exc:
+                raise Unavailable(f"expected changes of the bucket or heartbeats, got {_sentence(exc)}") from exc
+            if (change := self._read(message)) is not None:
+                return change
+        self._listed = True
         return Listed()
+
+    def _read(self, message: Msg) -> Change | None:
+        headers = message.headers or {}
+        if "Status" in headers:
+            if headers["Status"] != "100":
+                raise Unavailable(
+                    f"expected changes of the bucket, got {headers['Status']} {headers.get('Description')}"
+                )
+            self._check(int(headers.get("Nats-Last-Consumer", self._came)))
+            self._pending = 0
+            return None
+        try:
+            metadata = message.metadata
+        except (ValueError, nats.errors.Error):
+            return None  # anybody may publish to an inbox
+        self._came += 1
+        self._check(metadata.sequence.consumer)
+        self._pending = metadata.num_pending
+        key = message.subject.removeprefix(self._prefix)
+        gone = headers.get("KV-Operation") in _DELETED or "Nats-Marker-Reason" in headers
+        return Gone(key) if gone else Put(key, message.data)
+
+    def _check(self, sent: int) -> None:
+        if sent != self._came:
+            raise Unavailable(f"expected all {sent} changes of the bucket, got {self._came}")
+
+
+class ListOnly:
+    """All that is there, once, where NATS lets us not watch: then it is time to list again."""
+
+    def __init__(self, listed: list[Put | Gone], life: str, refusal: JetStreamError | Refused) -> None:
+        self.life = life
+        self._changes: list[Change] = [Listed(), *reversed(listed)]
+        self._refusal = refusal
+
+    async def next(self) -> Change:
+        """See `Watch`."""
+        if self._changes:
+            return self._changes.pop()
+        await sleep(_LIST_AGAIN)
+        raise Unavailable(f"expected to watch the bucket, got {self._refusal}: it is listed every {_LIST_AGAIN:g} s")
+
+
+def _sentence(exc: Exception) -> str:
+    return f"{type(exc).__name__}: {exc}"

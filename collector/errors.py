@@ -25,6 +25,16 @@ class Poison(CollectorError):
         self.error = error
 
 
+class BucketMissing(CollectorError):
+    """The bucket of loggers is gone: what runs goes on, and somebody has to bring it back."""
+
+    def __init__(self, bucket: str, why: str) -> None:
+        super().__init__(
+            f"expected bucket {bucket} to be there, as {why}, but it is gone: restore it, or declare the loggers again"
+            " with transfer set (its streams and what waits in them stay as they are)"
+        )
+
+
 class SinkUnavailable(CollectorError):
     """MongoDB did not take it now and will later: try the same again, in place."""
 

@@ -252,6 +252,18 @@ class Mended:
 
 
 @dataclass(frozen=True, slots=True)
+class Declared:
+    """The bucket of loggers was looked at."""
+
+    trouble: str = ""
+    """Why it cannot be trusted, so that what runs goes on; empty when it can."""
+    unreadable: int = 0
+    """Keys in it that declare no logger."""
+    looked: bool = True
+    """Whether all that is in it has been read since this process started."""
+
+
+@dataclass(frozen=True, slots=True)
 class Connection:
     """The connection to NATS or to MongoDB came or went."""
 
@@ -356,6 +368,7 @@ Event: TypeAlias = (
     | Sampled
     | Waiting
     | Mended
+    | Declared
     | Connection
     | Starting
     | Listening

@@ -75,6 +75,7 @@ class EventLog:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._log = structlog.get_logger()
         self._clock = clock
+        self._bucket_trouble = ""
         self._repeats: Repeats[tuple[str, dict[str, object]]] = Repeats(_QUIET, _WHOSE)
         self._states: Repeats[tuple[str, dict[str, object]]] = Repeats(_STATES_QUIET, _STATES_WHOSE)
         self._saying: dict[type, Callable[[Any], None]] = {
@@ -92,6 +93,7 @@ class EventLog:
             events.Listening: self._listening,
             events.Ready: self._ready,
             events.Mended: self._mended,
+            events.Declared: self._declared,
             events.Stopping: self._stopping,
         }
 
@@ -138,6 +140,12 @@ class EventLog:
         key = ("mended", alike(event.what, event.logger))
         facts = {"what": event.what, "messages": event.messages}
         self._warn(key, "mended", logger=event.logger, **facts, action="going on with the durable as it is now")
+
+    def _declared(self, event: events.Declared) -> None:
+        """Say when the bucket is well again; its trouble is said as a failure."""
+        if self._bucket_trouble and not event.trouble:
+            self._log.info("bucket", state="as declared", action="following it again")
+        self._bucket_trouble = event.trouble
 
     def _starting(self, event: events.Starting) -> None:
         self._log.info("starting", version=event.version, **event.settings)

@@ -81,6 +81,8 @@ class Metrics:
         self._of_loggers: list[Numbers | Histogram] = []
         self._of_lag: list[tuple[Numbers, Callable[[events.Sampled], float]]] = []
         self._states: dict[str, State] = {}
+        self._started: set[str] = set()
+        """Loggers that have series: one that never had a pipeline, as its declaration cannot be read, has none."""
         self._lag: dict[str, events.Sampled] = {}
         self._waiting: dict[str, events.Waiting] = {}
         self._storage_read = 0.0
@@ -110,6 +112,7 @@ class Metrics:
             events.Ready: self._set_ready,
             events.LoopLag: self._set_loop_lag,
             events.LogLost: self._count_lost_lines,
+            events.Declared: self._set_declared,
         }
         self._failures.start_one("", Stage.CONTROL, events.Failure.UNAVAILABLE)
         for actor in ROOT_ACTORS:
@@ -230,6 +233,11 @@ class Metrics:
             "counter", "log_lost_lines_total", "Lines of the log that standard error did not take"
         )
         self._loggers = gauge("loggers", "Loggers by state", ("state",), product(State))
+        self._bucket_missing = gauge(
+            "bucket_missing",
+            "1 while the bucket of loggers is gone, or has lost loggers at once that run: those go on",
+        )
+        self._unreadable = gauge("unreadable_declarations", "Keys of the bucket that declare no logger (same)")
         gauge("build_info", "Always 1", ("version",), [(version,)]).set(1, version)
 
     def _of_service(
@@ -310,6 +318,10 @@ class Metrics:
     def _count_lost_lines(self, event: events.LogLost) -> None:
         self._lost_lines.add(event.lines)
 
+    def _set_declared(self, event: events.Declared) -> None:
+        self._bucket_missing.set(bool(event.trouble))
+        self._unreadable.set(event.unreadable)
+
     def _set_loop_lag(self, event: events.LoopLag) -> None:
         self._loop_lag.set(event.seconds)
 
@@ -322,11 +334,13 @@ class Metrics:
         else:
             self._states[event.logger] = event.state
             self._loggers.add(1, event.state)
-            if before is None:
+            if event.state is not State.PARKED and event.logger not in self._started:
+                self._started.add(event.logger)
                 for family in self._of_loggers:
                     family.start(event.logger)
 
     def _forget(self, logger: str) -> None:
+        self._started.discard(logger)
         for family in self._of_loggers:
             family.forget(logger)
         self._forget_lag(logger)

@@ -75,7 +75,7 @@ class Settings:
             write_timeout=environment.duration("COLLECTOR_WRITE_TIMEOUT", 10.0, minimum=0.1),
             ack_wait=environment.duration("COLLECTOR_ACK_WAIT", ACK_WAIT, minimum=1.0, maximum=LONGEST_ACK_WAIT),
             shutdown_timeout=environment.duration("COLLECTOR_SHUTDOWN_TIMEOUT", 30.0, minimum=1.0),
-            reconcile_period=environment.duration("COLLECTOR_RECONCILE_PERIOD", 60.0, minimum=0.1),
+            reconcile_period=environment.duration("COLLECTOR_RECONCILE_PERIOD", 60.0, minimum=5.0),
             lag_period=environment.duration("COLLECTOR_LAG_PERIOD", 5.0, minimum=0.1),
             logger_histograms=environment.choice("COLLECTOR_HISTOGRAMS", ("logger", "service"), "logger") == "logger",
             http=_http(environment),

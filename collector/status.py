@@ -88,6 +88,7 @@ class _Seen:
     stopping: bool = False
     gave_up: str = ""
     connections: dict[str, dict[str, str]] = field(default_factory=dict)
+    bucket: events.Declared = field(default_factory=lambda: events.Declared(looked=False))
     pulse: float = 0.0
     loop_lag: float = 0.0
 
@@ -123,6 +124,7 @@ class Status:
             events.Held: self._held,
             events.WritesInProgress: self._writes,
             events.Sampled: self._sampled,
+            events.Declared: self._declared,
         }
 
     @property
@@ -138,7 +140,8 @@ class Status:
 
         A pipeline that crashed until it was parked is a reason. A logger that is parked because its declaration cannot
         be read is none: it is the same on every replica, and nobody's release should wait for it. Writes that fail are
-        one when none of this replica succeeds: see `no_write_succeeds`.
+        one when none of this replica succeeds: see `no_write_succeeds`. A bucket that is gone is one for a replica that
+        never read it and so moves nothing: it must not take the place of one that goes on with what it knows.
         """
         seen = self._seen
         with self._lock:
@@ -151,6 +154,7 @@ class Status:
             *([seen.gave_up] if seen.gave_up else []),
             *(f"the pipeline of {key} crashes again and again" for key in sorted(parked)),
             *failing,
+            *([seen.bucket.trouble] if seen.bucket.trouble and not seen.bucket.looked else []),
         ]
 
     def _failing(self) -> list[str]:
@@ -199,6 +203,7 @@ class Status:
                 "not_ready": not_ready,
                 "connected": dict(seen.connected),
                 "connections": {server: dict(facts) for server, facts in seen.connections.items()},
+                "bucket": {"trouble": seen.bucket.trouble, "unreadable": seen.bucket.unreadable},
                 "actors": self._restarts.of_root(now),
                 "buffer": {
                     "messages": sum(logger["in_hand_messages"] for logger in loggers.values()),
@@ -264,6 +269,9 @@ class Status:
             seen.error = None
         else:
             self._note_error("", f"{event.server}: {event.why}")
+
+    def _declared(self, event: events.Declared) -> None:
+        self._seen.bucket = event
 
     def _stopping(self, _: events.Stopping) -> None:
         self._seen.stopping = True

@@ -140,7 +140,7 @@ class Transfer:
         with self._translated(f"listing bucket {self.names.bucket!r}"):
             values = await bucket_values(self._jetstream, self.names, bucket)
         states = await stream_states(self._jetstream, self.names)
-        return [self._found(key, value, states) for key, value in sorted(values.items())]
+        return [self._found(key, value, states) for key, value in sorted(values.items()) if value is not None]
 
     def _found(self, key: str, value: bytes, states: Mapping[str, StreamState]) -> Found | UnreadableSpec:
         try:

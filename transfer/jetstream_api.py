@@ -75,7 +75,12 @@ def _typed(subject: str, error: _Error) -> JetStreamError | Unavailable:
 async def request(jetstream: JetStreamContext, what: str, payload: object = None) -> bytes:
     """Send a request such as `STREAM.INFO.name` under the API prefix of this context; see `api`."""
     body = b"" if payload is None else msgspec.json.encode(payload)
-    return await api(connection_of(jetstream), f"{jetstream._prefix}.{what}", body)  # noqa: SLF001 - as below
+    return await api(connection_of(jetstream), f"{api_prefix(jetstream)}.{what}", body)
+
+
+def api_prefix(jetstream: JetStreamContext) -> str:
+    """Return what the subjects of JetStream's API begin with in this context."""
+    return jetstream._prefix  # noqa: SLF001 - as below
 
 
 def connection_of(jetstream: JetStreamContext) -> Client:

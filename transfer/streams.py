@@ -72,19 +72,19 @@ async def bind_bucket(jetstream: JetStreamContext, names: Names) -> KeyValue:
         raise Unavailable(f"bucket {names.bucket!r}: expected to bind it, got {error}") from error
 
 
-async def bucket_values(jetstream: JetStreamContext, names: Names, bucket: KeyValue) -> dict[str, bytes]:
-    """Return the values of all keys that are in the bucket and stay there meanwhile.
+async def bucket_values(jetstream: JetStreamContext, names: Names, bucket: KeyValue) -> dict[str, bytes | None]:
+    """Return the values of all keys that are in the bucket and stay there meanwhile, None for a deleted one.
 
     Asks for the keys and then for each of them. nats-py's own list is a watch: its end may come before the first value,
     and it leaves a consumer in the server for five minutes.
     """
     prefix = f"$KV.{names.bucket}."
     keys = [subject.removeprefix(prefix) for subject in await _subjects(jetstream, f"KV_{names.bucket}", prefix)]
-    values: dict[str, bytes] = {}
+    values: dict[str, bytes | None] = dict.fromkeys(keys)
 
     async def read(key: str) -> None:
         with suppress(js_errors.KeyNotFoundError):  # deleted
-            values[key] = (await bucket.get(key)).value or b""
+            values[key] = (await bucket.get(key, validate_keys=False)).value or b""
 
     for first in range(0, len(keys), _AT_ONCE):
         await asyncio.gather(*map(read, keys[first : first + _AT_ONCE]))

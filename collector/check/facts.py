@@ -53,6 +53,8 @@ class Nats:
     bucket: Stream | None = None
     loggers: tuple[Logger, ...] = ()
     loggers_error: str = ""
+    undeclared: tuple[tuple[str, int], ...] = ()
+    """Streams of loggers that hold messages and are declared nowhere, and how many."""
     clock_ahead: float | None = None
     """Seconds by which the server's clock is ahead of ours; None when no answer had a time in it."""
 

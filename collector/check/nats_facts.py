@@ -20,6 +20,7 @@ from transfer.errors import TransferError, UnknownDurable, UnknownStream, Unread
 from transfer.jetstream_api import request
 from transfer.names import Names, check_key
 from transfer.nats_settings import without_userinfo
+from transfer.streams import stream_states
 from transfer.wire import decode_spec
 
 if TYPE_CHECKING:
@@ -92,14 +93,22 @@ class _Look:
         except TransferError as exc:
             return Nats(**known, jetstream_error=str(exc))
         loggers: list[Logger] = []
+        undeclared: tuple[tuple[str, int], ...] = ()
         error = ""
         try:
             loggers = [logger async for logger in self._loggers()] if bucket is not None else []
+            undeclared = await self._undeclared({logger.key for logger in loggers})
         except TransferError as exc:
             error = str(exc)
         nearest = min(self._clocks, key=abs, default=None)
         return Nats(
-            **known, api_level=level, bucket=bucket, loggers=tuple(loggers), loggers_error=error, clock_ahead=nearest
+            **known,
+            api_level=level,
+            bucket=bucket,
+            loggers=tuple(loggers),
+            loggers_error=error,
+            undeclared=undeclared,
+            clock_ahead=nearest,
         )
 
     @property
@@ -113,7 +122,7 @@ class _Look:
             "$JS.API.STREAM.LIST",
             f"$JS.API.STREAM.CREATE.{self._bucket}",
             f"$JS.API.CONSUMER.CREATE.{self._bucket}",
-            f"$JS.FC.{self._bucket}.{_NOBODY}",
+            f"$JS.API.DIRECT.GET.{self._bucket}.$KV.{self._names.bucket}.{_NOBODY}",
             f"$JS.API.CONSUMER.INFO.{stream}.{_NOBODY}",
             f"$JS.API.CONSUMER.CREATE.{stream}.{_NOBODY}",
             f"$JS.API.CONSUMER.DELETE.{stream}.{_NOBODY}",
@@ -157,6 +166,11 @@ class _Look:
                 declared += [change] if isinstance(change, Put) else []
         for put in sorted(declared, key=lambda put: put.key):
             yield await self._logger(put)
+
+    async def _undeclared(self, declared: set[str]) -> tuple[tuple[str, int], ...]:
+        states = await stream_states(self._jetstream, self._names)
+        held = [(name, state.messages, self._names.key_of(name)) for name, state in sorted(states.items())]
+        return tuple((name, messages) for name, messages, key in held if messages and key and key not in declared)
 
     async def _logger(self, put: Put) -> Logger:
         try:

@@ -60,13 +60,15 @@ def judge_nats(facts: Nats, plan: Plan) -> Iterator[Finding]:
     if facts.jetstream_error:
         return
     yield judge_clock("NATS", facts.clock_ahead)
-    yield from _bucket(facts.bucket, plan)
+    yield from _bucket(facts, plan)
     if facts.loggers_error:
         yield wrong("loggers", expected="to list them", got=facts.loggers_error, do="see the findings above")
     elif facts.bucket is not None and not facts.loggers:
         yield ok("loggers", "none is declared yet")
     for logger in facts.loggers:
         yield from _logger(logger, plan)
+    for name, messages in facts.undeclared:
+        yield _undeclared(name, messages, plan)
 
 
 def _replicas(plan: Plan) -> Finding:
@@ -117,8 +119,25 @@ def _jetstream(facts: Nats) -> Iterator[Finding]:
         yield ok("JetStream", f"answers, API level {facts.api_level}")
 
 
-def _bucket(bucket: Stream | None, plan: Plan) -> Iterator[Finding]:
-    about = f"bucket {plan.names.bucket}"
+def _undeclared(name: str, messages: int, plan: Plan) -> Finding:
+    return wrong(
+        f"stream {name}",
+        expected=f"a declaration of its logger in bucket {plan.names.bucket}",
+        got=f"none, and {messages} messages that nobody moves",
+        do=f"declare it, which keeps the stream and what waits in it: transfer set {plan.names.key_of(name)}",
+    )
+
+
+def _bucket(facts: Nats, plan: Plan) -> Iterator[Finding]:
+    about, bucket = f"bucket {plan.names.bucket}", facts.bucket
+    if bucket is None and facts.undeclared:
+        yield wrong(
+            about,
+            expected="to be there, as streams of loggers are",
+            got="none: replicas that run go on, one that starts knows no logger",
+            do="restore it, or declare the loggers again with transfer set",
+        )
+        return
     if bucket is None:
         yield ok(about, "not there yet; the first replica or `transfer set` makes it")
         return

@@ -304,6 +304,7 @@ class FakeBucket:
 
     def __init__(self) -> None:
         self.watches = 0
+        self.life = "made at 1"
         self.opened = Event()
         self.failures: list[Exception] = []
 
@@ -319,13 +320,14 @@ class FakeBucket:
         send, receive = create_memory_object_stream[Any](100)
         with send, receive:
             self.says = send.send_nowait
-            yield FakeWatch(receive)
+            yield FakeWatch(receive, self.life)
 
 
 class FakeWatch:
     """An open watch."""
 
-    def __init__(self, receive: Any) -> None:
+    def __init__(self, receive: Any, life: str) -> None:
+        self.life = life
         self._receive = receive
 
     async def next(self) -> Change:

@@ -12,7 +12,8 @@ from anyio import Event, create_task_group, fail_after
 from collector.actors.registry import Registry
 from collector.bucket import Gone, Listed, Put
 from collector.connection import Reconnects
-from collector.events import Failed
+from collector.errors import BucketMissing
+from collector.events import Declared, Failed
 from tests.actors.fakes import FakeBucket, Reports, settled
 from transfer.errors import JetStreamError, Unavailable
 from transfer.wire import LoggerSpec, encode_spec
@@ -127,10 +128,111 @@ async def test_after_a_reconnect_the_bucket_is_listed_again_and_what_is_missing_
         assert scene.desired.known == {"b"}
 
 
-async def test_the_bucket_is_listed_again_periodically() -> None:
+async def test_the_bucket_is_listed_again_a_period_after_it_was_listed() -> None:
     async with playing(period=0.01) as scene:
-        while scene.bucket.watches < 4:
+        for watches in range(1, 4):
+            assert scene.bucket.watches == watches
+            await scene.say(Listed())
+            while scene.bucket.watches == watches:
+                await scene.bucket.opened.wait()
+
+
+async def test_a_listing_that_takes_longer_than_the_period_is_not_cut() -> None:
+    async with playing(period=0.01) as scene:
+        await scene.say(put("a"), put("b"), Listed())
+        while scene.bucket.watches < 2:
             await scene.bucket.opened.wait()
+        await scene.say(put("a"))
+        await anyio.sleep(0.05)
+        assert scene.bucket.watches == 2
+        await scene.say(Listed())
+        assert set(scene.desired.wanted) == {"a"}
+
+
+async def again(scene: Scene, *changes: object, life: str = "made at 1") -> None:
+    """Have the bucket listed again, with this in it."""
+    scene.bucket.life = life
+    watches = scene.bucket.watches
+    scene.reconnects.tell()
+    while scene.bucket.watches == watches:
+        await scene.bucket.opened.wait()
+    await settled()
+    await scene.say(*changes, Listed())
+
+
+def trouble(scene: Scene) -> str:
+    return scene.reports.of(Declared)[-1].trouble
+
+
+@pytest.mark.parametrize(
+    ("found", "life", "left", "said"),
+    [
+        ([], "made at 1", {"a", "b", "c"}, True),
+        ([], "made at 2", {"a", "b", "c"}, True),
+        (["a"], "made at 1", {"a"}, False),
+        (["a"], "made at 2", {"a", "b", "c"}, True),
+        (["x"], "made at 1", {"x"}, False),
+        (["x"], "made at 2", {"a", "b", "c", "x"}, True),
+        (["a", "b", "c"], "made at 2", {"a", "b", "c"}, False),
+    ],
+)
+async def test_what_is_absent_is_dropped_or_goes_on(found: list[str], life: str, left: set[str], said: bool) -> None:
+    async with playing() as scene:
+        await scene.say(put("a"), put("b"), Put("c", b"bad"), Listed())
+        await again(scene, *map(put, found), life=life)
+        for _ in range(2):
+            assert scene.desired.known == left
+            assert bool(trouble(scene)) is said
+            await again(scene, *map(put, found), life=life)
+
+
+async def test_a_delete_is_a_wish_also_of_the_last_logger_and_in_another_bucket() -> None:
+    async with playing() as scene:
+        await scene.say(put("a"), put("b"), Listed())
+        await again(scene, Gone("a"), Gone("b"))
+        assert scene.desired.known == set()
+        await scene.say(put("a"), put("b"))
+        await again(scene, Gone("a"), life="made at 2")
+        assert scene.desired.known == {"b"}
+        assert "1 loggers that run" in trouble(scene)
+        await scene.say(Gone("b"))
+        assert scene.desired.known == set()
+        assert not trouble(scene)
+
+
+async def test_a_bucket_that_is_gone_stops_nothing_and_is_said_until_it_is_back() -> None:
+    async with playing() as scene:
+        await scene.say(put("a"), put("b"), Listed())
+        scene.bucket.failures = [BucketMissing("beta_logs", "it was there before")] * 3
+        scene.reconnects.tell()
+        while scene.bucket.watches < 5:
+            await scene.bucket.opened.wait()
+        await settled()
+        assert scene.desired.known == {"a", "b"}
+        assert "beta_logs" in trouble(scene)
+        assert scene.reports.of(Declared)[-1].looked
+        assert len(scene.reports.of(Failed)) == 3
+        await scene.say(put("b"), put("a"), Listed())
+        assert not trouble(scene)
+
+
+async def test_a_replica_that_starts_without_the_bucket_says_that_it_never_read_it() -> None:
+    scene = Scene(3600.0)
+    scene.bucket.failures = [BucketMissing("beta_logs", "4 streams of loggers are there")]
+    with fail_after(60):
+        async with create_task_group() as group:
+            group.start_soon(scene.registry.run, scene.stopping)
+            await scene.reports.until(lambda: scene.reports.of(Declared))
+            assert not scene.reports.of(Declared)[-1].looked
+            scene.stopping.set()
+
+
+async def test_what_declares_no_logger_is_counted() -> None:
+    async with playing() as scene:
+        await scene.say(put("a"), *(Put(f"junk{number}", b"\xc1") for number in range(30)), Listed())
+        assert scene.reports.of(Declared)[-1].unreadable == 30
+        await scene.say(Gone("junk7"), put("junk8"))
+        assert scene.reports.of(Declared)[-1].unreadable == 28
 
 
 @pytest.mark.parametrize("error", [Unavailable("down"), JetStreamError("$JS", 500, 10047, "insufficient storage")])

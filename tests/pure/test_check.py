@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -57,6 +58,16 @@ def test_nothing_is_wrong_where_nothing_is() -> None:
     assert of_logger(LOGGER) == of_mongodb(MONGODB) == []
     assert of_logger(replace(LOGGER, durable=None)) == []
     assert nats_troubles(replace(NATS, bucket=None)) == []
+
+
+def test_streams_that_hold_messages_and_are_declared_nowhere_are_to_be_declared_and_not_removed() -> None:
+    facts = replace(NATS, undeclared=(("beta:logs:x", 7), ("beta:logs:y", 1)))
+    assert [about for _, about, _ in nats_troubles(facts)] == ["stream beta:logs:x", "stream beta:logs:y"]
+    assert nats_troubles(replace(facts, bucket=None))[0][:2] == (Level.WRONG, "bucket beta_logs")
+    for found in judge_nats(facts, PLAN):
+        if found.about.startswith("stream "):
+            assert "transfer set" in found.do
+            assert not re.search("remove|delete|rm", found.do)
 
 
 # a finding

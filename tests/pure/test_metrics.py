@@ -135,6 +135,7 @@ def test_every_metric_of_the_list_is_there_under_its_name() -> None:
     declared = set(re.findall(r"^# TYPE collector_(\S+)", text, re.MULTILINE))
     assert declared >= NAMES
     more = {"returned_messages_total", "brought_back_messages_total"}
+    more |= {"bucket_missing", "unreadable_declarations"}
     assert declared - NAMES == more, "METRICS.md and metrics.py say the same"
 
 
@@ -150,6 +151,25 @@ def test_the_text_is_as_clean_as_promtool_wants_it() -> None:
             assert family.type == "counter" or not sample.name.endswith("_total")
             assert sample.labels["log_namespace"] == "beta"
             assert not {"namespace", "job", "instance", "pod", "service"} & set(sample.labels)
+
+
+def test_300_junk_keys_of_the_bucket_have_no_series_and_one_number() -> None:
+    scene = Scene("a")
+    before = len(scene.metrics.text(NOW).splitlines())
+    for number in range(300):
+        scene.metrics.observe(LoggerState(f"junk{number}", State.PARKED, "no logger spec"))
+    scene.metrics.observe(events.Declared(unreadable=300))
+    text = scene.metrics.text(NOW).decode()
+    assert len(text.splitlines()) == before
+    assert "junk" not in text
+    assert scene.value("loggers", state="parked") == 300
+    assert scene.value("unreadable_declarations") == 300
+    scene.metrics.observe(LoggerState("junk1", State.RUNNING))
+    assert scene.value("received_messages_total", logger="junk1") == 0
+    scene.metrics.observe(LoggerState("junk1", State.PARKED, "no logger spec"))
+    assert scene.value("received_messages_total", logger="junk1") == 0, "what it did before is not forgotten"
+    scene.metrics.observe(LoggerState("junk1", None))
+    assert "junk" not in scene.metrics.text(NOW).decode()
 
 
 def test_every_child_of_a_logger_is_0_from_its_start() -> None:

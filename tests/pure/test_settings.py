@@ -92,7 +92,7 @@ def test_a_tunable_is_read_from_its_variable(variable: str, text: str, name: str
         ("COLLECTOR_WRITE_TIMEOUT", "0"),
         ("COLLECTOR_ACK_WAIT", "10ms"),
         ("COLLECTOR_SHUTDOWN_TIMEOUT", "nan"),
-        ("COLLECTOR_RECONCILE_PERIOD", "0"),
+        ("COLLECTOR_RECONCILE_PERIOD", "4s"),
         ("COLLECTOR_LAG_PERIOD", "inf"),
         ("COLLECTOR_HTTP", "8080"),
         ("COLLECTOR_HTTP", "0.0.0.0:http"),
