@@ -38,8 +38,10 @@ from collector.heap import Heap
 from collector.kinds import Kinds
 from collector.lag import JetStreamLag
 from collector.log import LINES, EventLog
+from collector.loop import new_event_loop
 from collector.metrics import Metrics
-from collector.mongo import WRITES, database_of, open_mongo, watch_primary
+from collector.mongo import WRITES, database_of, open_mongo, watch_mongo
+from collector.mongo_login import MongoLogin
 from collector.observers import Observers
 from collector.source import JetStreamSource
 from collector.status import Status
@@ -98,8 +100,9 @@ class Service:
         return self._status.tally
 
     async def _serve(self) -> None:
-        async with open_mongo(self._settings.database.read()) as mongo, create_task_group() as group:
-            group.start_soon(watch_primary, mongo, self._report, name="mongodb watch")
+        login = MongoLogin(self._settings.database)
+        async with open_mongo(login.uri) as mongo, create_task_group() as group:
+            group.start_soon(watch_mongo, mongo, login, self._report, name="mongodb watch")
             nats = None
             with self._opening:
                 nats = await connect(self._settings.nats, self._report)
@@ -122,6 +125,7 @@ class Service:
                     report=self._report,
                     turns=Semaphore(WRITES, fast_acquire=True),
                 )
+                group.start_soon(login.follow, mongo, tools.owners.pausing, self._report, name="mongodb login")
                 await self._supervise(tools, nats)
             finally:
                 await close(nats.connection)
@@ -192,12 +196,4 @@ def serve(settings: Settings, starting: events.Starting | None = None) -> Tally:
     async def run() -> Tally:
         return await Service(settings, starting).run()
 
-    return anyio.run(run, backend_options={"use_uvloop": _has_uvloop()})
-
-
-def _has_uvloop() -> bool:
-    try:
-        import uvloop  # noqa: F401, PLC0415 - not there on every platform
-    except ImportError:
-        return False
-    return True
+    return anyio.run(run, backend_options={"loop_factory": new_event_loop})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from traceback import clear_frames
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pymongo
 from anyio import CancelScope, sleep
@@ -42,6 +42,7 @@ _TAKES_UUID = 17
 _SELECTION_MS = 5000
 _CLOSE_TIMEOUT = 1.0
 _LOOK = 0.1
+_NO_PRIMARY = "no primary takes writes"
 WRITES = 64
 """Through one client at a time; the rest of its 100 connections is for other calls."""
 _NOTHING_SENT = (ServerSelectionTimeoutError, NotPrimaryError, WaitQueueTimeoutError, ConfigurationError)
@@ -76,28 +77,46 @@ async def calling(timeout: float) -> AsyncIterator[None]:
             raise SinkUnavailable(first_sentence(exc), ambiguous=not isinstance(exc, _NOTHING_SENT)) from exc
 
 
-async def watch_primary(client: AsyncMongoClient[dict[str, Any]], report: Report) -> None:
-    """Report when a primary that takes writes comes and goes, until cancelled.
+async def watch_mongo(client: AsyncMongoClient[dict[str, Any]], login: Login, report: Report) -> None:
+    """Report when MongoDB lets us in and has a primary that takes writes, and when not any more, until cancelled.
 
     The client's own topology is looked at: its listeners are called up to a second late.
     """
-    writable, again = False, False
+    before, again = _NO_PRIMARY, False
     while True:
-        before, writable = writable, client.topology_description.has_writable_server()
-        if writable != before:
-            why = "a primary takes writes" if writable else "no primary takes writes"
-            report(events.Connection("mongodb", writable, why, again=again))
-            again = True
+        why = login.refused or _why_no_primary(client)
+        if why != before:
+            report(events.Connection("mongodb", not why, why or "a primary takes writes", again=again))
+            again = again or not why
+        before = why
         await sleep(_LOOK)
 
 
-@asynccontextmanager
-async def open_mongo(uri: str) -> AsyncIterator[AsyncMongoClient[dict[str, Any]]]:
-    """Open a client; it connects when it can, and leaving the block closes it.
+def _why_no_primary(client: AsyncMongoClient[dict[str, Any]]) -> str:
+    seen = client.topology_description
+    if seen.has_writable_server():
+        return ""
+    errors = [server.error for server in seen.server_descriptions().values() if server.error is not None]
+    refusals = [error for error in errors if isinstance(error, OperationFailure)]
+    if refusals:  # a login that fails counts as a failure of its server
+        return f"MongoDB does not let us in: {said(refusals[0])}"
+    return f"{_NO_PRIMARY}: {first_sentence(errors[0])}" if errors else _NO_PRIMARY
+
+
+class Login(Protocol):
+    """What is known of our login."""
+
+    @property
+    def refused(self) -> str:
+        """Why the server does not take it; empty while it does."""
+
+
+def new_client(uri: str) -> AsyncMongoClient[dict[str, Any]]:
+    """Make a client, which is not connected.
 
     No retries by the driver: the identities of entries make our own harmless, and theirs would hide an outage.
     """
-    client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(
+    return AsyncMongoClient(
         uri,
         appname="collector",
         retryWrites=False,
@@ -105,6 +124,12 @@ async def open_mongo(uri: str) -> AsyncIterator[AsyncMongoClient[dict[str, Any]]
         w="majority",
         tz_aware=True,
     )
+
+
+@asynccontextmanager
+async def open_mongo(uri: str) -> AsyncIterator[AsyncMongoClient[dict[str, Any]]]:
+    """Open a client; it connects when it can, and leaving the block closes it."""
+    client = new_client(uri)
     try:
         with CancelScope(shield=True):
             await client.aconnect()

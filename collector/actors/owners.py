@@ -6,10 +6,10 @@ While the replica has no time-series logger, nothing is asked of MongoDB.
 from __future__ import annotations
 
 import math
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
-from anyio import CancelScope, Event, current_time, move_on_after
+from anyio import CancelScope, Event, current_time, move_on_after, sleep
 
 from collector.errors import SinkUnavailable
 from collector.events import Change, Failed, Failure, OwnershipChanged, Report, Stage
@@ -17,12 +17,13 @@ from collector.ownership import EXPIRES, Claim, Shares, claim_id
 from collector.waiting import first_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from collector.claims import Claims, Fenced
     from collector.identity import Incarnation
     from collector.ownership import Board, Tenure
 
+_LOOK = 0.1
 _PERIOD = 1.0
 """Seconds between two looks at the claims, each of which is a sign of life."""
 _TOUCH_PERIOD = 300.0
@@ -111,6 +112,7 @@ class Owners:
         """By claim, the last tenure that has ended here and could not be given back."""
         self._changed = Event()
         self._touched = -math.inf
+        self._pausing = False
 
     @contextmanager
     def candidacy(self, logger: str, incarnation: Incarnation) -> Iterator[Candidacy]:
@@ -126,6 +128,19 @@ class Owners:
     def _leave_over(self, tenure: Tenure) -> None:
         self._left[tenure.claim] = tenure
         self._changed.set()
+
+    @asynccontextmanager
+    async def pausing(self) -> AsyncIterator[None]:
+        """Own nothing while the block lasts: what is owned is drained and given back first."""
+        self._pausing = True
+        try:
+            while owned := [one for one in self._candidacies.values() if one.fenced is not None]:
+                for one in owned:
+                    one.handing_over.set()
+                await sleep(_LOOK)
+            yield
+        finally:
+            self._pausing = False
 
     async def run(self, stopping: Event) -> None:
         """Watch until asked to stop, which has to be after the pipelines have ended."""
@@ -197,7 +212,7 @@ class Owners:
         known = {claim: one for claim, one in self._candidacies.items() if claim in board.claims}
         owning = {claim: one.fenced.tenure.epoch for claim, one in known.items() if one.fenced is not None}
         decision = self._shares.decide(board, known.keys() - owning, owning, current_time())
-        for claim in decision.take:
+        for claim in () if self._pausing else decision.take:
             known[claim].seen = board.claims[claim]
             known[claim].turn.set()
         for claim in decision.hand_over:

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import anyio
 import pytest
 from pymongo import MongoClient
+from pymongo.errors import PyMongoError
 
-from collector.local import Replica
+from collector.local import Mongod, Replica
 from tests.certificates import Authority
+from tests.integration.guarded import AsUser, guarded_mongod
 from tests.integration.waiting import state, until
 from tests.logins import STRANGER, USER, creds_of, operator_config, tls_config
 from transfer import Logger, Transfer
 from transfer.nats_settings import LOGINS
+from transfer.wire import CollectionSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from collector.local import Mongod, NatsServer
+    from collector.local import NatsServer
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
 
@@ -137,3 +140,142 @@ async def test_a_login_to_nats_that_is_replaced_needs_no_restart(
             assert state(replica, "system") == "running"
             assert replica.get("/readyz") == (200, "ok\n")
             assert replica.metric("collector_nats_reconnects_total") == 1
+
+
+# --- MongoDB
+
+
+async def _admin(mongod: Mongod, command: dict[str, Any]) -> None:
+    def run() -> None:
+        with MongoClient[dict[str, Any]](AsUser(mongod, "root", "admin").url) as client:
+            client.admin.command(command)
+
+    await anyio.to_thread.run_sync(run)
+
+
+def _uri(mongod: Mongod, user: str, password: str) -> str:
+    return mongod.url.replace("//", f"//{user}:{password}@").replace("/?", "/?authSource=admin&")
+
+
+@pytest.mark.parametrize("kind", ["plain", "timeseries"])
+@pytest.mark.parametrize("how", ["password", "another user", "made anew"])
+async def test_a_login_to_mongodb_that_is_replaced_needs_no_restart(
+    how: str, kind: Literal["plain", "timeseries"], nats_server: NatsServer, namespace: str, tmp_path: Path
+) -> None:
+    with guarded_mongod() as mongod:
+        roles = [{"role": "readWrite", "db": namespace}, {"role": "dbAdmin", "db": namespace}]
+        await _admin(mongod, {"createUser": "one", "pwd": "first", "roles": roles})
+        path = tmp_path / "database"
+        path.write_text(_uri(mongod, "one", "first"))
+        environ = {"DATABASE": "", "DATABASE_FILE": str(path), "COLLECTOR_WRITE_TIMEOUT": "2s"}
+        with (
+            Replica(tmp_path / "replica", namespace, nats_server, mongod, environ) as replica,
+            MongoClient[dict[str, Any]](AsUser(mongod, "root", "admin").url) as client,
+        ):
+            logs = client[namespace].system_logs
+            async with Transfer.connect(nats_server.url, namespace=namespace) as transfer:
+                await transfer.set(Logger("system", collection=CollectionSpec(kind=kind)))
+                await transfer.publish("system", {"n": 1})
+                await until(lambda: logs.count_documents({}) == 1, 30)
+                if how == "password":
+                    await _admin(mongod, {"updateUser": "one", "pwd": "second"})
+                    await anyio.to_thread.run_sync(mongod.restart)
+                    await until(lambda: "AuthenticationFailed" in replica.get("/readyz")[1], 40)
+                    await until(lambda: "AuthenticationFailed" in replica.status["last_error"], 20)
+                    assert "AuthenticationFailed" in replica.log_path.read_text()
+                    await transfer.publish("system", {"n": 2})
+                    path.unlink()
+                    await anyio.sleep(3)
+                    path.write_text(_uri(mongod, "one", "second")[:30])
+                    await anyio.sleep(5)
+                    swapped(path, _uri(mongod, "one", "second"))
+                elif how == "another user":
+                    await _admin(mongod, {"createUser": "two", "pwd": "second", "roles": roles})
+                    swapped(path, _uri(mongod, "two", "second"))
+                    await until(lambda: _logged_in(client, "two"), 40)
+                    await _admin(mongod, {"dropUser": "one"})
+                    await transfer.publish("system", {"n": 2})
+                else:
+                    await _admin(mongod, {"dropUser": "one"})
+                    await transfer.publish("system", {"n": 2})
+                    await _admin(mongod, {"createUser": "one", "pwd": "first", "roles": roles})
+                await until(lambda: logs.count_documents({}) == 2, 60)
+                await transfer.publish("system", {"n": 3})
+                await until(lambda: logs.count_documents({}) == 3, 20)
+                await until(lambda: replica.get("/readyz") == (200, "ok\n"), 20)
+                assert client[namespace].system_fail.count_documents({}) == 0
+                assert "first" not in replica.log_path.read_text()
+
+
+def _logged_in(client: MongoClient[dict[str, Any]], user: str) -> bool:
+    running = client.admin.aggregate([{"$currentOp": {"allUsers": True, "idleConnections": True}}])
+    return any(one["user"] == user for op in running for one in op.get("effectiveUsers", ()))
+
+
+class TlsMongod(Mongod):
+    """One that speaks TLS alone and demands certificates of an authority."""
+
+    pki: Path
+
+    def _command(self) -> list[str]:
+        both = self.folder / "server.both"
+        both.write_text((self.pki / "server.pem").read_text() + (self.pki / "server.key").read_text())
+        files = [f"--tlsCertificateKeyFile={both}", f"--tlsCAFile={self.pki / 'ca.pem'}"]
+        return [*super()._command(), "--tlsMode=requireTLS", "--tlsDisabledProtocols=TLS1_0", *files]
+
+    def _answers(self) -> bool:
+        both = self.pki / "client.both"
+        both.write_text((self.pki / "client.pem").read_text() + (self.pki / "client.key").read_text())
+        try:
+            with MongoClient[dict[str, Any]](self.url_of(self.pki), serverSelectionTimeoutMS=1000) as client:
+                return bool(client.admin.command("hello")["isWritablePrimary"])
+        except PyMongoError:
+            return False
+
+    def url_of(self, folder: Path) -> str:
+        return f"{self.url}&tls=true&tlsCAFile={folder / 'ca.pem'}&tlsCertificateKeyFile={folder / 'client.both'}"
+
+
+async def test_certificates_of_mongodb_that_are_replaced_need_no_restart(
+    nats_server: NatsServer, namespace: str, tmp_path: Path
+) -> None:
+    for name in ("first", "second", "ours"):
+        (tmp_path / name).mkdir()
+        if name != "ours":
+            authority = Authority.make(tmp_path / name, name[:1].encode() * 32)
+            authority.issue("server")
+            authority.issue("client")
+    ours = tmp_path / "ours"
+
+    def rotate(name: str) -> None:
+        theirs = tmp_path / name
+        swapped(ours / "ca.pem", (theirs / "ca.pem").read_text())
+        swapped(ours / "client.both", (theirs / "client.pem").read_text() + (theirs / "client.key").read_text())
+
+    def start() -> TlsMongod:
+        with Mongod(tmp_path / "mongod") as plain:
+            pass
+        server = TlsMongod(tmp_path / "mongod", port=plain.port)
+        server.pki = tmp_path / "first"
+        server.start()
+        return server
+
+    rotate("first")
+    mongod = await anyio.to_thread.run_sync(start)
+    try:
+        environ = {"DATABASE": mongod.url_of(ours), "COLLECTOR_WRITE_TIMEOUT": "2s"}
+        with Replica(tmp_path / "replica", namespace, nats_server, mongod, environ) as replica:
+            async with Transfer.connect(nats_server.url, namespace=namespace) as transfer:
+                await transfer.set(Logger("system"))
+                await transfer.publish("system", {"n": 1})
+                await until(lambda: replica.status["entries"]["written"] == 1, 30)
+                mongod.pki = tmp_path / "second"
+                await anyio.to_thread.run_sync(mongod.restart)
+                await until(lambda: "certificate" in replica.get("/readyz")[1].lower(), 30)
+                assert "certificate" in replica.status["last_error"].lower()
+                rotate("second")
+                await transfer.publish("system", {"n": 2})
+                await until(lambda: replica.status["entries"]["written"] == 2, 60)
+                await until(lambda: replica.get("/readyz") == (200, "ok\n"), 20)
+    finally:
+        await anyio.to_thread.run_sync(mongod.kill)

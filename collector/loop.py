@@ -1,0 +1,31 @@
+"""The event loop of the service: one that never waits for the resolver when it ends."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from transfer.resolver import getaddrinfo
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class _Resolving:
+    """Looks names up in daemon threads: those of asyncio and of uvloop are waited for at the end of the process."""
+
+    async def getaddrinfo(self, host: Any, port: Any, **options: int) -> Sequence[tuple[Any, ...]]:
+        """See `asyncio.loop.getaddrinfo`; pymongo looks names up with it."""
+        return await getaddrinfo(host, port, **options)
+
+
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """Make uvloop's where it is installed, which is not on every platform."""
+    try:
+        import uvloop  # noqa: PLC0415 - as above
+    except ImportError:
+        kind: type[Any] = asyncio.SelectorEventLoop
+    else:
+        kind = uvloop.Loop
+    loop: asyncio.AbstractEventLoop = type("ResolvingLoop", (_Resolving, kind), {})()
+    return loop

@@ -1,0 +1,166 @@
+"""The login to MongoDB: URI and certificates as their files are now, and whether the server takes them.
+
+pymongo reads both once. Here a client goes over to what they have become, in place: everything that was made of it,
+databases, collections and sessions, goes on. That needs names which pymongo calls private: they are used in `renew`
+only, and `tests/integration/test_rotation.py` fails when they change.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+from anyio import CancelScope, create_task_group, move_on_after, sleep
+from pymongo.errors import OperationFailure, PyMongoError
+
+from collector import events
+from collector.errors import SinkUnavailable
+from collector.mongo import calling, new_client
+from collector.mongo_errors import said
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from contextlib import AbstractAsyncContextManager
+
+    from pymongo import AsyncMongoClient
+
+    from collector.events import Report
+    from transfer.secret import Secret
+
+_PERIOD = 2.0
+"""Seconds between two looks. What is found twice is whole."""
+_TIMEOUT = 5.0
+_GRACE = 15.0
+"""Seconds in which calls that are under way may end on the connections of the old login."""
+_FILES = ("tlscafile", "tlscertificatekeyfile", "tlscrlfile")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Place:
+    """What a client is made of: a URI, and what is in the files that it names."""
+
+    uri: str
+    files: tuple[bytes, ...]
+
+    @classmethod
+    def read(cls, secret: Secret) -> Place:
+        """Read it as it is now. Raises OSError, and ValueError when the URI is none."""
+        uri = secret.read()
+        options = {name.lower(): values[-1] for name, values in parse_qs(urlsplit(uri).query).items()}
+        return cls(uri, tuple(Path(options[name]).read_bytes() for name in _FILES if name in options))
+
+    @property
+    def user(self) -> str:
+        """Who logs in."""
+        return urlsplit(self.uri).username or ""
+
+
+class MongoLogin:
+    """Follows the files of a login; `refused` is why the server does not take it now, in its own words, or empty."""
+
+    def __init__(self, secret: Secret) -> None:
+        self.refused = ""
+        self._secret = secret
+        self._place = Place.read(secret)
+        self._last = self._place
+        self._had_user = bool(self._place.user)
+        """Without it a client is not renewed again and again for a server that never names us."""
+
+    @property
+    def uri(self) -> str:
+        """The URI that is in force."""
+        return self._place.uri
+
+    async def follow(
+        self,
+        client: AsyncMongoClient[dict[str, Any]],
+        owning_nothing: Callable[[], AbstractAsyncContextManager[None]],
+        report: Report,
+    ) -> None:
+        """Look now and then, and have the client go over to what has changed, until cancelled.
+
+        `owning_nothing` surrounds a change of the user: a write that is numbered is known again only to the user who
+        sent it, and would be stored twice when another one repeated it.
+        """
+        async with create_task_group() as closing:
+            while True:
+                await sleep(_PERIOD)
+                place = self._changed()
+                if place is None and not await self._is_void(client):
+                    continue
+                try:
+                    close = await self._go_over(client, place or self._place, owning_nothing)
+                except (PyMongoError, OSError, ValueError) as exc:
+                    error = f"the login of MongoDB has changed, and is none: {type(exc).__name__}"
+                    control, unavailable = events.Stage.CONTROL, events.Failure.UNAVAILABLE
+                    report(events.Failed("", control, unavailable, error, "keeping the old one"))
+                else:
+                    closing.start_soon(_close_later, close, name="old connections to mongodb")
+
+    async def _go_over(
+        self,
+        client: AsyncMongoClient[dict[str, Any]],
+        place: Place,
+        owning_nothing: Callable[[], AbstractAsyncContextManager[None]],
+    ) -> Callable[[], Awaitable[None]]:
+        async with owning_nothing() if place.user != self._place.user else nullcontext():
+            close = await renew(client, place.uri)
+        self._place, self._had_user = place, False
+        return close
+
+    def _changed(self) -> Place | None:
+        """Return what the files hold when it is not what is in force, and was there at the last look too."""
+        try:
+            now = Place.read(self._secret)
+        except (OSError, ValueError):
+            return None  # it is being replaced; the old one goes as far as it goes
+        before, self._last = self._last, now
+        return now if now == before and now != self._place else None
+
+    async def _is_void(self, client: AsyncMongoClient[dict[str, Any]]) -> bool:
+        """Ask who we are; true when connections that had logged in are nobody's: their user was made anew."""
+        try:
+            async with calling(_TIMEOUT):
+                status = await client.admin.command("connectionStatus")
+        except SinkUnavailable:
+            return False  # the topology tells
+        except OperationFailure as exc:
+            self.refused = f"MongoDB does not let us in: {said(exc)}"
+            return False
+        self.refused = ""
+        users = status["authInfo"]["authenticatedUsers"]
+        void, self._had_user = self._had_user and not users, bool(users)
+        return void
+
+
+async def renew(client: AsyncMongoClient[dict[str, Any]], uri: str) -> Callable[[], Awaitable[None]]:
+    """Have a client go over to another URI, or to the certificates that the same one names now.
+
+    pymongo does the same to itself after a fork. Calls that are under way end on the old connections; what is returned
+    closes those. Raises what pymongo raises for a URI or a certificate that is none; then nothing has changed.
+    """
+    fresh = new_client(uri)  # never opened: only its parts are wanted
+    topology, executor = client._topology, client._kill_cursors_executor  # noqa: SLF001 - see the module's docstring
+
+    async def close() -> None:
+        executor.close()
+        await topology.close()
+        await topology.cleanup_monitors()
+        await executor.join()
+
+    with CancelScope(shield=True):
+        vars(client).update(vars(fresh))
+        client._init_background()  # noqa: SLF001 - as above
+        await client.aconnect()
+    return close
+
+
+async def _close_later(close: Callable[[], Awaitable[None]]) -> None:
+    try:
+        await sleep(_GRACE)
+    finally:
+        with CancelScope(shield=True), move_on_after(_TIMEOUT):
+            await close()
