@@ -12,7 +12,7 @@ from anyio import create_task_group
 from collector.events import Sampled, Waiting
 from collector.stuck import Stuck, stuck_messages
 from transfer.errors import TransferError, Unavailable, UnknownDurable, UnknownStream
-from transfer.needs import ACK_WAIT, compare_durable, compare_stream, durable_needs
+from transfer.needs import ACK_WAIT, compare_bucket, compare_durable, compare_stream, durable_needs
 from transfer.streams import DurableInfo, StreamState, durable_info, give_up_durable, listed_streams, stream_state
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from nats.js import JetStreamContext
 
+    from transfer.comparison import Difference
     from transfer.names import Names
 
 
@@ -38,6 +39,9 @@ class Lag(Protocol):
 
         A logger whose stream has no leader now is left out: nobody knows.
         """
+
+    async def bucket(self) -> tuple[Difference, ...]:
+        """Return what of the bucket of the loggers is not as needed; nothing when there is none."""
 
     async def stuck(self, key: str) -> Stuck | None:
         """Look closely whether messages of a logger are given to nobody any more; None when that is not certain."""
@@ -121,6 +125,14 @@ class JetStreamLag:
         if refused:
             raise refused[0]
         return found
+
+    async def bucket(self) -> tuple[Difference, ...]:
+        """See `Lag`."""
+        try:
+            state = await stream_state(self._jetstream, f"KV_{self._names.bucket}")
+        except UnknownStream:
+            return ()
+        return compare_bucket(state.config, self._names)
 
     async def stuck(self, key: str) -> Stuck | None:
         """See `Lag`. Counted to the safe side: while more is acked between two requests than is stuck, it hides."""

@@ -9,7 +9,7 @@ from anyio import CancelScope, current_time, move_on_after
 from collector.events import Failed, Failure, Mended, Report, Sampled, Stage
 from collector.stuck import Sightings
 from transfer.comparison import Remedy, with_remedy, without_risks
-from transfer.errors import Conflict, TransferError, UnknownStream
+from transfer.errors import Conflict, Misconfigured, TransferError, UnknownStream
 
 if TYPE_CHECKING:
     from anyio import Event
@@ -56,8 +56,17 @@ class Sampler:
                 for sampled in samples:
                     if isinstance(sampled, Sampled):
                         await self._look(sampled)
+                await self._look_at_bucket()
             with move_on_after(self._period):
                 await stopping.wait()
+
+    async def _look_at_bucket(self) -> None:
+        """Say what makes declarations vanish; loggers whose declaration is there are moved nevertheless."""
+        try:
+            for difference in with_remedy(await self._lag.bucket(), Remedy.MEND):
+                self._failed("", Misconfigured(difference), "going on with the loggers that are declared")
+        except TransferError as exc:
+            self._failed("", exc, "looking at the bucket again later")
 
     async def _look(self, sampled: Sampled) -> None:
         key = sampled.logger

@@ -62,11 +62,15 @@ class ScriptedLag:
     def __init__(self, *script: Exception | list[Sampled] | list[Waiting]) -> None:
         self.script, self.asked = list(script), list[set[str]]()
         self.mended: list[str] = []
+        self.of_bucket: tuple[Difference, ...] = ()
 
     async def stuck(self, key: str) -> Stuck | None:
         if key == "broken":
             raise Unavailable("down")
         return Stuck("made at 1", 7, 5)
+
+    async def bucket(self) -> tuple[Difference, ...]:
+        return self.of_bucket
 
     async def bring_back(self, key: str, stuck: Stuck) -> bool:
         self.mended.append(f"{key} {stuck.durable}, made anew")
@@ -232,3 +236,11 @@ async def test_what_waits_for_a_logger_without_a_durable_is_said_and_nothing_is_
             await reports.until(lambda: len(reports.of(Waiting)) > 3)
             stopping.set()
     assert (lag.looks, lag.mended) == (0, [])
+
+
+async def test_a_bucket_that_loses_declarations_is_said_and_the_lag_is_read_nevertheless() -> None:
+    lag, reports = ScriptedLag([sampled(1.0)]), Reports()
+    lag.of_bucket = (difference(Remedy.MEND, "60 s"), difference(Remedy.RISK))
+    async with sampling(lag, FakeSource(), Doubts(), reports):
+        await reports.until(lambda: reports.of(Sampled))
+    assert {(failed.logger, failed.error) for failed in reports.of(Failed)} == {("", str(lag.of_bucket[0]))}

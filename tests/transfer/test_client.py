@@ -192,7 +192,7 @@ async def test_a_subject_or_name_of_somebody_else_is_a_conflict(
     transfer: Transfer, jetstream: JetStreamContext, namespace: str
 ) -> None:
     await jetstream.add_stream(name=f"{namespace}:logs:taken", subjects=[f"{namespace}.other"])
-    with pytest.raises(Conflict, match="somebody else made"):
+    with pytest.raises(Conflict, match="expected retention workqueue, got limits"):
         await transfer.set(Logger("taken"))
     await jetstream.add_stream(name=f"{namespace}:logs:greedy", subjects=[f"{namespace}.logs.*"])
     with pytest.raises(Conflict, match="no other stream"):
