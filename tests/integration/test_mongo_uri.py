@@ -14,6 +14,7 @@ from pymongo import monitoring
 import collector
 from collector.claims import CLAIMS, REPLICAS, Claims
 from collector.dead_letters import DeadLetters
+from collector.errors import SinkUnavailable
 from collector.horizon import Horizon
 from collector.kinds import Kinds
 from collector.letters import Filter, Letters
@@ -148,6 +149,39 @@ async def test_every_write_is_the_majoritys_and_every_read_that_decides_the_prim
             assert command["readConcern"]["level"] == ("local" if of_board else "majority"), command
         numbered = "txnNumber" in command and "autocommit" not in command
         assert not numbered or command[command[""]] in {COLLECTION, CLAIMS}, "only we number writes"
+
+
+async def test_an_undisturbed_drain_passes_no_barrier_and_a_repeated_write_costs_one(
+    mongod: Mongod, namespace: str, sent: Sent
+) -> None:
+    async with open_mongo(mongod.url) as client:
+        database = database_of(client, namespace)
+        claims, claim = Claims(database, "me", 2, TIMEOUT), f"{namespace} {ObjectId()}"
+        await make_collection(database, COLLECTION, CollectionSpec(kind="timeseries"), TIMEOUT)
+        await claims.register({claim: "system"})
+        fenced = await claims.take(claim, (await claims.board([claim])).claims[claim])
+        assert fenced is not None
+        fenced.tenure.raised(1_000_000_000)
+        store = TimeSeriesStore(database, COLLECTION, claims, fenced, TIMEOUT)
+        sink = TimeSeriesSink("system", store, fenced.tenure, Horizon(0), lambda _: None)
+        sent.listens = True
+        for _ in range(20):
+            await sink.begin(entries(3)).attempt()
+        assert [command[""] for command in sent.commands] == ["insert"] * 20
+        sent.commands.clear()
+        error = {"code": 64, "codeName": "WriteConcernFailed", "errmsg": "no"}
+        data = {"failCommands": ["insert"], "namespace": f"{namespace}.{COLLECTION}", "writeConcernError": error}
+        point = {"configureFailPoint": "failCommand", "mode": {"times": 1}, "data": data}
+        await client.admin.command(point)
+        sent.commands.clear()
+        writing = sink.begin(entries(3))
+        with pytest.raises(SinkUnavailable):
+            await writing.attempt()
+        await writing.attempt()
+        assert [command[""] for command in sent.commands] == ["insert", "insert", "update"]
+        assert (writing.written.stored, writing.written.duplicates) == (3, 0)
+        sent.listens = False
+        await fenced.close()
 
 
 def test_the_service_takes_no_database_but_one_that_is_guaranteed() -> None:
