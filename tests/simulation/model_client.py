@@ -162,7 +162,7 @@ class StoreModel:
         client.world.tally["inserts"] += 1
         if any(identity >= VENOM for identity in identities):
             await client.read(_refuse)
-            raise OperationFailure("a document is at fault", 2)
+            raise OperationFailure("a document is at fault", 15)  # Overflow: nested too deep
         try:
             count = await client.write(slot, number, [partial(mongo.insert_one, identity) for identity in identities])
         except HistoryLost as exc:
