@@ -86,6 +86,7 @@ class Metrics:
         self._lag: dict[str, events.Sampled] = {}
         self._waiting: dict[str, events.Waiting] = {}
         self._storage_read = 0.0
+        self._bucket_read = False
         self._lock = Lock()  # `text` is called by the threads of the endpoint, and withdraws what is old
         self._declare_lag()
         self._declare_flow()
@@ -321,6 +322,7 @@ class Metrics:
     def _set_declared(self, event: events.Declared) -> None:
         self._bucket_missing.set(bool(event.trouble))
         self._unreadable.set(event.unreadable)
+        self._bucket_read = event.looked
 
     def _set_loop_lag(self, event: events.LoopLag) -> None:
         self._loop_lag.set(event.seconds)
@@ -410,7 +412,7 @@ class Metrics:
             }
         )
         undeclared = sum(messages for logger, messages in event.messages.items() if logger not in self._states)
-        self._undeclared.replace({(): undeclared})
+        self._undeclared.replace({(): undeclared} if self._bucket_read else {})
         self._storage_read = event.at
 
     def _forget_storage(self) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from collector.events import Limit, LoggerState, Sampled, State, Storage, Store
+from collector.events import Declared, Limit, LoggerState, Sampled, State, Storage, Store
 from collector.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ def exported() -> list[Metric]:
         )
     )
     stores = [Store("file", "", 0, 1), Store("memory", "", 0, 1)]
+    metrics.observe(Declared())
     metrics.observe(Storage(stores, {"example": dict.fromkeys(Limit, 0.0)}, {}, at=0))
     return list(text_string_to_metric_families(metrics.text(now=0).decode()))
 

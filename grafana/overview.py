@@ -92,6 +92,8 @@ _NOW = [
     stats.STUCK_MESSAGES,
     stats.UNDECLARED_MESSAGES,
     stats.JETSTREAM_FILLED,
+    stats.BUCKET_MISSING,
+    stats.UNREADABLE,
     stats.RESTARTED,
     stats.FULLEST_BUFFER,
     stats.ACK_PENDING,

@@ -18,8 +18,7 @@ GREEN, ORANGE, RED, BLUE, PURPLE, DARK_RED = "green", "orange", "red", "blue", "
 NEUTRAL = "text"
 NEVER = 1e9
 """What is as large as that will not happen."""
-OR_NO_DATA = " or on () vector(NaN)"
-"""Keeps the line of a number going where it has no data, so that its last value is not taken for the present one."""
+_UNKNOWN = -1
 _NO_DATA = "no data"
 PER_SECOND, PER_MINUTE = "si:/s", "suffix:/min"
 _COUNTS = ("short", PER_SECOND, PER_MINUTE)
@@ -93,7 +92,7 @@ def stat(title: str, description: str, unit: str, expr: str, steps: Mapping[floa
         "colorMode": "value",
         "graphMode": "area",
         "justifyMode": "center",
-        "reduceOptions": {"calcs": ["last"], "fields": "", "values": False},
+        "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
         "textMode": "value",
     }
     known = {0: GREEN, **steps} if steps else {}
@@ -101,12 +100,20 @@ def stat(title: str, description: str, unit: str, expr: str, steps: Mapping[floa
         "color": {"mode": "thresholds"},
         "noValue": _NO_DATA,
         "mappings": [
-            {"type": "special", "options": {"match": "null+nan", "result": {"text": _NO_DATA, "color": NEUTRAL}}},
+            {"type": "value", "options": {str(_UNKNOWN): {"text": _NO_DATA, "color": NEUTRAL}}},
             {"type": "range", "options": {"from": NEVER, "to": None, "result": {"text": "never", "color": RED}}},
         ],
         "thresholds": _thresholds(known, NEUTRAL),
     }
-    return Panel("stat", title, description, unit, [Query(f"{expr}{OR_NO_DATA}")], 4, 4, options, field, {})
+    return Panel("stat", title, description, unit, [Query(or_no_data(expr))], 4, 4, options, field, {})
+
+
+def or_no_data(expr: str) -> str:
+    """Return an expression of a number from 0 on that is below 0 where there is none.
+
+    So its line goes on, and its last value is not taken for the present one; Grafana passes over what is not a number.
+    """
+    return f"({expr}) >= 0 or on () vector({_UNKNOWN})"
 
 
 def graph(

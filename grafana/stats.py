@@ -85,6 +85,20 @@ STREAM_FILLED = stat(
     f"max({FILLED})",
     {_FILLED * _EARLY: ORANGE, _FILLED: RED},
 )
+BUCKET_MISSING = stat(
+    "Bucket missing",
+    "1 while the bucket of loggers is gone, or has lost loggers that run; those go on. CollectorBucketMissing.",
+    "short",
+    f"max({of_service('bucket_missing')})",
+    {1: RED},
+)
+UNREADABLE = stat(
+    "Unreadable declarations",
+    "Keys of the bucket that declare no logger. `collector check` names them.",
+    "short",
+    f"sum(max by (log_namespace) ({of_service('unreadable_declarations')}))",
+    {1: ORANGE},
+)
 UNDECLARED_MESSAGES = stat(
     "Undeclared messages",
     "Messages in streams that no logger is declared for, so that nobody moves them. CollectorUndeclaredStream.",

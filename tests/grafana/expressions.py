@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from grafana.metrics_page import exported, exported_name
-from grafana.panels import OR_NO_DATA
+from grafana.panels import or_no_data
 from tests.grafana.prometheus import RULES
 
 DASHBOARDS = sorted((Path(__file__).parents[2] / "grafana" / "dashboards").glob("*.json"))
@@ -32,7 +32,9 @@ class Expression(NamedTuple):
 
 def bare(expr: str) -> str:
     """Return an expression that has its data also while nothing is wrong, and nothing in place of data."""
-    return _COMPARED.sub(r"\1 bool", expr.removesuffix(OR_NO_DATA).removesuffix(" or vector(0)"))
+    before, after = or_no_data("…").split("…")
+    number = expr.removeprefix(before).removesuffix(after) if expr.endswith(after) else expr
+    return _COMPARED.sub(r"\1 bool", number.removesuffix(" or vector(0)"))
 
 
 def dashboards() -> list[dict[str, Any]]:

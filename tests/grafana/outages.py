@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from collector.events import (
     Connection,
+    Declared,
     Event,
     Failure,
     Held,
@@ -66,6 +67,7 @@ class Now:
     limited: bool = True
     """The account and the streams have limits."""
     undeclared: int = 0
+    bucket: bool = True
 
 
 WELL = Now()
@@ -84,6 +86,7 @@ OUTAGES: dict[str, tuple[Now, Now]] = {
     "jetstream full": (replace(WELL, stored=0.99),) * 2,
     "no limits": (replace(WELL, limited=False),) * 2,
     "an undeclared stream": (replace(WELL, undeclared=500),) * 2,
+    "bucket missing": (replace(WELL, bucket=False),) * 2,
     "prometheus restarted": (replace(WELL, kept=False),) * 2,
     "event loops stuck": (replace(_DOWN, stuck=True),) * 2,
     "no loggers": (replace(WELL, loggers=()),) * 2,
@@ -110,6 +113,7 @@ class _Replica:
         yield Connection("nats", now.nats)
         yield Connection("mongodb", now.mongodb)
         yield Ready(now.ready)
+        yield Declared(trouble="" if now.bucket else "it is gone")
         for key in LOGGERS:
             if key not in now.loggers:
                 yield LoggerState(key, None)

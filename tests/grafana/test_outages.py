@@ -24,7 +24,7 @@ _SERVER = {*_LAG, "Backlog", "Stream filled", "JetStream filled", "Undeclared me
 """What is read from NATS."""
 _OF_REPLICAS = {
     *("NATS connected", "MongoDB connected", "Failing loggers", "Misconfigured", "Pipelines in trouble", "Received"),
-    *("Written", "Restarts, 15 min", "Fullest buffer", "Lag unknown"),
+    *("Written", "Restarts, 15 min", "Fullest buffer", "Lag unknown", "Bucket missing", "Unreadable declarations"),
 }
 _LATENCY = "Delivery latency, p95"
 _STANDS = {"Oldest message": RED, "Time to drain": "never", "Stalled loggers": RED}
@@ -48,6 +48,7 @@ OTHER_THAN_CALM: dict[str, dict[str, str]] = {
     "jetstream full": {"Stream filled": RED, "JetStream filled": RED},
     "no limits": {"Stream filled": NONE, "JetStream filled": NONE},
     "an undeclared stream": {"Undeclared messages": ORANGE},
+    "bucket missing": {"Bucket missing": RED},
     "prometheus restarted": dict.fromkeys({"Received", "Written", "Restarts, 15 min", _LATENCY}, NONE),
     "event loops stuck": {**dict.fromkeys(_SERVER, NONE), "Replicas ready": RED, "Lag unknown": RED, _LATENCY: NONE},
     "no loggers": dict.fromkeys(
@@ -82,6 +83,10 @@ def _for_all(expr: str) -> str:
 def _color(panel: dict[str, Any], value: float | None) -> str:
     defaults = panel["fieldConfig"]["defaults"]
     if value is None or math.isnan(value):
+        raise ValueError(f"expected a number of {panel['title']}, whatever happens, got {value}")
+    if value < 0:
+        (mapped,) = [one["options"] for one in defaults["mappings"] if one["type"] == "value"]
+        assert mapped[f"{value:.0f}"] == {"text": NONE, "color": NEUTRAL}
         return NONE
     if value >= NEVER:
         return "never"

@@ -465,7 +465,9 @@ def storage(at: float = NOW, **filled: dict[Limit, float]) -> events.Storage:
 
 def test_what_waits_in_streams_without_a_declaration_is_counted() -> None:
     scene = Scene("a")
-    assert scene.value("undeclared_stream_messages") is None
+    scene.metrics.observe(storage())
+    assert scene.value("undeclared_stream_messages") is None, "the bucket was not read yet"
+    scene.metrics.observe(events.Declared())
     scene.metrics.observe(storage())
     assert scene.value("undeclared_stream_messages") == 12
     scene.metrics.observe(LoggerState("gone", State.PARKED))
