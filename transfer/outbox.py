@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from transfer.entry import encode_entry, new_id
 from transfer.native import Waiter
+from transfer.stub import stub_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +24,8 @@ MAX_ENTRIES = 10_000
 MAX_BYTES = 16 * 1024 * 1024
 _OBJECTS = 200
 """Bytes that an entry takes beside its body."""
+_STUBS = 100
+"""Of a logger with more waiting, an entry that is too large leaves a marker: stubs take memory that is not counted."""
 _KEPT_FREE = 10
 """One part in so many is kept for important entries."""
 _WINDOW = 256
@@ -80,12 +83,19 @@ class Gap:
         self.until = time.time_ns()
 
 
+class Stub(NamedTuple):
+    """What is left of an entry that was too large for the queue. It is counted as little as a marker is."""
+
+    number: int
+    entry: Entry
+
+
 class Lane:
     """The entries of one logger, in order. It is there while anything of that logger is."""
 
     def __init__(self, key: str) -> None:
         self.key = key
-        self.waiting: deque[Entry | Gap] = deque()
+        self.waiting: deque[Entry | Gap | Stub] = deque()
         self.on_their_way = 0
         """Bundles."""
 
@@ -103,6 +113,9 @@ class Lane:
         gone: Entry | None = None
         while self.waiting and gone is None:
             first = self.waiting.popleft()
+            if isinstance(first, Stub):
+                now = time.time_ns()
+                first = Gap(first.number, 1, now, now)
             if isinstance(first, Gap):
                 gap = first if gap is None else Gap(gap.number, gap.entries + first.entries, gap.since, first.until)
             else:
@@ -172,7 +185,7 @@ class Outbox:
             else:
                 self._count(why, key, 1)
                 if why is not Dropped.CLOSED:
-                    self._mark(key)
+                    self._mark(key, entry_id, stub_of(body) if why is Dropped.TOO_LARGE else None)
             wake, self._wake = self._wake, None
         if wake is not None:
             wake()
@@ -206,15 +219,18 @@ class Outbox:
         self._count(Dropped.OVERFLOW, key, 1)
         return True
 
-    def _mark(self, key: str) -> None:
-        """Have a marker where an entry is missing. Keys without an end, of which none is sent, leave none."""
+    def _mark(self, key: str, entry_id: bytes, stub: bytes | None) -> None:
+        """Have a stub or a marker where an entry is missing. Keys without an end, of which none is sent, leave none."""
         lane = self._lanes.get(key)
         if lane is None:
             if len(self._lanes) >= self._max_entries:
                 return
             lane = self._lanes[key] = Lane(key)
         self._numbers += 1
-        lane.drop_newest(self._numbers)
+        if stub is None or len(lane.waiting) >= _STUBS:
+            lane.drop_newest(self._numbers)
+        else:
+            lane.waiting.append(Stub(self._numbers, Entry(0, entry_id, stub)))
 
     def _forget(self, entries: list[Entry]) -> int:
         """Give back the room of entries, and return how many they are."""
@@ -264,7 +280,8 @@ class Outbox:
         first, size = lane.waiting[0].number, 0
         while lane.waiting and len(entries) < max_entries:
             next_one = lane.waiting[0]
-            entry = _marker(next_one) if isinstance(next_one, Gap) else next_one
+            entry = next_one.entry if isinstance(next_one, Stub) else next_one
+            entry = _marker(entry) if isinstance(entry, Gap) else entry
             size += len(entry.body)
             if entries and size > max_bytes:
                 break

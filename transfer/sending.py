@@ -33,6 +33,7 @@ from transfer.native import Flag, get_ident, new_loop, start_thread
 from transfer.outage import Outage
 from transfer.outbox import Bundle, Dropped
 from transfer.publishing import ATTEMPT_TIMEOUT, HEADERS_ROOM, Publication, confirm
+from transfer.stub import stub_of
 from transfer.wire import BUNDLE, CONTENT_ENCODING, CONTENT_TYPE
 
 if TYPE_CHECKING:
@@ -340,7 +341,7 @@ class SendingThread:
         if publication is None:
             self._drop(bundle, Dropped.REFUSED)
             return
-        publication, backoff = replace(publication, sent_before=sent_before), _PAUSE
+        publication, backoff, is_stub = replace(publication, sent_before=sent_before), _PAUSE, False
         while True:
             jetstream = await self._until_connected()
             try:
@@ -353,6 +354,9 @@ class SendingThread:
                     for part in self._outbox.split(bundle):
                         group.create_task(self._deliver(group, part, sent_before=publication.sent_before))
                     return
+                if why is Dropped.TOO_LARGE and not is_stub and (stub := stub_of(bundle.entries[0].body)):
+                    publication, is_stub = replace(publication, body=stub, content={}), True
+                    continue
                 if why is not None:
                     self._drop(bundle, why)
                     return
@@ -363,7 +367,7 @@ class SendingThread:
                 backoff = min(2 * backoff, _LONGEST_PAUSE)
             else:
                 self._faults = 0
-                self._outbox.finish(bundle)
+                self._drop(bundle, Dropped.TOO_LARGE) if is_stub else self._outbox.finish(bundle)
                 return
 
     def _drop(self, bundle: Bundle, why: Dropped) -> None:

@@ -10,9 +10,9 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import bson
-from pymongo.errors import ConnectionFailure, CursorNotFound
+from pymongo.errors import PyMongoError
 
-from transfer.tail_stored import POLL, first_sentence, identity, milliseconds, order, read_stored
+from transfer.tail_stored import POLL, first_sentence, identity, may_pass, milliseconds, order, read_stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -57,10 +57,11 @@ class _Changes:
         while True:
             try:
                 yield from self._until_it_ends()
-            except ConnectionFailure as error:
-                if self._position is None:
+            except PyMongoError as error:
+                if self._position is None or not may_pass(error):
                     raise
                 self._say(f"MongoDB does not answer, waiting for it: {first_sentence(error)}")
+                time.sleep(POLL)
 
     def _until_it_ends(self) -> Iterator[Document]:
         """Read one stream; it ends when the collection is dropped, and another tells of the next one of that name."""
@@ -90,7 +91,9 @@ def follow_series(
         start = time.monotonic()
         try:
             yield from series.new()
-        except (ConnectionFailure, CursorNotFound) as error:
+        except PyMongoError as error:
+            if not may_pass(error):
+                raise
             say(f"MongoDB does not answer, waiting for it: {first_sentence(error)}")
         time.sleep(max(POLL, time.monotonic() - start))  # at most half of the time is the server's
 

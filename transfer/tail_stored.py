@@ -31,7 +31,14 @@ POLL = 0.5
 _SELECTION_MS = 5000
 _UNAUTHORIZED = (13, 18)
 _NO_CHANGE_STREAMS = 40573
-_HISTORY_LOST = 286
+_POSITION_LOST = frozenset({136, 260, 280, 286})
+"""CappedPositionLost, InvalidResumeToken, ChangeStreamFatalError, ChangeStreamHistoryLost: what was stored meanwhile is
+not to be had any more."""
+_PASSING = frozenset(
+    {6, 7, 24, 43, 46, 50, 63, 89, 91, 112, 133, 134, 150, 175, 189, 202, 222, 234, 237, 239, 246, 262, 384, 9001}
+    | {10107, 11600, 11601, 11602, 13388, 13435, 13436}
+)
+"""What a server answers that is busy, steps down, stops or has moved data, and what ends a cursor from outside."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(
     tz_aware=True, datetime_conversion=DatetimeConversion.DATETIME_AUTO, unicode_decode_error_handler="replace"
@@ -90,12 +97,17 @@ def _refused(error: OperationFailure, collection: str) -> TransferError:
             "expected a replica set, whose change stream --follow reads, got a standalone mongod: make it a replica "
             "set of one (start it with --replSet, then rs.initiate()), or leave --follow out"
         )
-    if error.code == _HISTORY_LOST:
+    if error.code in _POSITION_LOST:
         return Refused(
             "expected MongoDB to know what was stored while it did not answer, got an oplog that is too short: start "
             "again, with --since"
         )
     return Refused(f"expected MongoDB to answer, got {first_sentence(error)}")
+
+
+def may_pass(error: PyMongoError) -> bool:
+    """Return whether the same may be asked again, for the error says nothing about it."""
+    return isinstance(error, ConnectionFailure) or (isinstance(error, OperationFailure) and error.code in _PASSING)
 
 
 def first_sentence(error: Exception) -> str:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
+import gzip
 import os
 import threading
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
+from nats import connect
 
 from tests.integration.waiting import until
 from transfer import BlockingTransfer, Logger, Unavailable, UnknownLogger
@@ -143,6 +149,51 @@ def test_what_finds_no_room_is_said_once(namespace: str, capfd: pytest.CaptureFi
     assert "21 overflow, 9 closed" in said
     assert said.count("\n") == 1
     assert "secret" not in said
+
+
+def bodies(url: str, stream: str, count: int) -> list[dict[str, Any]]:
+    """Return the entries in a stream."""
+
+    async def read() -> list[dict[str, Any]]:
+        async with await connect(url) as connection:
+            pull = await connection.jetstream().pull_subscribe("", stream=stream, durable="reader")
+            found: list[dict[str, Any]] = []
+            while len(found) < count:
+                for message in await pull.fetch(1, timeout=10):
+                    packed = (message.headers or {}).get("Content-Encoding") == "gzip"
+                    body = msgspec.msgpack.decode(gzip.decompress(message.data) if packed else message.data)
+                    found += body if isinstance(body, list) else [body]
+            return found
+
+    return asyncio.run(read())
+
+
+def test_of_what_is_too_large_a_stub_is_stored(own_nats: Callable[..., NatsServer], namespace: str) -> None:
+    nats = own_nats("max_payload: 100000")
+    moment = datetime(2026, 11, 27, tzinfo=UTC)
+    noise = base64.b64encode(os.urandom(200_000)).decode()
+    limits: dict[str, Any] = {"max_bytes": 1_000_000}
+    with BlockingTransfer.connect(nats.url, namespace=namespace, **limits) as transfer:
+        transfer.set(Logger("app"))
+        transfer.send("app", {"msg": noise, "level": "ERROR", "logger": "shop"}, timestamp=moment, metadata={"a": 1})
+        transfer.send("app", {"noise": noise}, metadata={"noise": noise})
+        transfer.send("app", {"msg": "x" * 2_000_000, "level": "INFO", "value": 2**70})  # for the queue
+        transfer.send("app", {"number": 3})
+        assert transfer.flush(20)
+        assert (transfer.stats().published, transfer.stats().dropped) == (1, {"too_large": 3})
+    found = {next(iter(one["data"].values())): one for one in bodies(nats.url, f"{namespace}:logs:app", 4)}
+    stubs = sorted((one for one in found.values() if "size" in one["data"]), key=lambda one: one["data"]["size"])
+    assert [one["data"] for one in found.values() if "size" not in one["data"]] == [{"number": 3}]
+    first, second, third = sorted(stubs, key=lambda one: str(one["data"].get("level")))
+    assert first["data"]["level"] == "ERROR"
+    assert first["data"]["logger"] == "shop"
+    assert first["data"]["msg"] == f"{noise[:10_000]}… ({len(noise):,} characters)"
+    assert first["data"]["size"] > len(noise)
+    assert (first["timestamp"], first["metadata"]) == (moment, {"a": 1})
+    assert second["data"]["msg"].startswith("x" * 10_000)
+    assert second["data"]["size"] > 2_000_000
+    assert third["data"]["msg"].startswith(f"{{'noise': '{noise[:100]}")
+    assert third["metadata"] is None
 
 
 def test_what_is_larger_than_a_message_may_be_and_cannot_be_compressed_is_dropped_and_counted(

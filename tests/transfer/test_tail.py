@@ -24,8 +24,9 @@ from collector.local import Mongod
 from tests.integration.guarded import AsUser, guarded_mongod
 from tests.transfer.terminal import on_terminal
 from transfer import tail_follow
+from transfer.errors import Refused
 from transfer.tail_follow import _Series, follow_plain, follow_series
-from transfer.tail_stored import Selection, read_stored
+from transfer.tail_stored import Selection, open_collection, read_stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -219,6 +220,70 @@ def test_an_outage_of_mongodb_is_waited_for_and_nothing_is_missing(
             server.start()
             collection.insert_many([entry(2), entry(3)])
             assert numbers(process.stdout, 2) == [2, 3]
+
+
+LOST = [136, 260, 280, 286]
+PASSING = [6, 7, 24, 43, 46, 50, 63, 89, 91, 133, 134, 150, 175, 189, 202, 222, 234, 237, 262, 9001]
+PASSING += [10107, 11600, 11601, 11602, 13435, 13436]
+OTHERS = [2, 13, 20, 26, 40573]
+
+
+@contextmanager
+def refusing(client: MongoClient[dict[str, Any]], command: str, code: int) -> Iterator[None]:
+    """Have the server refuse one command of the tail, with this code."""
+    data = {"failCommands": [command], "errorCode": code, "appName": "transfer tail", "errorLabels": []}
+    client.admin.command("configureFailPoint", "failCommand", mode={"times": 1}, data=data)
+    try:
+        yield
+    finally:
+        client.admin.command("configureFailPoint", "failCommand", mode="off")
+
+
+@pytest.mark.parametrize("code", [*LOST, *PASSING, *OTHERS])
+def test_each_code_that_ends_a_change_stream_is_waited_out_or_said(
+    collection: Collection[dict[str, Any]], mongod: Mongod, namespace: str, code: int
+) -> None:
+    make(collection, "plain")
+    collection.insert_one(entry(0))
+
+    def follow() -> None:
+        with open_collection(mongod.url, namespace, "app") as followed:
+            found = follow_plain(followed, Selection(), lambda _: None)
+            assert next(found)["n"] == 0
+            collection.insert_one(entry(1))
+            assert next(found)["n"] == 1
+            with refusing(collection.database.client, "getMore", code):
+                collection.insert_many([entry(2), entry(3)])
+                assert [next(found)["n"] for _ in range(2)] == [2, 3]
+
+    if code in PASSING:
+        follow()
+        return
+    with pytest.raises(Refused) as caught:
+        follow()
+    assert ("an oplog that is too short: start again, with --since" in str(caught.value)) == (code in LOST)
+
+
+@pytest.mark.parametrize("code", [*PASSING, 2, 13])
+def test_each_code_that_ends_a_read_of_a_time_series_is_waited_out_or_said(
+    collection: Collection[dict[str, Any]], mongod: Mongod, namespace: str, code: int
+) -> None:
+    make(collection, "timeseries")
+    collection.insert_one(entry(0))
+
+    def follow() -> None:
+        with open_collection(mongod.url, namespace, "app") as followed:
+            found = follow_series(followed, Selection(), timedelta(minutes=5), lambda _: None)
+            assert next(found)["n"] == 0
+            with refusing(collection.database.client, "find", code):
+                collection.insert_one(entry(1))
+                assert next(found)["n"] == 1
+
+    if code in PASSING:
+        follow()
+        return
+    with pytest.raises(Refused):
+        follow()
 
 
 def test_a_plain_collection_that_is_dropped_and_made_again_is_followed(
