@@ -340,9 +340,13 @@ def _collection(listed: Mapping[str, Any], kept_in: Mapping[str, Any]) -> Collec
         granularity=timeseries.get("granularity", ""),
         expires=options.get("expireAfterSeconds"),
         capped=bool(options.get("capped")),
-        validated=bool(options.get("validator")),
+        validated=bool(options.get("validator")) and _refuses(options),
         uuid=kept_in.get("info", {}).get("uuid"),
     )
+
+
+def _refuses(options: Mapping[str, Any]) -> bool:
+    return options.get("validationAction") != "warn" and options.get("validationLevel") != "off"
 
 
 def indexes_in(listed: Iterable[Mapping[str, Any]]) -> tuple[Index, ...]:

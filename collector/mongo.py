@@ -25,7 +25,7 @@ from pymongo.errors import (
 from pymongo.read_concern import ReadConcern
 
 from collector import events
-from collector.errors import SinkUnavailable
+from collector.errors import SinkUnavailable, WrongCollection
 from collector.mongo_errors import said
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from transfer.wire import CollectionSpec
 
 _NAMESPACE_EXISTS = 48
+_OF_THE_DECLARATION = frozenset({2, 9, 14, 72, 73})
+"""BadValue, FailedToParse, TypeMismatch, InvalidOptions, InvalidNamespace: answered to `create`, they stay so."""
 _TAKES_UUID = 17
 """The wire version of MongoDB 6.0."""
 _SELECTION_MS = 5000
@@ -220,7 +222,7 @@ async def make_collection(
     """Create the collection as the spec asks, when there is none of that name; one that exists is never altered.
 
     When this returns the majority has it: where a change of primary undoes one, the next insert makes a plain one.
-    Raises SinkUnavailable when MongoDB cannot do it now, or refuses.
+    Raises SinkUnavailable when MongoDB cannot do it now, or refuses, and WrongCollection where it never can.
     """
     concern = {"w": "majority", "wtimeout": int(timeout * 1000)}
     command: dict[str, Any] = {"create": collection, "writeConcern": concern}
@@ -233,6 +235,12 @@ async def make_collection(
         try:
             reply: Mapping[str, Any] = await database.command(command)
         except OperationFailure as exc:
+            if exc.code in _OF_THE_DECLARATION:
+                why = str((exc.details or {}).get("errmsg", ""))[:200]  # it quotes nothing but the declaration
+                raise WrongCollection(
+                    f"collection {collection}: expected a declaration that MongoDB can make it by, "
+                    f"got {said(exc)}: {why}; declare it otherwise: transfer set"
+                ) from exc
             if exc.code != _NAMESPACE_EXISTS:
                 raise SinkUnavailable(f"{collection} was not created: {said(exc)}") from exc
             reply = exc.details or {}

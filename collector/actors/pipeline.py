@@ -213,8 +213,7 @@ class Pipeline:
                     helpers.start_soon(self._look_again, target, name=f"{self._key} collection")
                     keeper = Keeper(in_hand, tools.nats.link, attached.ack_wait)
                     helpers.start_soon(keeper.run, name=f"{self._key} keeper")
-                    why = "; ".join(filter(None, (self._risks(attached), target.seen.differences)))
-                    tools.report(LoggerState(self._key, State.RUNNING, why))
+                    tools.report(LoggerState(self._key, State.RUNNING, self._risks(attached, target)))
                     await self._run_stages(attached, target, pull, in_hand, accounts=accounts, ending=ending)
                     helpers.cancel_scope.cancel()
             except* OwnershipLost:
@@ -223,9 +222,10 @@ class Pipeline:
             finally:
                 await self._give_back(in_hand)
 
-    def _risks(self, attached: Attached) -> str:
+    def _risks(self, attached: Attached, target: _Target) -> str:
         """Say what may happen to the entries, but for what the logger's spec states."""
-        return "; ".join(map(str, not_meant(attached.risks, self._spec.stream)))
+        of_stream = map(str, not_meant(attached.risks, self._spec.stream))
+        return "; ".join(filter(None, (*of_stream, target.seen.differences)))
 
     async def _keep_moving(self, ends: tuple[Event, ...], ending: Event, pull: Pull, drained: CancelScope) -> None:
         """Wake the consumer when the moving is to end, and cut the draining short at its deadline."""
@@ -297,7 +297,7 @@ class Pipeline:
             on_settled=on_settled,
             report=tools.report,
             clock=current_time,
-            why=target.seen.differences,
+            why=self._risks(attached, target),
         )
         batcher = Batcher(policy, opened_out, drafts_in, current_time)
         async with create_task_group() as stages:

@@ -89,8 +89,6 @@ class MongoDB:
     writable: bool = False
     members: Members | None = None
     """None where they cannot be seen."""
-    majority_behind: float = 0.0
-    """Seconds by which what the majority has is older than what the primary has; it writes every ten seconds."""
     user: str = ""
     """Who we are; nobody where no login is demanded."""
     granted: frozenset[str] = frozenset()

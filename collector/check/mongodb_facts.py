@@ -94,18 +94,9 @@ def _server(client: _Client, database: str) -> dict[str, Any]:
         "replica_set": hello.get("setName"),
         "sharded": hello.get("msg") == "isdbgrid",
         "writable": bool(hello["isWritablePrimary"]),
-        "majority_behind": _majority_behind(hello.get("lastWrite", {})),
         "clock_ahead": ahead(hello["localTime"].timestamp(), asked, answered),
         "members": look_at_members(client, database, hello) if hello["isWritablePrimary"] else None,
     }
-
-
-def _majority_behind(last: Mapping[str, Any]) -> float:
-    """Return how old what the majority has is; a router does not say."""
-    if "majorityWriteDate" not in last:
-        return 0.0
-    behind: float = (last["lastWriteDate"] - last["majorityWriteDate"]).total_seconds()
-    return behind
 
 
 def _user(client: _Client, database: str) -> dict[str, Any]:

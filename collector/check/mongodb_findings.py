@@ -21,8 +21,6 @@ NEEDED = frozenset({"insert", "find", "update", "remove", "listCollections", "cr
 _TESTED = (6, 0)
 _MAJORITY = "MongoDB majority"
 _HAS_TIMESERIES = (5, 0)
-_BEHIND = 15.0
-"""Seconds. A primary writes every ten of them, also where nobody else does."""
 
 
 def judge_mongodb(facts: MongoDB, loggers: Iterable[Logger], names: Names) -> Iterator[Finding]:
@@ -113,14 +111,6 @@ def _server(facts: MongoDB) -> Iterator[Finding]:
             expected="a primary that takes writes",
             got="none now",
             do="is a majority of its members up? See rs.status()",
-        )
-    elif facts.majority_behind > _BEHIND:
-        yield wrong(
-            "MongoDB",
-            expected="a majority of its members to have what the primary has",
-            got=f"one that is {facts.majority_behind:.0f} s behind",
-            do="see rs.status(): start the members that are down, or wait for those that are behind; "
-            "until then no write counts as done",
         )
     else:
         kind = "a sharded cluster" if facts.sharded else f"replica set {facts.replica_set}"

@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -20,13 +19,10 @@ from pymongo.errors import PyMongoError
 
 from collector.check.command import look
 from collector.check.findings import Level
-from collector.check.mongodb_facts import look_at_mongodb
-from collector.check.mongodb_findings import judge_mongodb
 from collector.local import Mongod, NatsServer
 from collector.settings import Settings
 from tests.integration.ancestor import Ancestor, text
 from tests.integration.guarded import AsUser, guarded_mongod
-from tests.integration.stalled import replica_set
 from tests.logins import tls_config
 from tests.planted import planted
 from tests.security_page import mongodb_role, permissions, subjects
@@ -306,25 +302,6 @@ def standalone() -> Iterator[Standalone]:
     with TemporaryDirectory(prefix="mongod-") as folder, Standalone(Path(folder)) as server:
         yield server
         server.kill()
-
-
-async def test_a_majority_that_stands_still_while_all_members_look_well(check: Check) -> None:
-    """Writes of weaker concern stand in for time: the primary writes by itself only every ten seconds."""
-    with replica_set(arbiter=True) as stalling:
-        check.environ["DATABASE"] = stalling.url
-        await stalling.primary()
-        with MongoClient[dict[str, Any]](stalling.url, w=1) as client:
-            client.beta.probe.insert_one({})
-            await stalling.stall()
-            names = Names("beta")
-            while (facts := look_at_mongodb(stalling.url, names, [])).majority_behind < 2:
-                client.beta.probe.insert_one({})
-            late = replace(facts, majority_behind=facts.majority_behind + 15)
-            (wrong, *_) = [one for one in judge_mongodb(late, [], names) if one.about == "MongoDB"]
-            assert matches(str(wrong), "wrong", "MongoDB", "a majority", "s behind", "rs.status()")
-            await stalling.go_on()
-            while look_at_mongodb(stalling.url, names, []).majority_behind > 0:
-                client.beta.probe.insert_one({})
 
 
 async def test_a_mongod_that_is_no_replica_set_and_one_of_another_set(check: Check, mongod: Mongod) -> None:

@@ -12,7 +12,7 @@ from collector.errors import SinkUnavailable
 from collector.mongo import open_mongo
 from collector.place import Place
 from tests.integration.ancestor import entry
-from tests.integration.waiting import count, state, until
+from tests.integration.waiting import count, state, until, until_empty
 from transfer.wire import CollectionSpec, LoggerSpec, encode_spec
 
 if TYPE_CHECKING:
@@ -325,6 +325,36 @@ async def test_an_index_that_the_server_cannot_build_in_time_keeps_no_entry_wait
             await scene.until_stored(11)
         finally:
             client.admin.command({"configureFailPoint": "hangAfterStartingIndexBuild", "mode": "off"})
+
+
+async def test_a_declaration_that_mongodb_cannot_make_a_collection_by_parks_the_logger_until_it_is_another(
+    scene: Scene,
+) -> None:
+    """MongoDB takes no expiry that ends before 1970."""
+    await scene.declare(CollectionSpec(kind="timeseries", expire_after_seconds=2_147_483_647))
+    await scene.publish()
+    await scene.until_state("misconfigured", COLLECTION, "InvalidOptions", "acceptable range", "transfer set")
+    await scene.declare(SERIES)
+    await scene.until_stored(5)
+
+
+@pytest.mark.parametrize(
+    ("spec", "kind"), [(None, "collection"), (EXPIRING, "collection"), (SERIES, "timeseries")], ids=repr
+)
+async def test_a_database_that_is_dropped_while_entries_come_loses_and_refuses_nothing_that_comes_after(
+    scene: Scene, spec: CollectionSpec | None, kind: str
+) -> None:
+    await scene.declare(spec)
+    for _ in range(5):
+        await scene.publish(20)
+        scene.database.client.drop_database(scene.database.name)
+    await until_empty(scene.go.jetstream, f"{scene.database.name}:logs:{KEY}", 30)
+    before = count(scene.database, KEY)
+    await scene.publish(20)
+    await scene.until_stored(before + 20)
+    assert scene.options()["type"] == kind
+    assert scene.expiries() == ([3600] if spec is EXPIRING else [])
+    assert scene.database[LETTERS].count_documents({}) == 0
 
 
 class Dropping:

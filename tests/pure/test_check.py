@@ -219,7 +219,6 @@ def test_a_logger_that_cannot_be_read_or_seen_is_wrong_and_no_other_is() -> None
         (replace(MONGODB, error="x", replica_set=None), "a standalone mongod"),
         (replace(MONGODB, error="x", replica_set="rs1"), "the set rs1"),
         (replace(MONGODB, writable=False), "none now"),
-        (replace(MONGODB, majority_behind=20.4), "one that is 20 s behind"),
     ],
 )
 def test_a_server_that_takes_no_majority_writes_is_wrong(facts: MongoDB, got: str) -> None:

@@ -123,6 +123,16 @@ def test_a_time_series_collection_has_the_uuid_of_its_buckets_and_a_view_none() 
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("more", "validated"),
+    [({}, True), ({"validationAction": "warn"}, False), ({"validationLevel": "off"}, False)],
+)
+def test_a_validator_that_refuses_nothing_is_none(more: dict[str, str], validated: bool) -> None:
+    options = {"validator": {"level": {"$exists": True}}, **more}
+    found = collections_in([{"name": "p", "type": "collection", "options": options, "info": {"uuid": b"p"}}])
+    assert found["p"].validated == validated
+
+
 def test_the_index_of_the_identity_is_none_that_is_looked_at() -> None:
     listed: list[dict[str, Any]] = [
         {"name": "_id_", "key": {"_id": 1}},
