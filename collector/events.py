@@ -105,7 +105,9 @@ class BatchSettled:
     latency_seconds: float
     """From JetStream's storing of the oldest message to MongoDB's acknowledgement."""
     unanswered: int
-    """Answers that could not be sent; those messages come again and are found to be written."""
+    """Messages that are not ours to answer any more: those that are there come again and are found to be written."""
+    owed: int = 0
+    """Answers that are sent when NATS is back: see `Answered`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,14 @@ class Unsettled:
     written: int
     duplicates: int
     dead_letters: Counter[Reason]
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What was owed to JetStream while NATS was away is answered."""
+
+    logger: str
+    messages: int
 
 
 class Change(StrEnum):
@@ -355,6 +365,7 @@ Event: TypeAlias = (
     LoggerState
     | Received
     | BatchSettled
+    | Answered
     | Unsettled
     | OwnershipChanged
     | Suspected

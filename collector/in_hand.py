@@ -24,6 +24,7 @@ class InHand:
         """What their entries take, of those that are opened."""
         self._deliveries: dict[str, Delivery] = {}
         self._disowned: set[str] = set()
+        self._owed: list[Answer] = []
 
     def __len__(self) -> int:
         return len(self._deliveries)
@@ -60,11 +61,13 @@ class InHand:
         has written. Giving back is harmless: it makes JetStream deliver once more.
         """
         self._disowned.update(self._deliveries)
+        self._owed.clear()
 
     def drop(self) -> None:
         """Forget all without an answer: it is another replica's."""
         self._deliveries.clear()
         self._disowned.clear()
+        self._owed.clear()
         self.bytes = self.opened_bytes = 0
 
     def owned(self, answers: list[Answer]) -> list[Answer]:
@@ -72,6 +75,20 @@ class InHand:
         if not self._disowned:
             return answers
         return [answer for answer in answers if answer[0] not in self._disowned]
+
+    def owe(self, answers: Sequence[Answer]) -> None:
+        """Keep answers that there is nobody to send to, of what may be released all the same."""
+        self._owed += answers
+
+    @property
+    def owes(self) -> bool:
+        """Whether there are such answers."""
+        return bool(self._owed)
+
+    def take_owed(self) -> list[Answer]:
+        """Return them, and owe them no more; it has to be known that stream and durable are the same."""
+        owed, self._owed = self._owed, []
+        return owed
 
     def all(self) -> list[Delivery]:
         """Return them, the oldest first."""

@@ -96,6 +96,7 @@ class Metrics:
             events.LoggerState: self._move,
             events.Received: self._count_received,
             events.BatchSettled: self._count_batch,
+            events.Answered: self._count_answered,
             events.Unsettled: self._count_stored,
             events.Held: self._set_held,
             events.WritesInProgress: self._set_writes,
@@ -360,7 +361,7 @@ class Metrics:
     def _count_batch(self, event: events.BatchSettled) -> None:
         logger = event.logger
         self._count_stored(event)
-        self._acknowledged.add(event.messages - event.unanswered, logger)
+        self._acknowledged.add(event.messages - event.unanswered - event.owed, logger)
         if event.unanswered:
             self._failures.add(1, logger, Stage.SETTLE, events.Failure.UNAVAILABLE)
         self._batches.add(1, logger, event.trigger)
@@ -375,6 +376,9 @@ class Metrics:
         self._duplicates.add(event.duplicates, event.logger)
         for reason, entries in event.dead_letters.items():
             self._dead_letters.add(entries, event.logger, reason)
+
+    def _count_answered(self, event: events.Answered) -> None:
+        self._acknowledged.add(event.messages, event.logger)
 
     def _set_lag(self, event: events.Sampled) -> None:
         logger = event.logger

@@ -360,6 +360,10 @@ class Pull:
         self.unsure = True
         return True
 
+    async def answer(self, answers: Sequence[Answer]) -> int:
+        """Send answers; return how many could not be sent."""
+        return await self._link.answer(answers)
+
     async def answer_aside(self) -> None:
         """Have what came cut delivered again, and what is no message be gone; call it after a look at the durable."""
         aside, self._aside = self._aside, []

@@ -12,7 +12,7 @@ from anyio import CancelScope, lowlevel, move_on_after
 
 from collector.backoff import exponential
 from collector.budget import COMES_WITHIN, SMALLEST_ASK
-from collector.events import Failed, Failure, Held, Received, Stage
+from collector.events import Answered, Failed, Failure, Held, Received, Stage
 from collector.in_hand import MESSAGE
 from collector.pull import LARGEST, Signal, still_pending
 from transfer.errors import TransferError, Unavailable, UnknownStream
@@ -111,6 +111,14 @@ class Consumer:
             if self._unopened and stopping.is_set() and (not self._pull.unsure or await self._verified(stopping)):
                 await self._hand_on()
 
+    async def _answer_owed(self) -> None:
+        """Answer what was written while NATS was away, by a stream that is known to be the same."""
+        owed = self._in_hand.take_owed()
+        unsent = await self._pull.answer(owed)
+        if unsent:
+            self._in_hand.owe(owed)
+        self._report(Answered(self._key, len(owed) - unsent))
+
     async def _turn(self, stopping: Event) -> bool:
         """Wait for something to do and do it; return whether stream and durable are still the same."""
         waits = self._accounts.received.waits or self._accounts.opened.waits
@@ -124,8 +132,11 @@ class Consumer:
             self._say(signals)
             with move_on_after(_PAUSE(max(1, self._pull.fruitless))):
                 await stopping.wait()
-        if (signals or (deliveries and self._pull.unsure)) and not await self._verified(stopping):
+        owes = self._in_hand.owes and self._pull.can_ask
+        if (signals or owes or (deliveries and self._pull.unsure)) and not await self._verified(stopping):
             return False
+        if owes:
+            await self._answer_owed()
         await self._pull.answer_aside()
         await self._top_up(flowing=bool(deliveries) and self._is_flowing(deliveries[-1]))
         self._unopened += deliveries

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 
 class Keeper:
-    """Sends in progress for every delivery in hand, three times in each ack wait."""
+    """Sends in progress for every delivery in hand, three times in each ack wait, while there is somebody to hear it.
+
+    What is said while NATS is away would fill the buffer that is sent when it is back, and be late.
+    """
 
     def __init__(self, in_hand: InHand, answering: Answering, ack_wait: float) -> None:
         self._in_hand = in_hand
@@ -26,5 +29,5 @@ class Keeper:
         while True:
             await sleep(self._ack_wait / 3)
             held = self._in_hand.all()
-            if held:
+            if held and self._answering.connected:
                 await self._answering.answer([(delivery.reply, IN_PROGRESS) for delivery in held])

@@ -46,6 +46,10 @@ RETRY_CAP = 2.0
 class Answering(Protocol):
     """Where the answers to JetStream go."""
 
+    @property
+    def connected(self) -> bool:
+        """Whether there is somebody to send them to."""
+
     async def answer(self, answers: Sequence[Answer]) -> int:
         """Send them; return how many could not be sent."""
 
@@ -149,10 +153,7 @@ class Writer:
             storing.kept = rejects
         kept = _kept(batch, written.refused) if rejects else ()
         answers = self._in_hand.owned(settle(batch.deliveries, kept, rejects))
-        unsent = len(answers)
-        with CancelScope(shield=True), move_on_after(_ANSWER_TIMEOUT):  # what is answered is not given back besides
-            unsent = await self._answering.answer(answers)
-        unanswered = len(batch.deliveries) - len(answers) + unsent
+        owed = await self._answer(answers)
         self._in_hand.release(batch.deliveries, batch.weight)
         storing.settled = True
         self._on_settled(batch)
@@ -169,11 +170,22 @@ class Writer:
                 dead_letters=Counter(reject.reason for reject in rejects),
                 write_seconds=write_seconds,
                 latency_seconds=latency,
-                unanswered=unanswered,
+                unanswered=len(batch.deliveries) - len(answers),
+                owed=owed,
             )
         )
         if self._failing.succeeded() and not stopping.is_set():
             self._report(LoggerState(self._key, State.RUNNING, self._why))
+
+    async def _answer(self, answers: list[Answer]) -> int:
+        """Send answers, or owe them until NATS is back; return how many are owed."""
+        unsent = len(answers)
+        if self._answering.connected:
+            with CancelScope(shield=True), move_on_after(_ANSWER_TIMEOUT):  # what is answered is not given back besides
+                unsent = await self._answering.answer(answers)
+        if unsent:
+            self._in_hand.owe(answers)  # all of them: a second ack of the same is nothing
+        return unsent
 
     async def _until_done(self, stage: Stage, attempt: Callable[[], Awaitable[None]], stopping: Event) -> None:
         """Try until it works; raise SinkUnavailable when it does not and we are to stop."""

@@ -13,7 +13,7 @@ from collector.actors.consumer import Consumer, Room
 from collector.budget import Budget
 from collector.codec import Codec
 from collector.connection import Reconnects
-from collector.events import Failed, Failure, Held, Received, Stage
+from collector.events import Answered, Failed, Failure, Held, Received, Stage
 from collector.horizon import Horizon, Suspicion
 from collector.in_hand import MESSAGE, InHand
 from collector.model import Opened
@@ -411,6 +411,28 @@ async def test_200_loggers_whose_next_message_is_large_ask_for_one_pool_and_one_
             group.cancel_scope.cancel()
     for scene in scenes:
         scene.mailbox.close()
+
+
+@pytest.mark.parametrize("same", [True, False])
+async def test_what_is_owed_is_answered_after_a_reconnect_and_a_look_and_never_to_another_stream(*, same: bool) -> None:
+    async with playing(FakeSource(ATTACHED if same else ANOTHER_LIFE)) as scene:
+        await settled()
+        scene.link.connected = False
+        scene.in_hand.owe([(delivery(1).reply, b"+ACK"), (delivery(2).reply, b"+TERM bad")])
+        scene.pull.wake()
+        await settled()
+        assert (scene.link.answers, scene.source.looks) == ([], 0)
+        scene.link.connected = True
+        scene.reconnects.tell()
+        await settled()
+        assert scene.source.looks == 1
+        if same:
+            assert scene.link.answers == [(delivery(1).reply, b"+ACK"), (delivery(2).reply, b"+TERM bad")]
+            assert scene.reports.of(Answered) == [Answered(KEY, 2)]
+        else:
+            assert scene.link.answers == []
+            assert scene.returned.is_set()
+        assert not scene.in_hand.owes
 
 
 async def test_asked_to_stop_it_hands_on_what_is_still_under_way_and_closes_the_mailbox() -> None:

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import pytest
 from anyio import Event, create_task_group, current_time, fail_after
 
@@ -54,6 +55,20 @@ async def test_everything_in_hand_is_kept_alive_three_times_in_an_ack_wait() -> 
         [(delivery(2).reply, b"+WPI")],
     ]
     assert link.sent[1][0] - begun > 0.19
+
+
+async def test_while_nats_is_away_nothing_is_kept_alive() -> None:
+    in_hand, link = InHand(), HeardLink()
+    in_hand.take([delivery(1)])
+    link.connected = False
+    with fail_after(30):
+        async with create_task_group() as group:
+            group.start_soon(Keeper(in_hand, link, 0.003).run)
+            await anyio.sleep(0.1)  # many times as long as it waits
+            assert link.sent == []
+            link.connected = True
+            await link.changed.wait()
+            group.cancel_scope.cancel()
 
 
 class ScriptedLag:

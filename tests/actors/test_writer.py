@@ -354,16 +354,29 @@ async def test_whoever_backs_off_holds_no_turn() -> None:
     assert [retry.stage for retry in scene.reports.of(Retried)] == [Stage.WRITE, Stage.DEAD_LETTER]
 
 
-async def test_an_answer_that_cannot_be_sent_is_counted_and_not_kept() -> None:
+@pytest.mark.parametrize("connected", [True, False])
+async def test_an_answer_that_cannot_be_sent_is_counted_and_owed_without_what_it_answers(*, connected: bool) -> None:
     async with playing() as scene:
 
         async def lose(answers: Sequence[tuple[str, bytes]]) -> int:
+            assert connected, "it would fill the buffer of a connection that is away"
             return len(answers)
 
         scene.link.answer = lose  # type: ignore[method-assign]
+        scene.link.connected = connected
         await scene.write([opened(1)])
         (event,) = await scene.until_settled(1)
-    assert (event.unanswered, len(scene.in_hand)) == (1, 0)
+    assert (event.unanswered, event.owed, len(scene.in_hand), scene.in_hand.bytes) == (0, 1, 0, 0)
+    assert scene.in_hand.take_owed() == [(delivery(1).reply, b"+ACK")]
+    assert not scene.in_hand.owes
+
+
+@pytest.mark.parametrize("how", ["disown", "drop"])
+async def test_what_is_owed_is_forgotten_with_its_stream_or_its_owner(how: str) -> None:
+    in_hand = InHand()
+    in_hand.owe([(delivery(1).reply, b"+ACK")])
+    getattr(in_hand, how)()
+    assert not in_hand.owes
 
 
 async def test_what_was_disowned_while_it_was_written_is_not_answered() -> None:

@@ -17,7 +17,7 @@ from pymongo import MongoClient
 
 from tests.integration.ancestor import Ancestor, ancestor, entry
 from tests.integration.flood import flood
-from tests.integration.process import MIB, needs_proc, resident
+from tests.integration.process import MIB, needs_proc, refusing_inserts, resident
 from tests.integration.waiting import count, numbers, state, until, until_empty
 from transfer.durables import durable_info
 from transfer.names import Names
@@ -140,3 +140,36 @@ async def test_nats_away_for_longer_than_ack_wait_loses_nothing_and_makes_no_gro
     assert count(database, "patient") == BACKLOG + 1
     assert set(numbers(database, "patient").values()) == {1}
     assert replica.metric("collector_actor_restarts_total") == 0
+
+
+async def test_what_is_written_while_nats_is_away_is_answered_when_it_is_back(
+    start_replica: Callable[..., Replica],
+    own_nats: Callable[..., NatsServer],
+    own_mongod: Callable[[], Mongod],
+    namespace: str,
+) -> None:
+    """In progress of all that is in hand, some times over, is more than nats-py keeps for a server that is away."""
+    nats, mongod = own_nats(), own_mongod()
+    replica = start_replica(nats=nats, mongo=mongod, COLLECTOR_ACK_WAIT="1500ms", COLLECTOR_WRITES="6")
+    keys = [f"away{number}" for number in range(4)]
+    each = 2000
+    async with ancestor(nats.url, namespace) as go:
+        await go.declare(*keys)
+        await until(lambda: all(state(replica, key) == "running" for key in keys), 10)
+        with refusing_inserts(mongod):
+            for key in keys:
+                await flood(nats, f"{namespace}.logs.{key}", (entry(number) for number in range(each)))
+            await until(lambda: replica.metric("collector_buffer_messages") == each * len(keys), 30)
+            await anyio.to_thread.run_sync(nats.stop)
+            await anyio.sleep(4)  # eight times as long as in progress is due
+        await until(lambda: replica.metric("collector_buffer_messages") == 0, 30)
+        assert replica.metric("collector_acknowledged_messages_total") == 0, "there is nobody to tell"
+        await anyio.to_thread.run_sync(nats.start)
+    async with ancestor(nats.url, namespace) as go:
+        for key in keys:
+            await until_empty(go.jetstream, f"{namespace}:logs:{key}", 30)
+    await until(lambda: replica.metric("collector_acknowledged_messages_total") >= each * len(keys), 10)
+    with MongoClient[dict[str, Any]](mongod.url) as client:
+        for key in keys:
+            assert set(numbers(client[namespace], key).values()) == {1}
+            assert count(client[namespace], key) == each

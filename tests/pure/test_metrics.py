@@ -249,7 +249,9 @@ def test_without_histograms_of_loggers_those_of_the_service_count_all_batches() 
 
 def test_a_settled_batch_is_counted_by_what_became_of_its_entries() -> None:
     scene = Scene("a")
-    scene.metrics.observe(settled(unanswered=3))
+    scene.metrics.observe(settled(unanswered=1, owed=3))
+    assert scene.value("acknowledged_messages_total", logger="a") == 6
+    scene.metrics.observe(events.Answered("a", 1))
     expected = {
         "written_entries_total": 20,
         "duplicate_entries_total": 7,
