@@ -16,11 +16,12 @@ from transfer.needs import ACK_WAIT, compare_bucket, compare_durable, compare_st
 from transfer.streams import DurableInfo, StreamState, durable_info, give_up_durable, listed_streams, stream_state
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Container, Iterable
 
     from nats.js import JetStreamContext
 
-    from transfer.comparison import Difference
+    from transfer.comparison import Difference, Need
+    from transfer.configurations import DurableConfig, StreamConfig
     from transfer.names import Names
 
 
@@ -60,7 +61,7 @@ class JetStreamLag:
     def __init__(self, jetstream: JetStreamContext, names: Names, period: float, ack_wait: float = ACK_WAIT) -> None:
         self._jetstream = jetstream
         self._names = names
-        self._needs = durable_needs(ack_wait)
+        self._compared = _Compared(names, durable_needs(ack_wait))
         self._turns = max(1, min(_TURNS, int(_ROUND / period)))
         self._turn = 0
         self._durables: dict[str, DurableInfo] = {}
@@ -74,6 +75,7 @@ class JetStreamLag:
         none = [key for key in keys if self._names.stream(key) not in states]
         self._turn = (self._turn + 1) % self._turns
         self._durables = {key: durable for key, durable in self._durables.items() if key in there}
+        self._compared.keep(there)
         asked = await self._ask([key for key, state in there.items() if state.messages or self._is_due(key)])
         self._durables |= asked
         at = time.time()
@@ -153,9 +155,9 @@ class JetStreamLag:
 
     def _sampled(self, key: str, state: StreamState, durable: DurableInfo, *, current: bool) -> Sampled:
         """Put together what was read; an older answer of the durable of an empty stream says nothing of messages."""
-        differences = compare_stream(state.config, self._names, key)
+        differences = self._compared.stream(key, state.config)
         if current:
-            differences += compare_durable(durable, self._names, key, self._needs)
+            differences += self._compared.durable(key, durable)
         return Sampled(
             key,
             messages=state.messages,
@@ -170,3 +172,30 @@ class JetStreamLag:
             ack_wait=durable.ack_wait if current else None,
             differences=differences,
         )
+
+
+class _Compared:
+    """What was not as needed, remembered: nothing is compared again as long as it is configured as it was."""
+
+    def __init__(self, names: Names, needs: tuple[Need, ...]) -> None:
+        self._names = names
+        self._needs = needs
+        self._streams: dict[str, tuple[StreamConfig, tuple[Difference, ...]]] = {}
+        self._durables: dict[str, tuple[tuple[DurableConfig, bool], tuple[Difference, ...]]] = {}
+
+    def stream(self, key: str, config: StreamConfig) -> tuple[Difference, ...]:
+        known = self._streams.get(key)
+        if known is None or known[0] != config:
+            known = self._streams[key] = config, compare_stream(config, self._names, key)
+        return known[1]
+
+    def durable(self, key: str, info: DurableInfo) -> tuple[Difference, ...]:
+        known, found = self._durables.get(key), (info.config, info.paused)
+        if known is None or known[0] != found:
+            known = self._durables[key] = found, compare_durable(info, self._names, key, self._needs)
+        return known[1]
+
+    def keep(self, keys: Container[str]) -> None:
+        """Forget all other loggers."""
+        self._streams = {key: known for key, known in self._streams.items() if key in keys}
+        self._durables = {key: known for key, known in self._durables.items() if key in keys}

@@ -19,7 +19,7 @@ from anyio import CapacityLimiter, create_task_group, to_thread
 from pymongo import MongoClient
 
 from collector.local import NatsServer, Replica
-from tests.integration.ancestor import Ancestor, ancestor, entry
+from tests.integration.ancestor import Ancestor, ancestor, entry, text
 from tests.integration.waiting import count, numbers, until_empty
 from transfer.names import Names
 from transfer.streams import ensure_bucket
@@ -66,6 +66,7 @@ class Row:
     """Whether nothing can be published afterwards."""
     publish_mended: bool = False
     """Whether nothing can be published before it is mended."""
+    timeseries: bool = False
     redelivered: bool = False
     """Whether messages come again and again until the field is mended."""
 
@@ -114,6 +115,17 @@ DURABLE_ROWS = [
     durable("deliver_group", anew=True, deliver_subject="push.{key}", deliver_group="g", headers_only=True),
     durable("rate_limit_bps", anew=True, deliver_subject="push.{key}", rate_limit_bps=8),
     durable("flow_control", anew=True, deliver_subject="push.{key}", flow_control=True, idle_heartbeat=SECOND),
+    Row("headers_only of a time-series", "durable", {"headers_only": True}, timeseries=True),
+    Row("max_waiting of a time-series", "durable", {"max_waiting": 1}, anew=True, timeseries=True),
+    Row("max_deliver of a time-series", "durable", {"max_deliver": 1, "ack_wait": SECOND}, timeseries=True),
+    Row(
+        "pause of a time-series",
+        "durable",
+        {"pause_until": SOON},
+        misconfigured="pause_until",
+        mend="resume",
+        timeseries=True,
+    ),
     durable("headers_only and a filter", headers_only=True, filter_subject="fields.more", max_batch=1, max_deliver=2),
 ]
 
@@ -342,13 +354,19 @@ class Scene:
         await self.go.connection.flush()
 
 
+def spec(key: str) -> bytes:
+    """Pack the spec of a time-series logger."""
+    kind = b"\x81" + text("kind") + text("timeseries")
+    return b"\x83" + text("key") + text(key) + text("description") + text("") + text("collection") + kind
+
+
 async def begin(scene: Scene, key: str, row: Row, when: str) -> None:
     """Have a logger with the fields of a row, and publish to it."""
     fields: Fields = json.loads(json.dumps(row.fields).replace("{key}", key))
     made_with = row.of == "stream" and when == "before" and not row.publish_first
     await scene.make_stream(key, fields if made_with else {})
     if when == "during":
-        await scene.go.put(key)
+        await scene.go.put(key, spec(key) if row.timeseries else None)
         await reached(lambda: scene.state(key) == "running")
     if row.publish_first:
         await scene.publish(key, row)
@@ -357,7 +375,7 @@ async def begin(scene: Scene, key: str, row: Row, when: str) -> None:
     elif not made_with:
         await scene.set(key, row, fields)
     if when == "before":
-        await scene.go.put(key)
+        await scene.go.put(key, spec(key) if row.timeseries else None)
     if not (row.publish_mended or row.publish_late or row.publish_first):
         await scene.publish(key, row)
 
