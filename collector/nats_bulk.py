@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import asyncio
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 import nats.errors
-from anyio import lowlevel
+from anyio import Lock, lowlevel
 from nats.errors import ProtocolError
 from nats.protocol.parser import AWAITING_CONTROL_LINE, Parser
+
+from transfer.errors import Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -69,7 +72,10 @@ class Link(Protocol):
         """Whether there is a server at the other end now."""
 
     async def subscribe(self, subject: str, receive: Receive) -> Subscribed:
-        """Hand every frame to `receive`, in order; it is called from the reading loop and must not block or raise."""
+        """Hand every frame to `receive`, in order; it is called from the reading loop and must not block or raise.
+
+        Raises `Unavailable` with the server's word when it takes no more subscriptions, or not this one.
+        """
 
     async def publish(self, subject: str, payload: bytes, reply: str) -> None:
         """Send one message."""
@@ -141,6 +147,7 @@ class BulkLink(PlainLink):
     def __init__(self, connection: Client) -> None:
         super().__init__(connection)
         self._parser = BulkParser(connection)
+        self._one_at_a_time = Lock()
         connection._ps = self._parser  # noqa: SLF001 - see the module's docstring
 
     async def subscribe(self, subject: str, receive: Receive) -> Subscribed:
@@ -148,7 +155,29 @@ class BulkLink(PlainLink):
         # With a future nats-py starts no task and no iterator; the parser takes the frames before it is looked at.
         subscription = await self._connection.subscribe(subject, future=asyncio.Future())
         self._parser.receivers[subscription._id] = receive  # noqa: SLF001
-        return _BulkSubscribed(self._connection, self._parser, subscription)
+        subscribed = _BulkSubscribed(self._connection, self._parser, subscription)
+        if (refusal := await self._refusal(subject)) is not None:
+            await subscribed.drain()
+            raise Unavailable(f"expected a subscription, to hear the messages of this logger, but {refusal}")
+        return subscribed
+
+    async def _refusal(self, subject: str) -> str | None:
+        """Return what the server says against a subscription that was just sent: its answer to PING comes after that.
+
+        While it does not answer nothing is known; then silence tells.
+        """
+        connection = self._connection
+        async with self._one_at_a_time:  # the server does not say which one is beyond the limit
+            before = getattr(connection, "last_refusal", None)
+            with suppress(nats.errors.Error, OSError):
+                # nats-py writes PING past what is still to be written, so also past SUB
+                await connection._flush_pending(force_flush=True)  # noqa: SLF001
+                if connection.is_connected:
+                    await connection.flush(_DRAIN_TIMEOUT)
+            said = getattr(connection, "last_refusal", None)
+        if said is None or said is before or not (subject in said.words or said.words.startswith("max")):
+            return None
+        return str(said)
 
     async def answer(self, answers: Sequence[tuple[str, bytes]]) -> int:
         """See `Link`."""
@@ -186,7 +215,7 @@ class _BulkSubscribed:
             if not self._connection.is_closed and not self._connection.is_draining:
                 await self._subscription.unsubscribe()
                 if self._connection.is_connected:
-                    # nats-py writes PING past what is still to be written, so also past UNSUB
+                    # as above: also past UNSUB
                     await self._connection._flush_pending(force_flush=True)  # noqa: SLF001
                     await self._connection.flush(_DRAIN_TIMEOUT)
         except (nats.errors.Error, OSError):

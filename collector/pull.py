@@ -267,8 +267,16 @@ class Pull:
         self.changed = Event()
 
     async def open(self) -> None:
-        """Listen on the inbox; nothing comes before `ask`."""
-        self._subscribed = await self._link.subscribe(f"{self._inbox}.*", self.receive)
+        """Listen on the inbox, unless it does; nothing comes before `ask`. Raises `Unavailable` when refused."""
+        if self._subscribed is None:
+            self._subscribed = await self._link.subscribe(f"{self._inbox}.*", self.receive)
+
+    async def open_anew(self) -> None:
+        """Listen again, because the server may have ended the subscription: it does not say so to a new connection."""
+        subscribed, self._subscribed = self._subscribed, None
+        if subscribed is not None:
+            await subscribed.drain()
+        await self.open()
 
     async def ask(self, messages: int, max_bytes: int, expires: float = EXPIRES) -> None:
         """Ask for that many messages, and not more than that many bytes of them; requests add up.

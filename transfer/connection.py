@@ -59,6 +59,8 @@ class Connection(Client):
         self._settings = settings
         self.why_lost: Exception | None = None
         """Why there is no connection now, or the last one ended: the server's own words when it had some."""
+        self.last_refusal: ServerSaid | None = None
+        """The last word of the server that was about one request and not about the connection."""
         self._last_words: ServerSaid | None = None
 
     @property
@@ -70,7 +72,9 @@ class Connection(Client):
 
     async def _process_err(self, err_msg: str) -> None:  # noqa: ARG002 - nats-py has made small letters of it
         said = self._err = said_in_line(bytes(self._ps.buf).partition(b"\r\n")[0])
-        if said.follows is not Follows.NOTHING:
+        if said.follows is Follows.NOTHING:
+            self.last_refusal = said
+        else:
             self._last_words = said
         await self._error_cb(said)
 
@@ -132,8 +136,9 @@ class Connection(Client):
             await super()._process_connect_init()
             self._check_answer()
         except Exception as error:
+            known = self._known(error)
             self._abandon()
-            raise self._known(error) from error
+            raise known from error
 
     def _check_answer(self) -> None:
         if not self.is_connected:  # nats-py takes the end of the connection for an answer
@@ -141,6 +146,9 @@ class Connection(Client):
 
     def _known(self, error: Exception) -> Exception:
         """Return an error that ends a try in nats-py's eyes, and not the connecting."""
+        said = self._transport.last_words() if isinstance(self._transport, Tcp) and isinstance(error, OSError) else None
+        if said is not None:
+            return said
         if isinstance(error, ConnectionError) and self._server_info.get("tls_verify"):
             return EndedAtHandshake("a certificate is demanded, and the connection was ended in the handshake")
         if isinstance(error, (OSError, nats.errors.Error)):

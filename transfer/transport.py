@@ -14,6 +14,8 @@ from transfer.server_words import said_in_line
 if TYPE_CHECKING:
     from urllib.parse import ParseResult
 
+    from transfer.server_words import ServerSaid
+
 _END_TIMEOUT = 1.0
 """Seconds for the last bytes and the end of TLS; a server that reads nothing more would be waited for for ever."""
 _LONGEST_LINE = 1024 * 1024
@@ -29,6 +31,7 @@ class Tcp(TcpTransport):
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._greeted = False
+        self._end: asyncio.Future[None] | None = None
 
     async def connect(self, uri: ParseResult, buffer_size: int, connect_timeout: float) -> None:
         """Try each address of the host, each for its part of the time. Raises OSError."""
@@ -47,7 +50,7 @@ class Tcp(TcpTransport):
                 return
 
     async def readline(self) -> bytes:
-        """Read the next line of the greeting. Raises `ServerSaid`, also when the connection has broken since."""
+        """Read the next line of the greeting. Raises `ServerSaid`."""
         line = await self._line()
         while self._greeted and line.startswith(_BESIDE):
             line = await self._line()
@@ -73,19 +76,23 @@ class Tcp(TcpTransport):
                 if len(line) > _LONGEST_LINE:
                     raise ConnectionError("expected a line of the NATS protocol, got one without an end") from error
                 line += await reader.readexactly(error.consumed)
-            except OSError:
-                # a server that says why and hangs up resets what we had just sent: asyncio then shows the reset alone
-                left = bytes(getattr(reader, "_buffer", b""))
-                if _ERR not in left:
-                    raise
-                return left[left.index(_ERR) :].partition(b"\r\n")[0]
+
+    def last_words(self) -> ServerSaid | None:
+        """Return what the server said last, unread as yet, when the connection is broken.
+
+        A server that says why and hangs up resets the connection, because of what we had just sent; asyncio shows the
+        reset alone, and keeps the words in a private place.
+        """
+        left = bytes(getattr(self._io_reader, "_buffer", b""))
+        if _ERR not in left:
+            return None
+        return said_in_line(left[left.index(_ERR) :].partition(b"\r\n")[0])
 
     async def wait_closed(self) -> None:
         """Wait for the end of the connection; make an end when it does not come, whatever is still to be written."""
         if self._io_writer is None:
             return
-        end = asyncio.ensure_future(self._io_writer.wait_closed())  # one that is cut breaks all that follow
-        end.add_done_callback(_looked_at)
+        end = self._ending(self._io_writer)
         await asyncio.wait([end], timeout=_END_TIMEOUT)
         if not end.done():
             self.abort()
@@ -94,7 +101,15 @@ class Tcp(TcpTransport):
     def abort(self) -> None:
         """End the connection now."""
         if self._io_writer is not None:
+            self._ending(self._io_writer)
             self._io_writer.transport.abort()
+
+    def _ending(self, writer: asyncio.StreamWriter) -> asyncio.Future[None]:
+        """Return the one wait for the end: one that is cut breaks all others, and asyncio logs what nobody looks at."""
+        if self._end is None:
+            self._end = asyncio.ensure_future(writer.wait_closed())
+            self._end.add_done_callback(_looked_at)
+        return self._end
 
 
 def _looked_at(end: asyncio.Future[None]) -> None:

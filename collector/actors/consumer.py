@@ -135,6 +135,8 @@ class Consumer:
         owes = self._in_hand.owes and self._pull.can_ask
         if (signals or owes or (deliveries and self._pull.unsure)) and not await self._verified(stopping):
             return False
+        if Signal.SILENT in signals and not await self._listens():
+            return False
         if owes:
             await self._answer_owed()
         await self._pull.answer_aside()
@@ -183,6 +185,16 @@ class Consumer:
             self._in_hand.disown()
             return False
         return attached is not None
+
+    async def _listens(self) -> bool:
+        """Subscribe anew; return whether the server takes it."""
+        try:
+            with CancelScope(shield=True):  # it has deadlines of its own
+                await self._pull.open_anew()
+        except TransferError as exc:
+            self._fail(exc, "preparing the pipeline again")
+            return False
+        return True
 
     async def _look(self, stopping: Event) -> Attached | None:
         """Look at stream and durable until somebody answers; None when asked to stop before that."""

@@ -35,7 +35,7 @@ from collector.sinks.timeseries import TimeSeriesSink
 from collector.timeseries_store import TimeSeriesStore
 from collector.waiting import first_of
 from transfer.comparison import not_meant
-from transfer.errors import Conflict, TransferError
+from transfer.errors import Conflict, TransferError, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -59,6 +59,8 @@ _T = TypeVar("_T")
 _ATTACH_CAP = 2.0
 """Seconds between two looks for a stream that does not exist yet."""
 _ANEW_PAUSE = 0.2
+_UNHEARD_PAUSE = 10.0
+"""Seconds before a subscription is asked for again that the server has refused."""
 _RETURN_TIMEOUT = 2.0
 
 
@@ -106,6 +108,7 @@ class Pipeline:
     def __init__(self, spec: LoggerSpec, tools: Tools) -> None:
         self.name = f"pipeline {spec.key}"
         self._key = spec.key
+        self._unheard = ""
         self._spec = spec
         self._tools = tools
         self._collection = tools.names.collection(spec.key)
@@ -202,6 +205,8 @@ class Pipeline:
             in_hand=in_hand,
             clock=current_time,
         )
+        if not await self._listens(pull, stopping):
+            return
         ending = Event()
         moving = tools.doubts.moving(self._key, attached)
         with closing(tools.budget.open(pull.wake)) as accounts, moving as doubted, CancelScope() as drained:
@@ -221,6 +226,22 @@ class Pipeline:
                 raise
             finally:
                 await self._give_back(in_hand)
+
+    async def _listens(self, pull: Pull, stopping: Event) -> bool:
+        """Subscribe; when the server refuses, say why, wait, and return False, so that an owner gives back."""
+        try:
+            with CancelScope(shield=True):  # it has deadlines of its own
+                await pull.open()
+        except Unavailable as exc:
+            if str(exc) != self._unheard:
+                self._tools.report(Failed(self._key, Stage.PULL, Failure.UNAVAILABLE, str(exc), "asking again"))
+            self._unheard = str(exc)
+            self._tools.report(LoggerState(self._key, State.BACKING_OFF, str(exc)))
+            with move_on_after(_UNHEARD_PAUSE):
+                await stopping.wait()
+            return False
+        self._unheard = ""
+        return True
 
     def _risks(self, attached: Attached, target: _Target) -> str:
         """Say what may happen to the entries, but for what the logger's spec states."""
