@@ -18,16 +18,16 @@ from transfer import resolver
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
-MOST = 3.0
-"""Seconds that an end may take, of a process whose resolver hangs for a minute."""
-HANGS = """
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
+HANGS_FOR = 60
+"""Seconds that the resolver hangs. An end that waits for it takes longer than half of them, on any machine."""
+HANGS = f"""
 import socket, time
 there = socket.getaddrinfo
 def getaddrinfo(host, *args, **kwargs):
     if str(host).endswith("hangs"):
         print("asked", host, flush=True)
-        time.sleep(60)
+        time.sleep({HANGS_FOR})
     return there(host, *args, **kwargs)
 socket.getaddrinfo = getaddrinfo
 """
@@ -71,12 +71,13 @@ def started(folder: Path, *command: str, **environ: str) -> subprocess.Popen[str
 def test_the_end_of_a_client_does_not_wait_for_a_resolver_that_hangs(client: str, tmp_path: Path) -> None:
     ended = "\nimport time, atexit; print('ends', time.time(), flush=True)"
     process = started(tmp_path, "-c", CLIENTS[client] + ended, NATS_HOSTS="nats://nats.hangs:4222", NAMESPACE="beta")
-    said, _ = process.communicate(timeout=60)
+    said, _ = process.communicate(timeout=2 * HANGS_FOR)
     now = time.time()
     assert "asked nats.hangs" in said
     assert process.returncode == 0
     (end,) = (float(line.split()[1]) for line in said.splitlines() if line.startswith("ends "))
-    assert now - end < MOST
+    print(f"{client}: ended after {now - end:.1f} s")  # noqa: T201 - a figure
+    assert now - end < HANGS_FOR / 2
 
 
 @pytest.mark.parametrize("uvloop", [True, False])
@@ -98,8 +99,9 @@ def test_the_end_of_a_replica_does_not_wait_for_a_resolver_that_hangs(tmp_path: 
             assert asked == {"asked nats.hangs", "asked mongodb.hangs"}
             began = time.monotonic()
             process.send_signal(signal.SIGTERM)
-            process.communicate(timeout=60)
-            assert time.monotonic() - began < MOST
+            process.communicate(timeout=2 * HANGS_FOR)
+            print(f"ended after {time.monotonic() - began:.1f} s")  # noqa: T201 - a figure
+            assert time.monotonic() - began < HANGS_FOR / 2
         finally:
             process.kill()
 
