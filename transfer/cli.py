@@ -201,12 +201,14 @@ def _opened(options: argparse.Namespace) -> Iterator[int]:
 
 def _entry(options: argparse.Namespace, reader: LineReader) -> Parts:
     from transfer.errors import InvalidEntry  # noqa: PLC0415 - see _run
+    from transfer.line_entry import NotALine  # noqa: PLC0415 - see _run
 
     try:
         return reader.read(os.fsencode(options.data))
     except InvalidEntry as error:
         parser: argparse.ArgumentParser = options.parser
-        parser.error(f"argument DATA: {error}")
+        hint = f"; {error.hint}" if isinstance(error, NotALine) and error.hint else ""
+        parser.error(f"argument DATA: {error}{hint}")
 
 
 async def _publish_entry(transfer: Transfer, options: argparse.Namespace) -> int:

@@ -53,11 +53,14 @@ class TransferHandler(Source, logging.Handler):
         return bool(kept)
 
     def filter(self, record: logging.LogRecord) -> bool:  # from Python 3.12 on it may be a record too
-        """Ask the filters; what they log themselves is left out."""
+        """Ask the filters; what they log themselves is left out, and one that fails lets a record pass."""
         if not self.filters:
             return True
         with Making():
-            return super().filter(record)
+            try:
+                return super().filter(record)
+            except Exception:  # noqa: BLE001 - the application's own: the record counts more
+                return True
 
     def emit(self, record: logging.LogRecord) -> None:
         """Queue a record."""

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
+
+from transfer.inside import Making
+from transfer.native import get_ident, start_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +48,7 @@ class Outage:
         since, self._since = self._since, None
         self._said.pop(_AWAY, None)
         if since is not None:
-            _log.warning("NATS at %s is back after %.0f s", self._hosts, self._clock() - since)
+            _warn(f"NATS at {self._hosts} is back after {self._clock() - since:.0f} s")
 
     def trouble(self, sentence: str) -> None:
         """Note what went wrong on a connection that is there."""
@@ -58,4 +63,23 @@ class Outage:
             self._said.clear()
         self._said[kind] = _Said(now)
         again = f" (the {said.more + 1}th time in {now - said.at:.0f} s)" if said is not None and said.more else ""
-        _log.warning("%s%s", sentence, again)
+        _warn(f"{sentence}{again}")
+
+
+def _warn(sentence: str) -> None:
+    """Log; a thread that sends has another thread do it, and does not wait.
+
+    A handler may be in the hands of whoever waits for room, which only the thread that sends can make: loguru's are.
+    """
+    from transfer.sending import is_sending  # noqa: PLC0415 - it imports this
+
+    if not is_sending(get_ident()):
+        _log.warning("%s", sentence)
+        return
+    with suppress(RuntimeError):  # at the end of the interpreter there are no threads to be had
+        start_thread(partial(_warn_for_sender, sentence), "transfer-log")
+
+
+def _warn_for_sender(sentence: str) -> None:
+    with Making():  # as on the thread that sends: our own handlers leave it out
+        _log.warning("%s", sentence)

@@ -18,6 +18,7 @@ from opentelemetry._logs import SeverityNumber
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import SimpleLogRecordProcessor
 
+from transfer import BlockingTransfer, Logger
 from transfer.bridges.loguru import TransferSink
 from transfer.bridges.opentelemetry import TransferExporter
 from transfer.bridges.structlog import TransferProcessor
@@ -26,6 +27,7 @@ from transfer.handler import TransferHandler
 from transfer.inside import Making, is_making
 
 if TYPE_CHECKING:
+    from collector.local import NatsServer
     from transfer.source import Source
 
 NOWHERE: Any = {"url": "nats://127.0.0.1:1", "namespace": "beta"}
@@ -192,6 +194,18 @@ def test_what_a_filter_logs_is_left_out(scene: Scene, level: int) -> None:
     assert scene.queued() == {name: 2 if name == "TransferHandler" else 0 for name in scene.queued()}
 
 
+def test_a_filter_that_fails_lets_the_record_pass(scene: Scene) -> None:
+    scene.begin()
+
+    class Broken(logging.Filter):
+        def filter(self, _: logging.LogRecord) -> bool:
+            raise LookupError("no request")
+
+    scene.handler.addFilter(Broken())
+    logging.getLogger("shop").info("order")
+    assert scene.handler.stats().queued == 1
+
+
 @pytest.mark.parametrize("face", FACES[:2])
 def test_what_exceptions_and_mappings_log_when_they_are_read_is_left_out(scene: Scene, face: str) -> None:
     scene.begin()
@@ -237,6 +251,36 @@ def test_all_of_logging_may_go_through_loguru_at_debug(scene: Scene) -> None:
     logging.getLogger("shop").debug("order")
     logging.getLogger("shop").error("order %s", Chatty(scene, logging.DEBUG))
     assert scene.queued()["TransferSink"] == scene.queued()["TransferHandler"] == 2
+
+
+def test_the_thread_that_sends_waits_for_nobody_who_waits_for_it(
+    scene: Scene, own_nats: Callable[..., NatsServer], namespace: str
+) -> None:
+    """All of logging goes through loguru, whose sink waits for room under its lock; then NATS comes back."""
+    scene.begin()
+    nats = own_nats()
+    with BlockingTransfer.connect(nats.url, namespace=namespace) as transfer:
+        transfer.set(Logger("a"))
+    ours, intercept = logging.getLogger("transfer"), InterceptHandler()
+    sink = TransferSink("a", url=nats.url, namespace=namespace, overflow="block", max_entries=20)
+    loguru.logger.add(sink, format="{message}")
+    ours.addHandler(intercept)
+    try:
+        loguru.logger.info("first")
+        assert sink.wait(20)
+        nats.kill()
+        thread = threading.Thread(target=lambda: [loguru.logger.info("order") for _ in range(100)], daemon=True)
+        thread.start()
+        while sink.stats().queued < 18 or sink.stats().connected:
+            thread.join(0.05)
+        nats.start()
+        thread.join(40)
+        assert not thread.is_alive()
+        assert sink.wait(20)
+        assert (sink.stats().published, sink.stats().dropped) == (101, {})
+    finally:
+        ours.removeHandler(intercept)
+        sink._sender.close(0)
 
 
 def test_only_whoever_makes_an_entry_is_inside_not_its_tasks_and_threads() -> None:

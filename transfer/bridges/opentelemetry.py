@@ -32,8 +32,7 @@ class TransferExporter(Source, LogRecordExporter):
             scope, record = readable.instrumentation_scope, readable.log_record
             name = scope.name if scope else None
             moment = record.timestamp or record.observed_timestamp
-            severity = record.severity_number or SeverityNumber.UNSPECIFIED
-            important = severity.value >= SeverityNumber.WARN.value
+            important = _severity(record.severity_number)[0] >= SeverityNumber.WARN.value
             data = self._fields(_named_data, name, readable)
             self._sender.send(self.key, data, timestamp=moment, important=important)
         return LogRecordExportResult.SUCCESS
@@ -54,11 +53,11 @@ def _named_data(name: str | None, readable: ReadableLogRecord) -> dict[str, obje
 def readable_data(readable: ReadableLogRecord, name: str | None) -> dict[str, object]:
     """Return the fields of an entry: `msg` (the body), `level`, `severity`, `logger`, ids, `resource`, attributes."""
     record = readable.log_record
-    severity = record.severity_number or SeverityNumber.UNSPECIFIED
+    severity, level = _severity(record.severity_number)
     data: dict[str, object] = {
         "msg": record.body,
-        "level": record.severity_text or severity.name,
-        "severity": severity.value,
+        "level": record.severity_text or level,
+        "severity": severity,
         "logger": name,
         "resource": nested(readable.resource.attributes),
     }
@@ -74,6 +73,15 @@ def readable_data(readable: ReadableLogRecord, name: str | None) -> dict[str, ob
         exception["stack"] = exception.pop("stacktrace")
     add_fields(data, attributes)
     return data
+
+
+def _severity(given: object) -> tuple[int, str]:
+    """Return number and name; some instrumentations give the plain number."""
+    try:
+        severity = SeverityNumber(given or 0)
+    except ValueError:
+        severity = SeverityNumber.UNSPECIFIED
+    return severity.value, severity.name
 
 
 def nested(attributes: Mapping[str, object]) -> dict[str, object]:
