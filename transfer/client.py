@@ -12,6 +12,7 @@ from nats import errors as nats_errors
 from nats.js import errors as js_errors
 
 from transfer.connection import CONNECT_TIMEOUT, open_connection, pause
+from transfer.entry import moment_of
 from transfer.errors import (
     Conflict,
     JetStreamError,
@@ -39,7 +40,7 @@ from transfer.streams import (
     stream_state,
     stream_states,
 )
-from transfer.wire import LoggerSpec, decode_spec, encode_entry, encode_spec, nanoseconds, new_id
+from transfer.wire import LoggerSpec, decode_spec, encode_entry, encode_spec, new_id
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -185,7 +186,7 @@ class Transfer:
         `InvalidEntry` and `UnknownLogger`, it is not stored. After a cancellation it may be.
         """
         subject, stream = self.names.subject(key), self.names.stream(key)
-        moment = time.time_ns() if timestamp is None else nanoseconds(timestamp)
+        moment = time.time_ns() if timestamp is None else moment_of(timestamp)
         entry_id = new_id() if id is None else id
         body = encode_entry(data, moment, metadata, entry_id)
         publication = Publication(key, subject, stream, entry_id, moment, body, sent_before=id is not None)

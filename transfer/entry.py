@@ -16,7 +16,7 @@ import msgspec
 
 from transfer.errors import InvalidEntry
 from transfer.forks import in_each_child, look
-from transfer.plain import Misfit, Walk, extension, from_datetime, type_name
+from transfer.plain import END, FIRST, Misfit, Walk, extension, from_datetime, type_name
 
 _LIMIT = (1 << 63) * 1_000_000_000
 """Nanoseconds that the longest form of a timestamp has room for, in either direction."""
@@ -80,6 +80,14 @@ def nanoseconds(timestamp: object) -> int:
     if isinstance(timestamp, int) and not isinstance(timestamp, bool) and -_LIMIT <= timestamp < _LIMIT:
         return timestamp
     raise InvalidEntry("timestamp", "a datetime or an int of nanoseconds since 1970", type_name(timestamp))
+
+
+def moment_of(timestamp: object) -> int:
+    """Return the same, of what the collector takes for a moment: what is beyond would be a dead letter."""
+    moment = nanoseconds(timestamp)
+    if FIRST <= moment < END:
+        return moment
+    raise InvalidEntry("timestamp", "a moment in the years 1 to 9999, in nanoseconds since 1970", str(timestamp)[:80])
 
 
 def _document(name: str, value: object) -> dict[str, object]:

@@ -81,7 +81,7 @@ class Walk:
             if odd and name in plain:
                 name = self.twice(name, plain)
             kind = type(item)
-            if kind in _AS_IT_IS:
+            if kind in _AS_IT_IS or (kind is str and item.isascii()):
                 plain[name] = item
                 continue
             try:
@@ -95,14 +95,18 @@ class Walk:
 
     def sequence(self, value: Any) -> list[object]:
         """Return what is stored of something that has items."""
-        kind = type(value)
-        items: Any = value if kind is list or kind is tuple else list(islice(value, self.left + 1))
+        exact = type(value) is list or type(value) is tuple
+        items: Any = value if exact else list(islice(value, self.left + 1))
         depth = self.enter(value)
         self.left -= len(items)
         if self.left < 0:
             items = [*self.cut(items, len(items)), self.more]
         plain: list[object] = []
         for item in items:
+            kind = type(item)
+            if kind in _AS_IT_IS or (kind is str and item.isascii()):
+                plain.append(item)
+                continue
             try:
                 plain.append(self.value(item))
             except Exception as error:  # noqa: BLE001 - as above

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from transfer.fields import add_fields, exception_fields
 from transfer.lenient import once, safe_repr
+from transfer.plain import SIMPLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +29,7 @@ def record_data(
     """
     template: object = record.msg
     args: object = record.args
-    if args and type(record).getMessage is _get_message:
+    if args and not _is_simple(args) and type(record).getMessage is _get_message:
         template, args = once(template), once(args)
     message, fields = _message(record, template, args)
     data: dict[str, object] = {} if message is None else {"msg": message}
@@ -56,6 +57,11 @@ def record_data(
     extra = {name: value for name, value in record.__dict__.items() if name not in _STANDARD}
     add_fields(data, extra if context is None else {**_called(context), **extra})
     return data
+
+
+def _is_simple(args: object) -> bool:
+    """Return whether the text of all args costs nothing, as it mostly does."""
+    return type(args) is tuple and SIMPLE.issuperset(map(type, args))
 
 
 def _message(record: logging.LogRecord, template: object, args: object) -> tuple[object, dict[str, object]]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from transfer.client import Confirmation, Found, Logger
+from transfer.entry import moment_of
 from transfer.errors import InvalidKey, LoggerNotEmpty, TransferError, UnknownLogger
 from transfer.lenient import encode_anything
 from transfer.names import Names, check_key
@@ -24,7 +25,7 @@ from transfer.outbox import Dropped
 from transfer.record import record_data
 from transfer.sender import Stats
 from transfer.streams import StreamState
-from transfer.wire import decode_spec, encode_entry, encode_spec, nanoseconds, new_id
+from transfer.wire import decode_spec, encode_entry, encode_spec, new_id
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -147,7 +148,7 @@ class _Recording:
     def _publish(self, key: str, data: Mapping[str, object], options: PublishOptions) -> Confirmation:
         stream = self.names.stream(key)
         timestamp, entry_id = options.get("timestamp"), options.get("id")
-        moment = time.time_ns() if timestamp is None else nanoseconds(timestamp)
+        moment = time.time_ns() if timestamp is None else moment_of(timestamp)
         body = encode_entry(data, moment, options.get("metadata"), new_id() if entry_id is None else entry_id)
         self._get(key)
         known = {one.id for one in self._recordings.of(key)}

@@ -11,6 +11,7 @@ import anyio
 import loguru
 import msgspec
 import pytest
+import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry._logs import SeverityNumber
@@ -62,8 +63,32 @@ def test_an_event_of_structlog_keeps_its_fields_beside_ours() -> None:
         "level": "ERROR",
         "exception": {"type": "ValueError", "message": "no", "stack": "ValueError: no\n"},
         "number": 17,
+        "timestamp_": "2026-01-01",
         "msg_": "mine",
     }
+
+
+@pytest.mark.parametrize(
+    ("stamp", "is_left_out"),
+    [
+        (structlog.processors.TimeStamper(fmt="iso"), True),
+        (structlog.processors.TimeStamper(fmt="iso", utc=False), True),
+        (structlog.processors.TimeStamper(), True),
+        (structlog.processors.TimeStamper(fmt="%H:%M:%S"), False),
+        (lambda _, __, event: {**event, "timestamp": 1_700_000_000.0}, False),
+        (lambda _, __, event: {**event, "timestamp": "2023-11-14T22:13:20Z"}, False),
+        (lambda _, __, event: {**event, "timestamp": None}, False),
+        (lambda _, __, event: {**event, "timestamp": float("nan")}, False),
+        (lambda _, __, event: {**event, "timestamp": 7}, False),
+    ],
+)
+def test_the_timestamp_of_an_event_is_left_out_where_the_entrys_own_says_the_same(
+    stamp: Callable[..., dict[str, object]], is_left_out: bool
+) -> None:
+    event = stamp(None, "info", {"event": "order"})
+    data = event_data("info", event)
+    assert "timestamp" not in data
+    assert ("timestamp_" not in data) == is_left_out
 
 
 @unhurried

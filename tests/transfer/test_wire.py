@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from transfer.entry import moment_of
 from transfer.errors import InvalidEntry, InvalidKey, UnreadableSpec
 from transfer.wire import CollectionSpec, LoggerSpec, StreamSpec, decode_spec, encode_entry, encode_spec, new_id
 
@@ -145,6 +146,12 @@ def test_fields_named_as_those_of_the_document_keep_their_place_under_another_na
 def test_the_rest_of_an_entry_is_checked_too(timestamp: int, metadata: None, entry_id: bytes, path: str) -> None:
     with pytest.raises(InvalidEntry, match=f"^{path}: expected"):
         encode_entry({}, timestamp, metadata, entry_id)
+
+
+@pytest.mark.parametrize("timestamp", [10**30, -(10**20), 253_402_300_800 * SECOND, "now", True])
+def test_a_timestamp_that_would_be_a_dead_letter_is_refused(timestamp: object) -> None:
+    with pytest.raises(InvalidEntry, match=r"^timestamp: expected"):
+        moment_of(timestamp)
 
 
 def test_a_plain_spec_is_the_map_of_the_go_client() -> None:

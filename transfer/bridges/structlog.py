@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from structlog import DropEvent
@@ -17,7 +19,9 @@ if TYPE_CHECKING:
 
 _LEVELS = {"warn": "WARNING", "exception": "ERROR", "fatal": "CRITICAL"}
 _IMPORTANT = frozenset({"WARNING", "ERROR", "CRITICAL"})
-_MAPPED = frozenset({"event", "level", "timestamp", "exc_info"})
+_MAPPED = frozenset({"event", "level", "exc_info"})
+_SAME = 60.0
+"""Seconds between the time that a processor has put into an event and ours, which says the same."""
 
 
 class TransferProcessor(Source):
@@ -51,12 +55,23 @@ class TransferProcessor(Source):
 def event_data(method: str, event: Mapping[str, object]) -> dict[str, object]:
     """Return the fields of an entry: `msg`, `level`, what was raised, and all other fields of the event.
 
-    Its `timestamp` is left out: the entry's own says the same. Never raises.
+    Its `timestamp` is left out where the entry's own says the same, as that of structlog's `TimeStamper` does.
     """
     level: Any = event.get("level")
     name: str = level if issubclass(type(level), str) else method
     data: dict[str, object] = {"msg": event.get("event"), "level": _LEVELS.get(name, name.upper())}
     if exception := exception_fields(event.get("exc_info")):
         data["exception"] = exception
-    add_fields(data, {name: value for name, value in event.items() if name not in _MAPPED})
+    fields = {name: value for name, value in event.items() if name not in _MAPPED}
+    if "timestamp" in fields and _is_now(fields["timestamp"]):
+        del fields["timestamp"]
+    add_fields(data, fields)
     return data
+
+
+def _is_now(stamp: object) -> bool:
+    try:
+        seconds = datetime.fromisoformat(stamp).timestamp() if type(stamp) is str else stamp
+        return type(seconds) is float and abs(seconds - time.time()) < _SAME
+    except (ValueError, OverflowError, OSError):  # no time, or none that this machine has
+        return False
