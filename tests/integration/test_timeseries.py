@@ -214,10 +214,9 @@ def _owned(replica: Replica, keys: list[str]) -> int:
 
 async def _nats_killed(servers: LocalServers, nats: NatsServer) -> None:
     """Kill it while a backlog is drained, until it has forgotten deliveries or acks: only then it sends some again."""
-    async with world(servers, nats, replicas=0) as here:
+    async with world(servers, nats) as here:
         await here.go.make_stream("ts")
         await here.publish("ts", 30_000)
-        await here.start(2)
         await here.declare("ts")
         for stored in range(4_000, 29_000, 8_000):
             await until(partial(_more_than, here, stored), 30)

@@ -58,6 +58,7 @@ async def test_a_guilty_entry_takes_none_of_its_bucket_along(
     database.create_collection("system_logs", timeseries={"timeField": "timestamp", "metaField": "metadata"})
     database.system_logs.create_index(keys)
     several = [body(number, good if number != GOOD // 2 else guilty) for number in range(GOOD + 1)]
+    await anyio.to_thread.run_sync(start_replica)
     await go.make_stream("system")
     if again:
         await keep(mongod, namespace, several)
@@ -65,7 +66,6 @@ async def test_a_guilty_entry_takes_none_of_its_bucket_along(
         assert (said["redriven"], said["left"]) == (GOOD + 1, [])
     else:
         await go.publish("system", several)
-    await anyio.to_thread.run_sync(start_replica)
     await go.put("system")
     await until_empty(go.jetstream, f"{namespace}:logs:system", 20)
     stored = sorted(found["number"] for found in database.system_logs.find({}, {"number": 1}))
