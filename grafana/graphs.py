@@ -73,7 +73,8 @@ def quantiles(
     width: int = 12,
 ) -> Panel:
     """Make a line for each quantile of a histogram."""
-    queries = [Query(quantile(share, metric), f"p{share * 100:.0f}") for share in shares]
+    # what is not a number is filtered out: it is drawn as a line down to 0
+    queries = [Query(f"{quantile(share, metric)} >= 0", f"p{share * 100:.0f}") for share in shares]
     description += " With COLLECTOR_HISTOGRAMS=service: of all loggers together."
     return graph(title, description, unit, *queries, width=width)
 

@@ -31,7 +31,7 @@ _NOW = [
     stats.REPLICAS_READY,
     stats.NATS_CONNECTED,
     stats.MONGODB_CONNECTED,
-    stats.FAILING_LOGGERS,
+    stats.FAILING_WRITES,
     stats.STREAM_FILLED,
     stats.RECEIVED,
     stats.WRITTEN,

@@ -94,7 +94,11 @@ _NOW = [
     stats.JETSTREAM_FILLED,
     stats.BUCKET_MISSING,
     stats.UNREADABLE,
+    stats.LOG_LINES_LOST,
     stats.RESTARTED,
+    stats.RECEIVED,
+    stats.WRITTEN,
+    stats.LATENCY,
     stats.FULLEST_BUFFER,
     stats.ACK_PENDING,
 ]
@@ -228,12 +232,5 @@ def _supervision() -> list[Panel]:
             Query(f"count by (version) ({of_service('build_info')})", "{{version}}"),
             width=THIRD,
             stacked=True,
-        ),
-        graph(
-            "Log lines lost",
-            "Lines that standard error did not take: it is closed, full, or nobody reads it. The service goes on.",
-            PER_MINUTE,
-            Query(f"rate({of_service('log_lost_lines_total')}[$__rate_interval]) * 60", BY_INSTANCE),
-            width=THIRD,
         ),
     ]

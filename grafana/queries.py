@@ -56,7 +56,8 @@ STUCK = f"min {BY_LOGGER} (min_over_time({of('stream_stuck_messages')}[5m])) > {
 """Streams and durables are read one after the other: what is settled in between is in some readings, but not stuck."""
 IF_LAG_IS_KNOWN = f"or on () 0 * count({LAG})"
 """0 where nothing was found, if there was something to look at."""
-DRAIN = f"clamp_max(max(({_WAITING}) / {_ACKNOWLEDGED}), {NEVER:.0f}) {IF_LAG_IS_KNOWN}"
+_SPEED = f"sum {BY_LOGGER} ({rate('acknowledged_messages_total', '2m')})"
+DRAIN = f"clamp_max(max(({_WAITING}) / {_SPEED}), {NEVER:.0f}) {IF_LAG_IS_KNOWN}"
 STALLED = f"count(({_WAITING}) and {_ACKNOWLEDGED} == 0) {IF_LAG_IS_KNOWN}"
 LAG_UNKNOWN = f"count(count {BY_LOGGER} ({of(_KNOWN)}) unless {LAG}) or on () 0 * count({of_service('build_info')})"
 _TRYING = 'stage=~"write|dead_letter"'

@@ -29,6 +29,7 @@ _SLOW = THRESHOLDS["CollectorLagGrowing"]
 _FULL = THRESHOLDS["CollectorBufferFull"]
 _PENDING = THRESHOLDS["CollectorAckPendingAtLimit"]
 _FILLED = THRESHOLDS["CollectorStreamFilling"]
+_FAILING = 'state="failing"'
 _MISCONFIGURED = 'state="misconfigured"'
 _IN_TROUBLE = of_service("loggers", 'state=~"failing|backing_off|parked|misconfigured"')
 _EARLY = 0.8
@@ -57,10 +58,24 @@ MONGODB_CONNECTED = stat(
 )
 FAILING_LOGGERS = stat(
     "Failing loggers",
-    "Loggers of which writes failed in the last 3 minutes, and none succeeded: CollectorWritesFailing.",
+    "Loggers whose writes keep failing on a replica. CollectorWritesFailing fires when none succeeds on any.",
+    "short",
+    f"sum(max by (log_namespace) ({of_service('loggers', _FAILING)}))",
+    {1: RED},
+)
+FAILING_WRITES = stat(
+    "Failing writes",
+    "1 when writes of the logger failed in the last 3 minutes, and none succeeded: CollectorWritesFailing.",
     "short",
     FAILING,
     {1: RED},
+)
+LOG_LINES_LOST = stat(
+    "Log lines lost, 1 h",
+    "Lines that standard error did not take: it is closed, full, or nobody reads it. The service goes on.",
+    "short",
+    f"sum(increase({of_service('log_lost_lines_total')}[1h]))",
+    {1: ORANGE},
 )
 MISCONFIGURED = stat(
     "Misconfigured",
@@ -124,7 +139,7 @@ BACKLOG_OF_ALL = stat(
 BACKLOG = stat("Backlog", "Messages of the logger that are not yet settled.", "short", f"sum({LAG})")
 TIME_TO_DRAIN = stat(
     "Time to drain",
-    "How long the slowest logger needs for its backlog, at its speed of the last 5 minutes. Red from where "
+    "How long the slowest logger needs for its backlog, at its speed of the last 2 minutes. Red from where "
     "CollectorLagGrowing fires, if the backlog grows. Never: there is a backlog, and nothing of it is settled.",
     "s",
     DRAIN,

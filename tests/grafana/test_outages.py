@@ -24,11 +24,20 @@ _SERVER = {*_LAG, "Backlog", "Stream filled", "JetStream filled", "Undeclared me
 """What is read from NATS."""
 _OF_REPLICAS = {
     *("NATS connected", "MongoDB connected", "Failing loggers", "Misconfigured", "Pipelines in trouble", "Received"),
-    *("Written", "Restarts, 15 min", "Fullest buffer", "Lag unknown", "Bucket missing", "Unreadable declarations"),
+    *(
+        "Failing writes",
+        "Log lines lost, 1 h",
+        "Written",
+        "Restarts, 15 min",
+        "Fullest buffer",
+        "Lag unknown",
+        "Bucket missing",
+        "Unreadable declarations",
+    ),
 }
 _LATENCY = "Delivery latency, p95"
 _STANDS = {"Oldest message": RED, "Time to drain": "never", "Stalled loggers": RED}
-_FAILS = {**_STANDS, "Failing loggers": RED, "Pipelines in trouble": ORANGE}
+_FAILS = {**_STANDS, "Failing loggers": RED, "Failing writes": RED, "Pipelines in trouble": ORANGE}
 OTHER_THAN_CALM: dict[str, dict[str, str]] = {
     "none": {},
     "mongodb away": {**_FAILS, "Replicas ready": RED, "MongoDB connected": RED, _LATENCY: NONE},
@@ -42,7 +51,12 @@ OTHER_THAN_CALM: dict[str, dict[str, str]] = {
     },
     "collector down": {**dict.fromkeys(_SERVER | _OF_REPLICAS, NONE), "Replicas ready": RED, _LATENCY: NONE},
     "one replica down": {},
-    "insert revoked for one replica": {"Oldest message": RED, "Time to drain": RED, "Pipelines in trouble": ORANGE},
+    "insert revoked for one replica": {
+        "Oldest message": RED,
+        "Time to drain": RED,
+        "Failing loggers": RED,
+        "Pipelines in trouble": ORANGE,
+    },
     "one logger failing": _FAILS,
     "one logger misconfigured": {**_STANDS, "Misconfigured": ORANGE, "Pipelines in trouble": ORANGE},
     "jetstream full": {"Stream filled": RED, "JetStream filled": RED},
@@ -52,7 +66,7 @@ OTHER_THAN_CALM: dict[str, dict[str, str]] = {
     "prometheus restarted": dict.fromkeys({"Received", "Written", "Restarts, 15 min", _LATENCY}, NONE),
     "event loops stuck": {**dict.fromkeys(_SERVER, NONE), "Replicas ready": RED, "Lag unknown": RED, _LATENCY: NONE},
     "no loggers": dict.fromkeys(
-        {*_LAG, "Stream filled", "Failing loggers", "Received", "Written", "Fullest buffer", _LATENCY}, NONE
+        {*_LAG, "Stream filled", "Failing writes", "Received", "Written", "Fullest buffer", _LATENCY}, NONE
     ),
 }
 """What is neither green nor without a color; all other numbers are."""
