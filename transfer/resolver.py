@@ -6,11 +6,11 @@ The threads of an event loop's own executor are joined when the loop is closed a
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
-from concurrent.futures import Future
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from transfer.forks import in_each_child, look
 from transfer.native import original, start_thread
 
 if TYPE_CHECKING:
@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 
 AddressInfo = tuple[Any, ...]
 """As `socket.getaddrinfo` returns it: family, type, protocol, canonical name, address."""
+_Waiting = tuple[asyncio.AbstractEventLoop, "asyncio.Future[Sequence[AddressInfo]]"]
 
 _lock = original("_thread", "allocate_lock")()
-_under_way: dict[tuple[Any, ...], Future[Sequence[AddressInfo]]] = {}
-"""One look-up of a name at a time: whoever asks again meanwhile waits for the same answer, in the same thread."""
+_under_way: dict[tuple[Any, ...], list[_Waiting]] = {}
+"""Who waits for a look-up: one of each name at a time, however many ask for it, and again after being cut."""
 
 
 async def addresses(host: str, port: int) -> list[tuple[str, int]]:
@@ -40,39 +41,46 @@ async def getaddrinfo(
     flags: int = 0,
 ) -> Sequence[AddressInfo]:
     """Be `loop.getaddrinfo`, and be cut at any time."""
-    return await asyncio.wrap_future(_looking_up((host, port, family, type, proto, flags)))
-
-
-def _looking_up(question: tuple[Any, ...]) -> Future[Sequence[AddressInfo]]:
-    look()
+    question, loop = (host, port, family, type, proto, flags), asyncio.get_running_loop()
+    answer: asyncio.Future[Sequence[AddressInfo]] = loop.create_future()
     with _lock:
-        future = _under_way.get(question)
-        if future is None:
-            future = _under_way[question] = Future()
-            future.set_running_or_notify_cancel()  # from now on nobody who is cut can cancel it for the others
-        else:
-            return future
-    try:
-        start_thread(lambda: _look_up(question, future), "transfer resolver")
-    except RuntimeError:  # the process ends: whoever still sends something does it in its own thread
-        _look_up(question, future)
-    return future
+        is_first = question not in _under_way
+        _under_way.setdefault(question, []).append((loop, answer))
+    if is_first:
+        try:
+            start_thread(lambda: _look_up(question), "transfer resolver")
+        except RuntimeError as error:
+            _answered(question)
+            raise OSError(f"expected to look up {host}, but the process ends") from error
+    return await answer
 
 
-def _look_up(question: tuple[Any, ...], future: Future[Sequence[AddressInfo]]) -> None:
+def _look_up(question: tuple[Any, ...]) -> None:
+    found: Sequence[AddressInfo] = ()
+    failed: Exception | None = None
     try:
-        answer = original("socket", "getaddrinfo")(*question)
+        found = original("socket", "getaddrinfo")(*question)
     except Exception as error:  # noqa: BLE001 - it goes to whoever asked
-        _answered(question)
-        future.set_exception(error)
+        failed = error
+    for loop, answer in _answered(question):
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(_tell, answer, found, failed)
+
+
+def _tell(
+    answer: asyncio.Future[Sequence[AddressInfo]], found: Sequence[AddressInfo], failed: Exception | None
+) -> None:
+    if answer.done():
+        return
+    if failed is not None:
+        answer.set_exception(failed)
     else:
-        _answered(question)
-        future.set_result(answer)
+        answer.set_result(found)
 
 
-def _answered(question: tuple[Any, ...]) -> None:
+def _answered(question: tuple[Any, ...]) -> list[_Waiting]:
     with _lock:
-        _under_way.pop(question, None)
+        return _under_way.pop(question, [])
 
 
 def _in_child() -> None:
@@ -82,4 +90,5 @@ def _in_child() -> None:
     _under_way.clear()
 
 
-in_each_child(_in_child)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)

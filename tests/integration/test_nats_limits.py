@@ -208,3 +208,16 @@ async def test_a_port_that_is_not_for_clients_is_said(own_nats: Callable[..., Na
         assert "correct NATS_HOSTS" in str(heard.said)
         group.cancel_scope.cancel()
     await heard.connection.close()
+
+
+async def test_a_clean_stop_is_no_loss_of_the_connection(
+    own_nats: Callable[..., NatsServer], mongod: Mongod, namespace: str, tmp_path: Path
+) -> None:
+    server = await anyio.to_thread.run_sync(own_nats, "")
+    with Replica(tmp_path / "replica", namespace, server, mongod, {}) as replica:
+        await until(lambda: replica.get("/readyz")[0] == 200, 20)
+        await anyio.to_thread.run_sync(replica.stop)
+        said = replica.log_path.read_text()
+    assert '"stopping"' in said
+    assert "lost" not in said
+    assert '"level": "warning"' not in said
