@@ -34,6 +34,8 @@ SMALLEST_PROMISE = 2 * SMALLEST_ASK
 """So that one part can be asked for while the other is settled; with very many loggers the promise is exceeded."""
 _LENT_TO = 16
 """As many loggers are lent to at a time, or a quarter of very many: those from which most comes."""
+PATIENCE = 15.0
+"""Seconds that a logger may keep others from the room that they need for their next message, and do nothing with it."""
 COMES_WITHIN = 1.0
 """Seconds within which a logger that was told of room asks for it again; after that the next in line may have it."""
 
@@ -51,6 +53,8 @@ class Account:
         """Its place in the line of those that asked to be admitted, from the first time it did until it forgoes."""
         self.flow = Flow()
         """What it has used and given back."""
+        self.freed_at = pool.now()
+        """When it last gave something back."""
 
     def room(self, *, flowing: bool) -> int:
         """Return how many bytes more this account may use now.
@@ -72,6 +76,14 @@ class Account:
         line is that of its first time, also when it asks for more, until it says `forgo`.
         """
         return self._pool.admits(self, size)
+
+    @property
+    def in_the_way(self) -> bool:
+        """Whether it keeps room beyond its promised part for long, of which it gives nothing back, and others starve.
+
+        Those are others that use nothing themselves, and have waited as long for room for their next message.
+        """
+        return self._pool.is_in_the_way(self)
 
     @property
     def waits(self) -> bool:
@@ -99,6 +111,7 @@ class Account:
 @dataclass(slots=True)
 class _Wait:
     size: int
+    since: float
     told_at: float | None = None
 
 
@@ -175,7 +188,8 @@ class Pool:
         self.excess += excess - account.excess
         account.used, account.excess = used, excess
         if freed > 0:
-            second = int(self._clock())
+            account.freed_at = self._clock()
+            second = int(account.freed_at)
             account.flow.add(freed, second)
             self._flow.add(freed, second)
         if self._waiting and (freed > 0 or less_excess):
@@ -210,7 +224,7 @@ class Pool:
             account.ticket = self._tickets
         fits = self.fits(account, size)
         if not fits and not (self._is_free(account, size) and self._is_next(account)):
-            self._line_up(account, _Wait(size))
+            self._line_up(account, size)
             return False
         self._waiting.pop(account, None)
         if not fits:
@@ -218,13 +232,24 @@ class Pool:
             account.excess = size
         return True
 
-    def _line_up(self, account: Account, wait: _Wait) -> None:
-        last = next(reversed(self._waiting), None)
-        self._waiting[account] = wait
+    def _line_up(self, account: Account, size: int) -> None:
+        last, before = next(reversed(self._waiting), None), self._waiting.get(account)
+        self._waiting[account] = _Wait(size, self._clock() if before is None else before.since)
         if last is not None and last.ticket > account.ticket:
             self._waiting = dict(sorted(self._waiting.items(), key=lambda one: one[0].ticket))
         if self._clock() - self._told_at > COMES_WITHIN:
             self._tell()  # who was told may not come, and then it is the next one's turn
+
+    def now(self) -> float:
+        """Return the time by the pool's clock."""
+        return self._clock()
+
+    def is_in_the_way(self, account: Account) -> bool:
+        """See `Account.in_the_way`."""
+        long_ago = self._clock() - PATIENCE
+        if account.used <= self.promised or account.freed_at > long_ago:
+            return False
+        return any(not other.used and wait.since <= long_ago for other, wait in self._waiting.items())
 
     def is_waiting(self, account: Account) -> bool:
         """See `Account.waits`."""
@@ -287,6 +312,11 @@ class Accounts:
         """Asked for and in hand, as it comes."""
         self.opened = budget.opened.open(on_room)
         """In hand, as what it became."""
+
+    @property
+    def in_the_way(self) -> bool:
+        """See `Account.in_the_way`."""
+        return self.received.in_the_way or self.opened.in_the_way
 
     def close(self) -> None:
         """Give everything back."""

@@ -19,6 +19,7 @@ from collector.actors.supervisor import leaves
 from collector.actors.writer import Writer
 from collector.backoff import exponential
 from collector.batching import BatchPolicy, Draft
+from collector.budget import PATIENCE
 from collector.codec import Codec
 from collector.dead_letters import DeadLetters
 from collector.doubts import Doubts
@@ -62,6 +63,8 @@ _ANEW_PAUSE = 0.2
 _UNHEARD_PAUSE = 10.0
 """Seconds before a subscription is asked for again that the server has refused."""
 _RETURN_TIMEOUT = 2.0
+_WAY_PERIOD = 5.0
+"""Seconds between two looks whether others wait for what is held here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +219,7 @@ class Pipeline:
                     helpers.start_soon(self._keep_moving, ends, ending, pull, drained, name=f"{self._key} stop")
                     helpers.start_soon(self._until_lost, target.lost, name=f"{self._key} loss")
                     helpers.start_soon(self._look_again, target, name=f"{self._key} collection")
+                    helpers.start_soon(self._give_way, accounts, in_hand, target, name=f"{self._key} way")
                     keeper = Keeper(in_hand, tools.nats.link, attached.ack_wait)
                     helpers.start_soon(keeper.run, name=f"{self._key} keeper")
                     tools.report(LoggerState(self._key, State.RUNNING, self._risks(attached, target)))
@@ -275,6 +279,15 @@ class Pipeline:
             else:
                 if seen != target.seen and (target.seen.collection is not None or seen.differences):
                     target.changed.set()
+
+    async def _give_way(self, accounts: Accounts, in_hand: InHand, target: _Target) -> None:
+        """Begin again, at the end of the line, when what cannot be written keeps others from their next message."""
+        while not (in_hand and accounts.in_the_way):  # noqa: ASYNC110 - it is about nothing that happens
+            await sleep(_WAY_PERIOD)
+        why = f"expected to write within {PATIENCE:g} s what other loggers wait for the room of, but could not"
+        action = "giving it back, and taking it again in turn"
+        self._tools.report(Failed(self._key, Stage.WRITE, Failure.UNAVAILABLE, why, action))
+        target.changed.set()
 
     async def _run_stages(
         self, attached: Attached, target: _Target, pull: Pull, in_hand: InHand, *, accounts: Accounts, ending: Event

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
+from pymongo import MongoClient
 
-from tests.integration.ancestor import ancestor, entry
+from tests.integration.ancestor import Ancestor, ancestor, entry
+from tests.integration.process import refusing_inserts
 from tests.integration.waiting import count, state, until, until_empty
 
 if TYPE_CHECKING:
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
     from pymongo.database import Database
 
-    from collector.local import NatsServer, Replica
+    from collector.local import Mongod, NatsServer, Replica
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -75,3 +77,29 @@ async def test_a_message_is_stored_whatever_max_payload_was_when_we_connected(
         await until_empty(go.jetstream, f"{namespace}:logs:large")
     assert replica.metric("collector_failures_total") == 0
     assert replica.metric("collector_redelivered_messages_total") == 0
+
+
+async def test_a_logger_that_cannot_write_its_large_message_does_not_keep_others_from_theirs(
+    start_replica: Callable[..., Replica],
+    go: Ancestor,
+    own_mongod: Callable[[], Mongod],
+    namespace: str,
+) -> None:
+    mongod = own_mongod()
+    replica = start_replica(mongo=mongod, COLLECTOR_BUFFER_BYTES="1MiB")
+    keys = ["stuck", "first", "second"]
+    await go.declare(*keys)
+    await until(lambda: all(state(replica, key) == "running" for key in keys), 10)
+    with MongoClient[dict[str, Any]](mongod.url) as client:
+        database = client[namespace]
+        with refusing_inserts(mongod, f"{namespace}.stuck_logs"):
+            await go.publish("stuck", [of_size(3_000_000)])
+            await until(lambda: replica.status["loggers"]["stuck"]["in_hand_messages"] == 1, 20)
+            for key in keys[1:]:
+                await go.publish(key, [of_size(2_000_000), entry(1)])
+            await until(lambda: count(database, "first") == count(database, "second") == 2, 90)
+            assert count(database, "stuck") == 0
+        await until(lambda: count(database, "stuck") == 1, 60)
+        for key in keys:
+            await until_empty(go.jetstream, f"{namespace}:logs:{key}", 20)
+    assert replica.metric("collector_actor_restarts_total") == 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collector.budget import COMES_WITHIN, SMALLEST_ASK, SMALLEST_PROMISE, Account, Budget, Pool
+from collector.budget import COMES_WITHIN, PATIENCE, SMALLEST_ASK, SMALLEST_PROMISE, Account, Budget, Pool
 
 if TYPE_CHECKING:
     from random import Random
@@ -344,6 +344,28 @@ def test_who_asks_for_more_keeps_its_place_in_the_line() -> None:
     first.forgo()
     assert not first.admits(2 * LIMIT), "that is another message"
     assert second.admits(2 * LIMIT)
+
+
+def test_who_holds_room_for_long_is_in_the_way_of_those_that_hold_nothing_and_of_nobody_else() -> None:
+    clock = Clock()
+    pool = Pool(LIMIT, clock, most_excess=0)
+    stuck, moving, starving, busy = [pool.open(nobody) for _ in range(4)]
+    assert stuck.admits(2 * LIMIT)
+    stuck.use(2 * LIMIT)
+    moving.use(LIMIT // 4)
+    busy.use(KIB)
+    assert not busy.admits(LIMIT)
+    clock.now += 2 * PATIENCE
+    assert not stuck.in_the_way, "one that waits has something to write itself"
+    assert not starving.admits(LIMIT)
+    clock.now += PATIENCE / 2
+    assert not starving.admits(LIMIT), "it asks again and again"
+    assert not stuck.in_the_way
+    clock.now += PATIENCE / 2
+    moving.use(LIMIT // 4 - KIB)
+    assert [account.in_the_way for account in (stuck, moving, starving, busy)] == [True, False, False, False]
+    stuck.close()
+    assert starving.admits(LIMIT)
 
 
 def test_who_is_told_of_room_and_does_not_come_is_passed_over_after_a_while() -> None:
