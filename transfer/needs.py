@@ -41,20 +41,21 @@ def _unset(field: str, why: str) -> Need:
 
 def _ack_wait(seconds: float) -> tuple[Need, ...]:
     """Return what the ack wait has to be: replicas with different ones agree on the longest."""
+    wanted, longest = round(seconds * NANOSECONDS), round(LONGEST_ACK_WAIT * NANOSECONDS)
     edit = f"nats consumer edit {{stream}} {{stream}} --wait={seconds:g}s --force"
     return (
         Need(
             "ack_wait",
             f"{seconds:g} s to {LONGEST_ACK_WAIT:g} s",
-            lambda found: seconds <= found / NANOSECONDS <= LONGEST_ACK_WAIT,
+            lambda found: wanted <= found <= longest,
             Remedy.UPDATE,
             "messages would come again while they are worked on, or not for very long",
-            wanted=round(seconds * NANOSECONDS),
+            wanted=wanted,
         ),
         Need(
             "ack_wait",
             f"{seconds:g} s, this COLLECTOR_ACK_WAIT",
-            lambda found: found / NANOSECONDS <= seconds or found / NANOSECONDS > LONGEST_ACK_WAIT,
+            lambda found: found <= wanted or found > longest,
             Remedy.RISK,
             "what a replica held that died waits for so long; replicas agree on the longest of theirs",
             edit,
