@@ -10,6 +10,7 @@ import itertools
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from statistics import median
 from typing import TYPE_CHECKING
 
 from bson.raw_bson import RawBSONDocument
@@ -46,7 +47,22 @@ def measure_round(stand: Stand) -> None:
     """Measure everything once."""
     mongod_takes(stand, "plain", 300, stand.plan.backlog)
     mongod_takes(stand, "timeseries", 300, stand.plan.backlog)
+    barrier_takes(stand)
     nats_delivers(stand)
+
+
+def barrier_takes(stand: Stand) -> None:
+    """Measure the write that is waited for after a repeated one (docs/timeseries.md, rule 11)."""
+    stand.progress.doing("a barrier")
+    with stand.space() as space:
+        claims = space.database["claims"]
+        claims.insert_one({"_id": _KEY})
+        taken = []
+        for _ in range(stand.plan.floor_inserts):
+            started = time.perf_counter()
+            claims.update_one({"_id": _KEY}, {"$inc": {"barriers": 1}})
+            taken.append(time.perf_counter() - started)
+    stand.figures.add(NAME, "a barrier", {"median ms": median(taken) * 1000})
 
 
 def mongod_takes(stand: Stand, kind: Kind, size: int, count: int) -> float:

@@ -19,6 +19,7 @@ from bench.groups import ceiling
 from bench.processes import cores, peak_mib, reset_peak
 from bench.waiting import until_delivered, until_empty, waiting
 from bench.wire import wired
+from collector.claims import CLAIMS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,6 +57,8 @@ class Drained:
     cpu: Mapping[str, float]
     peak_mib: float
     written: tuple[float, ...]
+    barriers: int
+    """How often a write had to be repeated, and what it did was waited for."""
 
     @property
     def rate(self) -> float:
@@ -74,6 +77,7 @@ def measure(stand: Stand) -> None:
     """Measure the ceilings and every case in each round."""
     for _ in stand.rounds():
         ceiling.nats_delivers(stand)
+        ceiling.barrier_takes(stand)
         for kind in _KINDS:
             top = ceiling.mongod_takes(stand, kind, 300, stand.plan.backlog)
             alone = {form: _measure(stand, Case(form, kind), top) for form in _FORMS}
@@ -91,6 +95,8 @@ def _measure(stand: Stand, case: Case, top: float, count: int | None = None) -> 
     if case.replicas == 2 and case.kind == "plain":
         measures["smaller share"] = min(drained.written) / sum(drained.written)
     stand.figures.add(NAME, str(case), measures)
+    if case.kind == "timeseries":
+        stand.figures.add(NAME, str(case), {"barriers": drained.barriers})
     if case.kind == "timeseries" and case.replicas == 1:
         plain = stand.figures.find(NAME, str(Case(case.form)), "entries/s")
         if plain is not None:
@@ -112,8 +118,9 @@ def drain(stand: Stand, case: Case, entries: int) -> Drained:
             cpu = meter.used()
             peak = max(peak_mib(replica.pid) for replica in replicas)
             _check(space, replicas, entries)
+            barriers = sum(claim.get("barriers", 0) for claim in space.database[CLAIMS].find())
             written = tuple(replica.metric("collector_written_entries_total") for replica in replicas)
-    return Drained(entries, ended - started, cpu, peak, written)
+    return Drained(entries, ended - started, cpu, peak, written, barriers)
 
 
 def _publish_backlog(stand: Stand, space: Space, case: Case, entries: int) -> None:

@@ -48,6 +48,7 @@ def test_a_drain_stores_everything_and_measures_all_three_processes(stand: Stand
     assert drained.rate > 100
     assert set(drained.cpu) == {"collector", "nats-server", "mongod"}
     assert sum(drained.written) == 3000
+    assert drained.barriers == 0
     assert 20 < measures["peak MiB"] < 200
     assert measures["efficiency"] == pytest.approx(measures["entries/s"] / measures["limit"])
 
@@ -61,6 +62,13 @@ def test_a_namespace_of_the_benchmark_leaves_nothing_behind(stand: Stand) -> Non
 
 def test_the_ceiling_inserts_each_document_once(stand: Stand) -> None:
     assert ceiling.mongod_takes(stand, "timeseries", 100, 2000) > 1000
+
+
+def test_a_barrier_takes_some_time(stand: Stand) -> None:
+    ceiling.barrier_takes(stand)
+    figure = stand.figures.find(ceiling.NAME, "a barrier", "median ms")
+    assert figure is not None
+    assert figure.median > 0
 
 
 def test_a_bare_subscription_is_given_the_whole_backlog(stand: Stand) -> None:
