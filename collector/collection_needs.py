@@ -235,26 +235,26 @@ _NEEDS = (
         "nothing, if that is meant",
     ),
 )
-_NEEDS_OF_LETTERS = (
+_NEEDS_OF_OUR_OWN = (
     _Need(
         Weight.STOPS,
         lambda _, found: found.kind != "collection",
-        "a plain collection, which holds every dead letter once",
+        "a plain collection, which holds each document once",
         "a {found.kind}",
         "drop it: {db}.drop()",
     ),
     _Need(
         Weight.HARMS,
         lambda _, found: found.capped,
-        "to keep every dead letter",
+        "to keep every document",
         "a capped collection, which drops the oldest",
         _MOVE,
     ),
     _Need(
         Weight.HARMS,
         lambda _, found: found.validated,
-        "to take every dead letter",
-        "a validator: a letter that it refuses stops the logger",
+        "to take every document",
+        "a validator: a document that it refuses stops the logger",
         'db.runCommand({{collMod: "{name}", validator: {{}}}})',
     ),
 )
@@ -265,18 +265,16 @@ def differences(name: str, spec: CollectionSpec | None, found: Collection | None
     return [] if found is None else [*_compare(name, spec, found, _NEEDS), *_unique(name, found)]
 
 
-def differences_of_letters(name: str, found: Collection | None) -> list[Difference]:
-    """Compare a collection of dead letters with what is needed."""
+def differences_of_our_own(name: str, found: Collection | None) -> list[Difference]:
+    """Compare a collection of dead letters, or of claims, with what is needed."""
     if found is None:
         return []
     unique = [
-        _difference(
-            name, Weight.HARMS, "to take every dead letter", f"the unique index {index.name}", _drop(name, index)
-        )
+        _difference(name, Weight.HARMS, "to take every document", f"the unique index {index.name}", _drop(name, index))
         for index in found.indexes or ()
         if index.unique
     ]
-    return [*_compare(name, None, found, _NEEDS_OF_LETTERS), *unique]
+    return [*_compare(name, None, found, _NEEDS_OF_OUR_OWN), *unique]
 
 
 def _compare(name: str, spec: CollectionSpec | None, found: Collection, needs: Iterable[_Need]) -> Iterator[Difference]:

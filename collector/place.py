@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from pymongo.errors import OperationFailure
 
+from collector.claims import CLAIMS, REPLICAS
 from collector.collection_needs import (
     Collection,
     Weight,
     differences,
-    differences_of_letters,
+    differences_of_our_own,
     indexes_in,
     lacks_expiry,
 )
@@ -52,7 +53,7 @@ class Seen:
 
 
 class Place:
-    """The collections of one logger. Everything is shielded, each call has a deadline of its own."""
+    """The collections of one logger, and of the claims on it. Each call is shielded and has a deadline of its own."""
 
     def __init__(
         self,
@@ -81,10 +82,13 @@ class Place:
 
     async def look(self) -> Seen:
         """Compare what is there with what is needed. Raises WrongCollection and SinkUnavailable."""
-        found, letters = await self._kinds.look(self._collection, self._letters)
+        found, *own = await self._kinds.look(self._collection, self._letters, CLAIMS, REPLICAS)
         if found is not None and self._spec is not None and lacks_expiry(self._spec, found):
             found = await self._with_expiry(found)
-        different = differences(self._collection, self._spec, found) + differences_of_letters(self._letters, letters)
+        different = differences(self._collection, self._spec, found)
+        needed = (self._letters, CLAIMS, REPLICAS) if found is not None and found.is_timeseries else (self._letters,)
+        for name, one in zip(needed, own, strict=False):
+            different += differences_of_our_own(name, one)
         stopping = [str(each) for each in different if each.weight is Weight.STOPS]
         if stopping:
             raise WrongCollection("; ".join(stopping))

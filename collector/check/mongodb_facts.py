@@ -19,6 +19,7 @@ from pymongo.uri_parser import parse_uri
 from collector.check.clock import ahead
 from collector.check.facts import MongoDB
 from collector.check.mongodb_members import look_at_members, members_without_primary
+from collector.claims import CLAIMS, REPLICAS
 from collector.collection_needs import BUCKETS, collections_in, indexes_in
 from collector.mongo import first_sentence
 from collector.mongo_errors import said
@@ -115,7 +116,7 @@ def _granted(privileges: Iterable[Mapping[str, Any]], database: str) -> Iterable
 
 
 def _collections(database: Database[dict[str, Any]], names: Names, keys: Iterable[str]) -> dict[str, Any]:
-    wanted = {name for key in keys for name in (names.collection(key), names.dead_letters(key))}
+    wanted = {CLAIMS, REPLICAS} | {name for key in keys for name in (names.collection(key), names.dead_letters(key))}
     wanted |= {BUCKETS + name for name in wanted}
     indexes_error = ""
     try:

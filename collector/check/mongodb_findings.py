@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from collector.check.clock import judge_clock
 from collector.check.findings import ok, warning, wrong
-from collector.collection_needs import Weight, differences, differences_of_letters
+from collector.claims import CLAIMS, REPLICAS
+from collector.collection_needs import Weight, differences, differences_of_our_own
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -48,6 +49,8 @@ def judge_mongodb(facts: MongoDB, loggers: Iterable[Logger], names: Names) -> It
             got=facts.indexes_error,
             do="grant listIndexes, which a declared expiry of plain collections needs too",
         )
+    for name in (CLAIMS, REPLICAS):
+        yield from map(_finding, differences_of_our_own(name, facts.collections.get(name)))
     for logger in loggers:
         yield from _collections(logger, facts, names)
 
@@ -155,7 +158,7 @@ def _collections(logger: Logger, facts: MongoDB, names: Names) -> Iterator[Findi
         )
     spec = logger.spec.collection if logger.spec else None
     different = differences(name, spec, facts.collections.get(name))
-    different += differences_of_letters(letters, facts.collections.get(letters))
+    different += differences_of_our_own(letters, facts.collections.get(letters))
     trouble = [_finding(each) for each in different]
     yield from trouble
     if not trouble:

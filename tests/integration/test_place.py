@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from anyio import to_thread
 from pymongo import MongoClient
+from pymongo.errors import OperationFailure
 
 from collector.errors import SinkUnavailable
 from collector.mongo import open_mongo
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 KEY = "metered"
 COLLECTION, LETTERS = f"{KEY}_logs", f"{KEY}_fail"
-SOON = {"COLLECTOR_RECONCILE_PERIOD": "0.5"}
+SOON = {"COLLECTOR_RECONCILE_PERIOD": "5s"}
 SERIES = CollectionSpec(kind="timeseries", expire_after_seconds=3600, granularity="minutes")
 EXPIRING = CollectionSpec(expire_after_seconds=3600)
 RIGHT = {"timeField": "timestamp", "metaField": "metadata", "granularity": "minutes"}
@@ -66,8 +67,9 @@ class Scene:
 
 @pytest.fixture
 async def scene(start_replica: Callable[..., Replica], go: Ancestor, database: Database[dict[str, Any]]) -> Scene:
+    replica = await to_thread.run_sync(lambda: start_replica(**SOON))  # it makes the bucket
     await go.make_stream(KEY)
-    return Scene(start_replica(**SOON), go, database)
+    return Scene(replica, go, database)
 
 
 async def test_a_declared_time_series_collection_that_is_dropped_is_made_again_as_declared(scene: Scene) -> None:
@@ -278,7 +280,7 @@ async def test_dead_letters_that_could_be_stored_twice_or_never_park_the_logger(
     scene.database.command({"create": LETTERS, **options})
     await scene.declare(None)
     await scene.publish()
-    await scene.until_state("misconfigured", LETTERS, "dead letter")
+    await scene.until_state("misconfigured", LETTERS, "each document once")
     scene.database[LETTERS].drop()
     await scene.until_stored(5)
 
@@ -313,9 +315,9 @@ async def test_an_index_that_the_server_cannot_build_in_time_keeps_no_entry_wait
         database[COLLECTION].insert_one({"older": True})
         client.admin.command({"configureFailPoint": "hangAfterStartingIndexBuild", "mode": "alwaysOn"})
         try:
-            await go.make_stream(KEY)
             settings = {**SOON, "COLLECTOR_WRITE_TIMEOUT": "1s"}
             replica = await to_thread.run_sync(lambda: start_replica(mongo=server, **settings))
+            await go.make_stream(KEY)
             scene = Scene(replica, go, database)
             await scene.declare(EXPIRING)
             await scene.publish()
@@ -325,6 +327,38 @@ async def test_an_index_that_the_server_cannot_build_in_time_keeps_no_entry_wait
             await scene.until_stored(11)
         finally:
             client.admin.command({"configureFailPoint": "hangAfterStartingIndexBuild", "mode": "off"})
+
+
+async def test_claims_that_could_be_there_twice_park_time_series_loggers_alone(scene: Scene) -> None:
+    scene.database.command({"create": "collector_claims", "timeseries": {"timeField": "seen"}})
+    await scene.declare(SERIES)
+    await scene.publish()
+    await scene.until_state("misconfigured", "collector_claims", "drop")
+    await scene.go.declare("other")
+    await scene.go.publish("other", [entry(1)])
+    await until(lambda: count(scene.database, "other") == 1, 15)
+    scene.database.collector_claims.drop()
+    await scene.until_stored(5)
+
+
+async def test_what_becomes_of_the_collection_of_a_quiet_logger_is_noticed_without_an_entry(scene: Scene) -> None:
+    await scene.declare(SERIES)
+    await scene.publish()
+    await scene.until_stored(5)
+    scene.database[COLLECTION].drop()
+    await until(lambda: COLLECTION in scene.database.list_collection_names(), 15)
+    assert scene.options()["type"] == "timeseries"
+    scene.database[COLLECTION].drop()
+    while True:  # it is made again quickly
+        try:
+            make(scene.database, {})
+            break
+        except OperationFailure:
+            scene.database[COLLECTION].drop()
+    await scene.until_state("misconfigured", COLLECTION, "plain")
+    scene.database[COLLECTION].drop()
+    await until(lambda: state(scene.replica, KEY) in {"running", "standby"}, 15)
+    assert scene.options()["type"] == "timeseries"
 
 
 async def test_a_declaration_that_mongodb_cannot_make_a_collection_by_parks_the_logger_until_it_is_another(

@@ -14,7 +14,7 @@ from collector.collection_needs import (
     Weight,
     collections_in,
     differences,
-    differences_of_letters,
+    differences_of_our_own,
     indexes_in,
     lacks_expiry,
 )
@@ -89,7 +89,7 @@ def test_whatever_is_found_each_difference_is_one_line_that_names_the_collection
         capped=capped, validated=validated, indexes=indexes,
     )  # fmt: skip
     for name in ("a_logs", "a-b_logs"):
-        different = differences(name, spec, found) + differences_of_letters(name, found)
+        different = differences(name, spec, found) + differences_of_our_own(name, found)
         for one in different:
             said = str(one)
             assert said.startswith(f"collection {name}: expected ")
