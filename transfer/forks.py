@@ -6,6 +6,8 @@ Whoever takes an entry in calls `look` first. No lock of the parent's is touched
 from __future__ import annotations
 
 import os
+import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from transfer.native import original
@@ -28,6 +30,20 @@ def in_each_child(action: Callable[[], None]) -> None:
 def is_child() -> bool:
     """Return whether this process was forked from one that had this package."""
     return _is_child
+
+
+def is_to_be_forked() -> bool:
+    """Return whether this is the process of uWSGI that forks its workers, before it has.
+
+    It does not tell Python: a thread that is there then may leave the interpreter's lock in a state in which the
+    workers stand still.
+    """
+    uwsgi: Any = sys.modules.get("uwsgi")
+    if uwsgi is None or _is_child:
+        return False
+    with suppress(Exception):  # something else of that name
+        return bool(uwsgi.worker_id() == 0 and uwsgi.mule_id() == 0)
+    return False
 
 
 def look() -> None:

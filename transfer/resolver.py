@@ -6,16 +6,21 @@ The threads of an event loop's own executor are joined when the loop is closed a
 from __future__ import annotations
 
 import asyncio
+import encodings.idna  # noqa: F401 - see `_before_fork`
 import os
 import socket
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from transfer.forks import in_each_child, is_to_be_forked, look
 from transfer.native import original, start_thread
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+_FORK_WAITS = 0.5
+"""Seconds, at most: the resolver may hang."""
 AddressInfo = tuple[Any, ...]
 """As `socket.getaddrinfo` returns it: family, type, protocol, canonical name, address."""
 _Waiting = tuple[asyncio.AbstractEventLoop, "asyncio.Future[Sequence[AddressInfo]]"]
@@ -41,18 +46,26 @@ async def getaddrinfo(
     flags: int = 0,
 ) -> Sequence[AddressInfo]:
     """Be `loop.getaddrinfo`, and be cut at any time."""
+    look()
     question, loop = (host, port, family, type, proto, flags), asyncio.get_running_loop()
     answer: asyncio.Future[Sequence[AddressInfo]] = loop.create_future()
     with _lock:
         is_first = question not in _under_way
         _under_way.setdefault(question, []).append((loop, answer))
     if is_first:
-        try:
-            start_thread(lambda: _look_up(question), "transfer resolver")
-        except RuntimeError as error:
-            _answered(question)
-            raise OSError(f"expected to look up {host}, but the process ends") from error
+        _start_looking_up(question)
     return await answer
+
+
+def _start_looking_up(question: tuple[Any, ...]) -> None:
+    """Do it in a thread of its own, or here: before a fork of uWSGI, and when the process ends."""
+    if is_to_be_forked():
+        _look_up(question)
+        return
+    try:
+        start_thread(lambda: _look_up(question), "transfer resolver")
+    except RuntimeError:
+        _look_up(question)
 
 
 def _look_up(question: tuple[Any, ...]) -> None:
@@ -83,6 +96,16 @@ def _answered(question: tuple[Any, ...]) -> list[_Waiting]:
         return _under_way.pop(question, [])
 
 
+def _before_fork() -> None:
+    """Wait a moment for what is looked up: a child that is forked meanwhile can look up nothing, for ever.
+
+    It has the C library's locks as they are then. Python's own are as bad, so nothing is imported by a look-up.
+    """
+    deadline = time.monotonic() + _FORK_WAITS
+    while _under_way and time.monotonic() < deadline:
+        original("time", "sleep")(0.001)
+
+
 def _in_child() -> None:
     """Forget the threads of the parent: a child of a fork has none of them, and perhaps their lock."""
     global _lock  # noqa: PLW0603 - the parent's may be held for ever
@@ -90,5 +113,6 @@ def _in_child() -> None:
     _under_way.clear()
 
 
+in_each_child(_in_child)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_in_child)
+    os.register_at_fork(before=_before_fork)

@@ -18,7 +18,7 @@ from weakref import WeakSet
 
 from transfer import sending
 from transfer.errors import TransferError
-from transfer.forks import in_each_child, is_child, look
+from transfer.forks import in_each_child, is_child, is_to_be_forked, look
 from transfer.inside import Making, is_making
 from transfer.lenient import encode_anything, safe_repr
 from transfer.names import Names
@@ -124,6 +124,9 @@ class Sender:
             return
         if _exit.has_begun:
             self._send_here(_exit)
+            self._outbox.clear()
+        elif is_to_be_forked():
+            self._send_here(_loading)  # what is not sent in time waits for the end of the process
         else:  # the thread may have ended just before
             self._start()
 
@@ -209,7 +212,7 @@ class Sender:
             thread = self._thread
             if thread is not None and thread.stay():
                 return thread
-            if self._ended or self._outbox.is_closed or _exit.has_begun:
+            if self._ended or self._outbox.is_closed or _exit.has_begun or is_to_be_forked():
                 return None
             thread = self._thread = self._new_thread()  # a signal handler that logs meanwhile finds it
             _running.add(self)
@@ -246,34 +249,35 @@ class Sender:
             thread.end()
             thread.join(max(0.1, deadline - time.monotonic()))
 
-    # The end of the process.
+    # Without a thread.
 
-    def _finish(self, exit_: _Exit) -> None:
+    def _finish(self, time_left: _TimeLeft) -> None:
         """Send what waits, while there is time; say what became of the rest."""
-        deadline = time.monotonic() + exit_.seconds
+        deadline = time.monotonic() + time_left.seconds
         thread = self._thread
         if thread is not None and thread.is_alive():
-            self.flush(exit_.seconds)
-        elif not self._outbox.is_idle:
-            self._send_here(exit_)
+            with time_left.counted():
+                self.flush(time_left.seconds)
+        else:
+            self._send_here(time_left)
         self._end_thread(deadline)
         self._say_end(self._outbox.clear())
 
-    def _send_here(self, exit_: _Exit) -> None:
-        """Send what waits, in this thread, and drop what is not confirmed in time: no other thread is left to do it."""
-        with self._start_lock, exit_.counted():
-            if exit_.seconds and not self._outbox.is_idle:
-                here = self._thread = self._new_thread(exit_.seconds)
-                here.end_when_idle()
-                try:
-                    asyncio.get_running_loop()
-                except RuntimeError:
-                    here.run()
-                else:
-                    with suppress(RuntimeError):  # as in `_start`
-                        here.start()
-                        here.join(exit_.seconds)
-            self._outbox.clear()
+    def _send_here(self, time_left: _TimeLeft) -> None:
+        """Send what waits, in this thread, while there is time: there can or must be no other."""
+        with self._start_lock, time_left.counted():
+            if not time_left.seconds or self._outbox.is_idle:
+                return
+            here = self._thread = self._new_thread(time_left.seconds)
+            here.end_when_idle()
+            try:
+                asyncio.get_running_loop()
+            except RuntimeError:
+                here.run()
+            else:
+                with suppress(RuntimeError):  # as in `_start`
+                    here.start()
+                    here.join(time_left.seconds)
 
     # What is said.
 
@@ -317,8 +321,8 @@ class Sender:
 # --- forks and the end of the process
 
 
-class _Exit:
-    """The end of this process: it is held up for so many seconds in all."""
+class _TimeLeft:
+    """Before the first fork of uWSGI, or after the end: the application is held up for so many seconds in all."""
 
     def __init__(self) -> None:
         self.begin_anew()
@@ -338,7 +342,7 @@ class _Exit:
             self.seconds = max(0.0, self.seconds - (time.monotonic() - started))
 
 
-_exit = _Exit()
+_exit, _loading = _TimeLeft(), _TimeLeft()
 _senders: WeakSet[Sender] = WeakSet()
 _running: set[Sender] = set()
 """Those that have a thread, or something to send: nobody else may hold them any more, and it is sent all the same."""
@@ -370,8 +374,7 @@ def _close_all() -> None:
     look()
     _exit.has_begun = True
     for sender in {*_running, *_senders}:
-        with _exit.counted():
-            sender._finish(_exit)  # noqa: SLF001 - of this file
+        sender._finish(_exit)  # noqa: SLF001 - of this file
 
 
 atexit.register(_close_all)  # now: what other libraries register later runs before it, and may still send

@@ -215,7 +215,7 @@ class SendingThread:
             try:
                 await self._live()
             except ExceptionGroup as failed:
-                self._fault(failed.exceptions[0])
+                self._fault(_first_leaf(failed))
                 await pause(_PAUSE * self._faults)
             else:
                 return
@@ -243,8 +243,8 @@ class SendingThread:
 
     async def _live(self) -> None:
         async with asyncio.TaskGroup() as group:
-            parts = self._keep_connected(), self._send(), self._answer_calls()
-            tasks = [group.create_task(part) for part in parts]
+            parts = self._keep_connected, self._send, self._answer_calls
+            tasks = [group.create_task(part()) for part in parts]
             if not self._must_end:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._ending.wait(), self._lifetime)
@@ -420,6 +420,12 @@ def _reason(error: Exception) -> Dropped | None:
         case Conflict():
             return Dropped.REFUSED
     return None
+
+
+def _first_leaf(error: Exception) -> Exception:
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def _sentence(error: Exception) -> str:

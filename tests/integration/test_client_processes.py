@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -123,3 +125,56 @@ async def test_at_whatever_moment_an_application_ends_all_is_stored_once_or_said
         assert sent[number] - lost[number] <= stored[number] <= sent[number]
     assert sent.total() > 0
     assert lost.total() == 0, "NATS was there all the time"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+async def test_children_of_a_fork_that_python_is_not_told_of_send_their_own_under_ids_of_their_own(
+    start_replica: Callable[..., Replica], nats_server: NatsServer, namespace: str, database: Database[dict[str, Any]]
+) -> None:
+    start_replica()
+    await to_thread.run_sync(declare, nats_server, namespace)
+    done = await to_thread.run_sync(run, "raw_fork", nats_server.url, namespace)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(set(done.stdout.split())) == 5, "the same random part of identities in two processes"
+    await until(lambda: database["app_logs"].count_documents({}) >= 500, 20)
+    found = Counter(document["number"] for document in database["app_logs"].find({}))
+    assert found == Counter(range(500))
+
+
+@pytest.mark.parametrize(
+    ("way", "expected"),
+    [
+        ("later", 21),
+        ("first", 20),
+        ("no thread", 21),
+        ("closed, no thread", 21),
+        ("registered later, no thread", 22),
+    ],
+)
+def test_what_is_logged_by_the_last_functions_of_a_process_is_sent(
+    nats_server: NatsServer, namespace: str, way: str, expected: int
+) -> None:
+    declare(nats_server, namespace)
+    done = run("late", nats_server.url.replace("127.0.0.1", "localhost"), namespace, way, 20)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    with BlockingTransfer.connect(nats_server.url, namespace=namespace) as transfer:
+        stream = transfer.get("app").stream
+    assert stream is not None
+    assert stream.messages == expected
+
+
+@pytest.mark.parametrize("way", ["later", "first", "no thread"])
+def test_late_entries_hold_up_the_end_for_a_while_only_and_are_said_when_they_are_lost(way: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections and says nothing
+        url = f"nats://127.0.0.1:{silent.getsockname()[1]}"
+        started = time.monotonic()
+        idle = run("late", url, "beta", way, 0)
+        alone = time.monotonic() - started
+        done = run("late", url, "beta", way, 50)
+        took = time.monotonic() - started - alone
+    assert (idle.returncode, done.returncode) == (0, 0)
+    assert took < alone + 20, "fifty entries wait no longer than one"
+    lines = [line for line in done.stderr.splitlines() if line.startswith("transfer: ")]
+    assert [line for line in lines if "closed" in line or "not confirmed" in line], done.stderr
+    assert len(lines) <= 2
+    assert all("namespace 'beta'" in line for line in lines)

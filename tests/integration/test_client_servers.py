@@ -47,7 +47,7 @@ def running(arguments: list[str], environ: dict[str, str], output: Path) -> Iter
     """Run a program in a group of its own; all of that is gone afterwards."""
     with output.open("wb") as file:
         process = subprocess.Popen(
-            [sys.executable, "-m", *arguments],
+            [sys.executable, *arguments],
             env=environment(environ),
             stdout=file,
             stderr=subprocess.STDOUT,
@@ -86,8 +86,17 @@ async def test_workers_of_a_gunicorn_that_loads_the_application_first_lose_nothi
     start_replica()
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    arguments = ["gunicorn", "--preload", "--workers", str(WORKERS), "--bind", f"127.0.0.1:{port}", "shop:application"]
-    with running(arguments, environ, tmp_path / "out") as gunicorn:
+    arguments = [
+        "-m",
+        "gunicorn",
+        "--preload",
+        "--workers",
+        str(WORKERS),
+        "--bind",
+        f"127.0.0.1:{port}",
+        "shop:application",
+    ]
+    with running([*arguments, "shop:application"], environ, tmp_path / "out") as gunicorn:
         await until(lambda: answered(port), 20)
         with ThreadPoolExecutor(8) as pool:
             answers = list(pool.map(lambda number: http_get(port, f"/{number}"), range(REQUESTS)))
@@ -111,7 +120,7 @@ async def test_the_children_of_a_celery_worker_lose_nothing_and_store_nothing_tw
     asking = [sys.executable, "-c", "import jobs; jobs.logger.handlers.clear(); jobs.ask(200)"]
     # before the worker is there: this transport reads files that are still being written
     await to_thread.run_sync(lambda: subprocess.run(asking, env=environment(environ), check=True, timeout=30))
-    arguments = ["celery", "-A", "jobs", "worker", "--concurrency", "2", "--without-gossip", "--without-mingle"]
+    arguments = ["-m", "celery", "-A", "jobs", "worker", "--concurrency", "2", "--without-gossip", "--without-mingle"]
     with running(arguments, environ, tmp_path / "out") as worker:
         await until(lambda: not [*folder.glob("*.msg")], 40)
         worker.terminate()

@@ -1,0 +1,245 @@
+"""The thread that sends, without NATS: what one logger's trouble is to others, what a fault of ours is to callers."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from anyio import fail_after
+
+import transfer.outbox
+import transfer.sender
+import transfer.sending
+from transfer.blocking import BlockingTransfer
+from transfer.errors import Conflict, InvalidEntry, JetStreamError, TransferError, Unavailable, UnknownLogger
+from transfer.options import read_options
+from transfer.sender import Sender, _close_all, _in_child
+from transfer.sending import SendingThread
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from transfer.publishing import Publication
+
+pytestmark = pytest.mark.timeout(60)
+
+
+class Nats:
+    """A connection whose answers a test gives: `confirm` is called for each attempt."""
+
+    is_connected, is_closed, max_payload = True, False, 1 << 20
+
+    def __init__(self) -> None:
+        self.attempts: list[tuple[str, int, bool]] = []
+        self.confirm: Callable[[Publication], Awaitable[None]] = self.yes
+
+    async def yes(self, _: Publication) -> None:
+        """Confirm."""
+
+    async def take(self, _: object, publication: Publication, timeout: float) -> None:
+        """Be `publishing.confirm`."""
+        self.attempts.append((publication.key, len(publication.body), publication.sent_before))
+        with fail_after(timeout):
+            await self.confirm(publication)
+
+    def done(self, key: str) -> int:
+        """Return how many attempts there were for a logger."""
+        return len([one for one in self.attempts if one[0] == key])
+
+
+@pytest.fixture
+def nats(monkeypatch: pytest.MonkeyPatch) -> Nats:
+    """Give what all threads of the test are connected to."""
+    fake: Any = Nats()
+
+    async def keep_connected(self: SendingThread) -> None:
+        self._connection, self._jetstream = fake, fake
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(SendingThread, "_keep_connected", keep_connected)
+    monkeypatch.setattr(transfer.sending, "confirm", fake.take)
+    return fake  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def sender(nats: Nats) -> Iterator[Callable[..., Sender]]:
+    """Make senders, and end them with the test."""
+    made: list[Sender] = []
+
+    def make(**options: Any) -> Sender:
+        made.append(one := Sender(*read_options("nats://127.0.0.1:1", "beta", **options)))
+        return one
+
+    yield make
+    for one in made:
+        one.close(0)
+
+
+@pytest.mark.parametrize("stuck", [4, 40, 400])
+def test_loggers_whose_streams_take_nothing_hold_up_no_other(
+    nats: Nats, sender: Callable[..., Sender], stuck: int
+) -> None:
+    async def confirm(publication: Publication) -> None:
+        if publication.key != "good":
+            await asyncio.Event().wait()
+
+    nats.confirm = confirm
+    one = sender(bundle_entries=1)
+    for _ in range(9000 // stuck):
+        for number in range(stuck):
+            one.send(f"stuck{number}", {"msg": "x"})
+    held = [threading.Thread(target=one.send, args=("good", {"msg": "x"}), daemon=True) for _ in range(20)]
+    deadline = time.monotonic() + 30
+    while len({key for key, *_ in nats.attempts}) < stuck and time.monotonic() < deadline:
+        time.sleep(0.01)
+    for thread in held:
+        one._outbox._max_entries += 2
+        thread.start()
+        thread.join()
+    while one.stats().published < 20 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert one.stats().published == 20
+    assert len(one._outbox.on_their_way()) <= 256 + stuck
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (UnknownLogger("app"), "unknown_logger"),
+        (Conflict("another stream"), "refused"),
+        (InvalidEntry("entry", "less", "more"), "too_large"),
+        (JetStreamError("subject", 400, 10054, "message size exceeds maximum allowed"), "too_large"),
+    ],
+)
+def test_what_can_never_be_stored_is_dropped_and_only_that(
+    nats: Nats, sender: Callable[..., Sender], error: TransferError, reason: str
+) -> None:
+    async def confirm(publication: Publication) -> None:
+        if len(publication.body) > 2000 or reason != "too_large":
+            raise error
+
+    nats.confirm = confirm
+    one = sender()
+    for size in (10, 10, 3000, 10):
+        one.send("app", {"filling": bytes(range(250)) * (size // 250)})
+    assert one.flush(20)
+    kept = 3 if reason == "too_large" else 0
+    assert (one.stats().published, one.stats().dropped) == (kept, {reason: 4 - kept})
+
+
+def test_a_fault_of_ours_begins_the_sending_anew_with_what_was_on_its_way_as_it_was(
+    nats: Nats, sender: Callable[..., Sender], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    faults = iter([True, False])
+    original = transfer.outbox.Outbox.take
+
+    def take(*given: Any) -> Any:
+        taken = original(*given)
+        if next(faults, False):
+            raise MemoryError("a fault of ours")
+        return taken
+
+    monkeypatch.setattr(transfer.outbox.Outbox, "take", take)
+    one = sender()
+    for number in range(5):
+        one.send("app", {"number": number})
+    assert one.flush(20)
+    assert (one.stats().published, one.stats().dropped) == (5, {})
+    assert nats.attempts[0][2], "it may have been sent before"
+    assert capfd.readouterr().err == "transfer: sending begins anew: MemoryError: a fault of ours\n"
+
+
+@pytest.mark.parametrize("part", ["_publication", "_send", "_until_ready", "_deliver"])
+def test_whatever_fails_in_the_thread_for_good_nobody_waits_for_it_for_ever(
+    sender: Callable[..., Sender], monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError("a fault of ours")
+
+    monkeypatch.setattr(SendingThread, part, fail)
+    one = sender(overflow="block", max_entries=5)
+
+    def send() -> None:
+        for number in range(20):
+            one.send("app", {"number": number})
+
+    sending = threading.Thread(target=send, daemon=True)
+    sending.start()
+    sending.join(30)
+    assert not sending.is_alive()
+    assert one.flush(20)
+    assert sum(one.stats().dropped.values()) == 20
+
+
+def test_the_number_of_a_thread_that_has_ended_is_nobody_s(nats: Nats, sender: Callable[..., Sender]) -> None:
+    one = sender()
+    one.send("app", {})
+    assert one.flush(10)
+    thread = one._thread
+    assert thread is not None
+    ours = set(thread._idents)
+    assert all(transfer.sending.is_sending(ident) for ident in ours)
+    one.rest()
+    thread.join(20)
+    assert not any(transfer.sending.is_sending(ident) for ident in ours)
+    assert not thread.is_current()
+
+
+@pytest.mark.filterwarnings("error")
+def test_after_the_end_every_call_raises_and_those_under_way_are_answered(sender: Callable[..., Sender]) -> None:
+    one = sender()
+    blocking = BlockingTransfer(one, namespace="beta", timeout=10)
+
+    async def never(_: object) -> None:
+        await asyncio.Event().wait()
+
+    with ThreadPoolExecutor(4) as pool:
+        waiting = [pool.submit(one.call, never, 10.0) for _ in range(4)]
+        while not one._thread or len([call for call in one._thread._calls if call.task]) < 4:
+            time.sleep(0.001)
+        blocking.close(0.1)
+        for future in waiting:
+            with pytest.raises(TransferError, match="end"):
+                future.result(20)
+    for call in (lambda: blocking.get("app"), blocking.list, lambda: blocking.publish("app", {})):
+        with pytest.raises(TransferError, match="end"):
+            call()
+
+
+def test_a_call_without_a_connection_ends_at_its_timeout(
+    sender: Callable[..., Sender], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def keep_connected(_: SendingThread) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(SendingThread, "_keep_connected", keep_connected)
+    with pytest.raises(Unavailable):
+        BlockingTransfer(sender(), namespace="beta", timeout=0.1).get("app")
+
+
+def test_threads_that_fork_at_once_leave_no_lock_held(sender: Callable[..., Sender]) -> None:
+    """Nothing is held over a fork: there is nothing that two of them could mix up."""
+    senders = [sender(), sender()]
+    _in_child()
+    _in_child()
+    for one in senders:
+        for lock in (one._outbox.lock, one._start_lock):
+            with ThreadPoolExecutor(1) as other:
+                assert other.submit(lock.acquire, timeout=5).result()
+                other.submit(lock.release).result()
+
+
+def test_the_end_of_the_process_may_come_twice(sender: Callable[..., Sender]) -> None:
+    one = sender()
+    one.send("app", {})
+    try:
+        _close_all()
+        one.send("app", {})
+        _close_all()
+        assert one.stats().published == 2
+    finally:
+        transfer.sender._exit.begin_anew()
