@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from nats.aio.client import Client
 
 _VIOLATION = re.compile(r'permissions violation for (publish|subscription) to "([^"]+)"', re.IGNORECASE)
-_OWN_PART = re.compile(r"(\$JS\.ACK\.[^.]+\.[^.]+|\$JS\.FC\.[^.]+|_INBOX(?:\.[a-z]+)?)\..+")
+_OWN_PART = re.compile(r"(\$JS\.ACK\.[^.]+\.[^.]+|\$JS\.API\.DIRECT\.GET\.[^.]+|_INBOX(?:\.[a-z]+)?)\..+")
 """Of a subject that no other message has, the part before what is its own."""
 
 

@@ -16,7 +16,7 @@ from collector.connection import close, connect
 from collector.events import Connection, Event, Failed
 from transfer.configurations import StreamConfig  # noqa: TC001 - msgspec reads it when it runs
 from transfer.durables import durable_info
-from transfer.errors import TransferError, UnknownDurable, UnknownStream, UnreadableSpec
+from transfer.errors import Refused, TransferError, UnknownDurable, UnknownStream, UnreadableSpec
 from transfer.jetstream_api import request
 from transfer.names import Names, check_key
 from transfer.nats_settings import without_userinfo
@@ -118,6 +118,7 @@ class _Look:
     def _subjects(self, stream: str) -> list[str]:
         """Return a subject of each kind that the service publishes to."""
         return [
+            "$JS.API.INFO",
             f"$JS.API.STREAM.INFO.{stream}",
             "$JS.API.STREAM.LIST",
             f"$JS.API.STREAM.CREATE.{self._bucket}",
@@ -168,7 +169,11 @@ class _Look:
             yield await self._logger(put)
 
     async def _undeclared(self, declared: set[str]) -> tuple[tuple[str, int], ...]:
-        states = await stream_states(self._jetstream, self._names)
+        """Return the streams that hold messages of loggers that are not declared; none where we may not list them."""
+        try:
+            states = await stream_states(self._jetstream, self._names)
+        except Refused:
+            return ()  # a finding about permissions says so
         held = [(name, state.messages, self._names.key_of(name)) for name, state in sorted(states.items())]
         return tuple((name, messages) for name, messages, key in held if messages and key and key not in declared)
 

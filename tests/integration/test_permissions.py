@@ -161,7 +161,7 @@ async def make_a_bucket_that_takes_no_consumer(others: Ancestor) -> None:
 
 COMMANDS = [
     ("admin", "transfer", "set", "made", "--description", "one"),
-    ("admin", "transfer", "set", "made", "--description", "other"),
+    ("admin", "transfer", "set", "made", "--description", "other", "--replace"),
     ("admin", "transfer", "get", "made"),
     ("admin", "transfer", "list"),
     ("admin", "transfer", "update", "made", "--max-age", "1d"),
