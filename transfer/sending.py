@@ -58,18 +58,18 @@ _PAYS = 0.75
 _LOOK = 0.05
 _FAULTS = 3
 """So many in a row, of ours, are the end."""
-_of_ours: set[int] = set()
+SENDING: set[int] = set()
 """The numbers of the threads that send just now, as `threading` and as the operating system have them."""
 
 
 def in_child() -> None:
     """Forget the threads of the parent: others may get their numbers."""
-    _of_ours.clear()
+    SENDING.clear()
 
 
 def is_sending(ident: object) -> bool:
     """Return whether a thread of this process, by the number that `threading` has for it, is one that sends."""
-    return ident in _of_ours
+    return ident in SENDING
 
 
 class Call:
@@ -197,13 +197,13 @@ class SendingThread:
     def run(self) -> None:
         """Run the loop, in whatever thread this is."""
         self._idents = {get_ident(), threading.get_ident()}
-        _of_ours.update(self._idents)
+        SENDING.update(self._idents)
         try:
             with asyncio.Runner(loop_factory=new_loop) as runner:
                 runner.run(self._main())
         finally:
             self._end_calls(TransferError("what sends has ended before the call was answered"), over=True)
-            _of_ours.difference_update(self._idents)
+            SENDING.difference_update(self._idents)
             self._idents = set()
             self._on_end()
             self._ended.set()

@@ -11,7 +11,7 @@ from transfer.lenient import safe_repr
 from transfer.names import check_key
 from transfer.options import Options, read_options
 from transfer.sender import Sender, Stats
-from transfer.sending import is_sending
+from transfer.sending import SENDING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -56,9 +56,9 @@ class Source:
         So does what a thread that sends logs, here or, by its number, where the record was made, and what is logged by
         whoever is called to make an entry.
         """
-        if is_making() or is_sending(threading.get_ident()):
+        if is_making() or threading.get_ident() in SENDING:
             return True
-        return is_sending(thread) and process in {None, os.getpid()}
+        return isinstance(thread, int) and thread in SENDING and (process is None or process == os.getpid())
 
     @staticmethod
     def _fields(mapping: Callable[_P, dict[str, object]], *given: _P.args, **more: _P.kwargs) -> dict[str, object]:

@@ -32,6 +32,8 @@ HERE = Path(__file__).parent / "clients"
 RECORDS = int(os.environ.get("COLLECTOR_TEST_RECORDS", "100000"))
 ENDINGS = int(os.environ.get("COLLECTOR_TEST_ENDINGS", "24"))
 MIB = 1024 * 1024
+SLOWER = 8
+"""Times that a call may take what one to the standard library's `QueueHandler` takes: it maps and encodes too."""
 _UNCONFIRMED = re.compile(r"transfer: (\d+) entries were not confirmed")
 
 
@@ -76,11 +78,11 @@ async def test_whatever_nats_does_the_caller_is_not_held_up(url: str, way: str) 
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
     print(way, said)  # noqa: T201 - figures
-    assert said["median"] < 20e-6
-    assert said["p99.9"] < 1e-3
+    assert said["median"] < SLOWER * said["baseline"]["median"]
+    assert said["p99.9"] < SLOWER * said["baseline"]["p99.9"]
     assert said["queued"] + said["published"] + sum(said["dropped"].values()) == RECORDS
     assert said["queued_bytes"] <= 16 * MIB
-    assert said["peak"] < 100 * MIB
+    assert said["peak"] < 200 * MIB, "the standard library's queue has all of its records in it"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")

@@ -34,7 +34,7 @@ from transfer.entry import new_id
 from transfer.errors import InvalidKey, WrongSettings
 from transfer.handler import TransferHandler
 from transfer.lenient import encode_anything
-from transfer.sending import _of_ours
+from transfer.sending import SENDING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -148,11 +148,11 @@ def test_what_a_sending_thread_logs_is_left_out_and_what_an_application_logs_is_
     event = {"event": "lost", "logger": name}
     with ThreadPoolExecutor(1) as sending:
         ident = sending.submit(threading.get_ident).result()
-        _of_ours.add(ident)
+        SENDING.add(ident)
         try:
             sending.submit(middle, None, "info", event).result()
         finally:
-            _of_ours.discard(ident)
+            SENDING.discard(ident)
     assert middle.stats().queued == 0
     middle(None, "info", event)
     assert middle.stats().queued == 1
