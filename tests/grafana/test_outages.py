@@ -26,7 +26,6 @@ _OF_REPLICAS = {
     *("NATS connected", "MongoDB connected", "Failing loggers", "Misconfigured", "Pipelines in trouble", "Received"),
     *(
         "Failing writes",
-        "Log lines lost, 1 h",
         "Written",
         "Restarts, 15 min",
         "Fullest buffer",
