@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -43,7 +44,8 @@ class Scene:
         await self.go.put(KEY, encode_spec(LoggerSpec(KEY, collection=collection)))
 
     async def publish(self, number: int = 5) -> None:
-        await self.go.publish(KEY, [entry(self.published + one) for one in range(number)])
+        now = int(time.time())  # what is older than the expiry goes within a minute, also in the middle of a test
+        await self.go.publish(KEY, [entry(self.published + one, now) for one in range(number)])
         self.published += number
 
     async def until_stored(self, number: int) -> None:
