@@ -12,6 +12,8 @@ from nats.js.api import AckPolicy, ConsumerConfig
 from collector.stuck import SETTLED
 from tests.integration.ancestor import Ancestor, ancestor, entry
 from tests.integration.waiting import count, numbers, state, until, until_empty
+from transfer.names import Names
+from transfer.streams import ensure_bucket
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -29,6 +31,9 @@ OFTEN = {"COLLECTOR_LAG_PERIOD": "200ms"}
 async def other(nats_server: NatsServer, namespace: str) -> AsyncIterator[Ancestor]:
     """Give a connection of somebody else."""
     async with ancestor(nats_server.url, namespace) as publisher:
+        await ensure_bucket(
+            publisher.jetstream, Names(namespace)
+        )  # without one, streams of loggers mean that it is gone
         yield publisher
 
 
