@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from threading import Thread
+from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
@@ -11,6 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transfer.outbox import Bundle, Dropped, Entry, Outbox, Overflow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MOST = 64
 ID = b"x" * 12
@@ -201,3 +205,41 @@ def test_a_marker_counts_for_nothing(number: int) -> None:
     bundle = take(box)[0]
     box.finish(Bundle(bundle.lane, [*bundle.entries, *[Entry(0, ID, b"marker")] * number], bundle.first))
     assert (box.published, box.entries, box.bytes) == (1, 0, 0)
+
+
+@pytest.mark.parametrize("overflow", Overflow)
+@pytest.mark.parametrize(("size", "important"), [(900, False), (1000, True), (20_000, False), (20_000, True)])
+def test_an_entry_that_never_fits_waits_for_nothing_and_drives_out_nothing(
+    overflow: Overflow, size: int, important: bool
+) -> None:
+    box = outbox(overflow, entries=10, size=1000)
+    add(box, *numbered(2))
+    adding = Thread(target=lambda: box.add("a", ID, b"x" * size, important=important, may_block=True), daemon=True)
+    adding.start()
+    adding.join(10)
+    assert not adding.is_alive()
+    assert box.dropped == {Dropped.TOO_LARGE: 1}
+    assert bodies(take(box)) == [b"0", b"1", "1 missing"]
+
+
+@pytest.mark.parametrize("end", [Outbox.close, Outbox.clear])
+def test_a_confirmation_that_comes_after_the_end_counts_nothing(end: Callable[[Outbox], int]) -> None:
+    box = outbox()
+    add(box, *numbered(3))
+    bundle = take(box)[0]
+    assert end(box) == 3
+    box.finish(bundle)
+    assert (box.entries, box.bytes, box.published, box.dropped) == (0, 0, 0, {Dropped.CLOSED: 3})
+
+
+def test_flush_waits_for_the_marker_of_what_was_dropped() -> None:
+    box = outbox(entries=10)
+    add(box, *numbered(12))
+    for bundle in take(box, entries=9):
+        box.finish(bundle)
+    assert (box.entries, box.flush(0), box.is_idle) == (0, False, False)
+    (marker,) = take(box)
+    assert bodies([marker]) == ["3 missing"]
+    assert not box.flush(0)
+    box.finish(marker)
+    assert (box.flush(0), box.is_idle) == (True, True)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import logging.config
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 import pytest
 from anyio import fail_after
@@ -16,6 +19,7 @@ import transfer.sender
 import transfer.sending
 from transfer.blocking import BlockingTransfer
 from transfer.errors import Conflict, InvalidEntry, JetStreamError, TransferError, Unavailable, UnknownLogger
+from transfer.handler import TransferHandler
 from transfer.options import read_options
 from transfer.sender import Sender, _close_all, _in_child
 from transfer.sending import SendingThread
@@ -187,6 +191,42 @@ def test_the_number_of_a_thread_that_has_ended_is_nobody_s(nats: Nats, sender: C
     thread.join(20)
     assert not any(ident in transfer.sending.SENDING for ident in ours)
     assert not thread.is_current()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda: logging.getLogger(f"new.{time.monotonic_ns()}"),
+        lambda: logging.config.dictConfig({"version": 1, "incremental": True}),
+        lambda: logging.shutdown([ref(handler) for handler in logging.getLogger("waiting").handlers]),
+    ],
+)
+def test_who_waits_for_room_holds_up_nobody_who_configures_logging(nats: Nats, other: Callable[[], None]) -> None:
+    async def never(_: Publication) -> None:
+        await asyncio.Event().wait()
+
+    nats.confirm = never
+    handler = TransferHandler("app", url="nats://127.0.0.1:1", namespace="beta", overflow="block", max_entries=10)
+    logger = logging.getLogger("waiting")
+    logger.addHandler(handler)
+
+    def log() -> None:
+        for _ in range(50):
+            logger.warning("entry")
+
+    waiting = threading.Thread(target=log, daemon=True)
+    waiting.start()
+    try:
+        deadline = time.monotonic() + 20
+        while handler.stats().queued < 10 and time.monotonic() < deadline:
+            time.sleep(0.001)
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(other).result(20)
+        assert waiting.is_alive()
+    finally:
+        logger.removeHandler(handler)
+        handler._sender.close(0)
+        waiting.join(20)
 
 
 @pytest.mark.filterwarnings("error")
