@@ -144,13 +144,13 @@ def receiving() -> Iterator[Receivers]:
         thread.join()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def receivers() -> Iterator[Receivers]:
     with receiving() as found:
         yield found
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def alertmanager(receivers: Receivers) -> Iterator[Alertmanager]:
     with TemporaryDirectory(prefix="alertmanager-") as folder, Alertmanager(Path(folder), receivers) as server:
         yield server
