@@ -187,13 +187,18 @@ async def test_wrong_settings_are_reported_without_a_secret(wrong: dict[str, str
     assert any(name.removesuffix("_FILE").encode() in said for name in wrong)
 
 
-@pytest.mark.parametrize("arguments", [["{" + VALUE], [f'["{VALUE}"]'], []])
-async def test_what_cannot_be_published_is_not_repeated(
+LONG = "x" * 100
+"""More than is shown of what cannot be published."""
+
+
+@pytest.mark.parametrize("arguments", [["{" + LONG + VALUE], [f'["{LONG}{VALUE}"]'], []])
+async def test_of_what_cannot_be_published_only_the_start_is_shown_to_who_published_it(
     arguments: list[str], go: Ancestor, namespace: str, nats_server: NatsServer
 ) -> None:
     await go.make_stream("system")
-    lines = f'{{"a": {VALUE}\n["{VALUE}"]\n"{VALUE}"\n'.encode()
+    lines = f'{{"a": {LONG}{VALUE}\n["{LONG}{VALUE}"]\n"{LONG}{VALUE}"\n'.encode()
     settings = {"NAMESPACE": namespace, "NATS_HOSTS": nats_server.url}
     status, said = await run(settings, "transfer", "publish", "system", *arguments, given=lines)
     assert status
+    assert b"x" * 10 in said
     assert found_in(said) == []
