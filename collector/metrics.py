@@ -323,7 +323,7 @@ class Metrics:
     def _set_declared(self, event: events.Declared) -> None:
         self._bucket_missing.set(bool(event.trouble))
         self._unreadable.set(event.unreadable)
-        self._bucket_read = event.looked
+        self._bucket_read = event.looked or bool(event.trouble)  # of a bucket that is gone it is known: nothing
 
     def _set_loop_lag(self, event: events.LoopLag) -> None:
         self._loop_lag.set(event.seconds)
