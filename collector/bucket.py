@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -24,11 +25,14 @@ if TYPE_CHECKING:
     from nats.js import JetStreamContext
 
     from transfer.names import Names
+    from transfer.streams import StreamState
 
 _DELETED = frozenset({"DEL", "PURGE"})
 _HEARTBEAT = 2.0
 _INACTIVE = 5.0
 """Seconds without us after which the server deletes what it has made for a watch."""
+_FRESH = 2.0
+"""Seconds within which a stream may be made before its bucket, by somebody who begins at the same time as we do."""
 _LIST_AGAIN = 3.0
 """Seconds between two lists where NATS lets us not watch; fewer than the shortest period."""
 
@@ -127,7 +131,8 @@ class KvBucket:
         bucket = self._names.bucket
         if self._seen:
             raise BucketMissing(bucket, "it was there before")
-        streams = sorted(await stream_states(self._jetstream, self._names))
+        states = await stream_states(self._jetstream, self._names)
+        streams = sorted(name for name, state in states.items() if _age(state) > _FRESH)
         if streams:
             raise BucketMissing(bucket, f"{len(streams)} streams of loggers are there, such as {streams[0]}")
         await ensure_bucket(self._jetstream, self._names)
@@ -246,6 +251,12 @@ class ListOnly:
             return self._changes.pop()
         await sleep(_LIST_AGAIN)
         raise Unavailable(f"expected to watch the bucket, got {self._refusal}: it is listed every {_LIST_AGAIN:g} s")
+
+
+def _age(state: StreamState) -> float:
+    """Return for how many seconds a stream has been there."""
+    made = datetime.fromisoformat(f"{state.created[:19]}+00:00")
+    return (state.server_time - made).total_seconds()
 
 
 def _sentence(exc: Exception) -> str:
