@@ -5,6 +5,7 @@ The threads of an event loop's own executor are joined when the loop is closed a
 
 from __future__ import annotations
 
+import _socket
 import asyncio
 import encodings.idna  # noqa: F401 - see `_before_fork`
 import os
@@ -14,7 +15,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from transfer.forks import in_each_child, is_to_be_forked, look
-from transfer.native import original, start_thread
+from transfer.native import is_patched, original, start_thread
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,7 +73,8 @@ def _look_up(question: tuple[Any, ...]) -> None:
     found: Sequence[AddressInfo] = ()
     failed: Exception | None = None
     try:
-        found = original("socket", "getaddrinfo")(*question)
+        look_up = _socket.getaddrinfo if is_patched("socket") else socket.getaddrinfo
+        found = look_up(*question)
     except Exception as error:  # noqa: BLE001 - it goes to whoever asked
         failed = error
     for loop, answer in _answered(question):

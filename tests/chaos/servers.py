@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from pymongo import MongoClient
-from pymongo.errors import OperationFailure, PyMongoError
+from pymongo.errors import AutoReconnect, OperationFailure, PyMongoError
 
 from collector.local import Mongod, NatsServer
 from collector.local.server import free_port
@@ -158,11 +158,11 @@ STANDING_STILL = {"stop replicating": replication, "are locked": locked, "hang":
 
 
 def step_up(mongod: Mongod) -> bool:
-    """Have a secondary stand for election now; return whether it has won."""
+    """Have a secondary stand for election now; return whether it has won. One that closes its connections has not."""
     with direct(mongod) as client:
         try:
             client.admin.command("replSetStepUp")
-        except OperationFailure:
+        except (OperationFailure, AutoReconnect):
             return False
     return True
 

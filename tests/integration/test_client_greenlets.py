@@ -28,17 +28,17 @@ if TYPE_CHECKING:
     from collector.local import NatsServer, Replica
 
 pytestmark = [
-    pytest.mark.timeout(120),
+    pytest.mark.timeout(300),
     pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork"),
 ]
 REQUESTS = 400
 PATCHED = """
-import warnings, runpy, sys
+import sys, warnings
 warnings.simplefilter("ignore")  # eventlet says that it is not developed any more
 import eventlet
 eventlet.monkey_patch()
-sys.argv = ["orm", sys.argv[1]]
-runpy.run_module("orm", run_name="__main__")
+import orm  # by its own name, under which Django looks for its paths
+orm.serve_with_eventlet(int(sys.argv[1]))
 """
 GUNICORN = ["-m", "gunicorn", "-k", "gevent"]
 UWSGI = ["-c", "import pyuwsgi; pyuwsgi.run()", "--master", "--processes", "3", "--enable-threads", "--die-on-term"]

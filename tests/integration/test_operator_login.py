@@ -58,6 +58,7 @@ NATS = {
     "nats account info": ["INFO"],
     "nats kv add": ["STREAM.CREATE.{bucket}"],
     "nats kv ls": ["STREAM.LIST"],
+    "nats kv del": ["STREAM.INFO.{bucket}"],
 }
 """What each command of the NATS CLI that the pages name asks of JetStream."""
 NATS_ELSEWHERE = ("nats server", "nats pub")
@@ -162,6 +163,8 @@ async def test_every_command_of_ours_works_as_written(scene: Scene) -> None:
         for text, filled in FILLED_IN.items():
             line = line.replace(text, filled)  # noqa: PLW2901 - filled in step by step
         line = re.sub(r"\b(LOGGER|orders|system)\b", key, line).replace(" ID", f" {identity}")  # noqa: PLW2901 - as above
+        if line.startswith("transfer set ") and "--replace" not in line:
+            line = f"{line} --replace"  # noqa: PLW2901 - the logger is there
         if "purge" in line:
             line = f"{line} --yes"  # noqa: PLW2901 - nobody is there to be asked
         await scene.run(line)

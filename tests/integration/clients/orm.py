@@ -59,7 +59,3 @@ def serve_with_eventlet(port: int) -> None:
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     eventlet.wsgi.server(eventlet.listen(("127.0.0.1", port)), application, log_output=False)
-
-
-if __name__ == "__main__":
-    serve_with_eventlet(int(sys.argv[1]))
