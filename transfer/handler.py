@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from transfer.inside import Making
 from transfer.lenient import safe_repr
 from transfer.record import record_data
-from transfer.source import Source
+from transfer.source import Source, Unmapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -65,7 +65,7 @@ class TransferHandler(Source, logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Queue a record."""
         data = self._fields(self.map, record)
-        if "mapping_error" in data:  # of a subclass, or of a record that was made by hand
+        if isinstance(data, Unmapped):  # of a subclass, or of a record that was made by hand
             known = {"msg": safe_repr(getattr(record, "msg", None)), "level": getattr(record, "levelname", None)}
             data = known | {"logger": getattr(record, "name", None), "mapping_error": data["mapping_error"]}
         moment, important = _when(record)

@@ -170,6 +170,8 @@ class Outbox:
     def add(self, key: str, entry_id: bytes, body: bytes, *, important: bool, may_block: bool) -> None:
         """Put an entry in, or drop one."""
         size = len(body) + _OBJECTS
+        is_too_large = size > self._room(important=important)[1]
+        stub = stub_of(body) if is_too_large and not self._closed else None  # it takes its time: not under the lock
         with self.lock:
             why = None
             if self._closed or not self._fits(size, important=important):
@@ -185,7 +187,7 @@ class Outbox:
             else:
                 self._count(why, key, 1)
                 if why is not Dropped.CLOSED:
-                    self._mark(key, entry_id, stub_of(body) if why is Dropped.TOO_LARGE else None)
+                    self._mark(key, entry_id, stub)
             wake, self._wake = self._wake, None
         if wake is not None:
             wake()

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from transfer.options import QueueSettings
 
 _T = TypeVar("_T")
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 30.0
+"""Seconds before another thread is started after one that got no event loop."""
 EXIT_TIMEOUT = 2.0
 """Seconds that the end of the process is held up at most."""
 _WHY = {
@@ -81,6 +83,10 @@ class Sender:
         self._start_lock = original("_thread", "RLock")()
         self._thread: SendingThread | None = None
         self._ended = False
+        self._failed: SendingThread | None = None
+        """The last thread that got no event loop."""
+        self._pause = _FIRST_PAUSE / 2
+        self._may_start_at = 0.0
         self._said: dict[Dropped, int] = {}
         """What was dropped, as it was said at an end."""
         _senders.add(self)
@@ -214,6 +220,8 @@ class Sender:
                 return thread
             if self._ended or self._outbox.is_closed or _exit.has_begun or is_to_be_forked():
                 return None
+            if thread is not None and thread.has_failed and self._pauses_after(thread):
+                return None
             thread = self._thread = self._new_thread()  # a signal handler that logs meanwhile finds it
             _running.add(self)
             try:
@@ -223,6 +231,18 @@ class Sender:
                 return None
             _at_end_of_child()
             return thread
+
+    def _pauses_after(self, failed: SendingThread) -> bool:
+        """Return whether it is too early for another thread, after one that got no event loop: what waits is kept.
+
+        The pause is twice as long after each of them, so that a process without file descriptors makes few threads.
+        """
+        now = time.monotonic()
+        if failed is not self._failed:
+            self._failed, self._pause = failed, min(2 * self._pause, _LONGEST_PAUSE)
+            self._may_start_at = now + self._pause
+            say(f"transfer: sending has failed, and is tried again: {failed.last_error} ({self._where})")
+        return now < self._may_start_at
 
     def _new_thread(self, lifetime: float | None = None) -> SendingThread:
         before = self._thread
@@ -316,6 +336,8 @@ class Sender:
         self._said = {}
         self._start_lock = original("_thread", "RLock")()
         self._outbox.forked()
+        if self._ended:
+            self._outbox.close()  # what the application has closed stays closed in its children
 
 
 # --- forks and the end of the process

@@ -110,6 +110,8 @@ class SendingThread:
         self.retries = 0
         self.last_error = ""
         self.leaving = False
+        self.has_failed = False
+        """It got no event loop, as when the process has no file descriptor left."""
         """It ends when nothing waits, or has ended: whoever puts an entry in looks for a thread again."""
         self._settings = settings
         self._names = names
@@ -201,6 +203,8 @@ class SendingThread:
         try:
             with asyncio.Runner(loop_factory=new_loop) as runner:
                 runner.run(self._main())
+        except Exception as error:  # noqa: BLE001 - no event loop is to be had; nobody else sees this thread
+            self.has_failed, self.last_error = True, _sentence(error)
         finally:
             self._end_calls(TransferError("what sends has ended before the call was answered"), over=True)
             SENDING.difference_update(self._idents)

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 _P = ParamSpec("_P")
 
 
+class Unmapped(dict[str, object]):
+    """The fields of an entry that could not be mapped; a field of the user's may be called `mapping_error` too."""
+
+
 class Source:
     """Sends entries of one logger, with a sender of its own.
 
@@ -65,6 +69,9 @@ class Source:
         """Return the fields of an entry; those of one that cannot be mapped say so."""
         with Making():
             try:
-                return mapping(*given, **more)
+                data: object = mapping(*given, **more)
+                if isinstance(data, dict):
+                    return data
+                raise TypeError(f"expected the mapping to return a dict, got {type(data).__name__}")  # noqa: TRY301
             except Exception as error:  # noqa: BLE001 - what an application logs may be of its own classes
-                return {"msg": safe_repr(given[-1]), "mapping_error": safe_repr(error)}
+                return Unmapped({"msg": safe_repr(given[-1]), "mapping_error": safe_repr(error)})
