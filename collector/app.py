@@ -57,6 +57,8 @@ if TYPE_CHECKING:
 _PULSE = 1.0
 _LESS_OFTEN = 3
 """Readings of the lag for one of how full JetStream is."""
+_SELDOMEST = 20.0
+"""Seconds between two readings of it at most; after 60 the numbers are taken for unknown."""
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 """Each of them drains: a terminal that is closed sends SIGHUP. Windows has none."""
 
@@ -142,7 +144,7 @@ class Service:
         lag = JetStreamLag(nats.connection.jetstream(), self._names, settings.lag_period, settings.ack_wait)
         sampler = Sampler(lag, tools.source, tools.doubts, pipelines, report, period=settings.lag_period)
         storage = JetStreamStorage(nats.connection.jetstream(), self._names)
-        watcher = StorageWatcher(storage, report, _LESS_OFTEN * settings.lag_period)
+        watcher = StorageWatcher(storage, report, min(_LESS_OFTEN * settings.lag_period, _SELDOMEST))
         async with create_task_group() as group:
             group.start_soon(nats.watch, name="nats watch")
             async with create_task_group() as owning:  # claims are kept alive until the last pipeline has drained

@@ -11,7 +11,7 @@ from anyio import create_task_group
 
 from collector.events import Sampled, Waiting
 from collector.stuck import Stuck, stuck_messages
-from transfer.errors import TransferError, Unavailable, UnknownDurable, UnknownStream
+from transfer.errors import JetStreamError, TransferError, Unavailable, UnknownDurable, UnknownStream
 from transfer.needs import ACK_WAIT, compare_bucket, compare_durable, compare_stream, durable_needs
 from transfer.streams import DurableInfo, StreamState, durable_info, give_up_durable, listed_streams, stream_state
 
@@ -115,8 +115,10 @@ class JetStreamLag:
             for key in left:
                 try:
                     found[key] = await durable_info(self._jetstream, self._names, key)
-                except (UnknownDurable, Unavailable):
+                except (UnknownDurable, UnknownStream, Unavailable):
                     self._durables.pop(key, None)
+                except JetStreamError as exc:  # of this one alone
+                    refused.append(exc)
                 except TransferError as exc:
                     refused.append(exc)
                     return
@@ -124,7 +126,7 @@ class JetStreamLag:
         async with create_task_group() as group:
             for _ in range(_AT_ONCE):
                 group.start_soon(ask, name="durables")
-        if refused:
+        if refused and not found:
             raise refused[0]
         return found
 

@@ -66,6 +66,8 @@ class MongoLogin:
         self._secret = secret
         self._place = Place.read(secret)
         self._last = self._place
+        self._refused_place: Place | None = None
+        """What the files held last that no client can be made of."""
         self._had_user = bool(self._place.user)
         """Without it a client is not renewed again and again for a server that never names us."""
 
@@ -94,6 +96,7 @@ class MongoLogin:
                 try:
                     close = await self._go_over(client, place or self._place, owning_nothing)
                 except (PyMongoError, OSError, ValueError) as exc:
+                    self._refused_place = place
                     error = f"the login of MongoDB has changed, and is none: {type(exc).__name__}"
                     control, unavailable = events.Stage.CONTROL, events.Failure.UNAVAILABLE
                     report(events.Failed("", control, unavailable, error, "keeping the old one"))
@@ -106,6 +109,7 @@ class MongoLogin:
         place: Place,
         owning_nothing: Callable[[], AbstractAsyncContextManager[None]],
     ) -> Callable[[], Awaitable[None]]:
+        new_client(place.uri)  # never opened: one that is none is known before anything is given up for it
         async with owning_nothing() if place.user != self._place.user else nullcontext():
             close = await renew(client, place.uri)
         self._place, self._had_user = place, False
@@ -118,7 +122,7 @@ class MongoLogin:
         except (OSError, ValueError):
             return None  # it is being replaced; the old one goes as far as it goes
         before, self._last = self._last, now
-        return now if now == before and now != self._place else None
+        return now if now == before and now not in (self._place, self._refused_place) else None
 
     async def _is_void(self, client: AsyncMongoClient[dict[str, Any]]) -> bool:
         """Ask who we are; true when connections that had logged in are nobody's: their user was made anew."""

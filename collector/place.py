@@ -105,14 +105,21 @@ class Place:
                 return replace(found, indexes_error="(it takes too long to be built from here)")
             seconds = self._spec.expire_after_seconds if self._spec else None
             if seconds is not None and lacks_expiry(self._spec, found):
-                await make_expiring(self._database, self._collection, seconds, self._timeout)
+                if not await self._make_expiring(seconds):
+                    return replace(found, indexes_error="(it was not made in time)")
                 found = replace(found, indexes=indexes_in(await self._list_indexes()))
         except OperationFailure as exc:
             return replace(found, indexes=found.indexes or (), indexes_error=f"({said(exc)})")
+        return found
+
+    async def _make_expiring(self, seconds: int) -> bool:
+        """Have documents deleted after so many seconds; return whether the index was made in time."""
+        try:
+            await make_expiring(self._database, self._collection, seconds, self._timeout)
         except SinkUnavailable as exc:
             self._tries -= exc.ambiguous
-            return replace(found, indexes=found.indexes or (), indexes_error="(it was not made in time)")
-        return found
+            return False
+        return True
 
     async def _list_indexes(self) -> Any:
         return await list_indexes(self._database, self._collection, self._timeout)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import aclosing
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,7 +20,7 @@ from collector.mongo_errors import said
 from collector.sinks.outcomes import UNENCODABLE
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable, Iterator, Sequence, Set
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Iterable, Iterator, Sequence, Set
 
     from pymongo.asynchronous.database import AsyncDatabase
 
@@ -147,17 +148,18 @@ class TimeSeriesStore:
         """
         asked, hits = frozenset(wanted), set[Any]()
         try:
-            async for page in self._pages(_question(self._collection, group, self._since, projection)):
-                hits |= asked.intersection(map(mark, page))
-                if len(hits) == len(asked):
-                    break
+            async with aclosing(self._pages(_question(self._collection, group, self._since, projection))) as pages:
+                async for page in pages:
+                    hits |= asked.intersection(map(mark, page))
+                    if len(hits) == len(asked):
+                        break
         except SinkUnavailable as exc:
             if isinstance(exc.__cause__, (ExecutionTimeout, NetworkTimeout)):
                 self._width /= 4
             raise
         return hits
 
-    async def _pages(self, command: dict[str, Any]) -> AsyncIterator[list[RawBSONDocument]]:
+    async def _pages(self, command: dict[str, Any]) -> AsyncGenerator[list[RawBSONDocument], None]:
         """Yield what a command finds; each call to MongoDB has a deadline of its own. Raises SinkUnavailable."""
         database = self._database.with_options(_RAW)  # for all batches of the answer but the first
         cursor = await self._asked(database.cursor_command(command, codec_options=_RAW))

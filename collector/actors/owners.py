@@ -173,7 +173,11 @@ class Owners:
     async def _give_back_left(self) -> None:
         """Give back what could not be given back at its end; a claim that was taken since is left as it is."""
         for claim, tenure in list(self._left.items()):
-            await self._claims.give_back(tenure)
+            try:
+                await self._claims.give_back(tenure)
+            except SinkUnavailable as exc:  # the other claims are looked at all the same
+                self._report(Failed("", Stage.CONTROL, Failure.UNAVAILABLE, str(exc), "giving the claim back later"))
+                return
             if self._left.get(claim) is tenure:  # not one that has ended meanwhile
                 del self._left[claim]
 

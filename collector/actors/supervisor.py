@@ -159,13 +159,13 @@ class Pipelines:
                 running.stopping.set()
 
     def want(self, spec: LoggerSpec) -> None:
-        """Have a pipeline for this logger; one that runs with another collection is replaced."""
+        """Have a pipeline for this logger; one that runs with another collection or stream is replaced."""
         self._parked.pop(spec.key, None)
         self._desired[spec.key] = spec
         running = self._running.get(spec.key)
         if running is None:
             self._start(spec.key)
-        elif running.spec.collection != spec.collection:
+        elif (running.spec.collection, running.spec.stream) != (spec.collection, spec.stream):
             running.stopping.set()
 
     def drop(self, key: str) -> None:

@@ -291,6 +291,19 @@ async def test_a_claim_that_could_not_be_given_back_is_given_back_as_soon_as_mon
                 assert scene.claims.calls.count("give_back") == tried, "once it is given back it is done"
 
 
+async def test_a_claim_that_cannot_be_given_back_keeps_no_other_from_being_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with playing(monkeypatch) as scene:
+        with scene.candidacy() as candidacy:
+            assert await candidacy.own(scene.stopping) is not None
+            scene.claims.down.add("give_back")
+            await candidacy.give_back(lost=False)
+        scene.claims.claims[CLAIM] = Claim(None, 1)
+        with scene.candidacy() as again:
+            assert await again.own(scene.stopping) is not None
+
+
 async def test_without_a_time_series_logger_mongodb_is_asked_nothing() -> None:
     async with playing() as scene:
         await settled()

@@ -13,7 +13,7 @@ from collector.errors import GaveUp
 from collector.events import Crashed, GivenUp, LoggerState, State
 from collector.metrics import Metrics
 from tests.actors.fakes import Reports, ScriptedChild, settled
-from transfer.wire import CollectionSpec, LoggerSpec
+from transfer.wire import CollectionSpec, LoggerSpec, StreamSpec
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -141,13 +141,23 @@ async def test_what_was_wanted_before_it_ran_is_started() -> None:
             scene.stopping.set()
 
 
-async def test_another_collection_replaces_the_pipeline_after_the_old_one_has_drained() -> None:
+@pytest.mark.parametrize(
+    "changed",
+    [
+        LoggerSpec("a", collection=CollectionSpec(kind="timeseries")),
+        LoggerSpec("a", stream=StreamSpec(max_bytes=1_000_000)),
+    ],
+    ids=["collection", "stream"],
+)
+async def test_another_collection_or_stream_replaces_the_pipeline_after_the_old_one_has_drained(
+    changed: LoggerSpec,
+) -> None:
     async with playing() as scene:
         scene.pipelines.want(LoggerSpec("a"))
         await settled()
         old = scene.made[0]
         old.drained = Event()
-        scene.pipelines.want(LoggerSpec("a", collection=CollectionSpec(kind="timeseries")))
+        scene.pipelines.want(changed)
         await settled()
         assert (len(scene.made), old.running) == (1, 1)
         old.drained.set()

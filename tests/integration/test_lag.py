@@ -160,9 +160,13 @@ async def test_what_waits_is_known_of_every_logger_but_one_whose_stream_has_no_l
     assert {one.logger for one in await scene.lag.sample(LOGGERS)} == {*LOGGERS} - {"l02"}
 
 
-async def test_what_is_refused_is_raised_as_it_is(scene: Scene) -> None:
+async def test_what_is_refused_for_all_is_raised_as_it_is_and_for_one_leaves_that_one_out(scene: Scene) -> None:
+    refused = JetStreamError("$JS", 500, 10008, "not available")
     await scene.publish("l03")
-    scene.failing["l03"] = refused = JetStreamError("$JS", 500, 10008, "not available")
+    await scene.publish("l04")
+    scene.failing["l03"] = refused
+    assert {*LOGGERS} - set(await scene.read()) == {"l03"}
+    scene.failing |= dict.fromkeys(LOGGERS, refused)
     with pytest.raises(JetStreamError) as raised:
         await scene.read()
     assert raised.value is refused
