@@ -133,6 +133,8 @@ class Claims:
         try:
             for slot, session in enumerate(sessions):
                 reply = await self._fence(claim, epoch, slot, session)
+            if "operationTime" not in reply:  # of a server with logins that has just started
+                raise SinkUnavailable("expected MongoDB to name the time of the fence, but it does not know it yet")
             mark = await self._mark(claim, epoch, reply["operationTime"])
         except OwnershipLost:
             return None

@@ -68,8 +68,8 @@ def _has_data(one: ServerDescription) -> bool:
 
 def _confirm(client: MongoClient[dict[str, Any]], database: str) -> bool:
     """Tell whether the majority has what the primary has, or has it soon."""
-    now = client.admin.command("ping")["operationTime"]
-    read = {"find": CLAIMS, "limit": 1, "readConcern": {"level": "majority", "afterClusterTime": now}}
+    concern = {"level": "majority", "afterClusterTime": _time_of(client)}
+    read = {"find": CLAIMS, "limit": 1, "readConcern": {name: value for name, value in concern.items() if value}}
     try:
         with pymongo.timeout(_CONFIRMS):
             client[database].command(read)
@@ -78,3 +78,11 @@ def _confirm(client: MongoClient[dict[str, Any]], database: str) -> bool:
     except PyMongoError:
         return False
     return True
+
+
+def _time_of(client: MongoClient[dict[str, Any]]) -> Any:
+    """Return the primary's time. A server with logins that has just started names none for a moment; then None."""
+    until = time.monotonic() + _UNTIL_SEEN
+    while (now := client.admin.command("ping").get("operationTime")) is None and time.monotonic() < until:
+        time.sleep(_POLL)
+    return now

@@ -102,6 +102,8 @@ async def test_a_durable_whose_stream_is_not_empty_is_asked_each_time_and_its_la
 ) -> None:
     for _ in range(3):
         await scene.publish("l07")
+    while (await durable_info(scene.jetstream, scene.names, "l07")).num_pending != 2:  # noqa: ASYNC110 - the server's
+        await anyio.sleep(0.01)
     for _ in range(3):
         sampled = (await scene.read())["l07"]
         assert "l07" in scene.asked
