@@ -119,7 +119,3 @@ class Sampler:
 
     def _failed(self, key: str, exc: TransferError, action: str) -> None:
         self._report(Failed(key, Stage.CONTROL, Failure.UNAVAILABLE, str(exc), action))
-
-
-def _has_more(sampled: Sampled) -> bool:
-    return sampled.messages > sampled.pending + sampled.ack_pending

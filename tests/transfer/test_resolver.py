@@ -49,10 +49,11 @@ async def main():
     except transfer.Unavailable as error: print(error)
 asyncio.run(main())""",
     "executor": """
-import asyncio, transfer
+import asyncio, transfer, transfer.resolver
 async def main():
     task = asyncio.ensure_future(transfer.Transfer.connect(timeout=60).__aenter__())
-    await asyncio.sleep(0.3)
+    while not transfer.resolver._under_way:
+        await asyncio.sleep(0)
     task.cancel()
 asyncio.run(main())""",
 }
