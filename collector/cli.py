@@ -100,6 +100,6 @@ main.add_command(status)
 
 
 def _errors(exc: Exception) -> list[str]:
-    from collector.actors.supervisor import leaves  # noqa: PLC0415
+    from collector.errors import leaves  # noqa: PLC0415
 
     return [str(leaf) if isinstance(leaf, (CollectorError, OSError)) else described(leaf) for leaf in leaves(exc)]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from collector.events import Report
     from collector.nats_bulk import Link
-    from transfer.environment import NatsSettings
+    from transfer.nats_settings import NatsSettings
 
 _CLOSE_TIMEOUT = 5.0
 _INBOX = "_INBOX.collector"

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from collector.letters import Filter, Letter, Letters, Summary
     from collector.redrive import Redriven
-    from transfer.environment import NatsSettings
+    from transfer.nats_settings import NatsSettings
 
 _P = ParamSpec("_P")
 _MANY = 200
@@ -275,7 +275,7 @@ class _Settings:
 
     def __init__(self, *, with_nats: bool) -> None:
         from collector.settings import read_database, read_namespace  # noqa: PLC0415 - --help need not load the drivers
-        from transfer.environment import NatsSettings  # noqa: PLC0415
+        from transfer.nats_settings import NatsSettings  # noqa: PLC0415
 
         environment = Environment(os.environ)
         namespace = read_namespace(environment)
@@ -360,7 +360,7 @@ def _whole(letter: Letter, body: bytes) -> dict[str, object]:
 
 
 def _show(letter: Letter, body: bytes) -> None:
-    from collector.readable import printable  # noqa: PLC0415 - --help need not load the drivers
+    from transfer.printable import printable  # noqa: PLC0415 - --help need not load the drivers
 
     whole = _whole(letter, body)
     for name in (*_values(letter.summary), "error"):

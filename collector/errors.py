@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from transfer.errors import TransferError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from collector.model import Reason
 
 
@@ -107,3 +109,12 @@ def described(exc: BaseException) -> str:
     frames = traceback.extract_tb(exc.__traceback__)
     where = "".join(f" at {Path(frame.filename).name}:{frame.lineno}" for frame in frames[-2:])
     return f"{type(exc).__name__}{where}"
+
+
+def leaves(exc: BaseException) -> Iterator[BaseException]:
+    """Yield the errors in nested groups."""
+    if isinstance(exc, BaseExceptionGroup):
+        for inner in exc.exceptions:
+            yield from leaves(inner)
+    else:
+        yield exc

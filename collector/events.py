@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     from collections import Counter
 
-    from collector.horizon import Suspicion
     from collector.model import Reason, Trigger
-    from transfer.comparison import Difference
+    from transfer.difference import Difference
 
 
 class Stage(StrEnum):
@@ -143,6 +142,13 @@ class OwnershipChanged:
     logger: str
     change: Change
     epoch: int
+
+
+class Suspicion(StrEnum):
+    """Why an entry may have been written before: a closed list, the label of a metric."""
+
+    BELOW_HORIZON = "below_horizon"
+    REPUBLISHED = "republished"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,12 @@ knows of every delivery: whether its sequence is new, whether it was published a
 
 from __future__ import annotations
 
-from enum import StrEnum
 from operator import lt
 from typing import TYPE_CHECKING, Any
 
 from bson import ObjectId
 
+from collector.events import Suspicion
 from collector.headers import attempt
 from transfer.wire import TRANSFER_ATTEMPT
 
@@ -21,13 +21,6 @@ if TYPE_CHECKING:
     from collector.model import Delivery, Entry, Opened
 
 _ATTEMPT = TRANSFER_ATTEMPT.lower().encode()
-
-
-class Suspicion(StrEnum):
-    """Why an entry may have been written before: a closed list, the label of a metric."""
-
-    BELOW_HORIZON = "below_horizon"
-    REPUBLISHED = "republished"
 
 
 class Horizon:

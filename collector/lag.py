@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
     from nats.js import JetStreamContext
 
-    from transfer.comparison import Difference, Need
+    from transfer.comparison import Need
     from transfer.configurations import DurableConfig, StreamConfig
+    from transfer.difference import Difference
     from transfer.names import Names
 
 

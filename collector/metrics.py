@@ -8,8 +8,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from collector import events
-from collector.events import POSSIBLE_FAILURES, Stage, State
-from collector.horizon import Suspicion
+from collector.events import POSSIBLE_FAILURES, Stage, State, Suspicion
 from collector.model import Reason, Trigger
 from collector.restarts import ROOT_ACTORS
 from collector.series import ONE, Family, Histogram, Numbers, text_of

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import anyio
 import msgspec
 from anyio import Event
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_exponential, wait_random
 
-from collector.backoff import exponential
 from transfer.errors import Conflict, JetStreamError, Refused, Unavailable
 from transfer.permissions import refusal
 
@@ -50,7 +49,7 @@ class RawPublisher:
         self._answers: dict[str, bytes] = {}
         self._retrying = AsyncRetrying(
             retry=retry_if_exception_type(Unavailable),
-            wait=lambda state: _curve(state.attempt_number),
+            wait=wait_exponential(multiplier=0.1, max=2.0) + wait_random(0, 0.025),
             stop=stop_after_delay(_GIVE_UP),
             sleep=anyio.sleep,
             reraise=True,
@@ -112,9 +111,6 @@ class RawPublisher:
             yield
         finally:
             await subscription.unsubscribe()
-
-
-_curve = exponential(0.1, 2.0)
 
 
 @asynccontextmanager

@@ -10,6 +10,7 @@ import msgspec
 from collector.bundle import split
 from collector.errors import Poison
 from collector.inflate import inflate
+from transfer.printable import printable
 from transfer.wire import BUNDLE, CONTENT_ENCODING, CONTENT_TYPE, MAX_INFLATED
 
 _MOST = 64 * 1024
@@ -47,14 +48,6 @@ def _content(plain: bytes, media_type: str) -> tuple[str, str]:
     if text and sum(map(str.isprintable, text)) >= len(text) * 0.9:
         return "text", printable(text)
     return "bytes", plain[:_HEX].hex(" ") + (" …" if len(plain) > _HEX else "")
-
-
-def printable(text: str) -> str:
-    """Return the text with everything escaped that is not printable, line breaks and tabs excepted."""
-    return "".join(
-        letter if letter.isprintable() or letter in "\n\t" else letter.encode("unicode_escape").decode()
-        for letter in text
-    )
 
 
 _json = msgspec.json.decode

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from pymongo.errors import ConfigurationError, InvalidName, InvalidURI
 from pymongo.uri_parser import parse_uri
 
-from transfer.environment import Environment, NatsSettings
+from transfer.environment import Environment
 from transfer.errors import InvalidNamespace
 from transfer.names import check_namespace
+from transfer.nats_settings import NatsSettings
 from transfer.needs import ACK_WAIT, LONGEST_ACK_WAIT
 from transfer.secret import Secret
 
@@ -50,6 +51,11 @@ class Settings:
     def drain_timeout(self) -> float:
         """Seconds a pipeline may take to write what it has: the shutdown less one write and the closing."""
         return max(_LEAST_DRAIN, self.shutdown_timeout - self.write_timeout - 5.0)
+
+    @property
+    def most_held(self) -> int:
+        """Messages of one logger that a replica holds at most: those being written, filled and received."""
+        return self.batch_entries * (self.writes + 2)
 
     def __repr__(self) -> str:
         return f"Settings(namespace={self.namespace!r}, …)"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from collector.events import Mended
 from collector.identity import Incarnation
-from transfer.comparison import Remedy, with_remedy
+from transfer.difference import Remedy, with_remedy
 from transfer.errors import Misconfigured
 from transfer.needs import compare_durable, compare_stream, durable_needs
 from transfer.streams import ensure_durable, stream_state
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from nats.js import JetStreamContext
 
     from collector.events import Report
-    from transfer.comparison import Difference
     from transfer.configurations import DurableInfo
+    from transfer.difference import Difference
     from transfer.names import Names
 
 

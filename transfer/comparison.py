@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
+from transfer.difference import Difference, Remedy
 from transfer.jetstream_api import NANOSECONDS
 
 if TYPE_CHECKING:
@@ -14,20 +14,8 @@ if TYPE_CHECKING:
 
     from transfer.wire import StreamSpec
 
+
 _TIMES = frozenset({"ack_wait", "max_age", "max_expires", "inactive_threshold", "priority_timeout"})
-
-
-class Remedy(Enum):
-    """What may be done about a field that is not as needed."""
-
-    UPDATE = "update"
-    """The collector sets it; the durable keeps what it knows."""
-    REPLACE = "replace"
-    """nats-server lets nobody change it: so the durable is made anew. What is not acked stays in the stream."""
-    MEND = "mend"
-    """Somebody else has to change it, and nothing of the logger is moved until then."""
-    RISK = "risk"
-    """The logger works, and what may happen to its entries is said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,27 +37,6 @@ class Need:
     """Where it is not the field of this name."""
     stated: str = ""
     """The name that the spec's `stream` has for it: what is stated there is meant."""
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """A field that is not as needed; the names are those of `Need`."""
-
-    about: str
-    field: str
-    expected: str
-    got: str
-    remedy: Remedy
-    why: str
-    command: str
-    value: Any = None
-    """As the server has it."""
-    wanted: object = None
-    stated: str = ""
-
-    def __str__(self) -> str:
-        do = f"; {self.command}" if self.command else ""
-        return f"{self.about}: expected {self.field} {self.expected}, got {self.got} ({self.why}){do}"
 
 
 def differences(about: str, needs: Iterable[Need], found: object, values: Mapping[str, str]) -> Iterator[Difference]:
@@ -105,14 +72,11 @@ def _filled(command: str, values: Mapping[str, str]) -> str:
     return command
 
 
-def with_remedy(differences: Iterable[Difference], *remedies: Remedy) -> tuple[Difference, ...]:
-    """Return those about which one of these may be done."""
-    return tuple(difference for difference in differences if difference.remedy in remedies)
-
-
-def without_risks(differences: Iterable[Difference]) -> tuple[Difference, ...]:
-    """Return those that keep the service from working as it has to."""
-    return tuple(difference for difference in differences if difference.remedy is not Remedy.RISK)
+def in_line(config: dict[str, Any], differences: Iterable[Difference]) -> dict[str, Any]:
+    """Return a configuration as JetStream said it, with what is to be updated set or left to the server's default."""
+    changed = {each.field: each.wanted for each in differences if each.remedy is Remedy.UPDATE}
+    kept = {field: value for field, value in config.items() if field not in changed}
+    return kept | {field: value for field, value in changed.items() if value is not None}
 
 
 def not_meant(risks: Sequence[Difference], stated: StreamSpec | None) -> tuple[Difference, ...]:
@@ -126,10 +90,3 @@ def _is_stated(risk: Difference, stated: StreamSpec | None) -> bool:
         return False
     found = risk.value / NANOSECONDS if risk.field in _TIMES else risk.value
     return bool(found == value)
-
-
-def in_line(config: dict[str, Any], differences: Iterable[Difference]) -> dict[str, Any]:
-    """Return a configuration as JetStream said it, with what is to be updated set or left to the server's default."""
-    changed = {each.field: each.wanted for each in differences if each.remedy is Remedy.UPDATE}
-    kept = {field: value for field, value in config.items() if field not in changed}
-    return kept | {field: value for field, value in changed.items() if value is not None}

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from transfer.comparison import Remedy, in_line, with_remedy, without_risks
+from transfer.comparison import in_line
 from transfer.configurations import DurableInfo
+from transfer.difference import Remedy, with_remedy, without_risks
 from transfer.errors import DurableInUse, JetStreamError, Misconfigured, Unavailable, UnknownDurable
 from transfer.jetstream_api import DURABLE_EXISTS, request
 from transfer.needs import (
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 
     from nats.js import JetStreamContext
 
-    from transfer.comparison import Difference, Need
+    from transfer.comparison import Need
+    from transfer.difference import Difference
     from transfer.names import Names
 
 _TRIES = 3

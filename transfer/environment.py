@@ -7,13 +7,10 @@ from typing import TYPE_CHECKING, Literal, TypeVar, overload
 
 from transfer.errors import Problem, WrongSettings
 from transfer.misspelt import Misspelt, misspelt
-from transfer.nats_settings import NatsSettings
 from transfer.secret import Secret, Unreadable, read_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-
-__all__ = ["Environment", "NatsSettings", "parse_duration", "parse_size"]
 
 _Number = TypeVar("_Number", int, float)
 _Value = TypeVar("_Value", str, int, float, str | None)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from transfer.comparison import Difference
+    from transfer.difference import Difference
 
 
 class TransferError(Exception):

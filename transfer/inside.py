@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from contextvars import ContextVar, Token
 
+SENDING: set[int] = set()
+"""The numbers of the threads that send just now, as `threading` and as the operating system have them."""
+
 
 class Making:
     """`with Making():` says that an entry is being made in the block."""
@@ -31,3 +34,13 @@ def is_making() -> bool:
     """Return whether an entry is being made by whoever calls."""
     making = _making.get()
     return making is not None and making.goes_on
+
+
+def in_child() -> None:
+    """Forget the threads of the parent: others may get their numbers."""
+    SENDING.clear()
+
+
+def is_sending(ident: object) -> bool:
+    """Return whether a thread of this process, by the number that `threading` has for it, is one that sends."""
+    return ident in SENDING

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from transfer.comparison import Difference, Need, Remedy, differences
+from transfer.comparison import Need, differences
+from transfer.difference import Difference, Remedy
 from transfer.jetstream_api import NANOSECONDS
 
 if TYPE_CHECKING:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+from enum import StrEnum
 from functools import cache
 from typing import TYPE_CHECKING, TypedDict
 
-from transfer.environment import Environment, NatsSettings
+from transfer.environment import Environment
 from transfer.names import check_namespace
-from transfer.nats_settings import DEFAULT_HOSTS, with_keywords
-from transfer.outbox import MAX_BYTES, MAX_ENTRIES, Overflow
+from transfer.nats_settings import DEFAULT_HOSTS, NatsSettings, with_keywords
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,6 +20,17 @@ if TYPE_CHECKING:
 _log = logging.getLogger("transfer.settings")
 BUNDLE_ENTRIES = 500
 _MOST_IN_A_BUNDLE = 10_000
+MAX_ENTRIES = 10_000
+MAX_BYTES = 16 * 1024 * 1024
+
+
+class Overflow(StrEnum):
+    """What becomes of an entry for which there is no room."""
+
+    DROP_NEWEST = "drop_newest"
+    DROP_OLDEST = "drop_oldest"
+    BLOCK = "block"
+    """Whoever sends waits."""
 
 
 class Login(TypedDict, total=False):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from transfer.inside import Making
+from transfer.inside import Making, is_sending
 from transfer.native import get_ident, start_thread
 
 if TYPE_CHECKING:
@@ -71,8 +71,6 @@ def _warn(sentence: str) -> None:
 
     A handler may be in the hands of whoever waits for room, which only the thread that sends can make: loguru's are.
     """
-    from transfer.sending import is_sending  # noqa: PLC0415 - it imports this
-
     if not is_sending(get_ident()):
         _log.warning("%s", sentence)
         return

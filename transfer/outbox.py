@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from transfer.entry import encode_entry, new_id
 from transfer.native import Waiter
+from transfer.options import Overflow
 from transfer.stub import stub_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-MAX_ENTRIES = 10_000
-MAX_BYTES = 16 * 1024 * 1024
 _OBJECTS = 200
 """Bytes that an entry takes beside its body."""
 _STUBS = 100
@@ -32,15 +31,6 @@ _WINDOW = 256
 """Bundles on their way at a time. A logger with none on its way may always send one more."""
 _LOOK = 1.0
 """Seconds between two looks of a thread that waits."""
-
-
-class Overflow(StrEnum):
-    """What becomes of an entry for which there is no room."""
-
-    DROP_NEWEST = "drop_newest"
-    DROP_OLDEST = "drop_oldest"
-    BLOCK = "block"
-    """Whoever sends waits."""
 
 
 class Dropped(StrEnum):

@@ -16,14 +16,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakSet
 
-from transfer import sending
+from transfer import inside
 from transfer.errors import TransferError
 from transfer.forks import in_each_child, is_child, is_to_be_forked, look
 from transfer.inside import Making, is_making
 from transfer.lenient import encode_anything, safe_repr
 from transfer.names import Names
 from transfer.native import original
-from transfer.outbox import Dropped, Outbox, Overflow
+from transfer.options import Overflow
+from transfer.outbox import Dropped, Outbox
 from transfer.sending import Call, SendingThread, say
 from transfer.wire import new_id
 
@@ -374,7 +375,7 @@ _abandoned: list[SendingThread | None] = []
 def _in_child() -> None:
     _exit.begin_anew()
     _running.clear()
-    sending.in_child()
+    inside.in_child()
     for sender in list(_senders):
         sender._in_child()  # noqa: SLF001 - of this file
 

@@ -29,6 +29,7 @@ from transfer.errors import (
     Unavailable,
     UnknownLogger,
 )
+from transfer.inside import SENDING
 from transfer.native import Flag, get_ident, new_loop, start_thread
 from transfer.outage import Outage
 from transfer.outbox import Bundle, Dropped
@@ -58,18 +59,6 @@ _PAYS = 0.75
 _LOOK = 0.05
 _FAULTS = 3
 """So many in a row, of ours, are the end."""
-SENDING: set[int] = set()
-"""The numbers of the threads that send just now, as `threading` and as the operating system have them."""
-
-
-def in_child() -> None:
-    """Forget the threads of the parent: others may get their numbers."""
-    SENDING.clear()
-
-
-def is_sending(ident: object) -> bool:
-    """Return whether a thread of this process, by the number that `threading` has for it, is one that sends."""
-    return ident in SENDING
 
 
 class Call:

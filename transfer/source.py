@@ -6,12 +6,11 @@ import os
 import threading
 from typing import TYPE_CHECKING, ParamSpec
 
-from transfer.inside import Making, is_making
+from transfer.inside import SENDING, Making, is_making
 from transfer.lenient import safe_repr
 from transfer.names import check_key
 from transfer.options import Options, read_options
 from transfer.sender import Sender, Stats
-from transfer.sending import SENDING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

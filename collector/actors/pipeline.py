@@ -15,7 +15,6 @@ from anyio import CancelScope, Event, create_memory_object_stream, create_task_g
 from collector.actors.batcher import Batcher
 from collector.actors.consumer import Consumer, Room
 from collector.actors.keeper import Keeper
-from collector.actors.supervisor import leaves
 from collector.actors.writer import Writer
 from collector.backoff import exponential
 from collector.batching import BatchPolicy, Draft
@@ -23,7 +22,7 @@ from collector.budget import PATIENCE
 from collector.codec import Codec
 from collector.dead_letters import DeadLetters
 from collector.doubts import Doubts
-from collector.errors import CollectionChanged, OwnershipLost, SinkUnavailable, WrongCollection
+from collector.errors import CollectionChanged, OwnershipLost, SinkUnavailable, WrongCollection, leaves
 from collector.events import Failed, Failure, Held, LoggerState, Report, Returned, Stage, State
 from collector.horizon import Horizon
 from collector.in_hand import InHand
@@ -98,11 +97,6 @@ class _Target:
     changed: Event = field(default_factory=Event)
     """Set when the collection is not as it was seen any more: then it is looked at again, and what is in hand first
     written."""
-
-
-def most_held(settings: Settings) -> int:
-    """Return how many messages of one logger a replica holds at most: those being written, filled and received."""
-    return settings.batch_entries * (settings.writes + 2)
 
 
 class Pipeline:
@@ -306,7 +300,7 @@ class Pipeline:
             in_hand=in_hand,
             horizon=target.horizon,
             accounts=accounts,
-            room=Room(most_held(settings), settings.batch_bytes),
+            room=Room(settings.most_held, settings.batch_bytes),
             outbox=opened_in,
             reconnects=tools.nats.reconnects,
             report=tools.report,

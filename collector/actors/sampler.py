@@ -8,7 +8,7 @@ from anyio import CancelScope, current_time, move_on_after
 
 from collector.events import Failed, Failure, Mended, Report, Sampled, Stage
 from collector.stuck import Sightings
-from transfer.comparison import Remedy, with_remedy, without_risks
+from transfer.difference import Remedy, with_remedy, without_risks
 from transfer.errors import Conflict, Misconfigured, TransferError, UnknownStream
 
 if TYPE_CHECKING:

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Protocol
 from anyio import Event, create_task_group, current_time, move_on_after
 
 from collector.backoff import exponential
-from collector.errors import ChildExited, GaveUp, described
+from collector.errors import ChildExited, GaveUp, described, leaves
 from collector.events import Crashed, GivenUp, LoggerState, Report, State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from anyio.abc import TaskGroup
 
@@ -46,15 +46,6 @@ class Intensity:
 
     crashes: int = 10
     seconds: float = 300.0
-
-
-def leaves(exc: BaseException) -> Iterator[BaseException]:
-    """Yield the errors in nested groups."""
-    if isinstance(exc, BaseExceptionGroup):
-        for inner in exc.exceptions:
-            yield from leaves(inner)
-    else:
-        yield exc
 
 
 async def _run_walled(child: Child, stopping: Event) -> None:

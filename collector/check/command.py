@@ -69,14 +69,13 @@ def _ignored(one: Misspelt) -> Finding:
 
 async def look(settings: Settings, replicas: int) -> list[Finding]:
     """Ask both servers, one after the other because the loggers say which collections matter, and judge."""
-    from collector.actors.pipeline import most_held  # noqa: PLC0415 - as above
     from collector.check.mongodb_facts import look_at_mongodb  # noqa: PLC0415
     from collector.check.mongodb_findings import judge_mongodb  # noqa: PLC0415
     from collector.check.nats_facts import look_at_nats  # noqa: PLC0415
     from collector.check.nats_findings import Plan, judge_nats  # noqa: PLC0415
 
     names = Names(settings.namespace)
-    plan = Plan(names=names, replicas=replicas, held=most_held(settings), ack_wait=settings.ack_wait)
+    plan = Plan(names=names, replicas=replicas, held=settings.most_held, ack_wait=settings.ack_wait)
     nats = await look_at_nats(settings.nats, names)
     loggers = [logger for logger in nats.loggers if logger.spec is not None]
     keys = [logger.key for logger in loggers]

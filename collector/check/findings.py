@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from collector.readable import printable
+from transfer.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from collector.check.clock import judge_clock
 from collector.check.findings import ok, warning, wrong
-from transfer.comparison import Remedy, not_meant
+from transfer.comparison import not_meant
+from transfer.difference import Remedy
 from transfer.needs import (
     MAX_ACK_PENDING,
     compare_bucket,
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 
     from collector.check.facts import Logger, Nats, Stream
     from collector.check.findings import Finding
-    from transfer.comparison import Difference
     from transfer.configurations import StreamConfig
+    from transfer.difference import Difference
     from transfer.names import Names
 
 TESTED_API_LEVEL = 1

@@ -14,11 +14,10 @@ import anyio
 import click
 from anyio import create_task_group, sleep
 
-from collector.actors.supervisor import leaves
 from collector.demo.feeds import LogFile
 from collector.demo.replica import Replicas
 from collector.demo.signals import in_threads, until_signal
-from collector.errors import CollectorError
+from collector.errors import CollectorError, leaves
 from collector.local import local_servers
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from collector.actors.consumer import Consumer, Room
 from collector.budget import Budget
 from collector.codec import Codec
 from collector.connection import Reconnects
-from collector.events import Answered, Failed, Failure, Held, Received, Stage
-from collector.horizon import Horizon, Suspicion
+from collector.events import Answered, Failed, Failure, Held, Received, Stage, Suspicion
+from collector.horizon import Horizon
 from collector.in_hand import MESSAGE, InHand
 from collector.model import Opened
 from collector.pull import LARGEST, Pull

@@ -17,7 +17,7 @@ from collector.events import Failed, Mended, Sampled, Waiting
 from collector.in_hand import InHand
 from collector.stuck import SIGHTINGS, Stuck
 from tests.actors.fakes import ATTACHED, KEY, FakeLink, FakeSource, Reports, delivery
-from transfer.comparison import Difference, Remedy
+from transfer.difference import Difference, Remedy
 from transfer.errors import JetStreamError, Misconfigured, Unavailable
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ from tests.actors.fakes import (
     frame,
     settled,
 )
-from transfer.comparison import Difference, Remedy
+from transfer.difference import Difference, Remedy
 from transfer.errors import DurableInUse, Misconfigured, Unavailable, UnknownStream
 from transfer.names import Names
 from transfer.wire import LoggerSpec, StreamSpec

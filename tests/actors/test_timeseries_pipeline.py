@@ -14,8 +14,17 @@ from collector.actors.pipeline import Pipeline, Tools
 from collector.budget import Budget
 from collector.connection import NatsConnection, Reconnects
 from collector.errors import OwnershipLost, SinkUnavailable
-from collector.events import BatchSettled, Change, LoggerState, OwnershipChanged, Retried, Returned, State, Suspected
-from collector.horizon import Suspicion
+from collector.events import (
+    BatchSettled,
+    Change,
+    LoggerState,
+    OwnershipChanged,
+    Retried,
+    Returned,
+    State,
+    Suspected,
+    Suspicion,
+)
 from collector.ownership import Claim, claim_id, write_number
 from collector.settings import Settings
 from tests.actors.fakes import (

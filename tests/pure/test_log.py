@@ -21,8 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector import events
-from collector.events import Failure, LoggerState, Stage, State
-from collector.horizon import Suspicion
+from collector.events import Failure, LoggerState, Stage, State, Suspicion
 from collector.log import LINES, EventLog, say_last, set_up
 from collector.model import Reason
 from collector.repeats import Repeats

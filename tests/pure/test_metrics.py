@@ -12,8 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from collector import events
-from collector.events import POSSIBLE_FAILURES, Change, Failure, Limit, LoggerState, Stage, State
-from collector.horizon import Suspicion
+from collector.events import POSSIBLE_FAILURES, Change, Failure, Limit, LoggerState, Stage, State, Suspicion
 from collector.metrics import Metrics
 from collector.model import Reason, Trigger
 

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transfer.comparison import Remedy, in_line, with_remedy, without_risks
+from transfer.comparison import in_line
 from transfer.configurations import DurableConfig, DurableInfo, StreamConfig
+from transfer.difference import Remedy, with_remedy, without_risks
 from transfer.names import Names
 from transfer.needs import compare_bucket, compare_durable, compare_stream, durable_needs, stream_needs, wanted_of
 

@@ -11,7 +11,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from collector.errors import OwnershipLost, SinkUnavailable
-from collector.horizon import Horizon, Suspicion
+from collector.events import Suspicion
+from collector.horizon import Horizon
 from collector.ownership import Tenure, write_number
 from collector.sinks.timeseries import TimeSeriesSink, TimeSeriesWriting, _Command
 

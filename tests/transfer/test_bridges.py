@@ -33,8 +33,8 @@ from transfer.client import Logger, Transfer
 from transfer.entry import new_id
 from transfer.errors import InvalidKey, WrongSettings
 from transfer.handler import TransferHandler
+from transfer.inside import SENDING
 from transfer.lenient import encode_anything
-from transfer.sending import SENDING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

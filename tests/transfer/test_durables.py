@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from nats.js import JetStreamContext
 
     from collector.local import NatsServer
-    from transfer.comparison import Difference
+    from transfer.difference import Difference
 
 pytestmark = pytest.mark.anyio
 SECOND = 1_000_000_000

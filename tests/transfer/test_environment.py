@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import nkeys  # type: ignore[import-untyped]
 import pytest
 
-from transfer.environment import Environment, NatsSettings, parse_duration, parse_size
+from transfer.environment import Environment, parse_duration, parse_size
 from transfer.errors import WrongSettings
 from transfer.names import check_namespace
-from transfer.nats_settings import with_keywords
+from transfer.nats_settings import NatsSettings, with_keywords
 from transfer.secret import Unreadable
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from transfer.outbox import Bundle, Dropped, Outbox, Overflow
+from transfer.options import Overflow
+from transfer.outbox import Bundle, Dropped, Outbox
 
 ENTRIES, BYTES = 20, 6000
 MARKED = (Dropped.OVERFLOW, Dropped.TOO_LARGE)
