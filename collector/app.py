@@ -34,15 +34,15 @@ from collector.claims import Claims
 from collector.connection import close, connect
 from collector.endpoint import serving
 from collector.errors import Aborted
-from collector.heap import Heap
 from collector.kinds import Kinds
 from collector.lag import JetStreamLag
 from collector.log import LINES, EventLog
-from collector.loop import new_event_loop
 from collector.metrics import Metrics
 from collector.mongo import WRITES, database_of, open_mongo, watch_mongo
 from collector.mongo_login import MongoLogin
 from collector.observers import Observers
+from collector.runtime.heap import Heap
+from collector.runtime.loop import new_event_loop
 from collector.source import JetStreamSource
 from collector.status import Status
 from collector.storage import JetStreamStorage

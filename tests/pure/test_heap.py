@@ -8,7 +8,7 @@ from weakref import ref
 
 import pytest
 
-from collector.heap import Heap
+from collector.runtime.heap import Heap
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +39,7 @@ class RecordedGc:
 def recorded(monkeypatch: pytest.MonkeyPatch) -> RecordedGc:
     """Give the calls."""
     found = RecordedGc()
-    monkeypatch.setattr("collector.heap.gc", found)
+    monkeypatch.setattr("collector.runtime.heap.gc", found)
     return found
 
 
