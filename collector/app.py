@@ -28,14 +28,16 @@ from collector.actors.registry import Registry
 from collector.actors.sampler import Sampler
 from collector.actors.storage import StorageWatcher
 from collector.actors.supervisor import Pipelines, Supervisor
-from collector.bucket import KvBucket
 from collector.budget import Budget
 from collector.claims import Claims
-from collector.connection import close, connect
 from collector.endpoint import serving
 from collector.errors import Aborted
+from collector.jetstream.bucket import KvBucket
+from collector.jetstream.connection import close, connect
+from collector.jetstream.lag import JetStreamLag
+from collector.jetstream.source import JetStreamSource
+from collector.jetstream.storage import JetStreamStorage
 from collector.kinds import Kinds
-from collector.lag import JetStreamLag
 from collector.log import LINES, EventLog
 from collector.metrics import Metrics
 from collector.mongo import WRITES, database_of, open_mongo, watch_mongo
@@ -43,13 +45,11 @@ from collector.mongo_login import MongoLogin
 from collector.observers import Observers
 from collector.runtime.heap import Heap
 from collector.runtime.loop import new_event_loop
-from collector.source import JetStreamSource
 from collector.status import Status
-from collector.storage import JetStreamStorage
 from transfer.names import Names
 
 if TYPE_CHECKING:
-    from collector.connection import NatsConnection
+    from collector.jetstream.connection import NatsConnection
     from collector.settings import Settings
     from collector.status import Tally
     from transfer.environment import Environment

@@ -14,7 +14,7 @@ from collector.backoff import exponential
 from collector.budget import COMES_WITHIN, SMALLEST_ASK
 from collector.events import Answered, Failed, Failure, Held, Received, Stage
 from collector.in_hand import MESSAGE
-from collector.pull import LARGEST, Signal, still_pending
+from collector.jetstream.pull import LARGEST, Signal, still_pending
 from transfer.errors import TransferError, Unavailable, UnknownStream
 
 if TYPE_CHECKING:
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
     from collector.budget import Accounts
     from collector.codec import Codec, Unpacked
-    from collector.connection import Reconnects
     from collector.events import Report
     from collector.horizon import Horizon
     from collector.in_hand import InHand
+    from collector.jetstream.connection import Reconnects
+    from collector.jetstream.pull import Pull
+    from collector.jetstream.source import Attached, Source
     from collector.model import Delivery, Opened
-    from collector.pull import Pull
-    from collector.source import Attached, Source
 
 _SLICE = 250
 """Messages opened without a checkpoint: about a millisecond."""

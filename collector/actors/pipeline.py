@@ -21,14 +21,14 @@ from collector.batching import BatchPolicy, Draft
 from collector.budget import PATIENCE
 from collector.codec import Codec
 from collector.dead_letters import DeadLetters
-from collector.doubts import Doubts
 from collector.errors import CollectionChanged, OwnershipLost, SinkUnavailable, WrongCollection, leaves
 from collector.events import Failed, Failure, Held, LoggerState, Report, Returned, Stage, State
 from collector.horizon import Horizon
 from collector.in_hand import InHand
+from collector.jetstream.doubts import Doubts
+from collector.jetstream.pull import Pull
 from collector.model import Opened
 from collector.place import Place, Seen
-from collector.pull import Pull
 from collector.settlement import NAK
 from collector.sinks.mongodb import MongoSink
 from collector.sinks.timeseries import TimeSeriesSink
@@ -46,12 +46,12 @@ if TYPE_CHECKING:
     from collector.actors.owners import Candidacy, Owners
     from collector.budget import Accounts, Budget
     from collector.claims import Claims, Fenced
-    from collector.connection import NatsConnection
+    from collector.jetstream.connection import NatsConnection
+    from collector.jetstream.source import Attached, Source
     from collector.kinds import Kinds
     from collector.model import Batch
     from collector.settings import Settings
     from collector.sinks import Sink
-    from collector.source import Attached, Source
     from transfer.names import Names
     from transfer.wire import LoggerSpec
 

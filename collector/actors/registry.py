@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from anyio import CancelScope, create_task_group, current_time, sleep
 
 from collector.backoff import exponential
-from collector.bucket import Bucket, Change, Gone, Listed, Put
 from collector.errors import BucketMissing
 from collector.events import Declared, Failed, Failure, Report, Stage
+from collector.jetstream.bucket import Bucket, Change, Gone, Listed, Put
 from transfer.errors import InvalidKey, TransferError, UnreadableSpec
 from transfer.names import check_key
 from transfer.wire import decode_spec
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from anyio import Event
 
     from collector.actors.supervisor import Pipelines
-    from collector.connection import Reconnects
+    from collector.jetstream.connection import Reconnects
 
 _RETRY_CAP = 2.0
 _NAMED = 5

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from anyio import CancelScope, current_time, move_on_after
 
 from collector.events import Failed, Failure, Mended, Report, Sampled, Stage
-from collector.stuck import Sightings
+from collector.jetstream.stuck import Sightings
 from transfer.difference import Remedy, with_remedy, without_risks
 from transfer.errors import Conflict, Misconfigured, TransferError, UnknownStream
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from anyio import Event
 
     from collector.actors.supervisor import Pipelines
-    from collector.doubts import Doubts
-    from collector.lag import Lag
-    from collector.source import Source
+    from collector.jetstream.doubts import Doubts
+    from collector.jetstream.lag import Lag
+    from collector.jetstream.source import Source
 
 
 class Sampler:

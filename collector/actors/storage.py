@@ -12,7 +12,7 @@ from transfer.errors import Refused, TransferError
 if TYPE_CHECKING:
     from anyio import Event
 
-    from collector.storage import Reading
+    from collector.jetstream.storage import Reading
 
 _NOT_PERMITTED = 600.0
 """Seconds until it is asked again what we may not ask."""

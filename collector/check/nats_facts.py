@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from anyio import CancelScope, move_on_after
 
-from collector.bucket import KvBucket, Listed, Put
 from collector.check.clock import ahead
 from collector.check.facts import Logger, Nats, Stream
-from collector.connection import close, connect
 from collector.events import Connection, Event, Failed
+from collector.jetstream.bucket import KvBucket, Listed, Put
+from collector.jetstream.connection import close, connect
 from transfer.configurations import StreamConfig  # noqa: TC001 - msgspec reads it when it runs
 from transfer.durables import durable_info
 from transfer.errors import Refused, TransferError, UnknownDurable, UnknownStream, UnreadableSpec
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from nats.aio.client import Client
     from nats.js import JetStreamContext
 
-    from collector.connection import NatsConnection
+    from collector.jetstream.connection import NatsConnection
     from transfer.configurations import DurableInfo
     from transfer.nats_settings import NatsSettings
 

@@ -14,7 +14,6 @@ import nats
 from anyio import CancelScope, current_time
 from nats import errors as nats_errors
 
-from collector.connection import close
 from collector.demo.display import Display
 from collector.demo.found import Lookup
 from collector.demo.replica import Replicas
@@ -22,6 +21,7 @@ from collector.demo.report import Report
 from collector.demo.scenario import NAMESPACE, SETTINGS, NotAsPromised, Scenario, Stand
 from collector.demo.signals import in_threads, until_signal
 from collector.errors import CollectorError, leaves
+from collector.jetstream.connection import close
 from collector.local import local_servers
 from collector.mongo import database_of, open_mongo
 from transfer import Transfer, TransferError

@@ -14,17 +14,17 @@ from bson import ObjectId
 from collector.batching import BatchPolicy, Draft
 from collector.collection_needs import Collection
 from collector.identity import Incarnation
+from collector.jetstream.link import Frame
+from collector.jetstream.source import Attached
 from collector.model import Batch, Delivery, Entry, Opened, Reason, Refusal, Reject, Trigger
-from collector.nats_bulk import Frame
 from collector.sinks import Written
-from collector.source import Attached
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
     from collector import events
-    from collector.bucket import Change
-    from collector.nats_bulk import AnyFrame, Receive
+    from collector.jetstream.bucket import Change
+    from collector.jetstream.link import AnyFrame, Receive
 
 KEY = "system"
 STREAM = "beta:logs:system"

@@ -12,12 +12,12 @@ from anyio import EndOfStream, Event, create_memory_object_stream, create_task_g
 from collector.actors.consumer import Consumer, Room
 from collector.budget import Budget
 from collector.codec import Codec
-from collector.connection import Reconnects
 from collector.events import Answered, Failed, Failure, Held, Received, Stage, Suspicion
 from collector.horizon import Horizon
 from collector.in_hand import MESSAGE, InHand
+from collector.jetstream.connection import Reconnects
+from collector.jetstream.pull import LARGEST, Pull
 from collector.model import Opened
-from collector.pull import LARGEST, Pull
 from tests.actors.fakes import (
     ANOTHER_LIFE,
     ATTACHED,

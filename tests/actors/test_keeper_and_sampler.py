@@ -12,10 +12,10 @@ from anyio import Event, create_task_group, current_time, fail_after
 
 from collector.actors.keeper import Keeper
 from collector.actors.sampler import Sampler
-from collector.doubts import Doubts
 from collector.events import Failed, Mended, Sampled, Waiting
 from collector.in_hand import InHand
-from collector.stuck import SIGHTINGS, Stuck
+from collector.jetstream.doubts import Doubts
+from collector.jetstream.stuck import SIGHTINGS, Stuck
 from tests.actors.fakes import ATTACHED, KEY, FakeLink, FakeSource, Reports, delivery
 from transfer.difference import Difference, Remedy
 from transfer.errors import JetStreamError, Misconfigured, Unavailable
@@ -155,7 +155,7 @@ async def test_the_sampler_returns_at_once_when_asked_to_stop_while_it_waits() -
 
 
 async def test_what_is_seen_to_be_stuck_again_and_again_is_brought_back_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("collector.stuck.SETTLED", 0.05)
+    monkeypatch.setattr("collector.jetstream.stuck.SETTLED", 0.05)
     lag, reports, stopping = ScriptedLag([sampled(1.0, messages=6)]), Reports(), Event()
     with fail_after(30):
         async with create_task_group() as group:
@@ -222,7 +222,7 @@ async def test_a_logger_that_is_not_moved_and_one_that_is_as_it_was_are_left_alo
 
 
 async def test_nothing_is_taken_for_stuck_while_something_else_explains_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("collector.stuck.SETTLED", 0.0)
+    monkeypatch.setattr("collector.jetstream.stuck.SETTLED", 0.0)
     filtered = sampled(1.0, messages=6, differences=(difference(Remedy.UPDATE),))
     lag, reports = ScriptedLag([filtered]), Reports()
     async with sampling(lag, FakeSource(), Doubts(), reports):

@@ -11,9 +11,9 @@ from anyio import Event, Semaphore, create_task_group, fail_after
 
 from collector.actors.pipeline import Pipeline, Tools
 from collector.budget import Budget
-from collector.connection import NatsConnection, Reconnects
 from collector.errors import SinkUnavailable
 from collector.events import BatchSettled, Held, LoggerState, Returned, State
+from collector.jetstream.connection import NatsConnection, Reconnects
 from collector.settings import Settings
 from tests.actors.fakes import (
     ANOTHER_LIFE,

@@ -10,10 +10,10 @@ import pytest
 from anyio import Event, create_task_group, fail_after
 
 from collector.actors.registry import Registry
-from collector.bucket import Gone, Listed, Put
-from collector.connection import Reconnects
 from collector.errors import BucketMissing
 from collector.events import Declared, Failed
+from collector.jetstream.bucket import Gone, Listed, Put
+from collector.jetstream.connection import Reconnects
 from tests.actors.fakes import FakeBucket, Reports, settled
 from transfer.errors import JetStreamError, Unavailable
 from transfer.wire import LoggerSpec, encode_spec

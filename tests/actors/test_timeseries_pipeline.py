@@ -12,7 +12,6 @@ from pymongo.errors import OperationFailure
 
 from collector.actors.pipeline import Pipeline, Tools
 from collector.budget import Budget
-from collector.connection import NatsConnection, Reconnects
 from collector.errors import OwnershipLost, SinkUnavailable
 from collector.events import (
     BatchSettled,
@@ -25,6 +24,7 @@ from collector.events import (
     Suspected,
     Suspicion,
 )
+from collector.jetstream.connection import NatsConnection, Reconnects
 from collector.ownership import Claim, claim_id, write_number
 from collector.settings import Settings
 from tests.actors.fakes import (

@@ -16,10 +16,10 @@ from anyio import Event, Semaphore, create_task_group, fail_after, lowlevel
 from bench.entries import Form, Traffic
 from collector.actors.pipeline import Pipeline, Tools
 from collector.budget import Budget
-from collector.connection import NatsConnection, Reconnects
 from collector.events import BatchSettled
+from collector.jetstream.connection import NatsConnection, Reconnects
+from collector.jetstream.link import BulkParser, joined
 from collector.metrics import Metrics
-from collector.nats_bulk import BulkParser, joined
 from collector.settings import Settings
 from collector.status import Status
 from tests.actors.fakes import ATTACHED, KEY, STREAM, FakeKinds, FakeLink, FakeSource
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from collector.events import Event as Happening
-    from collector.nats_bulk import Receive
+    from collector.jetstream.link import Receive
 
 ENTRIES = 4000
 READ = 32 * 1024

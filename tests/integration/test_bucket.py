@@ -9,7 +9,7 @@ import pytest
 from anyio import fail_after
 from nats.js import JetStreamContext
 
-from collector.bucket import Change, Gone, KvBucket, Listed, Put
+from collector.jetstream.bucket import Change, Gone, KvBucket, Listed, Put
 from transfer import Logger, Transfer
 from transfer.names import Names
 

@@ -24,10 +24,10 @@ from collector.codec import Codec
 from collector.dead_letters import DeadLetters
 from collector.errors import SinkUnavailable
 from collector.identity import Incarnation
+from collector.jetstream.publisher import publishing
 from collector.letters import Filter, Letters
 from collector.model import Delivery, Reason, Reject
 from collector.mongo import open_mongo
-from collector.raw_publisher import publishing
 from collector.redrive import Redriven, message_of, redrive
 from tests.integration.ancestor import MESSAGE, Ancestor, ancestor, entry, text
 from tests.integration.waiting import until
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from pymongo.asynchronous.database import AsyncDatabase
     from pymongo.database import Database
 
+    from collector.jetstream.publisher import RawPublisher
     from collector.local import Mongod, NatsServer, Replica
-    from collector.raw_publisher import RawPublisher
 
 MIB = 1024 * 1024
 FAILED_AT = 1_800_000_000.25

@@ -9,10 +9,10 @@ import anyio
 import nats
 import pytest
 
-import collector.lag
+import collector.jetstream.lag
 from collector.events import Sampled, Waiting
-from collector.lag import JetStreamLag
-from collector.stuck import Stuck
+from collector.jetstream.lag import JetStreamLag
+from collector.jetstream.stuck import Stuck
 from transfer import Logger, Transfer
 from transfer.errors import JetStreamError, Unavailable
 from transfer.names import Names
@@ -67,7 +67,7 @@ async def playing(server: NatsServer, namespace: str, monkeypatch: pytest.Monkey
     async with await nats.connect(server.url) as connection:
         jetstream = connection.jetstream()
         scene = Scene(jetstream, Names(namespace), Transfer(jetstream, namespace=namespace))
-        monkeypatch.setattr(collector.lag, "durable_info", scene.durable_info)
+        monkeypatch.setattr(collector.jetstream.lag, "durable_info", scene.durable_info)
         for key in LOGGERS:
             await scene.transfer.set(Logger(key))
             await ensure_durable(jetstream, scene.names, key)
@@ -158,7 +158,7 @@ async def test_what_waits_is_known_of_every_logger_but_one_whose_stream_has_no_l
     async def without_a_leader(*_: object) -> dict[str, StreamState | None]:
         return await listed_streams(scene.jetstream, scene.names) | {scene.names.stream("l02"): None}
 
-    monkeypatch.setattr(collector.lag, "listed_streams", without_a_leader)
+    monkeypatch.setattr(collector.jetstream.lag, "listed_streams", without_a_leader)
     assert {one.logger for one in await scene.lag.sample(LOGGERS)} == {*LOGGERS} - {"l02"}
 
 

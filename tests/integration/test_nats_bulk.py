@@ -15,8 +15,8 @@ import pytest
 from anyio import create_task_group, fail_after, lowlevel
 
 from collector.in_hand import InHand
-from collector.nats_bulk import BulkLink, BulkParser, Frame, PlainLink, open_link
-from collector.pull import Outstanding, Pull, Signal, Status, read_status, unused
+from collector.jetstream.link import BulkLink, BulkParser, Frame, PlainLink, open_link
+from collector.jetstream.pull import Outstanding, Pull, Signal, Status, read_status, unused
 from transfer.connection import Connection
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from nats.aio.client import Client
     from nats.js import JetStreamContext
 
+    from collector.jetstream.link import AnyFrame, Link
     from collector.local import NatsServer
-    from collector.nats_bulk import AnyFrame, Link
 
 LINKS = [BulkLink, PlainLink]
 BODY = b"x" * 100

@@ -9,7 +9,7 @@ import anyio
 import pytest
 from anyio import create_task_group, fail_after, sleep
 
-from collector.nats_bulk import BulkLink
+from collector.jetstream.link import BulkLink
 from tests.chaos.proxy import Direction, Proxy
 from tests.integration.test_nats_bulk import came, connected, durable, pulling, until
 from transfer.connection import Connection

@@ -12,7 +12,7 @@ from anyio import Event, create_task_group, fail_after
 
 from collector.actors.storage import StorageWatcher
 from collector.events import Failed, Limit, Storage
-from collector.storage import JetStreamStorage
+from collector.jetstream.storage import JetStreamStorage
 from tests.actors.fakes import Reports
 from tests.integration.waiting import until
 from transfer.errors import Refused, Unavailable

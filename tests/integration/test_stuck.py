@@ -9,7 +9,7 @@ import anyio
 import pytest
 from nats.js.api import AckPolicy, ConsumerConfig
 
-from collector.stuck import SETTLED
+from collector.jetstream.stuck import SETTLED
 from tests.integration.ancestor import Ancestor, ancestor, entry
 from tests.integration.waiting import count, numbers, state, until, until_empty
 from transfer.names import Names

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from collector.in_hand import InHand
-from collector.nats_bulk import Frame
-from collector.pull import (
+from collector.jetstream.link import Frame
+from collector.jetstream.pull import (
     HEARTBEAT,
     LARGEST,
     Bare,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from collector.stuck import AGAIN, LAPSE, SETTLED, SIGHTINGS, Sightings, Stuck, stuck_messages
+from collector.jetstream.stuck import AGAIN, LAPSE, SETTLED, SIGHTINGS, Sightings, Stuck, stuck_messages
 
 SEEN = Stuck("made at 1", 7, 3)
 

@@ -15,7 +15,7 @@ from anyio import fail_after, move_on_after
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collector.nats_bulk import BulkLink
+from collector.jetstream.link import BulkLink
 from tests.transfer.scripted import INFO, Scripted, scripted
 from transfer.connection import Connection, open_connection, why
 from transfer.nats_settings import NatsSettings
@@ -25,7 +25,7 @@ from transfer.server_words import SENTENCES, Follows, ServerSaid
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from collector.nats_bulk import AnyFrame
+    from collector.jetstream.link import AnyFrame
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
 

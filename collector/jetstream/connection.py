@@ -11,7 +11,7 @@ from anyio import CancelScope, Event, move_on_after
 
 from collector import events
 from collector.errors import ConnectionClosed
-from collector.nats_bulk import open_link
+from collector.jetstream.link import open_link
 from transfer.connection import Connection, harmless, why
 from transfer.permissions import missing_permission
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from nats.aio.client import Client
 
     from collector.events import Report
-    from collector.nats_bulk import Link
+    from collector.jetstream.link import Link
     from transfer.nats_settings import NatsSettings
 
 _CLOSE_TIMEOUT = 5.0

@@ -10,7 +10,7 @@ from anyio import Event
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from collector.source import Attached
+    from collector.jetstream.source import Attached
 
 
 class Doubts:

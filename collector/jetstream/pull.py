@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from collector.in_hand import InHand
-    from collector.nats_bulk import AnyFrame, Link, Subscribed
+    from collector.jetstream.link import AnyFrame, Link, Subscribed
     from collector.settlement import Answer
 
 EXPIRES = 60.0

@@ -10,7 +10,7 @@ from zlib import crc32
 from anyio import create_task_group
 
 from collector.events import Sampled, Waiting
-from collector.stuck import Stuck, stuck_messages
+from collector.jetstream.stuck import Stuck, stuck_messages
 from transfer.errors import JetStreamError, TransferError, Unavailable, UnknownDurable, UnknownStream
 from transfer.needs import ACK_WAIT, compare_bucket, compare_durable, compare_stream, durable_needs
 from transfer.streams import DurableInfo, StreamState, durable_info, give_up_durable, listed_streams, stream_state
