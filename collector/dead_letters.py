@@ -12,8 +12,8 @@ from gridfs.asynchronous import AsyncGridFSBucket
 from gridfs.errors import GridFSError
 from pymongo.errors import OperationFailure
 
+from collector.decoding.headers import attempt, first_published_ns, headers
 from collector.errors import SinkUnavailable
-from collector.headers import attempt, first_published_ns, headers
 from collector.mongo import calling, insert
 from collector.mongo_codes import failures
 from collector.mongo_errors import said
@@ -161,7 +161,7 @@ def _readable(raw_headers: bytes) -> list[list[str | bytes]] | bytes:
 
 def _plain(value: str) -> str | bytes:
     """Return a header as the text that it is in UTF-8, else as the bytes that it was."""
-    raw = value.encode("latin-1")  # see `collector.headers`: a character stands for a byte
+    raw = value.encode("latin-1")  # see `collector.decoding.headers`: a character stands for a byte
     try:
         return raw.decode()
     except UnicodeDecodeError:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from bson import ObjectId
 
+from collector.decoding.headers import attempt
 from collector.events import Suspicion
-from collector.headers import attempt
 from transfer.wire import TRANSFER_ATTEMPT
 
 if TYPE_CHECKING:

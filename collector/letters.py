@@ -10,8 +10,8 @@ from gridfs.asynchronous import AsyncGridFSBucket
 from gridfs.errors import CorruptGridFile, NoFile
 from pymongo.errors import OperationFailure
 
+from collector.decoding.headers import headers as read_headers
 from collector.errors import SinkUnavailable
-from collector.headers import headers as read_headers
 from collector.mongo import MAJORITY, calling
 from collector.mongo_errors import said
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from collector.identity import Incarnation
+    from collector.decoding.identity import Incarnation
 
 EXPIRES = 10.0
 """Seconds without a sign of life after which a replica's claims are free."""

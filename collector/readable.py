@@ -7,9 +7,9 @@ from typing import Any
 
 import msgspec
 
-from collector.bundle import split
+from collector.decoding.bundle import split
+from collector.decoding.inflate import inflate
 from collector.errors import Poison
-from collector.inflate import inflate
 from transfer.printable import printable
 from transfer.wire import BUNDLE, CONTENT_ENCODING, CONTENT_TYPE, MAX_INFLATED
 

@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING
 
 from anyio import create_task_group
 
-from collector.headers import MAX_ATTEMPT
+from collector.decoding.headers import MAX_ATTEMPT
 from transfer.errors import JetStreamError, TransferError
 from transfer.wire import (
     CONTENT_ENCODING,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from anyio.abc import ObjectSendStream
 
     from collector.budget import Accounts
-    from collector.codec import Codec, Unpacked
+    from collector.decoding.codec import Codec, Unpacked
     from collector.events import Report
     from collector.horizon import Horizon
     from collector.in_hand import InHand

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
     from collector.claims import Claims, Fenced
-    from collector.identity import Incarnation
+    from collector.decoding.identity import Incarnation
     from collector.ownership import Board, Tenure
 
 _LOOK = 0.1

@@ -19,8 +19,8 @@ from collector.actors.writer import Writer
 from collector.backoff import exponential
 from collector.batching import BatchPolicy, Draft
 from collector.budget import PATIENCE
-from collector.codec import Codec
 from collector.dead_letters import DeadLetters
+from collector.decoding.codec import Codec
 from collector.errors import CollectionChanged, OwnershipLost, SinkUnavailable, WrongCollection, leaves
 from collector.events import Failed, Failure, Held, LoggerState, Report, Returned, Stage, State
 from collector.horizon import Horizon

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from anyio.abc import ObjectReceiveStream
 
     from collector.batching import Draft
-    from collector.codec import Codec
+    from collector.decoding.codec import Codec
     from collector.in_hand import InHand
     from collector.model import Batch, Entry, Refusal, Reject
     from collector.settlement import Answer

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from bson import ObjectId
 
-from collector.identity import Incarnation
+from collector.decoding.identity import Incarnation
 from collector.model import Reason
 from transfer import new_id
 from transfer.wire import BUNDLE, CONTENT_ENCODING, CONTENT_TYPE, JSON, MAX_INFLATED

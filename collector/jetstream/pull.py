@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 from anyio import Event, move_on_after
 
-from collector.headers import field as header
-from collector.headers import headers
+from collector.decoding.headers import field as header
+from collector.decoding.headers import headers
 from collector.model import Delivery
 from collector.settlement import ACK, NAK
 

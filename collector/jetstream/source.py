@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from collector.decoding.identity import Incarnation
 from collector.events import Mended
-from collector.identity import Incarnation
 from transfer.difference import Remedy, with_remedy
 from transfer.errors import Misconfigured
 from transfer.needs import compare_durable, compare_stream, durable_needs

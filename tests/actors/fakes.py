@@ -13,7 +13,7 @@ from bson import ObjectId
 
 from collector.batching import BatchPolicy, Draft
 from collector.collection_needs import Collection
-from collector.identity import Incarnation
+from collector.decoding.identity import Incarnation
 from collector.jetstream.link import Frame
 from collector.jetstream.source import Attached
 from collector.model import Batch, Delivery, Entry, Opened, Reason, Refusal, Reject, Trigger

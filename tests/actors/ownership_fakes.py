@@ -15,8 +15,8 @@ from collector.ownership import Board, Claim, Tenure, claim_id
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 
+    from collector.decoding.identity import Incarnation
     from collector.events import Report
-    from collector.identity import Incarnation
     from collector.model import Entry
 
 SLOTS = 2

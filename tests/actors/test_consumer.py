@@ -11,7 +11,7 @@ from anyio import EndOfStream, Event, create_memory_object_stream, create_task_g
 
 from collector.actors.consumer import Consumer, Room
 from collector.budget import Budget
-from collector.codec import Codec
+from collector.decoding.codec import Codec
 from collector.events import Answered, Failed, Failure, Held, Received, Stage, Suspicion
 from collector.horizon import Horizon
 from collector.in_hand import MESSAGE, InHand

@@ -13,7 +13,7 @@ from anyio.lowlevel import checkpoint
 
 from collector.actors.writer import Writer
 from collector.batching import Draft
-from collector.codec import Codec
+from collector.decoding.codec import Codec
 from collector.errors import OwnershipLost, SinkUnavailable
 from collector.events import (
     BatchSettled,

@@ -7,8 +7,8 @@ import pytest
 
 from bench.entries import BUNDLED, Form, Traffic, documents, entry_id
 from bench.template import Template
-from collector.codec import Codec
-from collector.identity import Incarnation
+from collector.decoding.codec import Codec
+from collector.decoding.identity import Incarnation
 from collector.model import Delivery, Opened
 
 SIZES = (100, 300, 4096)

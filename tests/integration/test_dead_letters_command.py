@@ -20,10 +20,10 @@ import pytest
 from anyio import Event, create_task_group, fail_after, to_thread
 from bson import ObjectId
 
-from collector.codec import Codec
 from collector.dead_letters import DeadLetters
+from collector.decoding.codec import Codec
+from collector.decoding.identity import Incarnation
 from collector.errors import SinkUnavailable
-from collector.identity import Incarnation
 from collector.jetstream.publisher import publishing
 from collector.letters import Filter, Letters
 from collector.model import Delivery, Reason, Reject

@@ -11,7 +11,7 @@ from anyio import Semaphore, create_memory_object_stream, create_task_group
 
 from collector.actors.writer import Writer
 from collector.batching import Draft
-from collector.codec import Codec
+from collector.decoding.codec import Codec
 from collector.events import BatchSettled, Retried
 from collector.in_hand import InHand
 from collector.mongo import WRITES, open_mongo

@@ -19,9 +19,9 @@ import zstandard
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import seed as hypothesis_seed
 
-from collector.codec import Codec
+from collector.decoding.codec import Codec
+from collector.decoding.identity import Incarnation
 from collector.horizon import hashable
-from collector.identity import Incarnation
 from collector.model import Delivery
 from tests.integration.ancestor import Ancestor, entry
 from tests.integration.flood import frame, send

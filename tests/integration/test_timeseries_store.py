@@ -18,8 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pymongo.errors import OperationFailure
 
+from collector.decoding.identity import Incarnation
 from collector.errors import SinkUnavailable
-from collector.identity import Incarnation
 from collector.model import Entry
 from collector.sinks.outcomes import UNENCODABLE
 from collector.timeseries_store import _groups

@@ -19,9 +19,9 @@ from bson import ObjectId
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collector.codec import Codec
-from collector.headers import MAX_ATTEMPT, attempt, headers
-from collector.identity import Incarnation
+from collector.decoding.codec import Codec
+from collector.decoding.headers import MAX_ATTEMPT, attempt, headers
+from collector.decoding.identity import Incarnation
 from collector.model import Delivery, Entry, Opened, Reason, Refusal, Reject
 
 if TYPE_CHECKING:
@@ -517,8 +517,8 @@ def zstd_bomb() -> bytes:
 
 MEASURE = """
 import resource, sys
-from collector.codec import Codec
-from collector.identity import Incarnation
+from collector.decoding.codec import Codec
+from collector.decoding.identity import Incarnation
 from collector.model import Delivery
 raw_headers = b"NATS/1.0\\r\\nContent-Encoding: " + sys.argv[1].encode() + b"\\r\\n\\r\\n"
 delivery = Delivery("s", "r", sys.stdin.buffer.read(), raw_headers, "s", 1, 1, 0)

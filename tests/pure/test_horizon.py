@@ -12,10 +12,10 @@ from bson import ObjectId
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.codec import Codec
+from collector.decoding.codec import Codec
+from collector.decoding.identity import Incarnation
 from collector.events import Suspicion
 from collector.horizon import Horizon, hashable
-from collector.identity import Incarnation
 from collector.model import Delivery, Opened
 from tests.actors.fakes import delivery, entry, opened, reject, together
 

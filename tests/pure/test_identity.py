@@ -6,7 +6,7 @@ from bson import ObjectId
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.identity import Incarnation
+from collector.decoding.identity import Incarnation
 
 FIRST_LIFE = Incarnation("beta:logs:system", "2024-05-06T07:08:09.123456789Z")
 SECOND_LIFE = Incarnation("beta:logs:system", "2024-05-06T07:08:09.12345679Z")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collector.identity import Incarnation
+from collector.decoding.identity import Incarnation
 from collector.ownership import EXPIRES, Board, Claim, Decision, Shares, Tenure, claim_id, session_id, write_number
 
 FREE = Claim(None, 3)

@@ -11,10 +11,10 @@ import bson
 import msgspec
 import pytest
 
-from collector.codec import Codec
-from collector.identity import Incarnation
+from collector.decoding.codec import Codec
+from collector.decoding.identity import Incarnation
+from collector.decoding.weight import MAX_VALUES, MAX_WEIGHT, SURELY_LIGHT, check_values, weigh
 from collector.model import Delivery, Reason
-from collector.weight import MAX_VALUES, MAX_WEIGHT, SURELY_LIGHT, check_values, weigh
 
 CODEC = Codec(Incarnation("ns:logs:a", "2024-01-01T00:00:00Z"))
 JSON_HEADERS = b"NATS/1.0\r\nContent-Type: application/json\r\n\r\n"

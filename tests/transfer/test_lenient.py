@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.codec import Codec
+from collector.decoding.codec import Codec
 from tests.actors.fakes import ATTACHED, delivery
 from tests.transfer.anything import (
     ANYTHING,

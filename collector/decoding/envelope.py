@@ -13,10 +13,10 @@ import msgspec
 from bson import ObjectId
 from bson.errors import InvalidId
 
+from collector.decoding.timestamps import EPOCH, read_timestamp, undo_rounding
+from collector.decoding.weight import MAX_VALUES, MAX_WEIGHT, ceiling_of_json, ceiling_of_msgpack, check_values
 from collector.errors import Poison
 from collector.model import Reason
-from collector.timestamps import EPOCH, read_timestamp, undo_rounding
-from collector.weight import MAX_VALUES, MAX_WEIGHT, ceiling_of_json, ceiling_of_msgpack, check_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

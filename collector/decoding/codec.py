@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import msgspec
 from bson import ObjectId
 
-from collector.bundle import split
-from collector.envelope import (
+from collector.decoding.bundle import split
+from collector.decoding.envelope import (
     BEFORE_JSON,
     JSON_BEHIND_FORM,
     JSON_FORM,
@@ -25,11 +25,11 @@ from collector.envelope import (
     read_identity,
     readable_identity,
 )
+from collector.decoding.headers import field, first_published_ns, headers
+from collector.decoding.inflate import AS_IT_CAME, inflate
+from collector.decoding.weight import ENTRY, MAX_WEIGHT, SURELY_LIGHT, is_plausible, weigh
 from collector.errors import Poison
-from collector.headers import field, first_published_ns, headers
-from collector.inflate import AS_IT_CAME, inflate
 from collector.model import Delivery, Entry, Opened, Reason, Refusal, Reject
-from collector.weight import ENTRY, MAX_WEIGHT, SURELY_LIGHT, is_plausible, weigh
 from transfer.wire import (
     BUNDLE,
     CONTENT_ENCODING,
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from datetime import datetime
 
-    from collector.identity import Incarnation
+    from collector.decoding.identity import Incarnation
 
 _LONE = frozenset({"", MSGPACK})
 """The media types of an entry that is a message of its own; with either, a body that begins with a brace is JSON.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from collector.bundle import has_more_values
+from collector.decoding.bundle import has_more_values
 from collector.errors import Poison
 from collector.model import Reason
 
