@@ -28,10 +28,10 @@ from collector.actors.registry import Registry
 from collector.actors.sampler import Sampler
 from collector.actors.storage import StorageWatcher
 from collector.actors.supervisor import Pipelines, Supervisor
-from collector.budget import Budget
 from collector.claims import Claims
 from collector.endpoint import serving
 from collector.errors import Aborted
+from collector.flow.budget import Budget
 from collector.jetstream.bucket import KvBucket
 from collector.jetstream.connection import close, connect
 from collector.jetstream.lag import JetStreamLag

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from anyio import BrokenResourceError, CancelScope, EndOfStream
 
-from collector.batching import BatchPolicy, Draft
+from collector.flow.batching import BatchPolicy, Draft
 from collector.model import Opened, Trigger
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from anyio import CancelScope, lowlevel, move_on_after
 
 from collector.backoff import exponential
-from collector.budget import COMES_WITHIN, SMALLEST_ASK
 from collector.events import Answered, Failed, Failure, Held, Received, Stage
-from collector.in_hand import MESSAGE
+from collector.flow.budget import COMES_WITHIN, SMALLEST_ASK
+from collector.flow.in_hand import MESSAGE
 from collector.jetstream.pull import LARGEST, Signal, still_pending
 from transfer.errors import TransferError, Unavailable, UnknownStream
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from anyio import Event
     from anyio.abc import ObjectSendStream
 
-    from collector.budget import Accounts
     from collector.decoding.codec import Codec, Unpacked
     from collector.events import Report
+    from collector.flow.budget import Accounts
+    from collector.flow.in_hand import InHand
     from collector.horizon import Horizon
-    from collector.in_hand import InHand
     from collector.jetstream.connection import Reconnects
     from collector.jetstream.pull import Pull
     from collector.jetstream.source import Attached, Source

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from anyio import sleep
 
-from collector.settlement import IN_PROGRESS
+from collector.flow.settlement import IN_PROGRESS
 
 if TYPE_CHECKING:
     from collector.actors.writer import Answering
-    from collector.in_hand import InHand
+    from collector.flow.in_hand import InHand
 
 
 class Keeper:

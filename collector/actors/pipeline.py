@@ -17,19 +17,19 @@ from collector.actors.consumer import Consumer, Room
 from collector.actors.keeper import Keeper
 from collector.actors.writer import Writer
 from collector.backoff import exponential
-from collector.batching import BatchPolicy, Draft
-from collector.budget import PATIENCE
 from collector.dead_letters import DeadLetters
 from collector.decoding.codec import Codec
 from collector.errors import CollectionChanged, OwnershipLost, SinkUnavailable, WrongCollection, leaves
 from collector.events import Failed, Failure, Held, LoggerState, Report, Returned, Stage, State
+from collector.flow.batching import BatchPolicy, Draft
+from collector.flow.budget import PATIENCE
+from collector.flow.in_hand import InHand
+from collector.flow.settlement import NAK
 from collector.horizon import Horizon
-from collector.in_hand import InHand
 from collector.jetstream.doubts import Doubts
 from collector.jetstream.pull import Pull
 from collector.model import Opened
 from collector.place import Place, Seen
-from collector.settlement import NAK
 from collector.sinks.mongodb import MongoSink
 from collector.sinks.timeseries import TimeSeriesSink
 from collector.timeseries_store import TimeSeriesStore
@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from pymongo.asynchronous.database import AsyncDatabase
 
     from collector.actors.owners import Candidacy, Owners
-    from collector.budget import Accounts, Budget
     from collector.claims import Claims, Fenced
+    from collector.flow.budget import Accounts, Budget
     from collector.jetstream.connection import NatsConnection
     from collector.jetstream.source import Attached, Source
     from collector.kinds import Kinds

@@ -23,7 +23,7 @@ from collector.events import (
     WritesInProgress,
 )
 from collector.failing import Failing
-from collector.settlement import settle
+from collector.flow.settlement import settle
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from anyio import Event
     from anyio.abc import ObjectReceiveStream
 
-    from collector.batching import Draft
     from collector.decoding.codec import Codec
-    from collector.in_hand import InHand
+    from collector.flow.batching import Draft
+    from collector.flow.in_hand import InHand
+    from collector.flow.settlement import Answer
     from collector.model import Batch, Entry, Refusal, Reject
-    from collector.settlement import Answer
     from collector.sinks import Sink, Writing
 
 _ANSWER_TIMEOUT = 1.0

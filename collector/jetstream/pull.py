@@ -19,15 +19,15 @@ from anyio import Event, move_on_after
 
 from collector.decoding.headers import field as header
 from collector.decoding.headers import headers
+from collector.flow.settlement import ACK, NAK
 from collector.model import Delivery
-from collector.settlement import ACK, NAK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from collector.in_hand import InHand
+    from collector.flow.in_hand import InHand
+    from collector.flow.settlement import Answer
     from collector.jetstream.link import AnyFrame, Link, Subscribed
-    from collector.settlement import Answer
 
 EXPIRES = 60.0
 """Seconds a request lives at the server."""

@@ -9,7 +9,7 @@ import pytest
 from anyio import BrokenResourceError, create_memory_object_stream, create_task_group, current_time, fail_after, sleep
 
 from collector.actors.batcher import Batcher
-from collector.batching import BatchPolicy, Draft
+from collector.flow.batching import BatchPolicy, Draft
 from collector.model import Batch, Opened, Trigger
 from tests.actors.fakes import opened, settled, together
 

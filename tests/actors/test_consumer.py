@@ -10,11 +10,11 @@ import pytest
 from anyio import EndOfStream, Event, create_memory_object_stream, create_task_group, current_time, fail_after, lowlevel
 
 from collector.actors.consumer import Consumer, Room
-from collector.budget import Budget
 from collector.decoding.codec import Codec
 from collector.events import Answered, Failed, Failure, Held, Received, Stage, Suspicion
+from collector.flow.budget import Budget
+from collector.flow.in_hand import MESSAGE, InHand
 from collector.horizon import Horizon
-from collector.in_hand import MESSAGE, InHand
 from collector.jetstream.connection import Reconnects
 from collector.jetstream.pull import LARGEST, Pull
 from collector.model import Opened

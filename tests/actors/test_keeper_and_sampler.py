@@ -13,7 +13,7 @@ from anyio import Event, create_task_group, current_time, fail_after
 from collector.actors.keeper import Keeper
 from collector.actors.sampler import Sampler
 from collector.events import Failed, Mended, Sampled, Waiting
-from collector.in_hand import InHand
+from collector.flow.in_hand import InHand
 from collector.jetstream.doubts import Doubts
 from collector.jetstream.stuck import SIGHTINGS, Stuck
 from tests.actors.fakes import ATTACHED, KEY, FakeLink, FakeSource, Reports, delivery

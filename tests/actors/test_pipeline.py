@@ -10,9 +10,9 @@ import pytest
 from anyio import Event, Semaphore, create_task_group, fail_after
 
 from collector.actors.pipeline import Pipeline, Tools
-from collector.budget import Budget
 from collector.errors import SinkUnavailable
 from collector.events import BatchSettled, Held, LoggerState, Returned, State
+from collector.flow.budget import Budget
 from collector.jetstream.connection import NatsConnection, Reconnects
 from collector.settings import Settings
 from tests.actors.fakes import (

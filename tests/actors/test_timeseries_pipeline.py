@@ -11,7 +11,6 @@ from anyio import Event, Semaphore, create_task_group, fail_after
 from pymongo.errors import OperationFailure
 
 from collector.actors.pipeline import Pipeline, Tools
-from collector.budget import Budget
 from collector.errors import OwnershipLost, SinkUnavailable
 from collector.events import (
     BatchSettled,
@@ -24,6 +23,7 @@ from collector.events import (
     Suspected,
     Suspicion,
 )
+from collector.flow.budget import Budget
 from collector.jetstream.connection import NatsConnection, Reconnects
 from collector.ownership import Claim, claim_id, write_number
 from collector.settings import Settings

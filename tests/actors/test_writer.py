@@ -12,7 +12,6 @@ from anyio import Event, Semaphore, WouldBlock, create_memory_object_stream, cre
 from anyio.lowlevel import checkpoint
 
 from collector.actors.writer import Writer
-from collector.batching import Draft
 from collector.decoding.codec import Codec
 from collector.errors import OwnershipLost, SinkUnavailable
 from collector.events import (
@@ -26,7 +25,8 @@ from collector.events import (
     Unsettled,
     WritesInProgress,
 )
-from collector.in_hand import InHand
+from collector.flow.batching import Draft
+from collector.flow.in_hand import InHand
 from collector.model import Batch, Entry, Opened, Reason, Refusal, Trigger
 from tests.actors.fakes import (
     ATTACHED,

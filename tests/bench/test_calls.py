@@ -15,8 +15,8 @@ from anyio import Event, Semaphore, create_task_group, fail_after, lowlevel
 
 from bench.entries import Form, Traffic
 from collector.actors.pipeline import Pipeline, Tools
-from collector.budget import Budget
 from collector.events import BatchSettled
+from collector.flow.budget import Budget
 from collector.jetstream.connection import NatsConnection, Reconnects
 from collector.jetstream.link import BulkParser, joined
 from collector.metrics import Metrics

@@ -10,10 +10,10 @@ import pytest
 from anyio import Semaphore, create_memory_object_stream, create_task_group
 
 from collector.actors.writer import Writer
-from collector.batching import Draft
 from collector.decoding.codec import Codec
 from collector.events import BatchSettled, Retried
-from collector.in_hand import InHand
+from collector.flow.batching import Draft
+from collector.flow.in_hand import InHand
 from collector.mongo import WRITES, open_mongo
 from collector.sinks.mongodb import MongoSink
 from tests.actors.fakes import ATTACHED, FakeLetters, FakeLink, Reports, draft, opened

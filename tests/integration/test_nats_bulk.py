@@ -14,7 +14,7 @@ import nats.js.errors
 import pytest
 from anyio import create_task_group, fail_after, lowlevel
 
-from collector.in_hand import InHand
+from collector.flow.in_hand import InHand
 from collector.jetstream.link import BulkLink, BulkParser, Frame, PlainLink, open_link
 from collector.jetstream.pull import Outstanding, Pull, Signal, Status, read_status, unused
 from transfer.connection import Connection

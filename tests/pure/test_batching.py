@@ -7,10 +7,10 @@ import gc
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.batching import BatchPolicy, Draft
-from collector.in_hand import MESSAGE, InHand
+from collector.flow.batching import BatchPolicy, Draft
+from collector.flow.in_hand import MESSAGE, InHand
+from collector.flow.settlement import ACK, settle
 from collector.model import Delivery, Entry, Opened, Reason, Reject, Trigger
-from collector.settlement import ACK, settle
 from tests.actors.fakes import delivery, entry, opened, reject, unopened
 
 # batches

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collector.budget import COMES_WITHIN, PATIENCE, SMALLEST_ASK, SMALLEST_PROMISE, Account, Budget, Pool
+from collector.flow.budget import COMES_WITHIN, PATIENCE, SMALLEST_ASK, SMALLEST_PROMISE, Account, Budget, Pool
 
 if TYPE_CHECKING:
     from random import Random

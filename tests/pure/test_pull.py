@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from collector.in_hand import InHand
+from collector.flow.in_hand import InHand
 from collector.jetstream.link import Frame
 from collector.jetstream.pull import (
     HEARTBEAT,

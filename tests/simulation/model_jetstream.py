@@ -12,8 +12,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from collector.flow.settlement import IN_PROGRESS, NAK
 from collector.model import Delivery
-from collector.settlement import IN_PROGRESS, NAK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

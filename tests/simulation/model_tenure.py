@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from collector.batching import BatchPolicy, Draft
 from collector.errors import OwnershipLost, SinkUnavailable
 from collector.events import Suspected
-from collector.in_hand import InHand
+from collector.flow.batching import BatchPolicy, Draft
+from collector.flow.in_hand import InHand
+from collector.flow.settlement import IN_PROGRESS, NAK, settle
 from collector.model import Entry, Opened, Reason, Reject, Trigger
-from collector.settlement import IN_PROGRESS, NAK, settle
 from tests.simulation.model_client import StoreModel
 from tests.simulation.model_jetstream import ACK_WAIT, JetStream, Subscription
 from tests.simulation.scheduler import Bell, Sleep
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable
 
     from collector.events import Event
+    from collector.flow.settlement import Answer
     from collector.model import Batch, Delivery
     from collector.ownership import Tenure
-    from collector.settlement import Answer
     from tests.simulation.model_client import Client
     from tests.simulation.scheduler import Action, Task, Waited
 

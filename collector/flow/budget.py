@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from collector.flow import Flow
+from collector.flow.throughput import Flow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
+    from collector.flow.settlement import Answer
     from collector.model import Delivery, Opened
-    from collector.settlement import Answer
 
 MESSAGE = 512
 """Bytes that a message takes in memory besides its body and headers: what is read from its reply subject, and lists."""
