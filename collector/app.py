@@ -37,11 +37,11 @@ from collector.jetstream.connection import close, connect
 from collector.jetstream.lag import JetStreamLag
 from collector.jetstream.source import JetStreamSource
 from collector.jetstream.storage import JetStreamStorage
-from collector.kinds import Kinds
 from collector.log import LINES, EventLog
 from collector.metrics import Metrics
-from collector.mongo import WRITES, database_of, open_mongo, watch_mongo
-from collector.mongo_login import MongoLogin
+from collector.mongodb.calls import WRITES, database_of, open_mongo, watch_mongo
+from collector.mongodb.collections import Kinds
+from collector.mongodb.login import MongoLogin
 from collector.observers import Observers
 from collector.runtime.heap import Heap
 from collector.runtime.loop import new_event_loop

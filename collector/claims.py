@@ -15,9 +15,9 @@ from pymongo.errors import OperationFailure
 from pymongo.read_concern import ReadConcern
 
 from collector.errors import OwnershipLost, SinkUnavailable
-from collector.mongo import calling
-from collector.mongo_codes import failures
-from collector.mongo_errors import said
+from collector.mongodb.calls import calling
+from collector.mongodb.codes import failures
+from collector.mongodb.errors import said
 from collector.numbered_session import numbered_session, numbered_session_id
 from collector.ownership import Board, Claim, Tenure, session_id, write_number
 

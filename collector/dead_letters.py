@@ -14,9 +14,9 @@ from pymongo.errors import OperationFailure
 
 from collector.decoding.headers import attempt, first_published_ns, headers
 from collector.errors import SinkUnavailable
-from collector.mongo import calling, insert
-from collector.mongo_codes import failures
-from collector.mongo_errors import said
+from collector.mongodb.calls import calling, insert
+from collector.mongodb.codes import failures
+from collector.mongodb.errors import said
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -309,7 +309,7 @@ def _run(key: str, work: Callable[[Letters, _Settings], Awaitable[int]], *, with
 @asynccontextmanager
 async def _letters(settings: _Settings, key: str) -> AsyncIterator[Letters]:
     from collector.letters import Letters  # noqa: PLC0415 - --help need not load the drivers
-    from collector.mongo import database_of, open_mongo  # noqa: PLC0415
+    from collector.mongodb.calls import database_of, open_mongo  # noqa: PLC0415
 
     async with open_mongo(settings.database.read()) as client:
         yield Letters(database_of(client, settings.names.database), settings.names.dead_letters(key))

@@ -12,8 +12,8 @@ from pymongo.errors import OperationFailure
 
 from collector.decoding.headers import headers as read_headers
 from collector.errors import SinkUnavailable
-from collector.mongo import MAJORITY, calling
-from collector.mongo_errors import said
+from collector.mongodb.calls import MAJORITY, calling
+from collector.mongodb.errors import said
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Any
 from pymongo.errors import OperationFailure
 
 from collector.claims import CLAIMS, REPLICAS
-from collector.collection_needs import (
+from collector.errors import CollectionChanged, SinkUnavailable, WrongCollection
+from collector.mongodb.calls import compares_uuids, list_indexes, make_collection, make_expiring
+from collector.mongodb.errors import said
+from collector.mongodb.needs import (
     Collection,
     Weight,
     differences,
@@ -20,16 +23,13 @@ from collector.collection_needs import (
     indexes_in,
     lacks_expiry,
 )
-from collector.errors import CollectionChanged, SinkUnavailable, WrongCollection
-from collector.mongo import compares_uuids, list_indexes, make_collection, make_expiring
-from collector.mongo_errors import said
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from pymongo.asynchronous.database import AsyncDatabase
 
-    from collector.kinds import Kinds
+    from collector.mongodb.collections import Kinds
     from transfer.wire import CollectionSpec
 
 _TRIES = 3

@@ -15,8 +15,8 @@ from pymongo.errors import ExecutionTimeout, NetworkTimeout, OperationFailure
 
 from collector.claims import TOO_OLD
 from collector.errors import OwnershipLost, SinkUnavailable
-from collector.mongo import calling, only_into
-from collector.mongo_errors import said
+from collector.mongodb.calls import calling, only_into
+from collector.mongodb.errors import said
 from collector.sinks.outcomes import UNENCODABLE
 
 if TYPE_CHECKING:

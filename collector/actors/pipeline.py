@@ -48,8 +48,8 @@ if TYPE_CHECKING:
     from collector.flow.budget import Accounts, Budget
     from collector.jetstream.connection import NatsConnection
     from collector.jetstream.source import Attached, Source
-    from collector.kinds import Kinds
     from collector.model import Batch
+    from collector.mongodb.collections import Kinds
     from collector.settings import Settings
     from collector.sinks import Sink
     from transfer.names import Names

@@ -20,9 +20,9 @@ from collector.check.clock import ahead
 from collector.check.facts import MongoDB
 from collector.check.mongodb_members import look_at_members, members_without_primary
 from collector.claims import CLAIMS, REPLICAS
-from collector.collection_needs import BUCKETS, collections_in, indexes_in
-from collector.mongo import first_sentence
-from collector.mongo_errors import said
+from collector.mongodb.calls import first_sentence
+from collector.mongodb.errors import said
+from collector.mongodb.needs import BUCKETS, collections_in, indexes_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

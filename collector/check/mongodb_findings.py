@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from collector.check.clock import judge_clock
 from collector.check.findings import ok, warning, wrong
 from collector.claims import CLAIMS, REPLICAS
-from collector.collection_needs import Weight, differences, differences_of_our_own
+from collector.mongodb.needs import Weight, differences, differences_of_our_own
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from collector.check.facts import Logger, Members, MongoDB
     from collector.check.findings import Finding
-    from collector.collection_needs import Collection, Difference
+    from collector.mongodb.needs import Collection, Difference
     from transfer.names import Names
 
 NEEDED = frozenset({"insert", "find", "update", "remove", "listCollections", "createIndex"})

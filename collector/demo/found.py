@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from bson import ObjectId
 
 from collector.demo.ledger import Found, Letter
-from collector.mongo import calling
+from collector.mongodb.calls import calling
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -23,7 +23,7 @@ from collector.demo.signals import in_threads, until_signal
 from collector.errors import CollectorError, leaves
 from collector.jetstream.connection import close
 from collector.local import local_servers
-from collector.mongo import database_of, open_mongo
+from collector.mongodb.calls import database_of, open_mongo
 from transfer import Transfer, TransferError
 
 if TYPE_CHECKING:

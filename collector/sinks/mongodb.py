@@ -11,8 +11,8 @@ from pymongo.errors import OperationFailure
 
 from collector.errors import CollectionChanged, SinkUnavailable
 from collector.model import Entry, Reason, Refusal
-from collector.mongo import calling, insert
-from collector.mongo_errors import said
+from collector.mongodb.calls import calling, insert
+from collector.mongodb.errors import said
 from collector.sinks import Written
 from collector.sinks.outcomes import (
     UNENCODABLE,
@@ -56,7 +56,7 @@ class MongoSink:
         return MongoWriting(self, entries)
 
     async def insert(self, entries: Sequence[Entry]) -> dict[str, Any]:
-        """Send one command; see `collector.mongo.insert`. Raises what finding the collection does."""
+        """Send one command; see `collector.mongodb.calls.insert`. Raises what finding the collection does."""
         documents = [entry.document for entry in entries]
         uuid = None if self._found is None else await self._found()
         return await insert(self._database, self.collection, documents, self._write_timeout, uuid)

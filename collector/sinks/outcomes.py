@@ -10,7 +10,7 @@ from bson.errors import InvalidDocument
 from pymongo.errors import DocumentTooLarge
 
 from collector.model import Entry, Reason, Refusal
-from collector.mongo_codes import (
+from collector.mongodb.codes import (
     DUPLICATE_KEY,
     OF_A_DOCUMENT,
     OF_A_DOCUMENT_IN_A_COMMAND,
@@ -20,7 +20,7 @@ from collector.mongo_codes import (
     is_there,
     named,
 )
-from collector.mongo_errors import said
+from collector.mongodb.errors import said
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

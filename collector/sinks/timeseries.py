@@ -15,7 +15,7 @@ from pymongo.errors import OperationFailure
 from collector.errors import CollectionChanged, SinkUnavailable
 from collector.events import Suspected
 from collector.horizon import hashable
-from collector.mongo_errors import said
+from collector.mongodb.errors import said
 from collector.ownership import write_number
 from collector.sinks import Written
 from collector.sinks.mongodb import commands

@@ -11,12 +11,12 @@ import msgspec
 from anyio import Event, create_memory_object_stream, wait_all_tasks_blocked
 from bson import ObjectId
 
-from collector.collection_needs import Collection
 from collector.decoding.identity import Incarnation
 from collector.flow.batching import BatchPolicy, Draft
 from collector.jetstream.link import Frame
 from collector.jetstream.source import Attached
 from collector.model import Batch, Delivery, Entry, Opened, Reason, Refusal, Reject, Trigger
+from collector.mongodb.needs import Collection
 from collector.sinks import Written
 
 if TYPE_CHECKING:

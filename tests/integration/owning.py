@@ -12,7 +12,7 @@ from bson import ObjectId
 
 from collector.claims import Claims, Fenced
 from collector.model import Entry
-from collector.mongo import make_collection, open_mongo
+from collector.mongodb.calls import make_collection, open_mongo
 from collector.ownership import Claim, write_number
 from collector.timeseries_store import TimeSeriesStore
 from tests.actors.fakes import delivery

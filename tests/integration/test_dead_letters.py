@@ -16,7 +16,7 @@ from gridfs.asynchronous import AsyncGridFSBucket
 from collector.dead_letters import DeadLetters
 from collector.errors import SinkUnavailable
 from collector.model import Reason, Reject
-from collector.mongo import open_mongo
+from collector.mongodb.calls import open_mongo
 from tests.actors.fakes import STREAM, delivery
 
 if TYPE_CHECKING:

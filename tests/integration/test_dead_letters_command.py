@@ -27,7 +27,7 @@ from collector.errors import SinkUnavailable
 from collector.jetstream.publisher import publishing
 from collector.letters import Filter, Letters
 from collector.model import Delivery, Reason, Reject
-from collector.mongo import open_mongo
+from collector.mongodb.calls import open_mongo
 from collector.redrive import Redriven, message_of, redrive
 from tests.integration.ancestor import MESSAGE, Ancestor, ancestor, entry, text
 from tests.integration.waiting import until

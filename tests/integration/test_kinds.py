@@ -9,8 +9,8 @@ import pytest
 from anyio import create_task_group, wait_all_tasks_blocked
 
 from collector.errors import SinkUnavailable
-from collector.kinds import Kinds
-from collector.mongo import make_collection, open_mongo
+from collector.mongodb.calls import make_collection, open_mongo
+from collector.mongodb.collections import Kinds
 from transfer.wire import CollectionSpec
 
 if TYPE_CHECKING:

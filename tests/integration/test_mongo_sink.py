@@ -18,7 +18,7 @@ from bson import Decimal128, ObjectId
 
 from collector.errors import SinkUnavailable
 from collector.model import Entry, Reason
-from collector.mongo import make_collection, open_mongo
+from collector.mongodb.calls import make_collection, open_mongo
 from collector.sinks.mongodb import MongoSink
 from tests.actors.fakes import delivery
 from transfer.wire import CollectionSpec

@@ -11,7 +11,7 @@ from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient
 
 from collector.errors import CollectionChanged, SinkUnavailable
-from collector.mongo_codes import OF_A_DOCUMENT_IN_A_COMMAND
+from collector.mongodb.codes import OF_A_DOCUMENT_IN_A_COMMAND
 from collector.sinks.mongodb import MongoSink
 from tests.integration.guarded import AsUser, guarded_mongod
 from tests.integration.test_mongo_sink import COLLECTION, TIMEOUT, entry, failing, good, nested, sinking

@@ -14,7 +14,7 @@ from collector.decoding.codec import Codec
 from collector.events import BatchSettled, Retried
 from collector.flow.batching import Draft
 from collector.flow.in_hand import InHand
-from collector.mongo import WRITES, open_mongo
+from collector.mongodb.calls import WRITES, open_mongo
 from collector.sinks.mongodb import MongoSink
 from tests.actors.fakes import ATTACHED, FakeLetters, FakeLink, Reports, draft, opened
 

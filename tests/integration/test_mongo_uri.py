@@ -16,9 +16,9 @@ from collector.claims import CLAIMS, REPLICAS, Claims
 from collector.dead_letters import DeadLetters
 from collector.errors import SinkUnavailable
 from collector.horizon import Horizon
-from collector.kinds import Kinds
 from collector.letters import Filter, Letters
-from collector.mongo import database_of, make_collection, open_mongo
+from collector.mongodb.calls import database_of, make_collection, open_mongo
+from collector.mongodb.collections import Kinds
 from collector.sinks.mongodb import MongoSink
 from collector.sinks.timeseries import TimeSeriesSink
 from collector.timeseries_store import TimeSeriesStore

@@ -11,7 +11,7 @@ from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
 from collector.errors import SinkUnavailable
-from collector.mongo import open_mongo
+from collector.mongodb.calls import open_mongo
 from collector.place import Place
 from tests.integration.ancestor import entry
 from tests.integration.waiting import count, state, until, until_empty

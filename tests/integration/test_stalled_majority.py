@@ -34,7 +34,7 @@ from collector.horizon import Horizon
 from collector.letters import Filter, Letters, Summary
 from collector.local import NatsServer, Replica
 from collector.model import Reason, Reject
-from collector.mongo import database_of, make_collection, make_expiring, open_mongo
+from collector.mongodb.calls import database_of, make_collection, make_expiring, open_mongo
 from collector.ownership import write_number
 from collector.sinks.mongodb import MongoSink
 from collector.sinks.timeseries import TimeSeriesSink

@@ -12,7 +12,7 @@ from bson import ObjectId
 
 from collector.dead_letters import DeadLetters
 from collector.model import Delivery, Reason, Reject
-from collector.mongo import database_of, open_mongo
+from collector.mongodb.calls import database_of, open_mongo
 from tests.integration.test_dead_letters_command import Command
 from tests.integration.waiting import until, until_empty
 from transfer.wire import encode_entry

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.collection_needs import (
+from collector.mongodb.needs import (
     Collection,
     Index,
     Weight,

@@ -13,7 +13,7 @@ from pymongo.errors import DocumentTooLarge, OperationFailure
 
 from collector.errors import SinkUnavailable
 from collector.model import Entry, Reason
-from collector.mongo_errors import said
+from collector.mongodb.errors import said
 from collector.sinks.mongodb import MongoWriting
 from collector.sinks.outcomes import (
     Outcomes,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from collector.mongo_codes import named
+from collector.mongodb.codes import named
 
 if TYPE_CHECKING:
     from pymongo.errors import OperationFailure

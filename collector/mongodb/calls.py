@@ -26,7 +26,7 @@ from pymongo.read_concern import ReadConcern
 
 from collector import events
 from collector.errors import SinkUnavailable, WrongCollection
-from collector.mongo_errors import said
+from collector.mongodb.errors import said
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence

@@ -18,8 +18,8 @@ from pymongo.errors import OperationFailure, PyMongoError
 
 from collector import events
 from collector.errors import SinkUnavailable
-from collector.mongo import calling, new_client
-from collector.mongo_errors import said
+from collector.mongodb.calls import calling, new_client
+from collector.mongodb.errors import said
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

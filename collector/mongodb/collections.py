@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 from anyio import Lock
 from pymongo.errors import OperationFailure
 
-from collector.collection_needs import BUCKETS, collections_in
 from collector.errors import SinkUnavailable
-from collector.mongo import calling
-from collector.mongo_errors import said
+from collector.mongodb.calls import calling
+from collector.mongodb.errors import said
+from collector.mongodb.needs import BUCKETS, collections_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pymongo.asynchronous.database import AsyncDatabase
 
-    from collector.collection_needs import Collection
+    from collector.mongodb.needs import Collection
 
 _MOST = 1000
 """Collections in one question."""
