@@ -28,7 +28,6 @@ from collector.actors.registry import Registry
 from collector.actors.sampler import Sampler
 from collector.actors.storage import StorageWatcher
 from collector.actors.supervisor import Pipelines, Supervisor
-from collector.claims import Claims
 from collector.endpoint import serving
 from collector.errors import Aborted
 from collector.flow.budget import Budget
@@ -45,6 +44,7 @@ from collector.mongodb.login import MongoLogin
 from collector.observers import Observers
 from collector.runtime.heap import Heap
 from collector.runtime.loop import new_event_loop
+from collector.sinks.timeseries.claims import Claims
 from collector.status import Status
 from transfer.names import Names
 

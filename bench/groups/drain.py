@@ -19,7 +19,7 @@ from bench.groups import ceiling
 from bench.processes import cores, peak_mib, reset_peak
 from bench.waiting import until_delivered, until_empty, waiting
 from bench.wire import wired
-from collector.claims import CLAIMS
+from collector.sinks.timeseries.claims import CLAIMS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

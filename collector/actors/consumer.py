@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from collector.events import Report
     from collector.flow.budget import Accounts
     from collector.flow.in_hand import InHand
-    from collector.horizon import Horizon
     from collector.jetstream.connection import Reconnects
     from collector.jetstream.pull import Pull
     from collector.jetstream.source import Attached, Source
     from collector.model import Delivery, Opened
+    from collector.sinks.timeseries.horizon import Horizon
 
 _SLICE = 250
 """Messages opened without a checkpoint: about a millisecond."""

@@ -13,15 +13,15 @@ from anyio import CancelScope, Event, current_time, move_on_after, sleep
 
 from collector.errors import SinkUnavailable
 from collector.events import Change, Failed, Failure, OwnershipChanged, Report, Stage
-from collector.ownership import EXPIRES, Claim, Shares, claim_id
+from collector.sinks.timeseries.ownership import EXPIRES, Claim, Shares, claim_id
 from collector.waiting import first_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
-    from collector.claims import Claims, Fenced
     from collector.decoding.identity import Incarnation
-    from collector.ownership import Board, Tenure
+    from collector.sinks.timeseries.claims import Claims, Fenced
+    from collector.sinks.timeseries.ownership import Board, Tenure
 
 _LOOK = 0.1
 _PERIOD = 1.0

@@ -25,14 +25,14 @@ from collector.flow.batching import BatchPolicy, Draft
 from collector.flow.budget import PATIENCE
 from collector.flow.in_hand import InHand
 from collector.flow.settlement import NAK
-from collector.horizon import Horizon
 from collector.jetstream.doubts import Doubts
 from collector.jetstream.pull import Pull
 from collector.model import Opened
-from collector.place import Place, Seen
 from collector.sinks.mongodb import MongoSink
-from collector.sinks.timeseries import TimeSeriesSink
-from collector.timeseries_store import TimeSeriesStore
+from collector.sinks.place import Place, Seen
+from collector.sinks.timeseries.horizon import Horizon
+from collector.sinks.timeseries.sink import TimeSeriesSink
+from collector.sinks.timeseries.store import TimeSeriesStore
 from collector.waiting import first_of
 from transfer.comparison import not_meant
 from transfer.errors import Conflict, TransferError, Unavailable
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from pymongo.asynchronous.database import AsyncDatabase
 
     from collector.actors.owners import Candidacy, Owners
-    from collector.claims import Claims, Fenced
     from collector.flow.budget import Accounts, Budget
     from collector.jetstream.connection import NatsConnection
     from collector.jetstream.source import Attached, Source
@@ -52,6 +51,7 @@ if TYPE_CHECKING:
     from collector.mongodb.collections import Kinds
     from collector.settings import Settings
     from collector.sinks import Sink
+    from collector.sinks.timeseries.claims import Claims, Fenced
     from transfer.names import Names
     from transfer.wire import LoggerSpec
 

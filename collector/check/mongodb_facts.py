@@ -19,10 +19,10 @@ from pymongo.uri_parser import parse_uri
 from collector.check.clock import ahead
 from collector.check.facts import MongoDB
 from collector.check.mongodb_members import look_at_members, members_without_primary
-from collector.claims import CLAIMS, REPLICAS
 from collector.mongodb.calls import first_sentence
 from collector.mongodb.errors import said
 from collector.mongodb.needs import BUCKETS, collections_in, indexes_in
+from collector.sinks.timeseries.claims import CLAIMS, REPLICAS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from collector.check.clock import judge_clock
 from collector.check.findings import ok, warning, wrong
-from collector.claims import CLAIMS, REPLICAS
 from collector.mongodb.needs import Weight, differences, differences_of_our_own
+from collector.sinks.timeseries.claims import CLAIMS, REPLICAS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

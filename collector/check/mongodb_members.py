@@ -9,7 +9,7 @@ import pymongo
 from pymongo.errors import OperationFailure, PyMongoError, ServerSelectionTimeoutError
 
 from collector.check.facts import Members
-from collector.claims import CLAIMS
+from collector.sinks.timeseries.claims import CLAIMS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -167,7 +167,7 @@ async def insert(
 ) -> dict[str, Any]:
     """Send one unordered insert with majority write concern and return the server's reply.
 
-    With a UUID it stores nothing in a collection of another one, and makes none: see `collector.place`.
+    With a UUID it stores nothing in a collection of another one, and makes none: see `collector.sinks.place`.
     The reply may hold `writeErrors` and `writeConcernError`; nothing is raised for them. Raises SinkUnavailable, what
     bson raises for a document that cannot be encoded, and OperationFailure for a command that was refused as a whole.
     """

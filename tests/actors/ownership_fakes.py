@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from anyio import Event, lowlevel
 
 from collector.actors.owners import Candidacy
-from collector.claims import Fenced
 from collector.errors import OwnershipLost, SinkUnavailable
-from collector.ownership import Board, Claim, Tenure, claim_id
+from collector.sinks.timeseries.claims import Fenced
+from collector.sinks.timeseries.ownership import Board, Claim, Tenure, claim_id
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set

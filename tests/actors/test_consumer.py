@@ -14,10 +14,10 @@ from collector.decoding.codec import Codec
 from collector.events import Answered, Failed, Failure, Held, Received, Stage, Suspicion
 from collector.flow.budget import Budget
 from collector.flow.in_hand import MESSAGE, InHand
-from collector.horizon import Horizon
 from collector.jetstream.connection import Reconnects
 from collector.jetstream.pull import LARGEST, Pull
 from collector.model import Opened
+from collector.sinks.timeseries.horizon import Horizon
 from tests.actors.fakes import (
     ANOTHER_LIFE,
     ATTACHED,

@@ -10,7 +10,7 @@ from anyio import Event, create_task_group, current_time, fail_after
 
 from collector.actors.owners import Candidacy, Owners
 from collector.events import Change, Failed, Failure, OwnershipChanged, Stage
-from collector.ownership import EXPIRES, Claim, claim_id
+from collector.sinks.timeseries.ownership import EXPIRES, Claim, claim_id
 from tests.actors.fakes import ANOTHER_LIFE, ATTACHED, KEY, Reports, settled
 from tests.actors.ownership_fakes import SLOTS, FakeClaims
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
-    from collector.claims import Fenced
-    from collector.ownership import Tenure
+    from collector.sinks.timeseries.claims import Fenced
+    from collector.sinks.timeseries.ownership import Tenure
 
 CLAIM = claim_id(ATTACHED.incarnation)
 
@@ -397,7 +397,7 @@ async def test_an_owner_is_told_that_it_has_lost_the_claim(monkeypatch: pytest.M
 
 
 async def test_an_owner_of_more_than_its_share_is_asked_to_hand_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("collector.ownership.EXPIRES", 0.05)
+    monkeypatch.setattr("collector.sinks.timeseries.ownership.EXPIRES", 0.05)
     async with playing(monkeypatch) as scene:
         with (
             scene.candidacy() as first,

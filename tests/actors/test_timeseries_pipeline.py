@@ -25,8 +25,8 @@ from collector.events import (
 )
 from collector.flow.budget import Budget
 from collector.jetstream.connection import NatsConnection, Reconnects
-from collector.ownership import Claim, claim_id, write_number
 from collector.settings import Settings
+from collector.sinks.timeseries.ownership import Claim, claim_id, write_number
 from tests.actors.fakes import (
     ANOTHER_LIFE,
     ATTACHED,

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from anyio import fail_after, sleep
 from bson import ObjectId
 
-from collector.claims import Claims, Fenced
 from collector.model import Entry
 from collector.mongodb.calls import make_collection, open_mongo
-from collector.ownership import Claim, write_number
-from collector.timeseries_store import TimeSeriesStore
+from collector.sinks.timeseries.claims import Claims, Fenced
+from collector.sinks.timeseries.ownership import Claim, write_number
+from collector.sinks.timeseries.store import TimeSeriesStore
 from tests.actors.fakes import delivery
 from transfer.wire import CollectionSpec
 

@@ -15,11 +15,11 @@ from pymongo import AsyncMongoClient
 from pymongo.errors import OperationFailure
 from pymongo.monitoring import CommandListener
 
-from collector.claims import CLAIMS, REPLICAS, Claims
 from collector.errors import OwnershipLost, SinkUnavailable
 from collector.local import Mongod
-from collector.numbered_session import numbered_session, numbered_session_id
-from collector.ownership import Board, Claim, Tenure, session_id, write_number
+from collector.sinks.timeseries.claims import CLAIMS, REPLICAS, Claims
+from collector.sinks.timeseries.numbered_session import numbered_session, numbered_session_id
+from collector.sinks.timeseries.ownership import Board, Claim, Tenure, session_id, write_number
 from tests.integration.owning import Owner, candidates, entries, ids, inserts_held_up, under_way, until
 
 if TYPE_CHECKING:

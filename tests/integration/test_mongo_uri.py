@@ -12,16 +12,16 @@ from bson import ObjectId
 from pymongo import monitoring
 
 import collector
-from collector.claims import CLAIMS, REPLICAS, Claims
 from collector.dead_letters import DeadLetters
 from collector.errors import SinkUnavailable
-from collector.horizon import Horizon
 from collector.letters import Filter, Letters
 from collector.mongodb.calls import database_of, make_collection, open_mongo
 from collector.mongodb.collections import Kinds
 from collector.sinks.mongodb import MongoSink
-from collector.sinks.timeseries import TimeSeriesSink
-from collector.timeseries_store import TimeSeriesStore
+from collector.sinks.timeseries.claims import CLAIMS, REPLICAS, Claims
+from collector.sinks.timeseries.horizon import Horizon
+from collector.sinks.timeseries.sink import TimeSeriesSink
+from collector.sinks.timeseries.store import TimeSeriesStore
 from tests.integration.owning import COLLECTION, TIMEOUT, entries, entry
 from tests.integration.test_stalled_majority import reject
 from transfer.wire import CollectionSpec

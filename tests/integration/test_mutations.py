@@ -21,8 +21,8 @@ from hypothesis import seed as hypothesis_seed
 
 from collector.decoding.codec import Codec
 from collector.decoding.identity import Incarnation
-from collector.horizon import hashable
 from collector.model import Delivery
+from collector.sinks.timeseries.horizon import hashable
 from tests.integration.ancestor import Ancestor, entry
 from tests.integration.flood import frame, send
 from tests.integration.waiting import state, until, until_empty

@@ -12,7 +12,7 @@ from pymongo.errors import OperationFailure
 
 from collector.errors import SinkUnavailable
 from collector.mongodb.calls import open_mongo
-from collector.place import Place
+from collector.sinks.place import Place
 from tests.integration.ancestor import entry
 from tests.integration.waiting import count, state, until, until_empty
 from transfer.wire import CollectionSpec, LoggerSpec, encode_spec

@@ -27,18 +27,18 @@ from pymongo import MongoClient, WriteConcern
 from collector.check.findings import Level
 from collector.check.mongodb_facts import look_at_mongodb
 from collector.check.mongodb_findings import judge_mongodb
-from collector.claims import Claims
 from collector.dead_letters import DeadLetters
 from collector.errors import SinkUnavailable
-from collector.horizon import Horizon
 from collector.letters import Filter, Letters, Summary
 from collector.local import NatsServer, Replica
 from collector.model import Reason, Reject
 from collector.mongodb.calls import database_of, make_collection, make_expiring, open_mongo
-from collector.ownership import write_number
 from collector.sinks.mongodb import MongoSink
-from collector.sinks.timeseries import TimeSeriesSink
-from collector.timeseries_store import TimeSeriesStore
+from collector.sinks.timeseries.claims import Claims
+from collector.sinks.timeseries.horizon import Horizon
+from collector.sinks.timeseries.ownership import write_number
+from collector.sinks.timeseries.sink import TimeSeriesSink
+from collector.sinks.timeseries.store import TimeSeriesStore
 from tests.actors.fakes import delivery
 from tests.chaos.servers import direct, start_all
 from tests.integration.ancestor import Ancestor, ancestor, entry, text
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 
     from pymongo.asynchronous.database import AsyncDatabase
 
-    from collector.claims import Fenced
+    from collector.sinks.timeseries.claims import Fenced
 
 SETS = {"primary, two secondaries": False, "primary, secondary, arbiter": True}
 FAILOVERS = 10

@@ -15,8 +15,8 @@ import pytest
 from anyio import Event, create_task_group, to_thread
 from pymongo import MongoClient
 
-from collector.claims import CLAIMS
 from collector.local import LocalServers, NatsServer, Replica, local_servers
+from collector.sinks.timeseries.claims import CLAIMS
 from tests.integration.ancestor import Ancestor, ancestor, entry, text
 from tests.integration.waiting import count, numbers, state, until, until_empty, until_stored
 

@@ -22,7 +22,7 @@ from collector.decoding.identity import Incarnation
 from collector.errors import SinkUnavailable
 from collector.model import Entry
 from collector.sinks.outcomes import UNENCODABLE
-from collector.timeseries_store import _groups
+from collector.sinks.timeseries.store import _groups
 from tests.actors.fakes import delivery
 from tests.integration.owning import COLLECTION, NOON, TIMEOUT, candidates, entries, entry, ids, utc
 

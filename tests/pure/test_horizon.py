@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from collector.decoding.codec import Codec
 from collector.decoding.identity import Incarnation
 from collector.events import Suspicion
-from collector.horizon import Horizon, hashable
 from collector.model import Delivery, Opened
+from collector.sinks.timeseries.horizon import Horizon, hashable
 from tests.actors.fakes import delivery, entry, opened, reject, together
 
 BELOW, REPUBLISHED = Suspicion.BELOW_HORIZON, Suspicion.REPUBLISHED

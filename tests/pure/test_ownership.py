@@ -9,7 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collector.decoding.identity import Incarnation
-from collector.ownership import EXPIRES, Board, Claim, Decision, Shares, Tenure, claim_id, session_id, write_number
+from collector.sinks.timeseries.ownership import (
+    EXPIRES,
+    Board,
+    Claim,
+    Decision,
+    Shares,
+    Tenure,
+    claim_id,
+    session_id,
+    write_number,
+)
 
 FREE = Claim(None, 3)
 PATIENCE = 2.0

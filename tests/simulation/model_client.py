@@ -124,7 +124,7 @@ class Client:
 
 
 class StoreModel:
-    """See `collector.sinks.timeseries.Store`."""
+    """See `collector.sinks.timeseries.sink.Store`."""
 
     def __init__(self, client: Client) -> None:
         self._client = client

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from collector.ownership import Board, Claim
+from collector.sinks.timeseries.ownership import Board, Claim
 from tests.simulation.model_oplog import Oplog
 from tests.simulation.world import Broken, Identity
 

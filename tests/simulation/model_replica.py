@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from collector.errors import OwnershipLost, SinkUnavailable
-from collector.ownership import Board, Claim, Shares, Tenure, write_number
+from collector.sinks.timeseries.ownership import Board, Claim, Shares, Tenure, write_number
 from tests.simulation.model_client import Client
 from tests.simulation.model_mongo import CLAIM, HistoryLost, Mongo, NotDurable
 from tests.simulation.model_tenure import Moving

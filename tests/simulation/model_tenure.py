@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collector.events import Event
     from collector.flow.settlement import Answer
     from collector.model import Batch, Delivery
-    from collector.ownership import Tenure
+    from collector.sinks.timeseries.ownership import Tenure
     from tests.simulation.model_client import Client
     from tests.simulation.scheduler import Action, Task, Waited
 

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 
 from collector.errors import OwnershipLost, SinkUnavailable
 from collector.events import Suspicion
-from collector.horizon import Horizon
-from collector.ownership import Tenure, write_number
-from collector.sinks.timeseries import TimeSeriesSink, TimeSeriesWriting, _Command
+from collector.sinks.timeseries.horizon import Horizon
+from collector.sinks.timeseries.ownership import Tenure, write_number
+from collector.sinks.timeseries.sink import TimeSeriesSink, TimeSeriesWriting, _Command
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
     from collector.events import Report
     from collector.model import Delivery, Entry, Opened
-    from collector.sinks.timeseries import Store
+    from collector.sinks.timeseries.sink import Store
 
 
 class Rules:

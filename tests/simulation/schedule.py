@@ -40,7 +40,7 @@ def run_schedule(seed: int, rules: Rules, line: Line | None = None) -> Verdict:
     random = Random(seed)  # noqa: S311 - the same again from the same seed
     weather = Weather(random, until=random.choice((30.0, 60.0, 120.0)))
     world = World(random, weather, rules, line)
-    with patch("collector.ownership._MARK_STEP", random.choice((0, 1, 4, 20_000))):
+    with patch("collector.sinks.timeseries.ownership._MARK_STEP", random.choice((0, 1, 4, 20_000))):
         play = _Play(world)
         try:
             play.run()

@@ -18,8 +18,8 @@ from collector.errors import OwnershipLost, SinkUnavailable
 from collector.mongodb.calls import calling
 from collector.mongodb.codes import failures
 from collector.mongodb.errors import said
-from collector.numbered_session import numbered_session, numbered_session_id
-from collector.ownership import Board, Claim, Tenure, session_id, write_number
+from collector.sinks.timeseries.numbered_session import numbered_session, numbered_session_id
+from collector.sinks.timeseries.ownership import Board, Claim, Tenure, session_id, write_number
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence

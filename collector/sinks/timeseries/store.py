@@ -13,19 +13,19 @@ from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.raw_bson import RawBSONDocument
 from pymongo.errors import ExecutionTimeout, NetworkTimeout, OperationFailure
 
-from collector.claims import TOO_OLD
 from collector.errors import OwnershipLost, SinkUnavailable
 from collector.mongodb.calls import calling, only_into
 from collector.mongodb.errors import said
 from collector.sinks.outcomes import UNENCODABLE
+from collector.sinks.timeseries.claims import TOO_OLD
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Iterable, Iterator, Sequence, Set
 
     from pymongo.asynchronous.database import AsyncDatabase
 
-    from collector.claims import Claims, Fenced
     from collector.model import Entry
+    from collector.sinks.timeseries.claims import Claims, Fenced
 
 _RAW: CodecOptions[RawBSONDocument] = CodecOptions(
     document_class=RawBSONDocument,

@@ -14,9 +14,7 @@ from pymongo.errors import OperationFailure
 
 from collector.errors import CollectionChanged, SinkUnavailable
 from collector.events import Suspected
-from collector.horizon import hashable
 from collector.mongodb.errors import said
-from collector.ownership import write_number
 from collector.sinks import Written
 from collector.sinks.mongodb import commands
 from collector.sinks.outcomes import (
@@ -28,14 +26,16 @@ from collector.sinks.outcomes import (
     refusal_of_command,
     without_unencodable,
 )
+from collector.sinks.timeseries.horizon import hashable
+from collector.sinks.timeseries.ownership import write_number
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Hashable, Mapping, Sequence
 
     from collector.events import Report
-    from collector.horizon import Horizon
     from collector.model import Entry
-    from collector.ownership import Tenure
+    from collector.sinks.timeseries.horizon import Horizon
+    from collector.sinks.timeseries.ownership import Tenure
 
 _HISTORY_LOST = 217
 """IncompleteTransactionHistory: the number was used, and what it did is no longer known to the session."""

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from pymongo.errors import OperationFailure
 
-from collector.claims import CLAIMS, REPLICAS
 from collector.errors import CollectionChanged, SinkUnavailable, WrongCollection
 from collector.mongodb.calls import compares_uuids, list_indexes, make_collection, make_expiring
 from collector.mongodb.errors import said
@@ -23,6 +22,7 @@ from collector.mongodb.needs import (
     indexes_in,
     lacks_expiry,
 )
+from collector.sinks.timeseries.claims import CLAIMS, REPLICAS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
