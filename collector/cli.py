@@ -9,7 +9,7 @@ from dataclasses import asdict
 import click
 
 from collector.check.command import check
-from collector.dead_letters_cli import dead_letters
+from collector.dead_letters.command import dead_letters
 from collector.errors import CollectorError, described
 from collector.status_cli import status
 from transfer.errors import WrongSettings

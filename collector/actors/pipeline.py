@@ -17,7 +17,7 @@ from collector.actors.consumer import Consumer, Room
 from collector.actors.keeper import Keeper
 from collector.actors.writer import Writer
 from collector.backoff import exponential
-from collector.dead_letters import DeadLetters
+from collector.dead_letters.store import DeadLetters
 from collector.decoding.codec import Codec
 from collector.errors import CollectionChanged, OwnershipLost, SinkUnavailable, WrongCollection, leaves
 from collector.events import Failed, Failure, Held, LoggerState, Report, Returned, Stage, State

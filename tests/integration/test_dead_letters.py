@@ -13,7 +13,7 @@ from anyio import create_task_group, fail_after, lowlevel
 from bson import ObjectId
 from gridfs.asynchronous import AsyncGridFSBucket
 
-from collector.dead_letters import DeadLetters
+from collector.dead_letters.store import DeadLetters
 from collector.errors import SinkUnavailable
 from collector.model import Reason, Reject
 from collector.mongodb.calls import open_mongo

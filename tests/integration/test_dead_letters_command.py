@@ -20,15 +20,15 @@ import pytest
 from anyio import Event, create_task_group, fail_after, to_thread
 from bson import ObjectId
 
-from collector.dead_letters import DeadLetters
+from collector.dead_letters.letters import Filter, Letters
+from collector.dead_letters.redrive import Redriven, message_of, redrive
+from collector.dead_letters.store import DeadLetters
 from collector.decoding.codec import Codec
 from collector.decoding.identity import Incarnation
 from collector.errors import SinkUnavailable
 from collector.jetstream.publisher import publishing
-from collector.letters import Filter, Letters
 from collector.model import Delivery, Reason, Reject
 from collector.mongodb.calls import open_mongo
-from collector.redrive import Redriven, message_of, redrive
 from tests.integration.ancestor import MESSAGE, Ancestor, ancestor, entry, text
 from tests.integration.waiting import until
 from transfer.wire import BUNDLE

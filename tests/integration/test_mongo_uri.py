@@ -12,9 +12,9 @@ from bson import ObjectId
 from pymongo import monitoring
 
 import collector
-from collector.dead_letters import DeadLetters
+from collector.dead_letters.letters import Filter, Letters
+from collector.dead_letters.store import DeadLetters
 from collector.errors import SinkUnavailable
-from collector.letters import Filter, Letters
 from collector.mongodb.calls import database_of, make_collection, open_mongo
 from collector.mongodb.collections import Kinds
 from collector.sinks.mongodb import MongoSink

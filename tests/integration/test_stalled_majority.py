@@ -27,9 +27,9 @@ from pymongo import MongoClient, WriteConcern
 from collector.check.findings import Level
 from collector.check.mongodb_facts import look_at_mongodb
 from collector.check.mongodb_findings import judge_mongodb
-from collector.dead_letters import DeadLetters
+from collector.dead_letters.letters import Filter, Letters, Summary
+from collector.dead_letters.store import DeadLetters
 from collector.errors import SinkUnavailable
-from collector.letters import Filter, Letters, Summary
 from collector.local import NatsServer, Replica
 from collector.model import Reason, Reject
 from collector.mongodb.calls import database_of, make_collection, make_expiring, open_mongo

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from bson import ObjectId
 
-from collector.dead_letters import DeadLetters
+from collector.dead_letters.store import DeadLetters
 from collector.model import Delivery, Reason, Reject
 from collector.mongodb.calls import database_of, open_mongo
 from tests.integration.test_dead_letters_command import Command

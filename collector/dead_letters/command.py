@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from click._termui_impl import ProgressBar
 
-    from collector.letters import Filter, Letter, Letters, Summary
-    from collector.redrive import Redriven
+    from collector.dead_letters.letters import Filter, Letter, Letters, Summary
+    from collector.dead_letters.redrive import Redriven
     from transfer.nats_settings import NatsSettings
 
 _P = ParamSpec("_P")
@@ -111,7 +111,7 @@ def _filtered(command: Callable[..., None]) -> Callable[..., None]:
         limit: int | None,
         **others: Any,
     ) -> None:
-        from collector.letters import Filter  # noqa: PLC0415 - --help need not load the drivers
+        from collector.dead_letters.letters import Filter  # noqa: PLC0415 - --help need not load the drivers
 
         command(wanted=Filter(tuple(map(Reason, reason)), since, until, ids, limit), **others)
 
@@ -308,7 +308,7 @@ def _run(key: str, work: Callable[[Letters, _Settings], Awaitable[int]], *, with
 
 @asynccontextmanager
 async def _letters(settings: _Settings, key: str) -> AsyncIterator[Letters]:
-    from collector.letters import Letters  # noqa: PLC0415 - --help need not load the drivers
+    from collector.dead_letters.letters import Letters  # noqa: PLC0415 - --help need not load the drivers
     from collector.mongodb.calls import database_of, open_mongo  # noqa: PLC0415
 
     async with open_mongo(settings.database.read()) as client:
@@ -343,7 +343,7 @@ def _values(letter: Summary) -> dict[str, object]:
 
 def _whole(letter: Letter, body: bytes) -> dict[str, object]:
     """Return all of a letter as JSON values."""
-    from collector.readable import readable  # noqa: PLC0415 - --help need not load the drivers
+    from collector.dead_letters.readable import readable  # noqa: PLC0415 - --help need not load the drivers
 
     headers = [(name.decode("latin-1"), value.decode(errors="backslashreplace")) for name, value in letter.headers]
     whole = letter.summary.entry is None

@@ -51,8 +51,8 @@ if TYPE_CHECKING:
 
     from bson import ObjectId
 
+    from collector.dead_letters.letters import Letter, Letters, Summary
     from collector.jetstream.publisher import RawPublisher
-    from collector.letters import Letter, Letters, Summary
 
 _SERVERS = b"nats-"
 """Headers that begin so tell JetStream what to do with a message: they were meant for the first time."""
