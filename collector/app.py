@@ -28,7 +28,6 @@ from collector.actors.registry import Registry
 from collector.actors.sampler import Sampler
 from collector.actors.storage import StorageWatcher
 from collector.actors.supervisor import Pipelines, Supervisor
-from collector.endpoint import serving
 from collector.errors import Aborted
 from collector.flow.budget import Budget
 from collector.jetstream.bucket import KvBucket
@@ -36,22 +35,23 @@ from collector.jetstream.connection import close, connect
 from collector.jetstream.lag import JetStreamLag
 from collector.jetstream.source import JetStreamSource
 from collector.jetstream.storage import JetStreamStorage
-from collector.log import LINES, EventLog
-from collector.metrics import Metrics
 from collector.mongodb.calls import WRITES, database_of, open_mongo, watch_mongo
 from collector.mongodb.collections import Kinds
 from collector.mongodb.login import MongoLogin
-from collector.observers import Observers
 from collector.runtime.heap import Heap
 from collector.runtime.loop import new_event_loop
 from collector.sinks.timeseries.claims import Claims
-from collector.status import Status
+from collector.telemetry.endpoint import serving
+from collector.telemetry.log import LINES, EventLog
+from collector.telemetry.metrics import Metrics
+from collector.telemetry.observers import Observers
+from collector.telemetry.status import Status
 from transfer.names import Names
 
 if TYPE_CHECKING:
     from collector.jetstream.connection import NatsConnection
     from collector.settings import Settings
-    from collector.status import Tally
+    from collector.telemetry.status import Tally
     from transfer.environment import Environment
 
 _PULSE = 1.0

@@ -11,7 +11,7 @@ import click
 from collector.check.command import check
 from collector.dead_letters.command import dead_letters
 from collector.errors import CollectorError, described
-from collector.status_cli import status
+from collector.telemetry.command import status
 from transfer.errors import WrongSettings
 
 _RUN_HELP = """Run one replica until SIGTERM or SIGINT; a second signal cancels at once.
@@ -42,8 +42,8 @@ def main() -> None:
 def run() -> None:
     """Run one replica; `_RUN_HELP` is what a user reads."""
     from collector.app import serve, starting  # noqa: PLC0415 - --help need not load the drivers
-    from collector.log import say_last, set_up  # noqa: PLC0415
     from collector.settings import Settings  # noqa: PLC0415
+    from collector.telemetry.log import say_last, set_up  # noqa: PLC0415
     from transfer.environment import Environment  # noqa: PLC0415
 
     environment = Environment(os.environ)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from prometheus_client.parser import text_string_to_metric_families
 
 from collector.events import Declared, Limit, LoggerState, Sampled, State, Storage, Store
-from collector.metrics import Metrics
+from collector.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -22,8 +22,8 @@ from collector.events import (
     Unsettled,
     WritesInProgress,
 )
-from collector.failing import Failing
 from collector.flow.settlement import settle
+from collector.telemetry.failing import Failing
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

@@ -11,7 +11,7 @@ from anyio import CancelScope, Event, create_task_group, fail_after
 from collector.actors.supervisor import Intensity, Pipelines, Supervisor
 from collector.errors import GaveUp
 from collector.events import Crashed, GivenUp, LoggerState, State
-from collector.metrics import Metrics
+from collector.telemetry.metrics import Metrics
 from tests.actors.fakes import Reports, ScriptedChild, settled
 from transfer.wire import CollectionSpec, LoggerSpec, StreamSpec
 

@@ -219,7 +219,7 @@ async def test_nothing_is_answered_before_its_dead_letter_is_stored() -> None:
 async def test_a_logger_whose_batches_keep_failing_is_failing_until_the_first_is_settled(
     letters: FakeLetters, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("collector.failing.FAILING_AFTER", 0.25)
+    monkeypatch.setattr("collector.telemetry.failing.FAILING_AFTER", 0.25)
     sink = FakeSink(*[fails(DOWN)] * 4) if not letters.script else FakeSink(refuses(1))
     async with playing(sink, letters) as scene:
         await scene.write([opened(1)])
@@ -233,7 +233,7 @@ async def test_a_logger_whose_batches_keep_failing_is_failing_until_the_first_is
 
 
 async def test_a_logger_of_which_other_batches_are_settled_is_not_failing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("collector.failing.FAILING_AFTER", 10.0)
+    monkeypatch.setattr("collector.telemetry.failing.FAILING_AFTER", 10.0)
     async with playing(FakeSink(fails(DOWN), all_stored, fails(DOWN), all_stored)) as scene:
         for number in (1, 2):
             await scene.write([opened(number)])
@@ -242,7 +242,7 @@ async def test_a_logger_of_which_other_batches_are_settled_is_not_failing(monkey
 
 
 async def test_once_it_is_to_stop_its_state_is_that_of_stopping(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("collector.failing.FAILING_AFTER", 0.0)
+    monkeypatch.setattr("collector.telemetry.failing.FAILING_AFTER", 0.0)
     async with playing(FakeSink(fails(DOWN), fails(DOWN))) as scene:
         await scene.write([opened(1)])
         await scene.reports.until(lambda: scene.reports.of(LoggerState))

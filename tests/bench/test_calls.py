@@ -19,9 +19,9 @@ from collector.events import BatchSettled
 from collector.flow.budget import Budget
 from collector.jetstream.connection import NatsConnection, Reconnects
 from collector.jetstream.link import BulkParser, joined
-from collector.metrics import Metrics
 from collector.settings import Settings
-from collector.status import Status
+from collector.telemetry.metrics import Metrics
+from collector.telemetry.status import Status
 from tests.actors.fakes import ATTACHED, KEY, STREAM, FakeKinds, FakeLink, FakeSource
 from transfer.names import Names
 from transfer.wire import LoggerSpec

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bench.autoscale.recipe import Recipe
-from collector.failing import FAILING_AFTER
 from collector.settings import MIB, Settings
+from collector.telemetry.failing import FAILING_AFTER
 from tests.deploy.manifests import BASE, INSTALL, KUBERNETES, SCALERS, VARIANTS, built, document, metric_names, missing
 from tests.logins import USER
 from tests.system_packages import needs

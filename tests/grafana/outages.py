@@ -30,7 +30,7 @@ from collector.events import (
     Storage,
     Store,
 )
-from collector.metrics import Metrics
+from collector.telemetry.metrics import Metrics
 from tests.batches import settled
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.failing import FAILING_AFTER, Failing, no_write_succeeds
-from collector.sentences import alike
+from collector.telemetry.failing import FAILING_AFTER, Failing, no_write_succeeds
+from collector.telemetry.sentences import alike
 
 
 def test_a_hiccup_is_not_said_and_what_goes_on_is_said_once() -> None:

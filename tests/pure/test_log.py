@@ -22,9 +22,9 @@ from hypothesis import strategies as st
 
 from collector import events
 from collector.events import Failure, LoggerState, Stage, State, Suspicion
-from collector.log import LINES, EventLog, say_last, set_up
 from collector.model import Reason
-from collector.repeats import Repeats
+from collector.telemetry.log import LINES, EventLog, say_last, set_up
+from collector.telemetry.suppression import Repeats
 from tests.batches import settled
 
 if TYPE_CHECKING:

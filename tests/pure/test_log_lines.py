@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from collector import events
-from collector.log_lines import Lines
-from collector.observers import Observers
+from collector.telemetry.log_lines import Lines
+from collector.telemetry.observers import Observers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +27,7 @@ import sys
 import anyio
 from anyio import Event
 from collector.actors.supervisor import Supervisor
-from collector.log import LINES, EventLog, set_up
+from collector.telemetry.log import LINES, EventLog, set_up
 set_up(release=True)
 class Child:
     name = "registry"
@@ -127,7 +127,7 @@ def test_what_was_lost_is_told_once_when_a_line_is_written_again() -> None:
 
 
 def test_nobody_waits_for_a_reader_that_hangs_and_memory_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("collector.log_lines._MOST", 100)
+    monkeypatch.setattr("collector.telemetry.log_lines._MOST", 100)
     writer = hanging()
     file = os.fdopen(writer, "w")
     lines = Lines(lambda: file)

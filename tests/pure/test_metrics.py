@@ -13,8 +13,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from collector import events
 from collector.events import POSSIBLE_FAILURES, Change, Failure, Limit, LoggerState, Stage, State, Suspicion
-from collector.metrics import Metrics
 from collector.model import Reason, Trigger
+from collector.telemetry.metrics import Metrics
 
 NOW = 1_800_000_000.0
 

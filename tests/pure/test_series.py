@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from collector.series import Family, Histogram, Numbers, text_of
+from collector.telemetry.exposition import Family, Histogram, Numbers, text_of
 
 NAMESPACE = "beta"
 

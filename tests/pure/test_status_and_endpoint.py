@@ -16,11 +16,11 @@ import anyio
 import pytest
 
 from collector import events
-from collector.endpoint import serving
 from collector.errors import CannotListen
 from collector.events import Failure, LoggerState, Stage, State
-from collector.metrics import Metrics
-from collector.status import ALIVE_WITHIN, READY_WITHIN, Status
+from collector.telemetry.endpoint import serving
+from collector.telemetry.metrics import Metrics
+from collector.telemetry.status import ALIVE_WITHIN, READY_WITHIN, Status
 from tests.batches import settled
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ import pytest
 from collector import events
 from collector.events import Failure, LoggerState, Stage, State
 from collector.model import Reason
-from collector.status import Status
-from collector.status_table import duration, size, table
+from collector.telemetry.status import Status
+from collector.telemetry.table import duration, size, table
 from tests.batches import settled
 
 

@@ -14,7 +14,7 @@ from urllib.request import urlopen
 
 import click
 
-from collector.status_table import table
+from collector.telemetry.table import table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from collector import events
 from collector.events import POSSIBLE_FAILURES, Stage, State, Suspicion
 from collector.model import Reason, Trigger
-from collector.restarts import ROOT_ACTORS
-from collector.series import ONE, Family, Histogram, Numbers, text_of
+from collector.telemetry.exposition import ONE, Family, Histogram, Numbers, text_of
+from collector.telemetry.restarts import ROOT_ACTORS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from collector.series import Labels
+    from collector.telemetry.exposition import Labels
 
 _ENTRIES = (1, 10, 50, 100, 250, 500, 1000, 2500, 5000, 10_000)
 _BYTES = tuple(1024 * 4**power for power in range(8))

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from collector.errors import CannotListen
-from collector.page import POLICY, page
+from collector.telemetry.page import POLICY, page
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from collector.metrics import Metrics
-    from collector.status import Status
+    from collector.telemetry.metrics import Metrics
+    from collector.telemetry.status import Status
 
 _HTML = "text/html; charset=utf-8"
 _JSON = "application/json"

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 import structlog
 
 from collector import events
-from collector.log_lines import Lines
-from collector.log_others import take_over
-from collector.repeats import Repeats
-from collector.sentences import alike
+from collector.telemetry.log_lines import Lines
+from collector.telemetry.log_others import take_over
+from collector.telemetry.sentences import alike
+from collector.telemetry.suppression import Repeats
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-    from collector.repeats import Repeated
+    from collector.telemetry.suppression import Repeated
 
 _QUIET = 60.0
 """Seconds for which the same warning is counted and not said again."""

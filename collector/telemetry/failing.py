@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from collector.sentences import alike
+from collector.telemetry.sentences import alike
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,9 +9,9 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from collector import events
-from collector.failing import no_write_succeeds
-from collector.rates import Counts, Rates
-from collector.restarts import AT_WORK, Restarts
+from collector.telemetry.failing import no_write_succeeds
+from collector.telemetry.rates import Counts, Rates
+from collector.telemetry.restarts import AT_WORK, Restarts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
