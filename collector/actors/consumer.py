@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from anyio import CancelScope, lowlevel, move_on_after
 
-from collector.backoff import exponential
+from collector.actors.backoff import exponential
 from collector.events import Answered, Failed, Failure, Held, Received, Stage
 from collector.flow.budget import COMES_WITHIN, SMALLEST_ASK
 from collector.flow.in_hand import MESSAGE

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from anyio import CancelScope, Event, current_time, move_on_after, sleep
 
+from collector.actors.waiting import first_of
 from collector.errors import SinkUnavailable
 from collector.events import Change, Failed, Failure, OwnershipChanged, Report, Stage
 from collector.sinks.timeseries.ownership import EXPIRES, Claim, Shares, claim_id
-from collector.waiting import first_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator

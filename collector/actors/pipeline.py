@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from anyio import CancelScope, Event, create_memory_object_stream, create_task_group, current_time, move_on_after, sleep
 
+from collector.actors.backoff import exponential
 from collector.actors.batcher import Batcher
 from collector.actors.consumer import Consumer, Room
 from collector.actors.keeper import Keeper
+from collector.actors.waiting import first_of
 from collector.actors.writer import Writer
-from collector.backoff import exponential
 from collector.dead_letters.store import DeadLetters
 from collector.decoding.codec import Codec
 from collector.errors import CollectionChanged, OwnershipLost, SinkUnavailable, WrongCollection, leaves
@@ -33,7 +34,6 @@ from collector.sinks.place import Place, Seen
 from collector.sinks.timeseries.horizon import Horizon
 from collector.sinks.timeseries.sink import TimeSeriesSink
 from collector.sinks.timeseries.store import TimeSeriesStore
-from collector.waiting import first_of
 from transfer.comparison import not_meant
 from transfer.errors import Conflict, TransferError, Unavailable
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from anyio import CancelScope, create_task_group, current_time, sleep
 
-from collector.backoff import exponential
+from collector.actors.backoff import exponential
 from collector.errors import BucketMissing
 from collector.events import Declared, Failed, Failure, Report, Stage
 from collector.jetstream.bucket import Bucket, Change, Gone, Listed, Put

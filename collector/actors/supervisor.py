@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from anyio import Event, create_task_group, current_time, move_on_after
 
-from collector.backoff import exponential
+from collector.actors.backoff import exponential
 from collector.errors import ChildExited, GaveUp, described, leaves
 from collector.events import Crashed, GivenUp, LoggerState, Report, State
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from anyio import CancelScope, EndOfStream, Semaphore, create_task_group, move_on_after
 
-from collector.backoff import exponential
+from collector.actors.backoff import exponential
 from collector.errors import SinkUnavailable
 from collector.events import (
     BatchSettled,
