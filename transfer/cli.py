@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from transfer.errors import InvalidKey, LoggerExists, TransferError, UnknownLogger, UnreadableSpec, WrongSettings
 from transfer.names import check_key
-from transfer.tail import add_arguments as add_tail_arguments
-from transfer.tail import tail as show_tail
+from transfer.tail.command import add_arguments as add_tail_arguments
+from transfer.tail.command import tail as show_tail
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Sequence

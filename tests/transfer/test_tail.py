@@ -25,8 +25,8 @@ from tests.integration.guarded import AsUser, guarded_mongod
 from tests.transfer.terminal import on_terminal
 from transfer import tail_follow
 from transfer.errors import Refused
-from transfer.tail_follow import _Series, follow_plain, follow_series
-from transfer.tail_stored import Selection, open_collection, read_stored
+from transfer.tail.follow import _Series, follow_plain, follow_series
+from transfer.tail.stored import Selection, open_collection, read_stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from pymongo.collection import Collection
 
-    from transfer.tail_stored import Document
+    from transfer.tail.stored import Document
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 WRITERS = 3

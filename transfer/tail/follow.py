@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import bson
 from pymongo.errors import PyMongoError
 
-from transfer.tail_stored import POLL, first_sentence, identity, may_pass, milliseconds, order, read_stored
+from transfer.tail.stored import POLL, first_sentence, identity, may_pass, milliseconds, order, read_stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pymongo.change_stream import CollectionChangeStream
     from pymongo.collection import Collection
 
-    from transfer.tail_stored import Document, Selection
+    from transfer.tail.stored import Document, Selection
 
     Say = Callable[[str], None]
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from pymongo.collection import Collection
 
-    from transfer.tail_where import Where
+    from transfer.tail.where import Where
 
 Document = Mapping[str, Any]
 POLL = 0.5

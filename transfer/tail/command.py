@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from transfer.errors import TransferError
-from transfer.tail_where import parse_where
+from transfer.tail.where import parse_where
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,7 +93,7 @@ def tail(options: argparse.Namespace) -> int:
         environment.add_problem("DATABASE", "a MongoDB URI such as mongodb://127.0.0.1:27017", "nothing: it is not set")
     environment.finish()
     try:
-        from transfer.tail_print import print_entries  # noqa: PLC0415 - pymongo is not a dependency of the client
+        from transfer.tail.output import print_entries  # noqa: PLC0415 - pymongo is not a dependency of the client
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in {"pymongo", "bson"}:
             raise

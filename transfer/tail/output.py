@@ -10,9 +10,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from transfer.errors import TransferError
-from transfer.tail_follow import follow_plain, follow_series
-from transfer.tail_lines import json_line, readable_line
-from transfer.tail_stored import Selection, kind_of, open_collection, read_stored, until_made
+from transfer.tail.follow import follow_plain, follow_series
+from transfer.tail.lines import json_line, readable_line
+from transfer.tail.stored import Selection, kind_of, open_collection, read_stored, until_made
 
 if TYPE_CHECKING:
     import argparse
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from pymongo.collection import Collection
 
-    from transfer.tail_stored import Document
+    from transfer.tail.stored import Document
 
 _LINES = 10
 
