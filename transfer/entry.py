@@ -15,8 +15,8 @@ from datetime import datetime
 import msgspec
 
 from transfer.errors import InvalidEntry
-from transfer.forks import in_each_child, look
 from transfer.plain import END, FIRST, Misfit, Walk, extension, from_datetime, type_name
+from transfer.system.forks import in_each_child, look
 
 _LIMIT = (1 << 63) * 1_000_000_000
 """Nanoseconds that the longest form of a timestamp has room for, in either direction."""

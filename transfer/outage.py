@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from transfer.inside import Making, is_sending
-from transfer.native import get_ident, start_thread
+from transfer.system.native import get_ident, start_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable

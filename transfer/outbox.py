@@ -14,9 +14,9 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 from transfer.entry import encode_entry, new_id
-from transfer.native import Waiter
 from transfer.options import Overflow
 from transfer.stub import stub_of
+from transfer.system.native import Waiter
 
 if TYPE_CHECKING:
     from collections.abc import Callable

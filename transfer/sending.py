@@ -30,11 +30,11 @@ from transfer.errors import (
     UnknownLogger,
 )
 from transfer.inside import SENDING
-from transfer.native import Flag, get_ident, new_loop, start_thread
 from transfer.outage import Outage
 from transfer.outbox import Bundle, Dropped
 from transfer.publishing import ATTEMPT_TIMEOUT, HEADERS_ROOM, Publication, confirm
 from transfer.stub import stub_of
+from transfer.system.native import Flag, get_ident, new_loop, start_thread
 from transfer.wire import BUNDLE, CONTENT_ENCODING, CONTENT_TYPE
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from nats.aio.transport import TcpTransport
 
-from transfer.resolver import addresses
 from transfer.server_words import said_in_line
+from transfer.system.resolver import addresses
 
 if TYPE_CHECKING:
     from urllib.parse import ParseResult

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from transfer.resolver import getaddrinfo
+from transfer.system.resolver import getaddrinfo
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

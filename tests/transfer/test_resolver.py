@@ -49,10 +49,10 @@ async def main():
     except transfer.Unavailable as error: print(error)
 asyncio.run(main())""",
     "executor": """
-import asyncio, transfer, transfer.resolver
+import asyncio, transfer, transfer.system.resolver
 async def main():
     task = asyncio.ensure_future(transfer.Transfer.connect(timeout=60).__aenter__())
-    while not transfer.resolver._under_way:
+    while not transfer.system.resolver._under_way:
         await asyncio.sleep(0)
     task.cancel()
 asyncio.run(main())""",

@@ -14,8 +14,8 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from transfer.forks import in_each_child, is_to_be_forked, look
-from transfer.native import is_patched, original, start_thread
+from transfer.system.forks import in_each_child, is_to_be_forked, look
+from transfer.system.native import is_patched, original, start_thread
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

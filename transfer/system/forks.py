@@ -10,7 +10,7 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from transfer.native import original
+from transfer.system.native import original
 
 if TYPE_CHECKING:
     from collections.abc import Callable
