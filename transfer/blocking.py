@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from transfer.client import Transfer
-from transfer.connection import CONNECT_TIMEOUT
+from transfer.jetstream.connection import CONNECT_TIMEOUT
 from transfer.options import Options, PublishOptions, SendOptions, read_options
 from transfer.sender import EXIT_TIMEOUT, Sender, Stats
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, TypeAlias
 from nats import errors as nats_errors
 from nats.js import errors as js_errors
 
-from transfer.connection import CONNECT_TIMEOUT, open_connection, pause
 from transfer.entry import moment_of
 from transfer.errors import (
     Conflict,
@@ -24,13 +23,10 @@ from transfer.errors import (
     UnknownStream,
     UnreadableSpec,
 )
-from transfer.jetstream_api import connection_of, server_of
-from transfer.names import Names
-from transfer.options import Options, SendOptions, read_options
-from transfer.permissions import last_refusal
-from transfer.publishing import Confirmation, Publication, confirm
-from transfer.sender import EXIT_TIMEOUT, Sender, Stats
-from transfer.streams import (
+from transfer.jetstream.api import connection_of, server_of
+from transfer.jetstream.connection import CONNECT_TIMEOUT, open_connection, pause
+from transfer.jetstream.permissions import last_refusal
+from transfer.jetstream.streams import (
     StreamState,
     bind_bucket,
     bucket_values,
@@ -40,6 +36,10 @@ from transfer.streams import (
     stream_state,
     stream_states,
 )
+from transfer.names import Names
+from transfer.options import Options, SendOptions, read_options
+from transfer.publishing import Confirmation, Publication, confirm
+from transfer.sender import EXIT_TIMEOUT, Sender, Stats
 from transfer.wire import LoggerSpec, decode_spec, encode_entry, encode_spec, new_id
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 from nats import errors as nats_errors
 
-from transfer.connection import pause
 from transfer.errors import PublishUnconfirmed, TransferError, Unavailable
+from transfer.jetstream.connection import pause
 from transfer.publishing import ATTEMPT_TIMEOUT, HEADERS_ROOM, Publication, confirm
 
 if TYPE_CHECKING:

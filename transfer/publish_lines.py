@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from transfer.connection import open_connection
 from transfer.entry import new_id
 from transfer.environment import Environment
 from transfer.errors import InvalidEntry
+from transfer.jetstream.connection import open_connection
 from transfer.line_cutter import LineCutter
 from transfer.line_entry import NotALine, too_long
 from transfer.names import Names, check_namespace

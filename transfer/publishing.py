@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from nats import errors as nats_errors
 from nats.js import errors as js_errors
 
-from transfer.connection import pause
 from transfer.errors import (
     Conflict,
     InvalidEntry,
@@ -21,9 +20,10 @@ from transfer.errors import (
     UnknownLogger,
     UnknownStream,
 )
-from transfer.jetstream_api import connection_of, server_of
-from transfer.permissions import refusal
-from transfer.streams import stream_state
+from transfer.jetstream.api import connection_of, server_of
+from transfer.jetstream.connection import pause
+from transfer.jetstream.permissions import refusal
+from transfer.jetstream.streams import stream_state
 from transfer.wire import MESSAGE_ID, TRANSFER_ATTEMPT
 
 if TYPE_CHECKING:

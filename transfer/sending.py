@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from transfer.connection import open_connection, pause
 from transfer.errors import (
     Conflict,
     InvalidEntry,
@@ -30,7 +29,8 @@ from transfer.errors import (
     UnknownLogger,
 )
 from transfer.inside import SENDING
-from transfer.outage import Outage
+from transfer.jetstream.connection import open_connection, pause
+from transfer.jetstream.outage import Outage
 from transfer.outbox import Bundle, Dropped
 from transfer.publishing import ATTEMPT_TIMEOUT, HEADERS_ROOM, Publication, confirm
 from transfer.stub import stub_of

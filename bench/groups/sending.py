@@ -23,7 +23,7 @@ from bench import declaring
 from bench.entries import entry_data
 from bench.errors import NotAsExpected
 from transfer import BlockingTransfer, TransferHandler
-from transfer.connection import CONNECT_TIMEOUT
+from transfer.jetstream.connection import CONNECT_TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -34,8 +34,8 @@ from collector.sinks.place import Place, Seen
 from collector.sinks.timeseries.horizon import Horizon
 from collector.sinks.timeseries.sink import TimeSeriesSink
 from collector.sinks.timeseries.store import TimeSeriesStore
-from transfer.comparison import not_meant
 from transfer.errors import Conflict, TransferError, Unavailable
+from transfer.jetstream.comparison import not_meant
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from collector.mongodb.needs import Collection
-    from transfer.configurations import DurableInfo, StreamConfig
+    from transfer.jetstream.configurations import DurableInfo, StreamConfig
     from transfer.wire import LoggerSpec
 
 

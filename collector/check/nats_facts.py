@@ -14,13 +14,13 @@ from collector.check.facts import Logger, Nats, Stream
 from collector.events import Connection, Event, Failed
 from collector.jetstream.bucket import KvBucket, Listed, Put
 from collector.jetstream.connection import close, connect
-from transfer.configurations import StreamConfig  # noqa: TC001 - msgspec reads it when it runs
-from transfer.durables import durable_info
 from transfer.errors import Refused, TransferError, UnknownDurable, UnknownStream, UnreadableSpec
-from transfer.jetstream_api import request
+from transfer.jetstream.api import request
+from transfer.jetstream.configurations import StreamConfig  # noqa: TC001 - msgspec reads it when it runs
+from transfer.jetstream.durables import durable_info
+from transfer.jetstream.streams import stream_states
 from transfer.names import Names, check_key
 from transfer.nats_settings import without_userinfo
-from transfer.streams import stream_states
 from transfer.wire import decode_spec
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from nats.js import JetStreamContext
 
     from collector.jetstream.connection import NatsConnection
-    from transfer.configurations import DurableInfo
+    from transfer.jetstream.configurations import DurableInfo
     from transfer.nats_settings import NatsSettings
 
 CONNECT_TIMEOUT = 5.0

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from collector.check.clock import judge_clock
 from collector.check.findings import ok, warning, wrong
-from transfer.comparison import not_meant
 from transfer.difference import Remedy
-from transfer.needs import (
+from transfer.jetstream.comparison import not_meant
+from transfer.jetstream.needs import (
     MAX_ACK_PENDING,
     compare_bucket,
     compare_durable,
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from collector.check.facts import Logger, Nats, Stream
     from collector.check.findings import Finding
-    from transfer.configurations import StreamConfig
     from transfer.difference import Difference
+    from transfer.jetstream.configurations import StreamConfig
     from transfer.names import Names
 
 TESTED_API_LEVEL = 1

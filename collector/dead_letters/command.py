@@ -250,7 +250,7 @@ async def _redrive(
     """Return what became of the letters, and what ended it early."""
     from collector import redrive as again  # noqa: PLC0415 - --help need not load the drivers
     from collector.jetstream.publisher import publishing  # noqa: PLC0415
-    from transfer.connection import open_connection  # noqa: PLC0415
+    from transfer.jetstream.connection import open_connection  # noqa: PLC0415
 
     result, total = again.Redriven(), await letters.count(wanted)
     async with (

@@ -13,8 +13,8 @@ from anyio import CancelScope, sleep
 
 from collector.errors import BucketMissing
 from transfer.errors import JetStreamError, Refused, Unavailable, UnknownStream
-from transfer.jetstream_api import NANOSECONDS, api_prefix, connection_of, request
-from transfer.streams import bind_bucket, bucket_values, ensure_bucket, stream_state, stream_states
+from transfer.jetstream.api import NANOSECONDS, api_prefix, connection_of, request
+from transfer.jetstream.streams import bind_bucket, bucket_values, ensure_bucket, stream_state, stream_states
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from nats.aio.subscription import Subscription
     from nats.js import JetStreamContext
 
+    from transfer.jetstream.streams import StreamState
     from transfer.names import Names
-    from transfer.streams import StreamState
 
 _DELETED = frozenset({"DEL", "PURGE"})
 _HEARTBEAT = 2.0

@@ -12,8 +12,8 @@ from anyio import CancelScope, Event, move_on_after
 from collector import events
 from collector.errors import ConnectionClosed
 from collector.jetstream.link import open_link
-from transfer.connection import Connection, harmless, why
-from transfer.permissions import missing_permission
+from transfer.jetstream.connection import Connection, harmless, why
+from transfer.jetstream.permissions import missing_permission
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -12,17 +12,24 @@ from anyio import create_task_group
 from collector.events import Sampled, Waiting
 from collector.jetstream.stuck import Stuck, stuck_messages
 from transfer.errors import JetStreamError, TransferError, Unavailable, UnknownDurable, UnknownStream
-from transfer.needs import ACK_WAIT, compare_bucket, compare_durable, compare_stream, durable_needs
-from transfer.streams import DurableInfo, StreamState, durable_info, give_up_durable, listed_streams, stream_state
+from transfer.jetstream.needs import ACK_WAIT, compare_bucket, compare_durable, compare_stream, durable_needs
+from transfer.jetstream.streams import (
+    DurableInfo,
+    StreamState,
+    durable_info,
+    give_up_durable,
+    listed_streams,
+    stream_state,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Container, Iterable
 
     from nats.js import JetStreamContext
 
-    from transfer.comparison import Need
-    from transfer.configurations import DurableConfig, StreamConfig
     from transfer.difference import Difference
+    from transfer.jetstream.comparison import Need
+    from transfer.jetstream.configurations import DurableConfig, StreamConfig
     from transfer.names import Names
 
 

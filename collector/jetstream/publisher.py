@@ -12,7 +12,7 @@ from anyio import Event
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_exponential, wait_random
 
 from transfer.errors import Conflict, JetStreamError, Refused, Unavailable
-from transfer.permissions import refusal
+from transfer.jetstream.permissions import refusal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

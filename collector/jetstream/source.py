@@ -9,15 +9,15 @@ from collector.decoding.identity import Incarnation
 from collector.events import Mended
 from transfer.difference import Remedy, with_remedy
 from transfer.errors import Misconfigured
-from transfer.needs import compare_durable, compare_stream, durable_needs
-from transfer.streams import ensure_durable, stream_state
+from transfer.jetstream.needs import compare_durable, compare_stream, durable_needs
+from transfer.jetstream.streams import ensure_durable, stream_state
 
 if TYPE_CHECKING:
     from nats.js import JetStreamContext
 
     from collector.events import Report
-    from transfer.configurations import DurableInfo
     from transfer.difference import Difference
+    from transfer.jetstream.configurations import DurableInfo
     from transfer.names import Names
 
 

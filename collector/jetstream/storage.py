@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from collector.events import Limit, Storage, Store
-from transfer.jetstream_api import NANOSECONDS, request
+from transfer.jetstream.api import NANOSECONDS, request
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -34,10 +34,10 @@ from tests.chaos.servers import (
 from tests.chaos.traffic import Form, Traffic
 from tests.chaos.ways import AsGo, ByClient, InBundles, Way
 from transfer import Transfer, TransferError
-from transfer.connection import Connection
-from transfer.jetstream_api import request
+from transfer.jetstream.api import request
+from transfer.jetstream.connection import Connection
+from transfer.jetstream.streams import StreamState, stream_state
 from transfer.nats_settings import NatsSettings
-from transfer.streams import StreamState, stream_state
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence

@@ -19,8 +19,8 @@ from tests.deploy.manifests import BASE, INSTALL, KUBERNETES, SCALERS, VARIANTS,
 from tests.logins import USER
 from tests.system_packages import needs
 from transfer.environment import parse_duration, parse_size
+from transfer.jetstream.needs import MAX_ACK_PENDING
 from transfer.names import Names
-from transfer.needs import MAX_ACK_PENDING
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -20,7 +20,7 @@ from collector.demo.signals import in_threads
 from collector.local import LocalServers, Replica, local_servers
 from tests.grafana.prometheus import Prometheus
 from transfer import Transfer
-from transfer.connection import Connection
+from transfer.jetstream.connection import Connection
 from transfer.wire import BUNDLE, CONTENT_TYPE, CollectionSpec, LoggerSpec, StreamSpec, encode_entry, encode_spec
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from nats.js.errors import ServerError
 
 from tests.planted import planted
-from transfer.connection import Connection
+from transfer.jetstream.connection import Connection
 
 if TYPE_CHECKING:
     import asyncio

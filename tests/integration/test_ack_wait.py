@@ -12,8 +12,8 @@ from pymongo import MongoClient
 
 from tests.integration.ancestor import Ancestor, entry
 from tests.integration.waiting import count, numbers, state, until
+from transfer.jetstream.streams import durable_info
 from transfer.names import Names
-from transfer.streams import durable_info
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,7 +15,7 @@ from tests.integration.ancestor import Ancestor, ancestor, entry
 from tests.integration.waiting import count, state, until
 from transfer import Logger, Transfer
 from transfer.errors import JetStreamError, UnreadableSpec
-from transfer.jetstream_api import request
+from transfer.jetstream.api import request
 
 if TYPE_CHECKING:
     from collections.abc import Callable

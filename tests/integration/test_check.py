@@ -26,8 +26,8 @@ from tests.integration.guarded import AsUser, guarded_mongod
 from tests.logins import tls_config
 from tests.planted import planted
 from tests.security_page import mongodb_role, permissions, subjects
+from transfer.jetstream.streams import ensure_bucket, ensure_durable
 from transfer.names import Names
-from transfer.streams import ensure_bucket, ensure_durable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -21,8 +21,8 @@ from pymongo import MongoClient
 from collector.local import NatsServer, Replica
 from tests.integration.ancestor import Ancestor, ancestor, entry, text
 from tests.integration.waiting import count, numbers, until_empty
+from transfer.jetstream.streams import ensure_bucket
 from transfer.names import Names
-from transfer.streams import ensure_bucket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -15,8 +15,8 @@ from collector.jetstream.lag import JetStreamLag
 from collector.jetstream.stuck import Stuck
 from transfer import Logger, Transfer
 from transfer.errors import JetStreamError, Unavailable
+from transfer.jetstream.streams import durable_info, ensure_durable, listed_streams
 from transfer.names import Names
-from transfer.streams import durable_info, ensure_durable, listed_streams
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from nats.js import JetStreamContext
 
     from collector.local import NatsServer
-    from transfer.streams import DurableInfo, StreamState
+    from transfer.jetstream.streams import DurableInfo, StreamState
 
 pytestmark = pytest.mark.timeout(180)
 LOGGERS = [f"l{number:02}" for number in range(20)]

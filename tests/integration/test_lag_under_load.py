@@ -15,7 +15,7 @@ from pymongo import MongoClient
 
 from tests.integration.waiting import until, until_empty
 from transfer import Logger, Transfer
-from transfer.streams import stream_state
+from transfer.jetstream.streams import stream_state
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator

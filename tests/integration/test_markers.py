@@ -12,8 +12,8 @@ import pytest
 
 from tests.integration.ancestor import Ancestor, entry
 from tests.integration.waiting import count, numbers, until, until_empty
+from transfer.jetstream.streams import ensure_bucket
 from transfer.names import Names
-from transfer.streams import ensure_bucket
 
 if TYPE_CHECKING:
     from collections.abc import Callable

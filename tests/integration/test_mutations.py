@@ -26,7 +26,7 @@ from collector.sinks.timeseries.horizon import hashable
 from tests.integration.ancestor import Ancestor, entry
 from tests.integration.flood import frame, send
 from tests.integration.waiting import state, until, until_empty
-from transfer.streams import stream_state
+from transfer.jetstream.streams import stream_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,7 +17,7 @@ from anyio import create_task_group, fail_after, lowlevel
 from collector.flow.in_hand import InHand
 from collector.jetstream.link import BulkLink, BulkParser, Frame, PlainLink, open_link
 from collector.jetstream.pull import Outstanding, Pull, Signal, Status, read_status, unused
-from transfer.connection import Connection
+from transfer.jetstream.connection import Connection
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence

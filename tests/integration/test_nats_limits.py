@@ -16,10 +16,10 @@ from collector.local import Replica
 from tests.integration.waiting import state, until
 from tests.logins import STRANGER, USER, creds_of, operator_config
 from transfer import Logger, Transfer
-from transfer.connection import Connection
+from transfer.jetstream.connection import Connection
+from transfer.jetstream.server_words import ServerSaid
 from transfer.nats_settings import NatsSettings
 from transfer.secret import Secret
-from transfer.server_words import ServerSaid
 
 if TYPE_CHECKING:
     from collections.abc import Callable

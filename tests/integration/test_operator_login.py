@@ -24,7 +24,7 @@ from tests.integration.guarded import AsUser, guarded_mongod
 from tests.integration.waiting import until
 from tests.security_page import mongodb_role, permissions
 from transfer.errors import JetStreamError, Refused
-from transfer.jetstream_api import api
+from transfer.jetstream.api import api
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -19,9 +19,9 @@ from tests.integration.ancestor import Ancestor, ancestor, entry
 from tests.integration.flood import flood
 from tests.integration.process import MIB, needs_proc, refusing_inserts, resident
 from tests.integration.waiting import count, numbers, state, until, until_empty
-from transfer.durables import durable_info
+from transfer.jetstream.durables import durable_info
+from transfer.jetstream.needs import MAX_ACK_PENDING
 from transfer.names import Names
-from transfer.needs import MAX_ACK_PENDING
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -22,9 +22,9 @@ from tests.integration.ancestor import Ancestor, ancestor, entry
 from tests.integration.waiting import count, until, until_empty
 from tests.security_page import pattern, permissions, subjects
 from transfer import BlockingTransfer
-from transfer.jetstream_api import request
+from transfer.jetstream.api import request
+from transfer.jetstream.streams import ensure_bucket
 from transfer.names import Names
-from transfer.streams import ensure_bucket
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator

@@ -12,7 +12,7 @@ from anyio import create_task_group, fail_after, sleep
 from collector.jetstream.link import BulkLink
 from tests.chaos.proxy import Direction, Proxy
 from tests.integration.test_nats_bulk import came, connected, durable, pulling, until
-from transfer.connection import Connection
+from transfer.jetstream.connection import Connection
 from transfer.nats_settings import NatsSettings
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from tests.browser import Browser, browser
 from tests.integration.ancestor import ancestor, entry, text
 from tests.integration.waiting import state, until
 from tests.system_packages import needs
+from transfer.jetstream.streams import ensure_bucket
 from transfer.names import Names
-from transfer.streams import ensure_bucket
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,8 +12,8 @@ from nats.js.api import AckPolicy, ConsumerConfig
 from collector.jetstream.stuck import SETTLED
 from tests.integration.ancestor import Ancestor, ancestor, entry
 from tests.integration.waiting import count, numbers, state, until, until_empty
+from transfer.jetstream.streams import ensure_bucket
 from transfer.names import Names
-from transfer.streams import ensure_bucket
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -9,11 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transfer.comparison import in_line
-from transfer.configurations import DurableConfig, DurableInfo, StreamConfig
 from transfer.difference import Remedy, with_remedy, without_risks
+from transfer.jetstream.comparison import in_line
+from transfer.jetstream.configurations import DurableConfig, DurableInfo, StreamConfig
+from transfer.jetstream.needs import (
+    compare_bucket,
+    compare_durable,
+    compare_stream,
+    durable_needs,
+    stream_needs,
+    wanted_of,
+)
 from transfer.names import Names
-from transfer.needs import compare_bucket, compare_durable, compare_stream, durable_needs, stream_needs, wanted_of
 
 NAMES = Names("beta")
 SECOND = 1_000_000_000

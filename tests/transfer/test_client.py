@@ -25,7 +25,7 @@ from transfer import (
     UnreadableSpec,
     new_id,
 )
-from transfer.jetstream_api import request
+from transfer.jetstream.api import request
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

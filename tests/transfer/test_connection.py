@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 
 from collector.jetstream.link import BulkLink
 from tests.transfer.scripted import INFO, Scripted, scripted
-from transfer.connection import Connection, open_connection, why
+from transfer.jetstream.connection import Connection, open_connection, why
+from transfer.jetstream.outage import Outage
+from transfer.jetstream.server_words import SENTENCES, Follows, ServerSaid
 from transfer.nats_settings import NatsSettings
-from transfer.outage import Outage
-from transfer.server_words import SENTENCES, Follows, ServerSaid
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
 
-# Every -ERR in nats-server 2.15.1 that a client can hear, as its source writes it (see transfer/server_words.py).
+# Every -ERR in nats-server 2.15.1 that a client can hear, as its source writes it (see transfer/jetstream/server_words.py).
 EVERY_ERR = [
     'Permissions Violation for Publish to "$JS.API.INFO"',
     'Permissions Violation for Publish with Reply of "_INBOX.x"',

@@ -11,9 +11,16 @@ from nats.js.api import AckPolicy, ConsumerConfig
 
 from transfer import DurableInUse, Logger, Transfer
 from transfer.errors import Misconfigured, UnknownDurable, UnknownStream
+from transfer.jetstream.needs import ACK_WAIT, LONGEST_ACK_WAIT
+from transfer.jetstream.streams import (
+    DurableInfo,
+    durable_info,
+    ensure_bucket,
+    ensure_durable,
+    ensure_stream,
+    stream_state,
+)
 from transfer.names import Names
-from transfer.needs import ACK_WAIT, LONGEST_ACK_WAIT
-from transfer.streams import DurableInfo, durable_info, ensure_bucket, ensure_durable, ensure_stream, stream_state
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -12,7 +12,7 @@ from anyio.abc import SocketAttribute, SocketStream
 
 from tests.logins import WAYS, tls_config, way_of
 from transfer import Logger, Refused, Transfer, Unavailable
-from transfer.connection import Connection
+from transfer.jetstream.connection import Connection
 from transfer.nats_settings import NatsSettings
 
 if TYPE_CHECKING:

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 
 from tests.transfer.terminal import on_terminal
 from transfer import Logger, Transfer
-from transfer.connection import open_connection
 from transfer.environment import Environment
+from transfer.jetstream.connection import open_connection
 from transfer.line_cutter import LineCutter
 from transfer.nats_settings import NatsSettings
 from transfer.pipelined import NotTaken, Pipeline

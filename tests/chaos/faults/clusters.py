@@ -14,7 +14,7 @@ from tests.chaos.faults.fault import Fault
 from tests.chaos.replica import WRITE_TIMEOUT
 from tests.chaos.servers import STANDING_STILL, Node, direct
 from tests.chaos.world import blocking
-from transfer.jetstream_api import request
+from transfer.jetstream.api import request
 
 if TYPE_CHECKING:
     from random import Random

@@ -11,8 +11,8 @@ from tests.chaos.faults.connections import connection_faults
 from tests.chaos.faults.fault import Fault
 from tests.chaos.ledger import State
 from tests.chaos.world import blocking
-from transfer.jetstream_api import request
-from transfer.streams import delete_stream
+from transfer.jetstream.api import request
+from transfer.jetstream.streams import delete_stream
 
 if TYPE_CHECKING:
     from random import Random

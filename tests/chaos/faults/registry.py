@@ -11,7 +11,7 @@ from anyio import sleep
 from tests.chaos.faults.fault import Fault
 from tests.chaos.traffic import Form
 from tests.chaos.ways import ByClient, InBundles
-from transfer.streams import bind_bucket
+from transfer.jetstream.streams import bind_bucket
 
 if TYPE_CHECKING:
     from random import Random

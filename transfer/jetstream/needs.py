@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from transfer.comparison import Need, differences
 from transfer.difference import Difference, Remedy
-from transfer.jetstream_api import NANOSECONDS
+from transfer.jetstream.api import NANOSECONDS
+from transfer.jetstream.comparison import Need, differences
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from transfer.configurations import DurableInfo, StreamConfig
+    from transfer.jetstream.configurations import DurableInfo, StreamConfig
     from transfer.names import Names
 
 ACK_WAIT = 30.0

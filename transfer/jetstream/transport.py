@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from nats.aio.transport import TcpTransport
 
-from transfer.server_words import said_in_line
+from transfer.jetstream.server_words import said_in_line
 from transfer.system.resolver import addresses
 
 if TYPE_CHECKING:
     from urllib.parse import ParseResult
 
-    from transfer.server_words import ServerSaid
+    from transfer.jetstream.server_words import ServerSaid
 
 _END_TIMEOUT = 1.0
 """Seconds for the last bytes and the end of TLS; a server that reads nothing more would be waited for for ever."""

@@ -12,8 +12,8 @@ import msgspec
 from nats import errors as nats_errors
 
 from transfer.errors import JetStreamError, Refused, Unavailable, UnknownDurable, UnknownStream
+from transfer.jetstream.permissions import refusal
 from transfer.nats_settings import without_userinfo
-from transfer.permissions import refusal
 
 if TYPE_CHECKING:
     from nats.aio.client import Client

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from transfer.jetstream_api import NANOSECONDS
+from transfer.jetstream.api import NANOSECONDS
 
 
 class DurableConfig(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,12 +14,12 @@ import msgspec
 from nats import errors as nats_errors
 from nats.js import errors as js_errors
 
-from transfer.configurations import DurableConfig, DurableInfo, StreamConfig
 from transfer.difference import Remedy, with_remedy
-from transfer.durables import durable_info, ensure_durable, give_up_durable
 from transfer.errors import Conflict, JetStreamError, Misconfigured, Unavailable, UnknownStream
-from transfer.jetstream_api import NAME_IN_USE, NANOSECONDS, SUBJECTS_OVERLAP, api, request
-from transfer.needs import compare_stream
+from transfer.jetstream.api import NAME_IN_USE, NANOSECONDS, SUBJECTS_OVERLAP, api, request
+from transfer.jetstream.configurations import DurableConfig, DurableInfo, StreamConfig
+from transfer.jetstream.durables import durable_info, ensure_durable, give_up_durable
+from transfer.jetstream.needs import compare_stream
 
 if TYPE_CHECKING:
     from nats.js import JetStreamContext

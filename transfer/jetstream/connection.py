@@ -13,9 +13,9 @@ import nats.errors
 from nats.aio.client import DEFAULT_BUFFER_SIZE, Client
 
 from transfer.errors import Refused, Unavailable
-from transfer.outage import Outage
-from transfer.server_words import Follows, ServerSaid, said_in_line
-from transfer.transport import Tcp
+from transfer.jetstream.outage import Outage
+from transfer.jetstream.server_words import Follows, ServerSaid, said_in_line
+from transfer.jetstream.transport import Tcp
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

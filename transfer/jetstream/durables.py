@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from transfer.comparison import in_line
-from transfer.configurations import DurableInfo
 from transfer.difference import Remedy, with_remedy, without_risks
 from transfer.errors import DurableInUse, JetStreamError, Misconfigured, Unavailable, UnknownDurable
-from transfer.jetstream_api import DURABLE_EXISTS, request
-from transfer.needs import (
+from transfer.jetstream.api import DURABLE_EXISTS, request
+from transfer.jetstream.comparison import in_line
+from transfer.jetstream.configurations import DurableInfo
+from transfer.jetstream.needs import (
     ACK_WAIT,
     MAX_ACK_PENDING,
     RAISE_LIMITS,
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from nats.js import JetStreamContext
 
-    from transfer.comparison import Need
     from transfer.difference import Difference
+    from transfer.jetstream.comparison import Need
     from transfer.names import Names
 
 _TRIES = 3

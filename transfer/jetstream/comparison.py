@@ -7,7 +7,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from transfer.difference import Difference, Remedy
-from transfer.jetstream_api import NANOSECONDS
+from transfer.jetstream.api import NANOSECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
