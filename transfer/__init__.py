@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from transfer.background.sender import Stats
     from transfer.blocking import BlockingTransfer
     from transfer.client import Confirmation, Found, Logger, Transfer
     from transfer.errors import (
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
         WrongSettings,
     )
     from transfer.handler import TransferHandler
-    from transfer.sender import Stats
     from transfer.wire import CollectionSpec, StreamSpec, new_id
 
 __all__ = [
@@ -62,7 +62,7 @@ _ELSEWHERE = dict.fromkeys(("Confirmation", "Found", "Logger", "Transfer"), "tra
 _ELSEWHERE |= {
     "BlockingTransfer": "transfer.blocking",
     "TransferHandler": "transfer.handler",
-    "Stats": "transfer.sender",
+    "Stats": "transfer.background.sender",
 }
 _ELSEWHERE |= dict.fromkeys(("CollectionSpec", "StreamSpec", "new_id"), "transfer.wire")
 

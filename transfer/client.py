@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from nats import errors as nats_errors
 from nats.js import errors as js_errors
 
+from transfer.background.sender import EXIT_TIMEOUT, Sender, Stats
 from transfer.entry import moment_of
 from transfer.errors import (
     Conflict,
@@ -39,7 +40,6 @@ from transfer.jetstream.streams import (
 from transfer.names import Names
 from transfer.options import Options, SendOptions, read_options
 from transfer.publishing import Confirmation, Publication, confirm
-from transfer.sender import EXIT_TIMEOUT, Sender, Stats
 from transfer.wire import LoggerSpec, decode_spec, encode_entry, encode_spec, new_id
 
 if TYPE_CHECKING:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from transfer.background.source import Source, Unmapped
 from transfer.inside import Making
 from transfer.lenient import safe_repr
 from transfer.record import record_data
-from transfer.source import Source, Unmapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

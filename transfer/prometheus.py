@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Protocol
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from transfer.outbox import Dropped
+from transfer.background.outbox import Dropped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from prometheus_client import Metric
 
-    from transfer.sender import Stats
+    from transfer.background.sender import Stats
 
 
 class HasStats(Protocol):

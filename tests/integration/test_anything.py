@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
     from collector.local import NatsServer, Replica
-    from transfer.source import Source
+    from transfer.background.source import Source
 
 HOW_MANY = int(os.environ.get("VALUES", "1200"))
 AT_ONCE = 300

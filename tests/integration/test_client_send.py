@@ -16,8 +16,8 @@ from nats import connect
 
 from tests.integration.waiting import until
 from transfer import BlockingTransfer, Logger, Unavailable, UnknownLogger
+from transfer.background.sender import Sender
 from transfer.options import read_options
-from transfer.sender import Sender
 
 if TYPE_CHECKING:
     from collections.abc import Callable

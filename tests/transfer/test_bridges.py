@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from collector.local import NatsServer
-    from transfer.source import Source
+    from transfer.background.source import Source
 
 NOWHERE = "nats://127.0.0.1:1"
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-import transfer.sending
+import transfer.background.thread
 from transfer import TransferHandler
+from transfer.background.sender import Sender
 from transfer.options import read_options
-from transfer.sender import Sender
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,18 +66,18 @@ def test_without_an_event_loop_few_threads_are_made_and_nothing_is_raised(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """A process that has no file descriptor left gets none; a log of dying threads would start the next ones."""
-    started: list[transfer.sending.SendingThread] = []
-    start = transfer.sending.SendingThread.start
+    started: list[transfer.background.thread.SendingThread] = []
+    start = transfer.background.thread.SendingThread.start
 
-    def counted(thread: transfer.sending.SendingThread) -> None:
+    def counted(thread: transfer.background.thread.SendingThread) -> None:
         started.append(thread)
         start(thread)
 
     def no_loop() -> None:
         raise OSError(24, "Too many open files")
 
-    monkeypatch.setattr(transfer.sending, "new_loop", no_loop)
-    monkeypatch.setattr(transfer.sending.SendingThread, "start", counted)
+    monkeypatch.setattr(transfer.background.thread, "new_loop", no_loop)
+    monkeypatch.setattr(transfer.background.thread.SendingThread, "start", counted)
     sender = Sender(*read_options("nats://127.0.0.1:1", "beta"))
     monkeypatch.setattr(threading, "excepthook", lambda _: sender.send("app", {"died": True}))
     for number in range(200):

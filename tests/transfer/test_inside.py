@@ -28,7 +28,7 @@ from transfer.jetstream.connection import pause
 
 if TYPE_CHECKING:
     from collector.local import NatsServer
-    from transfer.source import Source
+    from transfer.background.source import Source
 
 NOWHERE: Any = {"url": "nats://127.0.0.1:1", "namespace": "beta"}
 LEVELS = [logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL]

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from transfer.background.outbox import Bundle, Dropped, Entry, Outbox
 from transfer.options import Overflow
-from transfer.outbox import Bundle, Dropped, Entry, Outbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable

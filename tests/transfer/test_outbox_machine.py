@@ -9,8 +9,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from transfer.background.outbox import Bundle, Dropped, Outbox
 from transfer.options import Overflow
-from transfer.outbox import Bundle, Dropped, Outbox
 
 ENTRIES, BYTES = 20, 6000
 MARKED = (Dropped.OVERFLOW, Dropped.TOO_LARGE)

@@ -14,15 +14,15 @@ from weakref import ref
 import pytest
 from anyio import fail_after
 
-import transfer.outbox
-import transfer.sender
-import transfer.sending
+import transfer.background.outbox
+import transfer.background.sender
+import transfer.background.thread
+from transfer.background.sender import Sender, _close_all, _in_child
+from transfer.background.thread import SendingThread
 from transfer.blocking import BlockingTransfer
 from transfer.errors import Conflict, InvalidEntry, JetStreamError, TransferError, Unavailable, UnknownLogger
 from transfer.handler import TransferHandler
 from transfer.options import read_options
-from transfer.sender import Sender, _close_all, _in_child
-from transfer.sending import SendingThread
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -65,7 +65,7 @@ def nats(monkeypatch: pytest.MonkeyPatch) -> Nats:
         await asyncio.Event().wait()
 
     monkeypatch.setattr(SendingThread, "_keep_connected", keep_connected)
-    monkeypatch.setattr(transfer.sending, "confirm", fake.take)
+    monkeypatch.setattr(transfer.background.thread, "confirm", fake.take)
     return fake  # type: ignore[no-any-return]
 
 
@@ -139,7 +139,7 @@ def test_a_fault_of_ours_begins_the_sending_anew_with_what_was_on_its_way_as_it_
     nats: Nats, sender: Callable[..., Sender], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     faults = iter([True, False])
-    original = transfer.outbox.Outbox.take
+    original = transfer.background.outbox.Outbox.take
 
     def take(*given: Any) -> Any:
         taken = original(*given)
@@ -147,7 +147,7 @@ def test_a_fault_of_ours_begins_the_sending_anew_with_what_was_on_its_way_as_it_
             raise MemoryError("a fault of ours")
         return taken
 
-    monkeypatch.setattr(transfer.outbox.Outbox, "take", take)
+    monkeypatch.setattr(transfer.background.outbox.Outbox, "take", take)
     one = sender()
     for number in range(5):
         one.send("app", {"number": number})
@@ -282,4 +282,4 @@ def test_the_end_of_the_process_may_come_twice(sender: Callable[..., Sender]) ->
         _close_all()
         assert one.stats().published == 2
     finally:
-        transfer.sender._exit.begin_anew()
+        transfer.background.sender._exit.begin_anew()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from transfer.background.source import Source
 from transfer.fields import add_fields, exception_fields
-from transfer.source import Source
 
 if TYPE_CHECKING:
     from loguru import Message, Record

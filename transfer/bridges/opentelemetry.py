@@ -8,8 +8,8 @@ from opentelemetry._logs import SeverityNumber
 from opentelemetry.sdk._logs.export import LogRecordExporter, LogRecordExportResult
 from opentelemetry.trace import format_span_id, format_trace_id
 
+from transfer.background.source import Source
 from transfer.fields import add_fields
-from transfer.source import Source
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

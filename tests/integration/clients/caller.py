@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from transfer import TransferHandler
+from transfer.background.sender import Sender
 from transfer.options import read_options
-from transfer.sender import Sender
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -25,7 +25,7 @@ def refuse_threads() -> None:
     def start_thread(*_: object) -> None:
         raise RuntimeError("can't create new thread at interpreter shutdown")
 
-    sys.modules["transfer.sending"].__dict__["start_thread"] = start_thread
+    sys.modules["transfer.background.thread"].__dict__["start_thread"] = start_thread
 
 
 atexit.register(say_good_bye)  # before the import: it runs after our own

@@ -6,11 +6,11 @@ import os
 import threading
 from typing import TYPE_CHECKING, ParamSpec
 
+from transfer.background.sender import Sender, Stats
 from transfer.inside import SENDING, Making, is_making
 from transfer.lenient import safe_repr
 from transfer.names import check_key
 from transfer.options import Options, read_options
-from transfer.sender import Sender, Stats
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

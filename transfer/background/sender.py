@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakSet
 
 from transfer import inside
+from transfer.background.outbox import Dropped, Outbox
+from transfer.background.thread import Call, SendingThread, say
 from transfer.errors import TransferError
 from transfer.inside import Making, is_making
 from transfer.lenient import encode_anything, safe_repr
 from transfer.names import Names
 from transfer.options import Overflow
-from transfer.outbox import Dropped, Outbox
-from transfer.sending import Call, SendingThread, say
 from transfer.system.forks import in_each_child, is_child, is_to_be_forked, look
 from transfer.system.native import original
 from transfer.wire import new_id

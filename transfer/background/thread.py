@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from transfer.background.outbox import Bundle, Dropped
 from transfer.errors import (
     Conflict,
     InvalidEntry,
@@ -31,7 +32,6 @@ from transfer.errors import (
 from transfer.inside import SENDING
 from transfer.jetstream.connection import open_connection, pause
 from transfer.jetstream.outage import Outage
-from transfer.outbox import Bundle, Dropped
 from transfer.publishing import ATTEMPT_TIMEOUT, HEADERS_ROOM, Publication, confirm
 from transfer.stub import stub_of
 from transfer.system.native import Flag, get_ident, new_loop, start_thread
@@ -43,9 +43,9 @@ if TYPE_CHECKING:
     from nats.aio.client import Client
     from nats.js import JetStreamContext
 
+    from transfer.background.outbox import Outbox
     from transfer.names import Names
     from transfer.nats_settings import NatsSettings
-    from transfer.outbox import Outbox
 
 _LINGER = 0.005
 """Seconds in which others may come that go into the same bundle."""
