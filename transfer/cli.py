@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from transfer.client import Found, Transfer
     from transfer.differences import Difference
-    from transfer.line_entry import LineReader, Parts
+    from transfer.entries.line_entry import LineReader, Parts
     from transfer.wire import CollectionSpec, LoggerSpec, StreamSpec
 
     _Spec = TypeVar("_Spec", CollectionSpec, StreamSpec)
@@ -167,7 +167,7 @@ async def _list(transfer: Transfer, options: argparse.Namespace) -> int:
 
 def _publish(options: argparse.Namespace) -> int:
     """Publish an entry as other commands do what they do; lines on a connection of their own."""
-    from transfer.line_entry import Form, LineReader  # noqa: PLC0415 - see _run
+    from transfer.entries.line_entry import Form, LineReader  # noqa: PLC0415 - see _run
 
     reader = LineReader(Form(options.form), options.timestamp_field, options.metadata_field)
     if reader.form is Form.TEXT and (reader.timestamp_field or reader.metadata_field):
@@ -200,8 +200,8 @@ def _opened(options: argparse.Namespace) -> Iterator[int]:
 
 
 def _entry(options: argparse.Namespace, reader: LineReader) -> Parts:
+    from transfer.entries.line_entry import NotALine  # noqa: PLC0415 - see _run
     from transfer.errors import InvalidEntry  # noqa: PLC0415 - see _run
-    from transfer.line_entry import NotALine  # noqa: PLC0415 - see _run
 
     try:
         return reader.read(os.fsencode(options.data))

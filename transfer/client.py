@@ -12,7 +12,7 @@ from nats import errors as nats_errors
 from nats.js import errors as js_errors
 
 from transfer.background.sender import EXIT_TIMEOUT, Sender, Stats
-from transfer.entry import moment_of
+from transfer.entries.entry import moment_of
 from transfer.errors import (
     Conflict,
     JetStreamError,

@@ -19,12 +19,12 @@ import msgspec
 from transfer.background.outbox import Dropped
 from transfer.background.sender import Stats
 from transfer.client import Confirmation, Found, Logger
-from transfer.entry import moment_of
+from transfer.entries.entry import moment_of
+from transfer.entries.lenient import encode_anything
+from transfer.entries.record import record_data
 from transfer.errors import InvalidKey, LoggerNotEmpty, TransferError, UnknownLogger
 from transfer.jetstream.streams import StreamState
-from transfer.lenient import encode_anything
 from transfer.names import Names, check_key
-from transfer.record import record_data
 from transfer.wire import decode_spec, encode_entry, encode_spec, new_id
 
 if TYPE_CHECKING:

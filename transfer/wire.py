@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from transfer.entry import encode_entry, nanoseconds, new_id
+from transfer.entries.entry import encode_entry, nanoseconds, new_id
 from transfer.errors import UnreadableSpec
 from transfer.names import check_key
 

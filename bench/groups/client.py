@@ -16,7 +16,7 @@ from anyio import create_task_group
 from bench import declaring
 from bench.entries import BUNDLED, Form, Traffic, entry_data
 from transfer import Transfer
-from transfer.entry import encode_entry, new_id
+from transfer.entries.entry import encode_entry, new_id
 from transfer.wire import BUNDLE, CONTENT_TYPE
 
 if TYPE_CHECKING:

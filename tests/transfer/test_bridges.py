@@ -30,11 +30,11 @@ from transfer.bridges.loguru import TransferSink, message_data
 from transfer.bridges.opentelemetry import TransferExporter, nested, readable_data
 from transfer.bridges.structlog import TransferProcessor, event_data
 from transfer.client import Logger, Transfer
-from transfer.entry import new_id
+from transfer.entries.entry import new_id
+from transfer.entries.inside import SENDING
+from transfer.entries.lenient import encode_anything
 from transfer.errors import InvalidKey, WrongSettings
 from transfer.handler import TransferHandler
-from transfer.inside import SENDING
-from transfer.lenient import encode_anything
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

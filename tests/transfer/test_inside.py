@@ -22,8 +22,8 @@ from transfer import BlockingTransfer, Logger
 from transfer.bridges.loguru import TransferSink
 from transfer.bridges.opentelemetry import TransferExporter
 from transfer.bridges.structlog import TransferProcessor
+from transfer.entries.inside import Making, is_making
 from transfer.handler import TransferHandler
-from transfer.inside import Making, is_making
 from transfer.jetstream.connection import pause
 
 if TYPE_CHECKING:

@@ -29,9 +29,9 @@ from tests.transfer.anything import (
     recursive,
     unhurried,
 )
-from transfer.entry import encode_entry, new_id
-from transfer.lenient import encode_anything
-from transfer.plain import DEEPEST
+from transfer.entries.entry import encode_entry, new_id
+from transfer.entries.lenient import encode_anything
+from transfer.entries.plain import DEEPEST
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transfer.entry import new_id
+from transfer.entries.entry import new_id
+from transfer.entries.line_entry import Form, LineReader, NotALine
+from transfer.entries.log_time import read_time
 from transfer.errors import InvalidEntry
-from transfer.line_entry import Form, LineReader, NotALine
-from transfer.log_time import read_time
 
 NOON = "2026-11-27T12:00:00"
 AT = datetime(2026, 11, 27, 12, tzinfo=UTC)

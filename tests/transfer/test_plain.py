@@ -20,10 +20,10 @@ import pytest
 from bson import ObjectId
 
 from tests.transfer.anything import Order
-from transfer.entry import encode_entry, new_id
+from transfer.entries.entry import encode_entry, new_id
+from transfer.entries.lenient import encode_anything
+from transfer.entries.record import record_data
 from transfer.errors import InvalidEntry
-from transfer.lenient import encode_anything
-from transfer.record import record_data
 
 if TYPE_CHECKING:
     from collections.abc import Callable

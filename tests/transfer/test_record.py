@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.transfer.anything import ANYTHING, ODD, UnspeakableError, unhurried
-from transfer.entry import new_id
-from transfer.lenient import encode_anything
-from transfer.record import record_data
+from transfer.entries.entry import new_id
+from transfer.entries.lenient import encode_anything
+from transfer.entries.record import record_data
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

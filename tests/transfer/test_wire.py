@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transfer.entry import moment_of
+from transfer.entries.entry import moment_of
 from transfer.errors import InvalidEntry, InvalidKey, UnreadableSpec
 from transfer.wire import CollectionSpec, LoggerSpec, StreamSpec, decode_spec, encode_entry, encode_spec, new_id
 

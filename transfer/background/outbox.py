@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
-from transfer.entry import encode_entry, new_id
+from transfer.entries.entry import encode_entry, new_id
+from transfer.entries.stub import stub_of
 from transfer.options import Overflow
-from transfer.stub import stub_of
 from transfer.system.native import Waiter
 
 if TYPE_CHECKING:

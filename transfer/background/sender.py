@@ -19,9 +19,9 @@ from weakref import WeakSet
 from transfer import inside
 from transfer.background.outbox import Dropped, Outbox
 from transfer.background.thread import Call, SendingThread, say
+from transfer.entries.inside import Making, is_making
+from transfer.entries.lenient import encode_anything, safe_repr
 from transfer.errors import TransferError
-from transfer.inside import Making, is_making
-from transfer.lenient import encode_anything, safe_repr
 from transfer.names import Names
 from transfer.options import Overflow
 from transfer.system.forks import in_each_child, is_child, is_to_be_forked, look

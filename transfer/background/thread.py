@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from transfer.background.outbox import Bundle, Dropped
+from transfer.entries.inside import SENDING
+from transfer.entries.stub import stub_of
 from transfer.errors import (
     Conflict,
     InvalidEntry,
@@ -29,11 +31,9 @@ from transfer.errors import (
     Unavailable,
     UnknownLogger,
 )
-from transfer.inside import SENDING
 from transfer.jetstream.connection import open_connection, pause
 from transfer.jetstream.outage import Outage
 from transfer.publishing import ATTEMPT_TIMEOUT, HEADERS_ROOM, Publication, confirm
-from transfer.stub import stub_of
 from transfer.system.native import Flag, get_ident, new_loop, start_thread
 from transfer.wire import BUNDLE, CONTENT_ENCODING, CONTENT_TYPE
 

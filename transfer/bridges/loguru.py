@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from transfer.background.source import Source
-from transfer.fields import add_fields, exception_fields
+from transfer.entries.fields import add_fields, exception_fields
 
 if TYPE_CHECKING:
     from loguru import Message, Record

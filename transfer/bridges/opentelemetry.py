@@ -9,7 +9,7 @@ from opentelemetry.sdk._logs.export import LogRecordExporter, LogRecordExportRes
 from opentelemetry.trace import format_span_id, format_trace_id
 
 from transfer.background.source import Source
-from transfer.fields import add_fields
+from transfer.entries.fields import add_fields
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from structlog import DropEvent
 
 from transfer.background.source import Source
-from transfer.fields import add_fields, exception_fields
+from transfer.entries.fields import add_fields, exception_fields
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, MutableMapping, Sequence

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from transfer.inside import Making, is_sending
+from transfer.entries.inside import Making, is_sending
 from transfer.system.native import get_ident, start_thread
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import threading
 import time
 
 from transfer import TransferHandler
-from transfer.entry import new_id
+from transfer.entries.entry import new_id
 
 CHILDREN, ENTRIES = 4, 100
 logger = logging.getLogger("shop")

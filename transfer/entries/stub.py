@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from transfer.lenient import LONGEST, safe_repr, safe_text
+from transfer.entries.lenient import LONGEST, safe_repr, safe_text
 
 _SHORT = 256
 """Characters of level and logger."""

@@ -13,10 +13,10 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
-from transfer.entry import beside, pack
+from transfer.entries.entry import beside, pack
+from transfer.entries.log_time import field_at, find_time, read_time
+from transfer.entries.plain import Misfit, Walk
 from transfer.errors import InvalidEntry
-from transfer.log_time import field_at, find_time, read_time
-from transfer.plain import Misfit, Walk
 
 _SHOWN = 60
 """Characters of a line that an error shows."""

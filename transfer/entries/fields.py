@@ -6,7 +6,7 @@ import sys
 import traceback
 from typing import TYPE_CHECKING
 
-from transfer.lenient import safe_name, safe_text
+from transfer.entries.lenient import safe_name, safe_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,8 +8,8 @@ from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from transfer.entry import beside, nanoseconds, pack
-from transfer.plain import END, FIRST, IN_ITSELF, SIMPLE, Misfit, Walk, error_text, is_known
+from transfer.entries.entry import beside, nanoseconds, pack
+from transfer.entries.plain import END, FIRST, IN_ITSELF, SIMPLE, Misfit, Walk, error_text, is_known
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

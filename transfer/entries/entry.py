@@ -14,8 +14,8 @@ from datetime import datetime
 
 import msgspec
 
+from transfer.entries.plain import END, FIRST, Misfit, Walk, extension, from_datetime, type_name
 from transfer.errors import InvalidEntry
-from transfer.plain import END, FIRST, Misfit, Walk, extension, from_datetime, type_name
 from transfer.system.forks import in_each_child, look
 
 _LIMIT = (1 << 63) * 1_000_000_000

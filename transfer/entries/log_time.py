@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 
-from transfer.plain import END, FIRST, Misfit, from_datetime
+from transfer.entries.plain import END, FIRST, Misfit, from_datetime
 
 NAMES = (
     "timestamp",

@@ -6,9 +6,9 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from transfer.fields import add_fields, exception_fields
-from transfer.lenient import once, safe_repr
-from transfer.plain import SIMPLE
+from transfer.entries.fields import add_fields, exception_fields
+from transfer.entries.lenient import once, safe_repr
+from transfer.entries.plain import SIMPLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
