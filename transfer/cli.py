@@ -178,7 +178,7 @@ def _publish(options: argparse.Namespace) -> int:
         options.parts = _entry(options, reader)
         options.run = _publish_entry
         return asyncio.run(_run(options))
-    from transfer.publish_lines import publish_lines  # noqa: PLC0415 - see _run
+    from transfer.bulk.lines import publish_lines  # noqa: PLC0415 - see _run
 
     with _opened(options) as lines:
         return asyncio.run(publish_lines(options.key, lines, reader, bundles=options.bundles, as_json=options.json))

@@ -20,11 +20,11 @@ from hypothesis import strategies as st
 
 from tests.transfer.terminal import on_terminal
 from transfer import Logger, Transfer
+from transfer.bulk.line_cutter import LineCutter
+from transfer.bulk.pipelined import NotTaken, Pipeline
 from transfer.environment import Environment
 from transfer.jetstream.connection import open_connection
-from transfer.line_cutter import LineCutter
 from transfer.nats_settings import NatsSettings
-from transfer.pipelined import NotTaken, Pipeline
 from transfer.publishing import ATTEMPT_TIMEOUT, Publication
 from transfer.wire import new_id
 

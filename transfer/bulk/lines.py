@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from transfer.bulk.line_cutter import LineCutter
+from transfer.bulk.pipelined import NotTaken, Pipeline
+from transfer.bulk.progress import Progress, bytes_left
 from transfer.entries.entry import new_id
 from transfer.entries.line_entry import NotALine, too_long
 from transfer.environment import Environment
 from transfer.errors import InvalidEntry
 from transfer.jetstream.connection import open_connection
-from transfer.line_cutter import LineCutter
 from transfer.names import Names, check_namespace
 from transfer.nats_settings import DEFAULT_HOSTS, NatsSettings
 from transfer.options import BUNDLE_ENTRIES
-from transfer.pipelined import NotTaken, Pipeline
-from transfer.progress import Progress, bytes_left
 from transfer.publishing import Publication
 from transfer.wire import BUNDLE, CONTENT_TYPE
 
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     from nats.aio.client import Client
 
+    from transfer.bulk.line_cutter import Line
     from transfer.entries.line_entry import LineReader
-    from transfer.line_cutter import Line
 
 LINE_TIMEOUT = 60.0
 """Seconds one line may take: a restart of the server is sat out."""
