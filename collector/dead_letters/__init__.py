@@ -1,1 +1,1 @@
-"""dead_letters: TODO."""
+"""Entries that can never be stored: kept, found again, read, published again, removed."""

@@ -248,7 +248,7 @@ async def _redrive(
     letters: Letters, wanted: Filter, key: str, names: Names, nats: NatsSettings
 ) -> tuple[Redriven, Exception | None]:
     """Return what became of the letters, and what ended it early."""
-    from collector import redrive as again  # noqa: PLC0415 - --help need not load the drivers
+    from collector.dead_letters import redrive as again  # noqa: PLC0415 - --help need not load the drivers
     from collector.jetstream.publisher import publishing  # noqa: PLC0415
     from transfer.jetstream.connection import open_connection  # noqa: PLC0415
 

@@ -1,1 +1,1 @@
-"""decoding: TODO."""
+"""Bytes of messages in, entries as documents out, and what can never be an entry as rejects. Pure."""

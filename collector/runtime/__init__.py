@@ -1,1 +1,1 @@
-"""runtime: TODO."""
+"""The process: its garbage collector and its event loop. Nothing here knows a logger."""

@@ -1,1 +1,1 @@
-"""telemetry: TODO."""
+"""Events in; metrics, log lines, `/status`, the probes and the page out."""

@@ -17,7 +17,8 @@ import pytest
 from anyio import to_thread
 
 from tests.integration.waiting import count, until
-from transfer import BlockingTransfer, sender
+from transfer import BlockingTransfer
+from transfer.background import sender
 from transfer.client import Logger, Transfer
 from transfer.handler import TransferHandler
 

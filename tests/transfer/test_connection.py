@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
 
-# Every -ERR in nats-server 2.15.1 that a client can hear, as its source writes it (see transfer/jetstream/server_words.py).
+# Every -ERR in nats-server 2.15.1 that a client can hear, as its source writes it, see server_words.py.
 EVERY_ERR = [
     'Permissions Violation for Publish to "$JS.API.INFO"',
     'Permissions Violation for Publish with Reply of "_INBOX.x"',

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
-from transfer import resolver
+from transfer.system import resolver
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -23,8 +23,8 @@ from pymongo.errors import ConnectionFailure
 from collector.local import Mongod
 from tests.integration.guarded import AsUser, guarded_mongod
 from tests.transfer.terminal import on_terminal
-from transfer import tail_follow
 from transfer.errors import Refused
+from transfer.tail import follow as tail_follow
 from transfer.tail.follow import _Series, follow_plain, follow_series
 from transfer.tail.stored import Selection, open_collection, read_stored
 

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakSet
 
-from transfer import inside
 from transfer.background.outbox import Dropped, Outbox
 from transfer.background.thread import Call, SendingThread, say
+from transfer.entries import inside
 from transfer.entries.inside import Making, is_making
 from transfer.entries.lenient import encode_anything, safe_repr
 from transfer.errors import TransferError

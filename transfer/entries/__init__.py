@@ -1,1 +1,1 @@
-"""entries: TODO."""
+"""What an application logs or publishes -> the bytes of an entry."""

@@ -1,7 +1,7 @@
 """Values of an application -> values that msgspec writes as msgpack's own types, in one walk. Pure.
 
 Which type becomes what stands once, in the tables below, and as a table in docs/client.md. What MongoDB has no room for
-is a `Misfit` with its path for those who asked for their entry to be right; `transfer.entries.lenient` takes it as text.
+is a `Misfit` with its path for those who asked for their entry to be right; `lenient` takes it as text.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""tail: TODO."""
+"""The command `transfer tail`."""
