@@ -23,7 +23,7 @@ from anyio import CancelScope, Event, Semaphore, create_task_group, current_time
 
 from collector import events
 from collector.actors.owners import Owners
-from collector.actors.pipeline import Pipeline, Tools
+from collector.actors.pipeline import Pipeline, Shared
 from collector.actors.registry import Registry
 from collector.actors.sampler import Sampler
 from collector.actors.storage import StorageWatcher
@@ -36,9 +36,9 @@ from collector.jetstream.lag import JetStreamLag
 from collector.jetstream.source import JetStreamSource
 from collector.jetstream.storage import JetStreamStorage
 from collector.mongodb.calls import WRITES, database_of, open_mongo, watch_mongo
-from collector.mongodb.collections import Kinds
+from collector.mongodb.collections import CollectionCatalog
 from collector.mongodb.login import MongoLogin
-from collector.runtime.heap import Heap
+from collector.runtime.gc_policy import GcPolicy
 from collector.runtime.loop import new_event_loop
 from collector.sinks.timeseries.claims import Claims
 from collector.telemetry.endpoint import serving
@@ -114,21 +114,21 @@ class Service:
             try:
                 database = database_of(mongo, self._names.database)
                 claims = Claims(database, _replica_id(), self._settings.writes, self._settings.write_timeout)
-                tools = Tools(
+                shared = Shared(
                     names=self._names,
                     settings=self._settings,
                     nats=nats,
                     source=self._source(nats),
                     database=database,
-                    kinds=Kinds(database, self._settings.write_timeout),
+                    catalog=CollectionCatalog(database, self._settings.write_timeout),
                     budget=Budget(self._settings.buffer_bytes),
                     claims=claims,
                     owners=Owners(claims, self._report),
                     report=self._report,
-                    turns=Semaphore(WRITES, fast_acquire=True),
+                    write_slots=Semaphore(WRITES, fast_acquire=True),
                 )
-                group.start_soon(login.follow, mongo, tools.owners.pausing, self._report, name="mongodb login")
-                await self._supervise(tools, nats)
+                group.start_soon(login.follow, mongo, shared.owners.pausing, self._report, name="mongodb login")
+                await self._supervise(shared, nats)
             finally:
                 await close(nats.connection)
             group.cancel_scope.cancel()
@@ -136,20 +136,20 @@ class Service:
     def _source(self, nats: NatsConnection) -> JetStreamSource:
         return JetStreamSource(nats.connection.jetstream(), self._names, self._settings.ack_wait, self._report)
 
-    async def _supervise(self, tools: Tools, nats: NatsConnection) -> None:
+    async def _supervise(self, shared: Shared, nats: NatsConnection) -> None:
         settings, report = self._settings, self._report
-        pipelines = Pipelines(lambda spec: Pipeline(spec, tools), report)
+        pipelines = Pipelines(lambda spec: Pipeline(spec, shared), report)
         bucket = KvBucket(nats.connection.jetstream(), self._names)
         registry = Registry(bucket, pipelines, nats.reconnects, report, settings.reconcile_period)
         lag = JetStreamLag(nats.connection.jetstream(), self._names, settings.lag_period, settings.ack_wait)
-        sampler = Sampler(lag, tools.source, tools.doubts, pipelines, report, period=settings.lag_period)
+        sampler = Sampler(lag, shared.source, shared.doubts, pipelines, report, period=settings.lag_period)
         storage = JetStreamStorage(nats.connection.jetstream(), self._names)
         watcher = StorageWatcher(storage, report, min(_LESS_OFTEN * settings.lag_period, _SELDOMEST))
         async with create_task_group() as group:
             group.start_soon(nats.watch, name="nats watch")
             async with create_task_group() as owning:  # claims are kept alive until the last pipeline has drained
                 drained = Event()
-                owning.start_soon(Supervisor((tools.owners,), report).run, drained, name="owners")
+                owning.start_soon(Supervisor((shared.owners,), report).run, drained, name="owners")
                 await Supervisor((pipelines, registry, sampler, watcher), report).run(self._stopping)
                 drained.set()
             group.cancel_scope.cancel()
@@ -167,13 +167,13 @@ class Service:
 
     async def _pulse(self) -> None:
         """Measure how late the loop is, which liveness is made of, and have the heap looked after."""
-        ready, heap = None, Heap()
-        heap.begin()
+        ready, policy = None, GcPolicy()
+        policy.begin()
         while True:
             before = current_time()
             await sleep(_PULSE)
             self._report(events.LoopLag(max(0.0, current_time() - before - _PULSE)))
-            heap.look(self._status.loggers)
+            policy.look(self._status.loggers)
             if lost := LINES.take_lost():
                 self._report(events.LogLost(lost))
             if (now_ready := not self._status.not_ready) != ready:

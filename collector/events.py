@@ -127,7 +127,7 @@ class Answered:
     messages: int
 
 
-class Change(StrEnum):
+class OwnershipChange(StrEnum):
     """How the ownership of a time-series logger changed: a closed list, the label of a metric."""
 
     TAKEN = "taken"
@@ -140,7 +140,7 @@ class OwnershipChanged:
     """This replica has become or is no longer the one that writes a time-series logger's entries."""
 
     logger: str
-    change: Change
+    change: OwnershipChange
     epoch: int
 
 
@@ -280,7 +280,7 @@ class Declared:
 
 
 @dataclass(frozen=True, slots=True)
-class Connection:
+class ConnectionChanged:
     """The connection to NATS or to MongoDB came or went."""
 
     server: str
@@ -386,7 +386,7 @@ Event: TypeAlias = (
     | Waiting
     | Mended
     | Declared
-    | Connection
+    | ConnectionChanged
     | Starting
     | Listening
     | Ready

@@ -81,7 +81,7 @@ class Refusal(msgspec.Struct, frozen=True):
     """One sentence: expected, got, where. It is kept with the dead letter and not logged."""
 
 
-class Reject(msgspec.Struct, frozen=True):
+class Rejected(msgspec.Struct, frozen=True):
     """One entry that can never be stored, or a whole message that cannot be opened (position None)."""
 
     delivery: Delivery
@@ -95,7 +95,7 @@ class Reject(msgspec.Struct, frozen=True):
     """The original bytes: of the entry within its bundle, else of the message, unchanged."""
 
 
-class Opened(msgspec.Struct, frozen=True):
+class Decoded(msgspec.Struct, frozen=True):
     """Deliveries that were opened together, and everything that was in them.
 
     One delivery with whatever it held, or several that each are exactly one entry, in the same order.
@@ -103,29 +103,29 @@ class Opened(msgspec.Struct, frozen=True):
 
     deliveries: list[Delivery]
     entries: list[Entry]
-    rejects: list[Reject]
+    rejects: list[Rejected]
     size: int
     """The bytes that the entries were read from: inflated, which may be far more than came."""
     weight: int = 0
     """The bytes that the entries take in memory, estimated."""
 
-    def cut(self, count: int) -> tuple[Opened, Opened | None]:
+    def cut(self, count: int) -> tuple[Decoded, Decoded | None]:
         """Return the first `count` deliveries and the others; one delivery is never cut."""
         total = len(self.deliveries)
         if total <= count or total == 1:
             return self, None
         size, weight = self.size * count // total, self.weight * count // total
-        first = Opened(self.deliveries[:count], self.entries[:count], [], size, weight)
-        return first, Opened(self.deliveries[count:], self.entries[count:], [], self.size - size, self.weight - weight)
+        first = Decoded(self.deliveries[:count], self.entries[:count], [], size, weight)
+        return first, Decoded(self.deliveries[count:], self.entries[count:], [], self.size - size, self.weight - weight)
 
-    def singly(self) -> list[Opened]:
+    def singly(self) -> list[Decoded]:
         """Return each delivery on its own; together they have the same size and weight."""
         total = len(self.deliveries)
         if total == 1:
             return [self]
         lone = zip(self.deliveries, self.entries, strict=True)
         sizes, weights = _shares(self.size, total), _shares(self.weight, total)
-        return [Opened([delivery], [entry], [], next(sizes), next(weights)) for delivery, entry in lone]
+        return [Decoded([delivery], [entry], [], next(sizes), next(weights)) for delivery, entry in lone]
 
 
 def _shares(whole: int, count: int) -> Iterator[int]:
@@ -141,7 +141,7 @@ class Batch(msgspec.Struct, frozen=True):
     """Counted within one pipeline, for the log."""
     deliveries: list[Delivery]
     entries: list[Entry]
-    rejects: list[Reject]
+    rejects: list[Rejected]
     bytes: int
     """Of its entries, inflated."""
     trigger: Trigger

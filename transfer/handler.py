@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from transfer.background.source import Source, Unmapped
+from transfer.background.source import Emitter, Unmapped
 from transfer.entries.inside import Making
 from transfer.entries.lenient import safe_repr
 from transfer.entries.record import record_data
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from transfer.options import Options
 
 
-class TransferHandler(Source, logging.Handler):
+class TransferHandler(Emitter, logging.Handler):
     """Queues records and returns at once. It never blocks, unless `overflow` is `block`, and never raises.
 
     Records that a sending thread of this package logs are left out. `context` returns
@@ -35,7 +35,7 @@ class TransferHandler(Source, logging.Handler):
         context: Callable[[], Mapping[str, object]] | None = None,
         **options: Unpack[Options],
     ) -> None:
-        Source.__init__(self, key, url=url, namespace=namespace, **options)
+        Emitter.__init__(self, key, url=url, namespace=namespace, **options)
         logging.Handler.__init__(self, level)
         self._context = context
 
@@ -84,7 +84,7 @@ class TransferHandler(Source, logging.Handler):
 
         `dictConfig` and many frameworks close handlers that stay attached.
         """
-        Source.close(self)
+        Emitter.close(self)
         logging.Handler.close(self)
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from anyio import BrokenResourceError, CancelScope, EndOfStream
 
-from collector.flow.batching import BatchPolicy, Draft
-from collector.model import Opened, Trigger
+from collector.flow.batching import BatchPolicy, OpenBatch
+from collector.model import Decoded, Trigger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,13 +26,13 @@ class Batcher:
     def __init__(
         self,
         policy: BatchPolicy,
-        inbox: ObjectReceiveStream[list[Opened]],
-        outbox: ObjectSendStream[Draft],
+        inbox: ObjectReceiveStream[list[Decoded]],
+        outbox: ObjectSendStream[OpenBatch],
         clock: Callable[[], float],
     ) -> None:
         self._policy = policy
-        self._draft = Draft(1, policy)
-        self._leaving: list[Draft] = []
+        self._open_batch = OpenBatch(1, policy)
+        self._leaving: list[OpenBatch] = []
         self._deadline = inf
         self._inbox = inbox
         self._outbox = outbox
@@ -55,33 +55,35 @@ class Batcher:
                     self._offer(Trigger.AGE)
                 await self._send()
         except EndOfStream:
-            if self._draft and self._draft.offered is None:
+            if self._open_batch and self._open_batch.offered is None:
                 self._offer(Trigger.DRAIN)
             await self._send()
 
-    def _add(self, many: list[Opened]) -> None:
-        for opened in many:
-            rest: Opened | None = opened
+    def _add(self, many: list[Decoded]) -> None:
+        for decoded in many:
+            rest: Decoded | None = decoded
             while rest is not None:
-                if self._draft.taken or self._draft.full:
-                    self._draft = Draft(self._draft.id + 1, self._policy)
-                if not self._draft:
+                if self._open_batch.taken or self._open_batch.full:
+                    self._open_batch = OpenBatch(self._open_batch.id + 1, self._policy)
+                if not self._open_batch:
                     self._deadline = self._clock() + self._policy.age
-                fitting, rest = rest.cut(self._draft.room)
-                self._draft.add(fitting)
-                if self._draft.offered is None and (limit := self._draft.full):
+                fitting, rest = rest.cut(self._open_batch.room)
+                self._open_batch.add(fitting)
+                if self._open_batch.offered is None and (limit := self._open_batch.full):
                     self._offer(limit)
 
     def _offer(self, why: Trigger) -> None:
-        self._draft.offered = why
-        self._leaving.append(self._draft)
+        self._open_batch.offered = why
+        self._leaving.append(self._open_batch)
         self._deadline = inf
 
     async def _send(self) -> None:
         if not self._leaving:
             return
         leaving, self._leaving = self._leaving, []
-        for draft in leaving:
-            await self._outbox.send(draft)
-        if self._draft.offered is None:  # what is left over waited for the writer: its age begins when it can be filled
+        for open_batch in leaving:
+            await self._outbox.send(open_batch)
+        if (
+            self._open_batch.offered is None
+        ):  # what is left over waited for the writer: its age begins when it can be filled
             self._deadline = self._clock() + self._policy.age

@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from anyio import Event
     from anyio.abc import ObjectSendStream
 
-    from collector.decoding.codec import Codec, Unpacked
+    from collector.decoding.codec import Codec, Inflated
     from collector.events import Report
     from collector.flow.budget import Accounts
     from collector.flow.in_hand import InHand
     from collector.jetstream.connection import Reconnects
     from collector.jetstream.pull import Pull
-    from collector.jetstream.source import Attached, Source
-    from collector.model import Delivery, Opened
+    from collector.jetstream.source import Attached, DurableSource
+    from collector.model import Decoded, Delivery
     from collector.sinks.timeseries.horizon import Horizon
 
 _SLICE = 250
@@ -44,7 +44,7 @@ us, and nats-server 2.15.1 has let a durable that was made at once after its del
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class PullLimits:
     """How much the consumer may have asked for and in hand at a time."""
 
     messages: int
@@ -63,15 +63,15 @@ class Consumer:
         self,
         key: str,
         *,
-        source: Source,
+        source: DurableSource,
         attached: Attached,
         pull: Pull,
         codec: Codec,
         in_hand: InHand,
         horizon: Horizon | None,
         accounts: Accounts,
-        room: Room,
-        outbox: ObjectSendStream[list[Opened]],
+        room: PullLimits,
+        outbox: ObjectSendStream[list[Decoded]],
         reconnects: Reconnects,
         report: Report,
         clock: Callable[[], float],
@@ -84,7 +84,7 @@ class Consumer:
         self._in_hand = in_hand
         self._horizon = horizon
         self._accounts = accounts
-        self._unopened: deque[Delivery] = deque()
+        self._undecoded: deque[Delivery] = deque()
         self._together = _SLICE
         """How many deliveries to look at for the next ones to open: few while there is little room."""
         self._alone = False
@@ -106,9 +106,9 @@ class Consumer:
                         pass
                 finally:
                     with CancelScope(shield=True):  # it has deadlines of its own
-                        self._unopened += await self._pull.drain()
+                        self._undecoded += await self._pull.drain()
                         await self._pull.answer_aside()
-            if self._unopened and stopping.is_set() and (not self._pull.unsure or await self._verified(stopping)):
+            if self._undecoded and stopping.is_set() and (not self._pull.unsure or await self._verified(stopping)):
                 await self._hand_on()
 
     async def _answer_owed(self) -> None:
@@ -121,7 +121,7 @@ class Consumer:
 
     async def _turn(self, stopping: Event) -> bool:
         """Wait for something to do and do it; return whether stream and durable are still the same."""
-        waits = self._accounts.received.waits or self._accounts.opened.waits
+        waits = self._accounts.received.waits or self._accounts.decoded.waits
         with move_on_after(min(max(0.0, self._pull.deadline - self._clock()), COMES_WITHIN if waits else math.inf)):
             await self._pull.changed.wait()
         if not waits and not self._pull.changed.is_set() and self._clock() < self._pull.deadline:
@@ -141,7 +141,7 @@ class Consumer:
             await self._answer_owed()
         await self._pull.answer_aside()
         await self._top_up(flowing=bool(deliveries) and self._is_flowing(deliveries[-1]))
-        self._unopened += deliveries
+        self._undecoded += deliveries
         await self._hand_on()
         if self._horizon is not None and (released := self._horizon.released()):
             await self._send(released)
@@ -217,61 +217,61 @@ class Consumer:
 
     async def _hand_on(self) -> None:
         """Open and hand on what there is room for; what there is none for stays as it came, also to be given back."""
-        opened: list[Opened] = []
+        decoded: list[Decoded] = []
         messages = size = 0
-        while unpacked := self._admitted():
-            for _ in unpacked.deliveries:
-                self._unopened.popleft()
-            for one in self._codec.open_unpacked(unpacked, closely=self._accounts.opened.tight):
+        while inflated := self._admitted():
+            for _ in inflated.deliveries:
+                self._undecoded.popleft()
+            for one in self._codec.decode_inflated(inflated, closely=self._accounts.decoded.tight):
                 if one is None:
                     await lowlevel.checkpoint()
                     continue
-                self._in_hand.open(one)
-                opened += [one] if self._horizon is None else self._horizon.admitted(one)
-            messages, size = messages + len(unpacked.deliveries), size + unpacked.size
+                self._in_hand.count_decoded(one)
+                decoded += [one] if self._horizon is None else self._horizon.admitted(one)
+            messages, size = messages + len(inflated.deliveries), size + inflated.size
             if messages >= _SLICE or size >= _SLICE_BYTES:
-                await self._send(opened)
-                opened, messages, size = [], 0, 0
-        await self._send(opened)
+                await self._send(decoded)
+                decoded, messages, size = [], 0, 0
+        await self._send(decoded)
 
-    def _admitted(self) -> Unpacked | None:
+    def _admitted(self) -> Inflated | None:
         """Return the next deliveries, as many as there is room for what they may become; None when for not even one."""
-        account = self._accounts.opened
-        account.use(self._in_hand.opened_bytes)
-        if not self._unopened:
+        account = self._accounts.decoded
+        account.use(self._in_hand.decoded_bytes)
+        if not self._undecoded:
             account.forgo()
             return None
-        unpacked = self._codec.unpack(list(islice(self._unopened, self._together)))
-        while len(unpacked.deliveries) > 1 and not account.fits(unpacked.ceiling):
-            self._together = len(unpacked.deliveries) // 2
-            unpacked = self._codec.unpack(unpacked.deliveries[: self._together])
-        if len(unpacked.deliveries) == 1 and not account.admits(unpacked.ceiling):
+        inflated = self._codec.inflated_from(list(islice(self._undecoded, self._together)))
+        while len(inflated.deliveries) > 1 and not account.fits(inflated.ceiling):
+            self._together = len(inflated.deliveries) // 2
+            inflated = self._codec.inflated_from(inflated.deliveries[: self._together])
+        if len(inflated.deliveries) == 1 and not account.admits(inflated.ceiling):
             return None
         account.forgo()
         self._together = min(_SLICE, 2 * self._together)
-        return unpacked
+        return inflated
 
-    async def _send(self, opened: list[Opened]) -> None:
-        if not opened:
+    async def _send(self, decoded: list[Decoded]) -> None:
+        if not decoded:
             return
-        deliveries = [delivery for one in opened for delivery in one.deliveries]
+        deliveries = [delivery for one in decoded for delivery in one.deliveries]
         self._report(
             Received(
                 self._key,
                 messages=len(deliveries),
-                entries=sum([len(one.entries) + len(one.rejects) for one in opened]),
+                entries=sum([len(one.entries) + len(one.rejects) for one in decoded]),
                 bytes=sum([len(delivery.body) + len(delivery.raw_headers) for delivery in deliveries]),
                 redelivered=sum([delivery.num_delivered > 1 for delivery in deliveries]),
             )
         )
         await lowlevel.checkpoint()
-        await self._outbox.send(opened)
+        await self._outbox.send(decoded)
 
     async def _top_up(self, *, flowing: bool) -> None:
         """Ask for more when a good part of the room is free, so that requests are few and overlap."""
         outstanding = self._pull.outstanding
         self._count()
-        self._report(Held(self._key, len(self._in_hand), self._in_hand.bytes + self._in_hand.opened_bytes))
+        self._report(Held(self._key, len(self._in_hand), self._in_hand.bytes + self._in_hand.decoded_bytes))
         if not self._pull.can_ask:
             return
         account = self._accounts.received

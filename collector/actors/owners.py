@@ -13,8 +13,8 @@ from anyio import CancelScope, Event, current_time, move_on_after, sleep
 
 from collector.actors.waiting import first_of
 from collector.errors import SinkUnavailable
-from collector.events import Change, Failed, Failure, OwnershipChanged, Report, Stage
-from collector.sinks.timeseries.ownership import EXPIRES, Claim, Shares, claim_id
+from collector.events import Failed, Failure, OwnershipChange, OwnershipChanged, Report, Stage
+from collector.sinks.timeseries.ownership import CLAIM_TTL, Claim, Shares, claim_id
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -64,7 +64,7 @@ class Candidacy:
                 self.fenced = await self._take()
             if self.fenced is not None:
                 self.lost, self.handing_over = Event(), Event()
-                self._report(OwnershipChanged(self.logger, Change.TAKEN, self.fenced.tenure.epoch))
+                self._report(OwnershipChanged(self.logger, OwnershipChange.TAKEN, self.fenced.tenure.epoch))
                 return self.fenced
         return None
 
@@ -76,7 +76,7 @@ class Candidacy:
         fenced, self.fenced = self.fenced, None
         if fenced is None:
             return
-        change = Change.LOST if lost else Change.GIVEN_BACK
+        change = OwnershipChange.LOST if lost else OwnershipChange.GIVEN_BACK
         self._report(OwnershipChanged(self.logger, change, fenced.tenure.epoch))
         with CancelScope(shield=True):
             await fenced.close()
@@ -199,7 +199,7 @@ class Owners:
                 await self._claims.restore(candidacy.logger, candidacy.fenced)
             elif candidacy.missing_since is None:
                 candidacy.missing_since = now
-            elif now - candidacy.missing_since >= EXPIRES:
+            elif now - candidacy.missing_since >= CLAIM_TTL:
                 self._say_removed(candidacy)
                 candidacy.registered = False
 

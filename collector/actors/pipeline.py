@@ -12,23 +12,23 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from anyio import CancelScope, Event, create_memory_object_stream, create_task_group, current_time, move_on_after, sleep
 
+from collector.actors.ack_extender import AckExtender
 from collector.actors.backoff import exponential
 from collector.actors.batcher import Batcher
-from collector.actors.consumer import Consumer, Room
-from collector.actors.keeper import Keeper
+from collector.actors.consumer import Consumer, PullLimits
 from collector.actors.waiting import first_of
 from collector.actors.writer import Writer
-from collector.dead_letters.store import DeadLetters
+from collector.dead_letters.store import DeadLetterStore
 from collector.decoding.codec import Codec
 from collector.errors import CollectionChanged, OwnershipLost, SinkUnavailable, WrongCollection, leaves
 from collector.events import Failed, Failure, Held, LoggerState, Report, Returned, Stage, State
-from collector.flow.batching import BatchPolicy, Draft
+from collector.flow.batching import BatchPolicy, OpenBatch
 from collector.flow.budget import PATIENCE
 from collector.flow.in_hand import InHand
 from collector.flow.settlement import NAK
 from collector.jetstream.doubts import Doubts
 from collector.jetstream.pull import Pull
-from collector.model import Opened
+from collector.model import Decoded
 from collector.sinks.mongodb import MongoSink
 from collector.sinks.place import Place, Seen
 from collector.sinks.timeseries.horizon import Horizon
@@ -46,9 +46,9 @@ if TYPE_CHECKING:
     from collector.actors.owners import Candidacy, Owners
     from collector.flow.budget import Accounts, Budget
     from collector.jetstream.connection import NatsConnection
-    from collector.jetstream.source import Attached, Source
+    from collector.jetstream.source import Attached, DurableSource
     from collector.model import Batch
-    from collector.mongodb.collections import Kinds
+    from collector.mongodb.collections import CollectionCatalog
     from collector.settings import Settings
     from collector.sinks import Sink
     from collector.sinks.timeseries.claims import Claims, Fenced
@@ -67,20 +67,20 @@ _WAY_PERIOD = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Tools:
+class Shared:
     """What all pipelines of a replica share."""
 
     names: Names
     settings: Settings
     nats: NatsConnection
-    source: Source
+    source: DurableSource
     database: AsyncDatabase[dict[str, Any]]
-    kinds: Kinds
+    catalog: CollectionCatalog
     budget: Budget
     claims: Claims
     owners: Owners
     report: Report
-    turns: Semaphore
+    write_slots: Semaphore
     """Writes that are under way at a time, of all loggers."""
     doubts: Doubts = field(default_factory=Doubts)
 
@@ -102,19 +102,19 @@ class _Target:
 class Pipeline:
     """Moves the entries of one logger from its stream into its collection until it is asked to stop."""
 
-    def __init__(self, spec: LoggerSpec, tools: Tools) -> None:
+    def __init__(self, spec: LoggerSpec, shared: Shared) -> None:
         self.name = f"pipeline {spec.key}"
         self._key = spec.key
         self._unheard = ""
         self._spec = spec
-        self._tools = tools
-        self._collection = tools.names.collection(spec.key)
-        names = self._collection, tools.names.dead_letters(spec.key)
-        self._place = Place(tools.database, tools.kinds, spec.collection, names, tools.settings.write_timeout)
+        self._shared = shared
+        self._collection = shared.names.collection(spec.key)
+        names = self._collection, shared.names.dead_letters(spec.key)
+        self._place = Place(shared.database, shared.catalog, spec.collection, names, shared.settings.write_timeout)
 
     async def run(self, stopping: Event) -> None:
         """Find stream and collection, move entries, and begin again when the stream is made anew."""
-        with self._tools.budget.expecting():
+        with self._shared.budget.expecting():
             while not stopping.is_set():
                 await self._live(stopping)
                 with move_on_after(_ANEW_PAUSE):  # whatever makes a stream anew again and again makes no hot loop of us
@@ -132,11 +132,11 @@ class Pipeline:
             if seen.is_timeseries:
                 await self._own(attached, stopping, seen)
             else:
-                await self._move(attached, stopping, self._shared(seen))
+                await self._move(attached, stopping, self._plain(seen))
         except* CollectionChanged as changed:
             self._place.doubt(seen)
             for one in leaves(changed):
-                self._tools.report(
+                self._shared.report(
                     Failed(self._key, Stage.WRITE, Failure.UNAVAILABLE, str(one), "looking at the collection again")
                 )
 
@@ -152,20 +152,20 @@ class Pipeline:
                     said = str(exc)
                     wrong = isinstance(exc, Conflict | WrongCollection)
                     state = State.MISCONFIGURED if wrong else State.BACKING_OFF
-                    self._tools.report(LoggerState(self._key, state, said))
-                    self._tools.report(Failed(self._key, Stage.CONTROL, Failure.UNAVAILABLE, said, "waiting for it"))
+                    self._shared.report(LoggerState(self._key, state, said))
+                    self._shared.report(Failed(self._key, Stage.CONTROL, Failure.UNAVAILABLE, said, "waiting for it"))
             attempt += 1
             with move_on_after(curve(attempt)):
                 await stopping.wait()
         return None
 
     async def _attach(self) -> Attached:
-        return await self._tools.source.attach(self._key)
+        return await self._shared.source.attach(self._key)
 
     async def _own(self, attached: Attached, stopping: Event, seen: Seen) -> None:
         """Stand by, and move entries while this replica is the one owner of a time-series logger."""
-        with self._tools.owners.candidacy(self._key, attached.incarnation) as candidacy:
-            self._tools.report(LoggerState(self._key, State.STANDBY, "another replica may own it"))
+        with self._shared.owners.candidacy(self._key, attached.incarnation) as candidacy:
+            self._shared.report(LoggerState(self._key, State.STANDBY, "another replica may own it"))
             fenced = await candidacy.own(stopping)
             if fenced is None:
                 return
@@ -179,34 +179,34 @@ class Pipeline:
             finally:
                 await candidacy.give_back(lost=lost)
 
-    def _shared(self, seen: Seen) -> _Target:
+    def _plain(self, seen: Seen) -> _Target:
         """Return the collection that all replicas write into."""
-        tools, finding = self._tools, self._place.finding(seen)
-        return _Target(MongoSink(tools.database, self._collection, tools.settings.write_timeout, finding), seen)
+        shared, finding = self._shared, self._place.finding(seen)
+        return _Target(MongoSink(shared.database, self._collection, shared.settings.write_timeout, finding), seen)
 
     def _owned(self, fenced: Fenced, candidacy: Candidacy, seen: Seen) -> _Target:
         """Return the collection that only this replica writes into, for as long as it is the owner."""
-        tools, horizon = self._tools, Horizon(fenced.tenure.mark)
-        timeout, uuid = tools.settings.write_timeout, self._place.uuid(seen.collection) if seen.collection else None
-        store = TimeSeriesStore(tools.database, self._collection, tools.claims, fenced, timeout, uuid=uuid)
-        sink = TimeSeriesSink(self._key, store, fenced.tenure, horizon, tools.report)
+        shared, horizon = self._shared, Horizon(fenced.tenure.mark)
+        timeout, uuid = shared.settings.write_timeout, self._place.uuid(seen.collection) if seen.collection else None
+        store = TimeSeriesStore(shared.database, self._collection, shared.claims, fenced, timeout, uuid=uuid)
+        sink = TimeSeriesSink(self._key, store, fenced.tenure, horizon, shared.report)
         return _Target(sink, seen, horizon, candidacy.handing_over, candidacy.lost)
 
     async def _move(self, attached: Attached, stopping: Event, target: _Target) -> None:
-        tools, in_hand = self._tools, InHand()
+        shared, in_hand = self._shared, InHand()
         pull = Pull(
-            tools.nats.link,
-            inbox=tools.nats.connection.new_inbox(),
-            stream=tools.names.stream(self._key),
-            durable=tools.names.durable(self._key),
+            shared.nats.link,
+            inbox=shared.nats.connection.new_inbox(),
+            stream=shared.names.stream(self._key),
+            durable=shared.names.durable(self._key),
             in_hand=in_hand,
             clock=current_time,
         )
         if not await self._listens(pull, stopping):
             return
         ending = Event()
-        moving = tools.doubts.moving(self._key, attached)
-        with closing(tools.budget.open(pull.wake)) as accounts, moving as doubted, CancelScope() as drained:
+        moving = shared.doubts.moving(self._key, attached)
+        with closing(shared.budget.open(pull.wake)) as accounts, moving as doubted, CancelScope() as drained:
             try:
                 async with create_task_group() as helpers:
                     ends = (stopping, target.handing_over, target.changed, doubted)
@@ -214,9 +214,9 @@ class Pipeline:
                     helpers.start_soon(self._until_lost, target.lost, name=f"{self._key} loss")
                     helpers.start_soon(self._look_again, target, name=f"{self._key} collection")
                     helpers.start_soon(self._give_way, accounts, in_hand, target, name=f"{self._key} way")
-                    keeper = Keeper(in_hand, tools.nats.link, attached.ack_wait)
-                    helpers.start_soon(keeper.run, name=f"{self._key} keeper")
-                    tools.report(LoggerState(self._key, State.RUNNING, self._risks(attached, target)))
+                    extender = AckExtender(in_hand, shared.nats.link, attached.ack_wait)
+                    helpers.start_soon(extender.run, name=f"{self._key} keeper")
+                    shared.report(LoggerState(self._key, State.RUNNING, self._risks(attached, target)))
                     await self._run_stages(attached, target, pull, in_hand, accounts=accounts, ending=ending)
                     helpers.cancel_scope.cancel()
             except* OwnershipLost:
@@ -232,9 +232,9 @@ class Pipeline:
                 await pull.open()
         except Unavailable as exc:
             if str(exc) != self._unheard:
-                self._tools.report(Failed(self._key, Stage.PULL, Failure.UNAVAILABLE, str(exc), "asking again"))
+                self._shared.report(Failed(self._key, Stage.PULL, Failure.UNAVAILABLE, str(exc), "asking again"))
             self._unheard = str(exc)
-            self._tools.report(LoggerState(self._key, State.BACKING_OFF, str(exc)))
+            self._shared.report(LoggerState(self._key, State.BACKING_OFF, str(exc)))
             with move_on_after(_UNHEARD_PAUSE):
                 await stopping.wait()
             return False
@@ -250,8 +250,8 @@ class Pipeline:
         """Wake the consumer when the moving is to end, and cut the draining short at its deadline."""
         await first_of(*ends)
         ending.set()
-        self._tools.report(LoggerState(self._key, State.DRAINING))
-        drained.deadline = current_time() + self._tools.settings.drain_timeout
+        self._shared.report(LoggerState(self._key, State.DRAINING))
+        drained.deadline = current_time() + self._shared.settings.drain_timeout
         pull.wake()
 
     async def _until_lost(self, lost: Event) -> None:
@@ -260,7 +260,7 @@ class Pipeline:
 
     async def _look_again(self, target: _Target) -> None:
         """Look at the collection at each reconcile, all pipelines at the same moment: so they ask together."""
-        period = self._tools.settings.reconcile_period
+        period = self._shared.settings.reconcile_period
         while not target.changed.is_set():
             await sleep(period - current_time() % period)
             try:
@@ -280,30 +280,30 @@ class Pipeline:
             await sleep(_WAY_PERIOD)
         why = f"expected to write within {PATIENCE:g} s what other loggers wait for the room of, but could not"
         action = "giving it back, and taking it again in turn"
-        self._tools.report(Failed(self._key, Stage.WRITE, Failure.UNAVAILABLE, why, action))
+        self._shared.report(Failed(self._key, Stage.WRITE, Failure.UNAVAILABLE, why, action))
         target.changed.set()
 
     async def _run_stages(
         self, attached: Attached, target: _Target, pull: Pull, in_hand: InHand, *, accounts: Accounts, ending: Event
     ) -> None:
-        tools, settings = self._tools, self._tools.settings
-        opened_in, opened_out = create_memory_object_stream[list[Opened]](1)
-        drafts_in, drafts_out = create_memory_object_stream[Draft](1)
+        shared, settings = self._shared, self._shared.settings
+        decoded_in, decoded_out = create_memory_object_stream[list[Decoded]](1)
+        open_batches_in, open_batches_out = create_memory_object_stream[OpenBatch](1)
         codec = Codec(attached.incarnation)
         policy = BatchPolicy(settings.batch_entries, settings.batch_bytes, settings.batch_age)
         consumer = Consumer(
             self._key,
-            source=tools.source,
+            source=shared.source,
             attached=attached,
             pull=pull,
             codec=codec,
             in_hand=in_hand,
             horizon=target.horizon,
             accounts=accounts,
-            room=Room(settings.most_held, settings.batch_bytes),
-            outbox=opened_in,
-            reconnects=tools.nats.reconnects,
-            report=tools.report,
+            room=PullLimits(settings.most_held, settings.batch_bytes),
+            outbox=decoded_in,
+            reconnects=shared.nats.reconnects,
+            report=shared.report,
             clock=current_time,
         )
 
@@ -316,18 +316,20 @@ class Pipeline:
             self._key,
             codec=codec,
             sink=target.sink,
-            letters=DeadLetters(tools.database, tools.names.dead_letters(self._key), settings.write_timeout, time.time),
-            answering=tools.nats.link,
+            letters=DeadLetterStore(
+                shared.database, shared.names.dead_letters(self._key), settings.write_timeout, time.time
+            ),
+            answering=shared.nats.link,
             in_hand=in_hand,
-            inbox=drafts_out,
+            inbox=open_batches_out,
             writes=settings.writes,
-            turns=tools.turns,
+            write_slots=shared.write_slots,
             on_settled=on_settled,
-            report=tools.report,
+            report=shared.report,
             clock=current_time,
             why=self._risks(attached, target),
         )
-        batcher = Batcher(policy, opened_out, drafts_in, current_time)
+        batcher = Batcher(policy, decoded_out, open_batches_in, current_time)
         async with create_task_group() as stages:
             stages.start_soon(consumer.run, ending, name=f"{self._key} consumer")
             stages.start_soon(batcher.run, name=f"{self._key} batcher")
@@ -338,6 +340,6 @@ class Pipeline:
         left = in_hand.all()
         if left:
             with CancelScope(shield=True), move_on_after(_RETURN_TIMEOUT):
-                await self._tools.nats.link.answer([(delivery.reply, NAK) for delivery in left])
-            self._tools.report(Returned(self._key, len(left)))
-        self._tools.report(Held(self._key, 0, 0))
+                await self._shared.nats.link.answer([(delivery.reply, NAK) for delivery in left])
+            self._shared.report(Returned(self._key, len(left)))
+        self._shared.report(Held(self._key, 0, 0))

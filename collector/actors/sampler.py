@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collector.actors.supervisor import Pipelines
     from collector.jetstream.doubts import Doubts
     from collector.jetstream.lag import Lag
-    from collector.jetstream.source import Source
+    from collector.jetstream.source import DurableSource
 
 
 class Sampler:
@@ -31,7 +31,7 @@ class Sampler:
     name = "sampler"
 
     def __init__(
-        self, lag: Lag, source: Source, doubts: Doubts, pipelines: Pipelines, report: Report, *, period: float
+        self, lag: Lag, source: DurableSource, doubts: Doubts, pipelines: Pipelines, report: Report, *, period: float
     ) -> None:
         self._lag = lag
         self._source = source

@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from anyio.abc import ObjectReceiveStream
 
     from collector.decoding.codec import Codec
-    from collector.flow.batching import Draft
+    from collector.flow.batching import OpenBatch
     from collector.flow.in_hand import InHand
     from collector.flow.settlement import Answer
-    from collector.model import Batch, Entry, Refusal, Reject
+    from collector.model import Batch, Entry, Refusal, Rejected
     from collector.sinks import Sink, Writing
 
 _ANSWER_TIMEOUT = 1.0
@@ -54,10 +54,10 @@ class Answering(Protocol):
         """Send them; return how many could not be sent."""
 
 
-class Letters(Protocol):
+class DeadLetterSink(Protocol):
     """Where dead letters go."""
 
-    async def store(self, rejects: Sequence[Reject]) -> None:
+    async def store(self, rejects: Sequence[Rejected]) -> None:
         """Store them durably, each once. Raises SinkUnavailable."""
 
 
@@ -80,12 +80,12 @@ class Writer:
         *,
         codec: Codec,
         sink: Sink,
-        letters: Letters,
+        letters: DeadLetterSink,
         answering: Answering,
         in_hand: InHand,
-        inbox: ObjectReceiveStream[Draft],
+        inbox: ObjectReceiveStream[OpenBatch],
         writes: int,
-        turns: Semaphore,
+        write_slots: Semaphore,
         on_settled: Callable[[Batch], None],
         report: Report,
         clock: Callable[[], float],
@@ -100,7 +100,7 @@ class Writer:
         self._in_hand = in_hand
         self._inbox = inbox
         self._free = Semaphore(writes)
-        self._turns = turns
+        self._write_slots = write_slots
         self._writes = 0
         self._failing = Failing()
         self._on_settled = on_settled
@@ -113,20 +113,20 @@ class Writer:
             while True:
                 await self._free.acquire()
                 try:
-                    draft = await self._inbox.receive()
+                    open_batch = await self._inbox.receive()
                 except EndOfStream:
                     return
-                group.start_soon(self._write, draft, stopping, name=f"{self._key} batch {draft.id}")
-                del draft  # else a logger that nothing comes from keeps its last one in memory
+                group.start_soon(self._write, open_batch, stopping, name=f"{self._key} batch {open_batch.id}")
+                del open_batch  # else a logger that nothing comes from keeps its last one in memory
 
-    async def _write(self, draft: Draft, stopping: Event) -> None:
-        storing = _Storing(draft, self._sink, self._clock, lambda: self._count(+1))
+    async def _write(self, open_batch: OpenBatch, stopping: Event) -> None:
+        storing = _Storing(open_batch, self._sink, self._clock, lambda: self._count(+1))
         try:
             await self._store_and_settle(storing, stopping)
         except SinkUnavailable as exc:
             self._report(Failed(self._key, Stage.WRITE, Failure.UNAVAILABLE, str(exc), "stopping: giving it back"))
         finally:
-            if draft.taken:
+            if open_batch.taken:
                 self._count(-1)
                 self._tell_unsettled(storing)
             self._free.release()
@@ -192,7 +192,7 @@ class Writer:
         curve, number, began = exponential(0.1, RETRY_CAP), 0, self._clock()
         while True:
             try:
-                async with self._turns:
+                async with self._write_slots:
                     began = self._clock()  # whoever waits for a turn is not failing
                     return await attempt()
             except SinkUnavailable as exc:
@@ -215,21 +215,23 @@ class _Storing:
     writing: Writing
     started: float
 
-    def __init__(self, draft: Draft, sink: Sink, clock: Callable[[], float], on_begin: Callable[[], None]) -> None:
-        self.kept: Sequence[Reject] = ()
+    def __init__(
+        self, open_batch: OpenBatch, sink: Sink, clock: Callable[[], float], on_begin: Callable[[], None]
+    ) -> None:
+        self.kept: Sequence[Rejected] = ()
         """Of which dead letters are stored."""
         self.settled = False
-        self._draft = draft
+        self._open_batch = open_batch
         self._sink = sink
         self._clock = clock
         self._on_begin = on_begin
 
     async def attempt(self) -> None:
         """See `Writing`."""
-        if not self._draft.taken:
+        if not self._open_batch.taken:
             self.started = self._clock()
             self._on_begin()
-            self.batch = self._draft.take()
+            self.batch = self._open_batch.take()
             self.writing = self._sink.begin(self.batch.entries)
         if self.batch.entries:
             await self.writing.attempt()

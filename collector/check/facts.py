@@ -23,7 +23,7 @@ class Stream:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Logger:
+class LoggerFacts:
     """One entry of the bucket, with what JetStream has for it."""
 
     key: str
@@ -51,7 +51,7 @@ class Nats:
     jetstream_error: str = ""
     api_level: int | None = None
     bucket: Stream | None = None
-    loggers: tuple[Logger, ...] = ()
+    loggers: tuple[LoggerFacts, ...] = ()
     loggers_error: str = ""
     undeclared: tuple[tuple[str, int], ...] = ()
     """Streams of loggers that hold messages and are declared nowhere, and how many."""

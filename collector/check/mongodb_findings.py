@@ -12,7 +12,7 @@ from collector.sinks.timeseries.claims import CLAIMS, REPLICAS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from collector.check.facts import Logger, Members, MongoDB
+    from collector.check.facts import LoggerFacts, Members, MongoDB
     from collector.check.findings import Finding
     from collector.mongodb.needs import Collection, Difference
     from transfer.names import Names
@@ -24,7 +24,7 @@ _MAJORITY = "MongoDB majority"
 _HAS_TIMESERIES = (5, 0)
 
 
-def judge_mongodb(facts: MongoDB, loggers: Iterable[Logger], names: Names) -> Iterator[Finding]:
+def judge_mongodb(facts: MongoDB, loggers: Iterable[LoggerFacts], names: Names) -> Iterator[Finding]:
     """Yield what is right and wrong; `loggers` are those of which the spec could be read."""
     if facts.error:
         yield from _unreachable(facts)
@@ -146,7 +146,7 @@ def _user(facts: MongoDB) -> Iterator[Finding]:
         yield ok(about, f"user {facts.user} has all that are needed on database {facts.database}")
 
 
-def _collections(logger: Logger, facts: MongoDB, names: Names) -> Iterator[Finding]:
+def _collections(logger: LoggerFacts, facts: MongoDB, names: Names) -> Iterator[Finding]:
     name, letters = names.collection(logger.key), names.dead_letters(logger.key)
     wants_timeseries = bool(logger.spec and logger.spec.collection and logger.spec.collection.kind == "timeseries")
     if wants_timeseries and facts.version < _HAS_TIMESERIES:

@@ -10,8 +10,8 @@ import msgspec
 from anyio import CancelScope, move_on_after
 
 from collector.check.clock import ahead
-from collector.check.facts import Logger, Nats, Stream
-from collector.events import Connection, Event, Failed
+from collector.check.facts import LoggerFacts, Nats, Stream
+from collector.events import ConnectionChanged, Event, Failed
 from collector.jetstream.bucket import KvBucket, Listed, Put
 from collector.jetstream.connection import close, connect
 from transfer.errors import Refused, TransferError, UnknownDurable, UnknownStream, UnreadableSpec
@@ -49,7 +49,7 @@ class _Trouble:
         self._servers = servers
 
     def observe(self, event: Event) -> None:
-        if isinstance(event, Failed) or (isinstance(event, Connection) and not event.connected):
+        if isinstance(event, Failed) or (isinstance(event, ConnectionChanged) and not event.connected):
             self.heard.append(event.error if isinstance(event, Failed) else event.why)
             if len(self.heard) >= self._servers:
                 self.waiting.cancel()
@@ -92,7 +92,7 @@ class _Look:
             bucket = await self._stream(self._bucket)
         except TransferError as exc:
             return Nats(**known, jetstream_error=str(exc))
-        loggers: list[Logger] = []
+        loggers: list[LoggerFacts] = []
         undeclared: tuple[tuple[str, int], ...] = ()
         error = ""
         try:
@@ -160,7 +160,7 @@ class _Look:
         self._clocks.append(ahead(info.ts.timestamp(), asked, time.time()))
         return info.as_stream()
 
-    async def _loggers(self) -> AsyncIterator[Logger]:
+    async def _loggers(self) -> AsyncIterator[LoggerFacts]:
         async with KvBucket(self._jetstream, self._names).watch() as watch:
             declared = []
             while not isinstance(change := await watch.next(), Listed):
@@ -177,17 +177,17 @@ class _Look:
         held = [(name, state.messages, self._names.key_of(name)) for name, state in sorted(states.items())]
         return tuple((name, messages) for name, messages, key in held if messages and key and key not in declared)
 
-    async def _logger(self, put: Put) -> Logger:
+    async def _logger(self, put: Put) -> LoggerFacts:
         try:
             spec = decode_spec(check_key(put.key), put.value)
         except (UnreadableSpec, ValueError) as exc:
-            return Logger(key=put.key, spec=None, unreadable=str(exc))
+            return LoggerFacts(key=put.key, spec=None, unreadable=str(exc))
         try:
             stream = await self._stream(self._names.stream(put.key))
             durable = None if stream is None else await self._durable(put.key)
         except TransferError as exc:
-            return Logger(key=put.key, spec=spec, not_seen=str(exc))
-        return Logger(key=put.key, spec=spec, stream=stream, durable=durable)
+            return LoggerFacts(key=put.key, spec=spec, not_seen=str(exc))
+        return LoggerFacts(key=put.key, spec=spec, stream=stream, durable=durable)
 
     async def _durable(self, key: str) -> DurableInfo | None:
         try:

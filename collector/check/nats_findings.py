@@ -21,7 +21,7 @@ from transfer.jetstream.needs import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from collector.check.facts import Logger, Nats, Stream
+    from collector.check.facts import LoggerFacts, Nats, Stream
     from collector.check.findings import Finding
     from transfer.difference import Difference
     from transfer.jetstream.configurations import StreamConfig
@@ -159,7 +159,7 @@ def _finding(about: str, difference: Difference) -> Finding:
     return warning(about, expected=expected, got=got, do=do.get(difference.remedy, difference.command))
 
 
-def _logger(logger: Logger, plan: Plan) -> Iterator[Finding]:
+def _logger(logger: LoggerFacts, plan: Plan) -> Iterator[Finding]:
     about = f"logger {logger.key}"
     if logger.spec is None:
         yield wrong(
@@ -186,13 +186,13 @@ def _logger(logger: Logger, plan: Plan) -> Iterator[Finding]:
         yield ok(about, f"stream and durable are in order, {logger.stream.messages} messages wait")
 
 
-def _stream(logger: Logger, config: StreamConfig, plan: Plan) -> Iterator[Finding]:
+def _stream(logger: LoggerFacts, config: StreamConfig, plan: Plan) -> Iterator[Finding]:
     stated = logger.spec.stream if logger.spec else None
     for difference in not_meant(compare_stream(config, plan.names, logger.key), stated):
         yield _finding(f"stream {config.name}", difference)
 
 
-def _durable(logger: Logger, stream: Stream, plan: Plan) -> Iterator[Finding]:
+def _durable(logger: LoggerFacts, stream: Stream, plan: Plan) -> Iterator[Finding]:
     durable, about = logger.durable, f"durable {plan.names.durable(logger.key)}"
     if durable is None:
         if stream.consumers:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from click._termui_impl import ProgressBar
 
-    from collector.dead_letters.letters import Filter, Letter, Letters, Summary
+    from collector.dead_letters.letters import DeadLetterReader, Filter, Letter, Summary
     from collector.dead_letters.redrive import Redriven
     from transfer.nats_settings import NatsSettings
 
@@ -147,7 +147,7 @@ def list_(key: str, wanted: Filter, *, as_json: bool) -> None:
     With --json, one object a line.
     """
 
-    async def work(letters: Letters, _: _Settings) -> int:
+    async def work(letters: DeadLetterReader, _: _Settings) -> int:
         found = False
         async for group in letters.find(wanted):
             if not (found or as_json):
@@ -175,7 +175,7 @@ def show(key: str, letter_id: Any, *, raw: bool, as_json: bool) -> None:
     if raw and as_json:
         raise click.UsageError("expected --raw or --json, got both")
 
-    async def work(letters: Letters, _: _Settings) -> int:
+    async def work(letters: DeadLetterReader, _: _Settings) -> int:
         found = await letters.read([letter_id])
         if not found or found[0].body is None:
             return _complain(f"expected a dead letter {letter_id} of {key!r} with its body, found none")
@@ -202,7 +202,7 @@ def redrive(key: str, wanted: Filter, *, dry_run: bool, as_json: bool) -> None:
     point and run again, also twice at the same time: no entry is lost or stored twice.
     """
 
-    async def work(letters: Letters, settings: _Settings) -> int:
+    async def work(letters: DeadLetterReader, settings: _Settings) -> int:
         if settings.nats is None:  # a dry run
             return _said({"would_redrive": await letters.count(wanted)}, as_json=as_json)
         result, error = await _redrive(letters, wanted, key, settings.names, settings.nats)
@@ -226,7 +226,7 @@ def redrive(key: str, wanted: Filter, *, dry_run: bool, as_json: bool) -> None:
 def purge(key: str, wanted: Filter, *, dry_run: bool, yes: bool, as_json: bool) -> None:
     """Remove dead letters for good, with what is in them."""
 
-    async def work(letters: Letters, _: _Settings) -> int:
+    async def work(letters: DeadLetterReader, _: _Settings) -> int:
         total = await letters.count(wanted)
         if dry_run or not total:
             return _said({"would_purge" if dry_run else "purged": total}, as_json=as_json)
@@ -245,7 +245,7 @@ def purge(key: str, wanted: Filter, *, dry_run: bool, yes: bool, as_json: bool) 
 
 
 async def _redrive(
-    letters: Letters, wanted: Filter, key: str, names: Names, nats: NatsSettings
+    letters: DeadLetterReader, wanted: Filter, key: str, names: Names, nats: NatsSettings
 ) -> tuple[Redriven, Exception | None]:
     """Return what became of the letters, and what ended it early."""
     from collector.dead_letters import redrive as again  # noqa: PLC0415 - --help need not load the drivers
@@ -285,7 +285,7 @@ class _Settings:
         self.names = Names(namespace)
 
 
-def _run(key: str, work: Callable[[Letters, _Settings], Awaitable[int]], *, with_nats: bool = False) -> None:
+def _run(key: str, work: Callable[[DeadLetterReader, _Settings], Awaitable[int]], *, with_nats: bool = False) -> None:
     import anyio  # noqa: PLC0415 - --help need not load the drivers
 
     async def run() -> int:
@@ -307,12 +307,12 @@ def _run(key: str, work: Callable[[Letters, _Settings], Awaitable[int]], *, with
 
 
 @asynccontextmanager
-async def _letters(settings: _Settings, key: str) -> AsyncIterator[Letters]:
-    from collector.dead_letters.letters import Letters  # noqa: PLC0415 - --help need not load the drivers
+async def _letters(settings: _Settings, key: str) -> AsyncIterator[DeadLetterReader]:
+    from collector.dead_letters.letters import DeadLetterReader  # noqa: PLC0415 - --help need not load the drivers
     from collector.mongodb.calls import database_of, open_mongo  # noqa: PLC0415
 
     async with open_mongo(settings.database.read()) as client:
-        yield Letters(database_of(client, settings.names.database), settings.names.dead_letters(key))
+        yield DeadLetterReader(database_of(client, settings.names.database), settings.names.dead_letters(key))
 
 
 _ROW = "{:24}  {:24}  {:18}  {:>10}  {:>7}  {:>10}  {:>5}"

@@ -84,7 +84,7 @@ class Letter:
     """None when it is a file that is gone: somebody has removed or replaced the letter meanwhile."""
 
 
-class Letters:
+class DeadLetterReader:
     """The dead letters of one logger. Every method raises SinkUnavailable when MongoDB does not do it."""
 
     def __init__(self, database: AsyncDatabase[dict[str, Any]], collection: str) -> None:

@@ -10,8 +10,8 @@ only when JetStream has confirmed that, the letter is removed.
 removal asks for the letter exactly as it was read (`_id`, `failed_at`, attempt), so it can only remove what the message
 stands for, never the letter of attempt n + 1. And that letter is really stored, whichever comes first:
 
-- `DeadLetters.store` after the removal: an insert like any other.
-- `DeadLetters.store` before it: the insert finds the `_id` taken, by the letter that is about to go. That does not
+- `DeadLetterStore.store` after the removal: an insert like any other.
+- `DeadLetterStore.store` before it: the insert finds the `_id` taken, by the letter that is about to go. That does not
   count as stored: the letter is replaced, in one atomic update, if its attempt is lower. The removal finds nothing.
 - The removal between that insert and that update: the update finds no letter and says so; all is stored again.
 
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
     from bson import ObjectId
 
-    from collector.dead_letters.letters import Letter, Letters, Summary
+    from collector.dead_letters.letters import DeadLetterReader, Letter, Summary
     from collector.jetstream.publisher import RawPublisher
 
 _SERVERS = b"nats-"
@@ -103,7 +103,9 @@ def _milliseconds(moment: datetime) -> int:
     return round(moment.timestamp() * 1000)
 
 
-async def redrive(letters: Letters, group: Sequence[Summary], publisher: RawPublisher, result: Redriven) -> None:
+async def redrive(
+    letters: DeadLetterReader, group: Sequence[Summary], publisher: RawPublisher, result: Redriven
+) -> None:
     """Publish the letters of a group again and remove what was confirmed; add to `result` what became of each.
 
     Raises a TransferError or SinkUnavailable when NATS or MongoDB does not answer; run it again then.

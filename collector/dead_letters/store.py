@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from bson import ObjectId
     from pymongo.asynchronous.database import AsyncDatabase
 
-    from collector.model import Reject
+    from collector.model import Rejected
 
 _INLINE = 8 * 1024 * 1024
 """Bytes of body and headers that a letter holds itself; else the body goes to GridFS. A document ends at 16 MiB."""
@@ -35,7 +35,7 @@ _MOST = 500
 """Letters in a command: other loggers wait for as long as it takes to make and encode them, some 20 ms."""
 
 
-class DeadLetters:
+class DeadLetterStore:
     """The dead letters of one logger."""
 
     def __init__(
@@ -50,7 +50,7 @@ class DeadLetters:
         self._write_timeout = write_timeout
         self._clock = clock
 
-    async def store(self, rejects: Sequence[Reject]) -> None:
+    async def store(self, rejects: Sequence[Rejected]) -> None:
         """Store a letter for each, durably, under the entry's identity: a second time changes nothing.
 
         One that was published again and comes back takes the place of the letter that it was published from.
@@ -103,7 +103,7 @@ class DeadLetters:
             except GridFSError as exc:
                 raise SinkUnavailable(f"{type(exc).__name__} for the file of a dead letter") from exc
 
-    async def _letter(self, reject: Reject) -> dict[str, Any]:
+    async def _letter(self, reject: Rejected) -> dict[str, Any]:
         delivery = reject.delivery
         inline, attempted = _is_inline(reject), attempt(delivery.raw_headers)
         letter = {
@@ -123,7 +123,7 @@ class DeadLetters:
         }
         return letter if attempted == 1 else letter | {"attempt": attempted}
 
-    async def _keep_file(self, reject: Reject) -> ObjectId:
+    async def _keep_file(self, reject: Rejected) -> ObjectId:
         """Store the body in GridFS, whole, and return its file; one that is there already is taken.
 
         Each try has a file of its own: of two replicas that store the same, none can spoil the other's. Each attempt
@@ -148,7 +148,7 @@ def _if_older(letter: dict[str, Any]) -> dict[str, Any]:
     return {"$replaceWith": {"$cond": [older, {"$literal": letter}, "$$ROOT"]}}
 
 
-def _is_inline(reject: Reject) -> bool:
+def _is_inline(reject: Rejected) -> bool:
     return len(reject.body) + len(reject.delivery.raw_headers) <= _INLINE
 
 
@@ -168,9 +168,9 @@ def _plain(value: str) -> str | bytes:
         return raw
 
 
-def _groups(rejects: Sequence[Reject]) -> Iterator[list[Reject]]:
+def _groups(rejects: Sequence[Rejected]) -> Iterator[list[Rejected]]:
     """Cut into groups that fit into one command."""
-    group: list[Reject] = []
+    group: list[Rejected] = []
     size = 0
     for reject in rejects:
         reject_size = _size(reject)
@@ -183,7 +183,7 @@ def _groups(rejects: Sequence[Reject]) -> Iterator[list[Reject]]:
         yield group
 
 
-def _size(reject: Reject) -> int:
+def _size(reject: Rejected) -> int:
     """Return about how many bytes a letter takes."""
     body = len(reject.body) if _is_inline(reject) else 0
     raw = len(reject.delivery.raw_headers)

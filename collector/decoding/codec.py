@@ -18,8 +18,8 @@ from collector.decoding.envelope import (
     JSON_FORM,
     MSGPACK_FORM,
     UTC_EPOCH,
+    Encoded,
     Form,
-    Source,
     form_behind,
     read_envelope,
     read_identity,
@@ -29,7 +29,7 @@ from collector.decoding.headers import field, first_published_ns, headers
 from collector.decoding.inflate import AS_IT_CAME, inflate
 from collector.decoding.weight import ENTRY, MAX_WEIGHT, SURELY_LIGHT, is_plausible, weigh
 from collector.errors import Poison
-from collector.model import Delivery, Entry, Opened, Reason, Refusal, Reject
+from collector.model import Decoded, Delivery, Entry, Reason, Refusal, Rejected
 from transfer.wire import (
     BUNDLE,
     CONTENT_ENCODING,
@@ -89,14 +89,14 @@ class _Content(NamedTuple):
 _NO_CONTENT = _Content()
 
 
-class Unpacked(msgspec.Struct, frozen=True, gc=False):
+class Inflated(msgspec.Struct, frozen=True, gc=False):
     """Deliveries that are inflated, and cut into entries that are not decoded: one, or several of one entry each."""
 
     deliveries: list[Delivery]
     form: Form | Poison
     """Or why the one message cannot be opened."""
     origin: _Origin
-    sources: Sequence[Source]
+    sources: Sequence[Encoded]
     bundled: bool
     size: int
     """Of what is inflated, or may have been."""
@@ -112,7 +112,7 @@ class Codec:
         self._max_inflated = max_inflated
         self._last = (b"", _NO_CONTENT)
 
-    def unpack(self, deliveries: Sequence[Delivery]) -> Unpacked:
+    def inflated_from(self, deliveries: Sequence[Delivery]) -> Inflated:
         """Inflate the first delivery and cut it into entries, before they are decoded. Never raises.
 
         When it is one entry as it came, those right behind it in the same form are taken with it, up to 64 KiB.
@@ -122,14 +122,14 @@ class Codec:
             form, origin, sources, bundled = self._sources(first)
         except Poison as poison:
             anew = Poison(poison.reason, poison.error)  # the one that was raised keeps all that was inflated
-            return Unpacked([first], anew, self._incarnation, (), bundled=False, size=self._max_inflated, ceiling=0)
+            return Inflated([first], anew, self._incarnation, (), bundled=False, size=self._max_inflated, ceiling=0)
         taken = [first]
         if form is self._form_as_it_came(first):
             taken = self._as_first(deliveries, form)
             sources = [delivery.body for delivery in taken]
         size = sum(map(len, sources))
         ceiling = form.ceiling(sources) + ENTRY * len(sources)
-        return Unpacked(taken, form, origin, sources, bundled, size, ceiling)
+        return Inflated(taken, form, origin, sources, bundled, size, ceiling)
 
     def _as_first(self, deliveries: Sequence[Delivery], form: Form) -> list[Delivery]:
         """Return the first delivery and those behind it that are entries as they came in the same form."""
@@ -146,44 +146,44 @@ class Codec:
                 return list(deliveries[:count])
         return list(deliveries)
 
-    def open(self, delivery: Delivery) -> Opened:
+    def decode(self, delivery: Delivery) -> Decoded:
         """Return everything that is in a delivery: each entry once, as an entry or as a reject. Never raises."""
-        return next(one for one in self._open_one(self.unpack([delivery]), closely=True) if one is not None)
+        return next(one for one in self._decode_one(self.inflated_from([delivery]), closely=True) if one is not None)
 
-    def open_unpacked(self, unpacked: Unpacked, *, closely: bool) -> Iterable[Opened | None]:
-        """Yield everything that is in deliveries, see `open`, and None now and then: time to let others go on.
+    def decode_inflated(self, inflated: Inflated, *, closely: bool) -> Iterable[Decoded | None]:
+        """Yield everything that is in deliveries, see `decode`, and None now and then: time to let others go on.
 
         Where they may take far more memory than can be expected they are weighed, if asked to look closely. Whether a
         message takes too much depends on itself alone.
         """
-        form, deliveries = unpacked.form, unpacked.deliveries
+        form, deliveries = inflated.form, inflated.deliveries
         if len(deliveries) == 1 or isinstance(form, Poison):
-            return self._open_one(unpacked, closely=closely)
+            return self._decode_one(inflated, closely=closely)
         identity = self._incarnation.identity
         try:
             entries = [_entry(delivery, None, form, identity, delivery.body) for delivery in deliveries]
         except Poison:  # one of them: each of them says it for itself
-            return [self.open(delivery) for delivery in deliveries]
-        weight = unpacked.ceiling
-        if closely and not is_plausible(weight, unpacked.size, len(entries)):
+            return [self.decode(delivery) for delivery in deliveries]
+        weight = inflated.ceiling
+        if closely and not is_plausible(weight, inflated.size, len(entries)):
             weight = sum([weigh(entry.document, len(entry.delivery.body)) for entry in entries])
-        return [Opened(deliveries, entries, [], unpacked.size, weight)]
+        return [Decoded(deliveries, entries, [], inflated.size, weight)]
 
-    def _open_one(self, unpacked: Unpacked, *, closely: bool) -> Iterator[Opened | None]:
-        (delivery,), form, identity = unpacked.deliveries, unpacked.form, unpacked.origin.identity
+    def _decode_one(self, inflated: Inflated, *, closely: bool) -> Iterator[Decoded | None]:
+        (delivery,), form, identity = inflated.deliveries, inflated.form, inflated.origin.identity
         if isinstance(form, Poison):
-            yield self._opened_as_letter(delivery, form)
+            yield self._as_letter(delivery, form)
             return
         entries: list[Entry] = []
-        rejects: list[Reject] = []
+        rejects: list[Rejected] = []
         weight = 0
-        bounded = unpacked.size > SURELY_LIGHT and unpacked.ceiling > MAX_WEIGHT
-        plausible = is_plausible(unpacked.ceiling, unpacked.size, len(unpacked.sources))
+        bounded = inflated.size > SURELY_LIGHT and inflated.ceiling > MAX_WEIGHT
+        plausible = is_plausible(inflated.ceiling, inflated.size, len(inflated.sources))
         weighing = bounded or (closely and not plausible)
-        for number, source in enumerate(unpacked.sources):
+        for number, source in enumerate(inflated.sources):
             if number % _WITHOUT_A_PAUSE == _WITHOUT_A_PAUSE - 1:
                 yield None
-            position = number if unpacked.bundled else None
+            position = number if inflated.bundled else None
             try:
                 entry = _entry(delivery, position, form, identity, source)
             except Poison as poison:
@@ -195,14 +195,14 @@ class Codec:
             if weighing:
                 weight += weigh(entry.document, len(source))
                 if bounded and weight > MAX_WEIGHT:
-                    yield self._opened_as_letter(delivery, Poison(Reason.RULE, _TOO_HEAVY))
+                    yield self._as_letter(delivery, Poison(Reason.RULE, _TOO_HEAVY))
                     return
-        yield Opened([delivery], entries, rejects, unpacked.size, weight if weighing else unpacked.ceiling)
+        yield Decoded([delivery], entries, rejects, inflated.size, weight if weighing else inflated.ceiling)
 
-    def _opened_as_letter(self, delivery: Delivery, poison: Poison) -> Opened:
+    def _as_letter(self, delivery: Delivery, poison: Poison) -> Decoded:
         identity = self._origin(delivery).identity(delivery.sequence)
         reject = _reject(delivery, None, identity, delivery.body, poison)
-        return Opened([delivery], [], [reject], delivery.size, ENTRY + delivery.size)
+        return Decoded([delivery], [], [reject], delivery.size, ENTRY + delivery.size)
 
     def originals(self, delivery: Delivery, positions: Sequence[int | None]) -> list[bytes]:
         """Return the bytes of entries of a delivery that was opened, as their publisher sent them.
@@ -214,7 +214,7 @@ class Codec:
         sources = self._sources(delivery)[2]
         return [bytes(sources[position or 0]) for position in positions]
 
-    def rejects(self, refused: Sequence[Refusal]) -> list[Reject]:
+    def rejects(self, refused: Sequence[Refusal]) -> list[Rejected]:
         """Return what the sink refused as rejects, with their original bytes; a bundle is opened once for all of it.
 
         The identity of an entry that brought an `_id` of its own is the derived one: its publisher may use an `_id`
@@ -225,7 +225,7 @@ class Codec:
             by_delivery.setdefault(refusal.entry.delivery.reply, []).append(refusal)
         return [reject for refusals in by_delivery.values() for reject in self._rejects_of_one(refusals)]
 
-    def _rejects_of_one(self, refusals: list[Refusal]) -> Iterator[Reject]:
+    def _rejects_of_one(self, refusals: list[Refusal]) -> Iterator[Rejected]:
         delivery = refusals[0].entry.delivery
         bodies = self.originals(delivery, [refusal.entry.position for refusal in refusals])
         origin = self._origin(delivery)
@@ -233,9 +233,9 @@ class Codec:
             entry = refusal.entry
             derived = origin.identity(delivery.sequence, entry.position)
             identity = derived if entry.own_id else entry.document["_id"]
-            yield Reject(delivery, entry.position, identity, refusal.reason, refusal.error, body)
+            yield Rejected(delivery, entry.position, identity, refusal.reason, refusal.error, body)
 
-    def _sources(self, delivery: Delivery) -> tuple[Form, _Origin, Sequence[Source], bool]:
+    def _sources(self, delivery: Delivery) -> tuple[Form, _Origin, Sequence[Encoded], bool]:
         """Return the bytes of each entry and whether they stand in a bundle. Raises Poison when that cannot be said."""
         content = self._content(delivery.raw_headers)
         body = inflate(delivery.body, content.encoding, self._max_inflated)
@@ -282,7 +282,7 @@ class Codec:
             return self._incarnation
 
 
-def _lone_form(media_type: str, body: Source) -> Form | None:
+def _lone_form(media_type: str, body: Encoded) -> Form | None:
     if media_type in _LONE:
         first = body[0]
         if first == _BRACE:
@@ -298,7 +298,7 @@ def _entry(
     position: int | None,
     form: Form,
     identity: Callable[[int, int | None], ObjectId],
-    source: Source,
+    source: Encoded,
 ) -> Entry:
     """Return an entry. Raises Poison."""
     envelope = read_envelope(form, source)
@@ -313,9 +313,9 @@ def _entry(
     return Entry(delivery, position, document, own_id)
 
 
-def _reject(delivery: Delivery, position: int | None, identity: ObjectId, source: Source, poison: Poison) -> Reject:
+def _reject(delivery: Delivery, position: int | None, identity: ObjectId, source: Encoded, poison: Poison) -> Rejected:
     body = delivery.body if position is None else bytes(source)
-    return Reject(delivery, position, identity, poison.reason, poison.error, body)
+    return Rejected(delivery, position, identity, poison.reason, poison.error, body)
 
 
 def _published(delivery: Delivery) -> datetime:

@@ -21,7 +21,7 @@ from collector.model import Reason
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-Source: TypeAlias = "bytes | bytearray"
+Encoded: TypeAlias = "bytes | bytearray"
 """The bytes of one entry, or of all that a message holds; what was inflated is a bytearray."""
 _NODE_TIME = 13
 """The extension that Node.js publishers use for a time; Go's msgpack, and so the Go collector, reads it as one."""
@@ -76,7 +76,7 @@ _timestamp_in_map = msgspec.msgpack.Decoder(_Timestamp).decode
 _timestamp_in_array = msgspec.msgpack.Decoder(_PositionalTimestamp).decode
 
 
-def _array_or_map(source: Source) -> Envelope | Positional:
+def _array_or_map(source: Encoded) -> Envelope | Positional:
     """Read an array, for which `_map` raises; for everything else raise as it did."""
     first = memoryview(source)[0]
     return _array(source) if first & 0xF0 == 0x90 or first in {0xDC, 0xDD} else _map(source)
@@ -86,11 +86,11 @@ class Form(NamedTuple):
     """How an entry is written: what reads it, what reads its id alone, and what it may take in memory."""
 
     name: str
-    decode: Callable[[Source], Envelope | Positional]
-    decode_otherwise: Callable[[Source], Envelope | Positional]
+    decode: Callable[[Encoded], Envelope | Positional]
+    decode_otherwise: Callable[[Encoded], Envelope | Positional]
     """Tried when `decode` finds another type than it expects."""
-    decode_id: Callable[[Source], _Id]
-    ceiling: Callable[[Sequence[Source]], int]
+    decode_id: Callable[[Encoded], _Id]
+    ceiling: Callable[[Sequence[Encoded]], int]
 
 
 MSGPACK_FORM = Form("msgpack", _map, _array_or_map, msgspec.msgpack.Decoder(_Id).decode, ceiling_of_msgpack)
@@ -101,7 +101,7 @@ _BOM = b"\xef\xbb\xbf"
 _SPACE = b" \t\r\n"
 
 
-def _behind(decode: Callable[[Source], _T]) -> Callable[[Source], _T]:
+def _behind(decode: Callable[[Encoded], _T]) -> Callable[[Encoded], _T]:
     return lambda source: decode(source.lstrip(_SPACE).removeprefix(_BOM))
 
 
@@ -111,12 +111,12 @@ BEFORE_JSON = frozenset(_SPACE + _BOM[:1])
 """Bytes that no entry in msgpack begins with: those of white space and of the mark are numbers there."""
 
 
-def form_behind(body: Source) -> Form:
+def form_behind(body: Encoded) -> Form:
     """Return the form of an entry that begins with one of these bytes."""
     return JSON_BEHIND_FORM if body.lstrip(_SPACE).removeprefix(_BOM).lstrip(_SPACE)[:1] == b"{" else MSGPACK_FORM
 
 
-def read_envelope(form: Form, source: Source) -> Envelope | Positional:
+def read_envelope(form: Form, source: Encoded) -> Envelope | Positional:
     """Return what stands in an entry, its `timestamp` as a moment or None. Raises Poison."""
     if len(source) > MAX_VALUES and form.ceiling((source,)) > MAX_WEIGHT:  # a value takes a byte
         check_values(source, json=form is not MSGPACK_FORM)
@@ -146,7 +146,7 @@ def read_identity(claimed: Any, where: str = "id") -> ObjectId:
         raise Poison(Reason.MALFORMED, f"{expected}, got another `{type(claimed).__name__}`") from error
 
 
-def readable_identity(form: Form, source: Source) -> ObjectId | None:
+def readable_identity(form: Form, source: Encoded) -> ObjectId | None:
     """Return the identity that an entry brings, when that much of it can be read."""
     try:
         claimed = form.decode_id(source).id

@@ -16,7 +16,7 @@ _WIDTH = 80
 _CLEAR = "\r\x1b[K"
 
 
-class Stage:
+class Step:
     """One step of the demo; what it found out is said behind its text."""
 
     def __init__(self, text: str) -> None:
@@ -38,9 +38,9 @@ class Display:
         self.doing = ""
 
     @contextmanager
-    def stage(self, text: str) -> Iterator[Stage]:
+    def stage(self, text: str) -> Iterator[Step]:
         """Show a stage while the block lasts; then a line stays that says how it went and how long it took."""
-        stage, started = Stage(text), time.monotonic()
+        stage, started = Step(text), time.monotonic()
         self.doing = text
         self._draw()
         mark = click.style(self._failed, fg="red")

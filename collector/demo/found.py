@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from bson import ObjectId
 
-from collector.demo.ledger import Found, Letter
+from collector.demo.ledger import Letter, Verdict
 from collector.mongodb.calls import calling
 
 if TYPE_CHECKING:
@@ -38,16 +38,16 @@ class Lookup:
         async with calling(_TIMEOUT):
             return sum([await self._database[name].estimated_document_count() for name in names])
 
-    async def find(self, keys: Iterable[str]) -> dict[str, Found]:
+    async def find(self, keys: Iterable[str]) -> dict[str, Verdict]:
         """Read the identities of everything that these loggers have stored."""
         return {key: await self._find(key) for key in keys}
 
-    async def _find(self, key: str) -> Found:
+    async def _find(self, key: str) -> Verdict:
         names, database = self._names, self._database
         async with calling(_TIMEOUT):
             stored = database[names.collection(key)].find({}, {"_id": 1})
             letters = database[names.dead_letters(key)].find({}, {"reason": 1, "error": 1})
-            return Found(
+            return Verdict(
                 [document["_id"] async for document in stored],
                 [Letter(letter["_id"], letter["reason"], letter["error"]) async for letter in letters],
             )

@@ -32,7 +32,7 @@ class Letter:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Verdict:
     """What a logger's two collections hold."""
 
     stored: Sequence[ObjectId]
@@ -84,11 +84,11 @@ class Ledger:
         """The loggers that entries were confirmed for."""
         return sorted(self._confirmed)
 
-    def compare(self, found: Mapping[str, Found]) -> list[Row]:
+    def compare(self, found: Mapping[str, Verdict]) -> list[Row]:
         """Return a row for each logger."""
         return [_compare(key, self._confirmed[key], found[key]) for key in self.keys]
 
-    def letters(self, found: Mapping[str, Found]) -> list[tuple[str, Bad, Letter | None]]:
+    def letters(self, found: Mapping[str, Verdict]) -> list[tuple[str, Bad, Letter | None]]:
         """Return each bad entry with its logger and its dead letter, if there is one."""
         kept = {letter.identity: letter for one in found.values() for letter in one.letters}
         return [
@@ -99,7 +99,7 @@ class Ledger:
         ]
 
 
-def _compare(key: str, confirmed: Mapping[ObjectId, Bad | None], found: Found) -> Row:
+def _compare(key: str, confirmed: Mapping[ObjectId, Bad | None], found: Verdict) -> Row:
     stored, letters = set(found.stored), {letter.identity: letter.reason for letter in found.letters}
     arrived = confirmed.keys() & (stored | letters.keys())
     wanted = {identity: bad.reason.value for identity, bad in confirmed.items() if bad is not None}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from collector.model import Batch, Delivery, Entry, Opened, Reject, Trigger
+from collector.model import Batch, Decoded, Delivery, Entry, Rejected, Trigger
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,7 @@ class BatchPolicy:
     age: float
 
 
-class Draft:
+class OpenBatch:
     """A batch that is filled until it is full or taken. A delivery stays whole: the last may take it over its limits.
 
     It is offered to the writer when it is full or old enough, and taken when it can be written: what comes meanwhile
@@ -34,7 +34,7 @@ class Draft:
     def _hold_nothing(self) -> None:
         self._deliveries: list[Delivery] = []
         self._entries: list[Entry] = []
-        self._rejects: list[Reject] = []
+        self._rejects: list[Rejected] = []
         self._bytes = self._weight = 0
 
     def __bool__(self) -> bool:
@@ -52,13 +52,13 @@ class Draft:
             return Trigger.ENTRIES
         return Trigger.BYTES if self._bytes >= self._policy.bytes else None
 
-    def add(self, opened: Opened) -> None:
+    def add(self, decoded: Decoded) -> None:
         """Add deliveries, not more than there is room for unless it is one."""
-        self._deliveries += opened.deliveries
-        self._entries += opened.entries
-        self._rejects += opened.rejects
-        self._bytes += opened.size
-        self._weight += opened.weight
+        self._deliveries += decoded.deliveries
+        self._entries += decoded.entries
+        self._rejects += decoded.rejects
+        self._bytes += decoded.size
+        self._weight += decoded.weight
 
     def take(self) -> Batch:
         """Return what is there as a batch, and hold it no more. Nothing may be added then."""

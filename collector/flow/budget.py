@@ -310,19 +310,19 @@ class Accounts:
         self._budget = budget
         self.received = budget.received.open(on_room)
         """Asked for and in hand, as it comes."""
-        self.opened = budget.opened.open(on_room)
+        self.decoded = budget.decoded.open(on_room)
         """In hand, as what it became."""
 
     @property
     def in_the_way(self) -> bool:
         """See `Account.in_the_way`."""
-        return self.received.in_the_way or self.opened.in_the_way
+        return self.received.in_the_way or self.decoded.in_the_way
 
     def close(self) -> None:
         """Give everything back."""
         self._budget.accounts.discard(self)
         self.received.close()
-        self.opened.close()
+        self.decoded.close()
 
 
 class Budget:
@@ -330,13 +330,13 @@ class Budget:
 
     def __init__(self, limit: int) -> None:
         self.received = Pool(limit // 4, most_excess=0)
-        self.opened = Pool(limit - self.received.limit)
+        self.decoded = Pool(limit - self.received.limit)
         self.accounts: set[Accounts] = set()
 
     @property
     def used(self) -> int:
         """Return what all use of both pools."""
-        return self.received.used + self.opened.used
+        return self.received.used + self.decoded.used
 
     @contextmanager
     def expecting(self) -> Iterator[None]:
@@ -344,12 +344,12 @@ class Budget:
 
         Of the many that start together the first ask for no larger part than the last: it comes back late.
         """
-        for pool in (self.received, self.opened):
+        for pool in (self.received, self.decoded):
             pool.expect(+1)
         try:
             yield
         finally:
-            for pool in (self.received, self.opened):
+            for pool in (self.received, self.decoded):
                 pool.expect(-1)
 
     def open(self, on_room: Callable[[], None]) -> Accounts:

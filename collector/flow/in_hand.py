@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
     from collector.flow.settlement import Answer
-    from collector.model import Delivery, Opened
+    from collector.model import Decoded, Delivery
 
 MESSAGE = 512
 """Bytes that a message takes in memory besides its body and headers: what is read from its reply subject, and lists."""
@@ -20,7 +20,7 @@ class InHand:
     def __init__(self) -> None:
         self.bytes = 0
         """What they take in memory as they came."""
-        self.opened_bytes = 0
+        self.decoded_bytes = 0
         """What their entries take, of those that are opened."""
         self._deliveries: dict[str, Delivery] = {}
         self._disowned: set[str] = set()
@@ -46,13 +46,13 @@ class InHand:
         pop = self._deliveries.pop
         answered = [delivery for delivery in deliveries if pop(delivery.reply, None) is not None]
         self.bytes -= _bytes(answered)
-        self.opened_bytes -= weight
+        self.decoded_bytes -= weight
         if self._disowned:
             self._disowned.difference_update([delivery.reply for delivery in answered])
 
-    def open(self, opened: Opened) -> None:
+    def count_decoded(self, decoded: Decoded) -> None:
         """Count what the entries of deliveries take, until they are released."""
-        self.opened_bytes += opened.weight
+        self.decoded_bytes += decoded.weight
 
     def disown(self) -> None:
         """Have nothing of what is in hand answered for good: its stream or durable is gone.
@@ -68,7 +68,7 @@ class InHand:
         self._deliveries.clear()
         self._disowned.clear()
         self._owed.clear()
-        self.bytes = self.opened_bytes = 0
+        self.bytes = self.decoded_bytes = 0
 
     def owned(self, answers: list[Answer]) -> list[Answer]:
         """Return the answers that may be sent."""

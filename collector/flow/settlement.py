@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from collector.model import Delivery, Entry, Reason, Reject
+    from collector.model import Delivery, Entry, Reason, Rejected
 
 ACK = b"+ACK"
 NAK = b"-NAK"
@@ -18,7 +18,7 @@ Answer = tuple[str, bytes]
 """The reply subject of a delivery and what is published to it."""
 
 
-def settle(deliveries: Iterable[Delivery], written: Iterable[Entry], rejects: Sequence[Reject]) -> list[Answer]:
+def settle(deliveries: Iterable[Delivery], written: Iterable[Entry], rejects: Sequence[Rejected]) -> list[Answer]:
     """Answer every delivery once, when all its entries are written or kept as dead letters.
 
     A delivery of which nothing was written is terminated with the reason, so that it shows in JetStream's advisories;

@@ -74,7 +74,7 @@ async def connect(settings: NatsSettings, report: Report) -> NatsConnection:
         if connection.is_closed:
             return
         if not connection.is_connected:
-            report(events.Connection("nats", connected=False, why=why(exc)))
+            report(events.ConnectionChanged("nats", connected=False, why=why(exc)))
             return
         action, error = "going on", f"NATS: {why(exc)}"
         if missing := missing_permission(str(exc)):
@@ -85,11 +85,11 @@ async def connect(settings: NatsSettings, report: Report) -> NatsConnection:
         connection.fail_requests()
         if not connection.is_closed:  # by us
             lost = f"the connection was lost: {why(connection.why_lost)}"
-            report(events.Connection("nats", connected=False, why=lost))
+            report(events.ConnectionChanged("nats", connected=False, why=lost))
 
     async def on_reconnect() -> None:
         connection.why_lost = None
-        report(events.Connection("nats", connected=True, why="connected again", again=True))
+        report(events.ConnectionChanged("nats", connected=True, why="connected again", again=True))
         reconnects.tell()
 
     async def on_closed() -> None:
@@ -108,7 +108,7 @@ async def connect(settings: NatsSettings, report: Report) -> NatsConnection:
     except BaseException:
         await close(connection)
         raise
-    report(events.Connection("nats", connected=True, why="connected"))
+    report(events.ConnectionChanged("nats", connected=True, why="connected"))
     return NatsConnection(connection, open_link(connection), reconnects, closed)
 
 

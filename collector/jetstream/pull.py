@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collector.flow.settlement import Answer
     from collector.jetstream.link import AnyFrame, Link, Subscribed
 
-EXPIRES = 60.0
+REQUEST_LIFETIME = 60.0
 """Seconds a request lives at the server."""
 HEARTBEAT = 2.0
 """Seconds of silence after which the server says that a request is still alive."""
@@ -46,7 +46,7 @@ LARGEST = 64 * 1024 * 1024 + 64 * 1024
 wait for one client (`max_pending`)."""
 
 
-class Status(Enum):
+class PullStatus(Enum):
     """What a message without a body means, by the server's own words (server/consumer.go)."""
 
     HEARTBEAT = auto()
@@ -77,38 +77,38 @@ class Signal(Enum):
 
 
 _BY_CODE = {
-    "100": Status.HEARTBEAT,
-    "404": Status.NO_MESSAGES,
-    "408": Status.REQUEST_EXPIRED,
-    "503": Status.NOBODY_ANSWERS,
+    "100": PullStatus.HEARTBEAT,
+    "404": PullStatus.NO_MESSAGES,
+    "408": PullStatus.REQUEST_EXPIRED,
+    "503": PullStatus.NOBODY_ANSWERS,
 }
 _CONFLICTS = (
-    ("batch completed", Status.REQUEST_DONE),
-    ("message size exceeds maxbytes", Status.MESSAGE_TOO_LARGE),
-    ("consumer deleted", Status.DURABLE_DELETED),
-    ("consumer is push based", Status.DURABLE_IS_PUSH),
-    ("leadership change", Status.LEADER_CHANGED),
-    ("server shutdown", Status.SERVER_STOPS),
-    ("exceeded max", Status.LIMIT_EXCEEDED),
+    ("batch completed", PullStatus.REQUEST_DONE),
+    ("message size exceeds maxbytes", PullStatus.MESSAGE_TOO_LARGE),
+    ("consumer deleted", PullStatus.DURABLE_DELETED),
+    ("consumer is push based", PullStatus.DURABLE_IS_PUSH),
+    ("leadership change", PullStatus.LEADER_CHANGED),
+    ("server shutdown", PullStatus.SERVER_STOPS),
+    ("exceeded max", PullStatus.LIMIT_EXCEEDED),
 )
 _SIGNALS = {
-    Status.DURABLE_DELETED: Signal.RECHECK,
-    Status.DURABLE_IS_PUSH: Signal.RECHECK,
-    Status.NOBODY_ANSWERS: Signal.RECHECK,
-    Status.LIMIT_EXCEEDED: Signal.REFUSED,
-    Status.UNKNOWN: Signal.REFUSED,
+    PullStatus.DURABLE_DELETED: Signal.RECHECK,
+    PullStatus.DURABLE_IS_PUSH: Signal.RECHECK,
+    PullStatus.NOBODY_ANSWERS: Signal.RECHECK,
+    PullStatus.LIMIT_EXCEEDED: Signal.REFUSED,
+    PullStatus.UNKNOWN: Signal.REFUSED,
 }
 
 
-def read_status(raw_headers: bytes) -> tuple[Status, str]:
+def read_status(raw_headers: bytes) -> tuple[PullStatus, str]:
     """Name the status of a header block `NATS/1.0 CODE text`; return it with the server's own line."""
     line = raw_headers.split(b"\r\n", 1)[0].decode("latin-1")
     _, _, words = line.partition(" ")
     code, _, text = words.partition(" ")
     if code == "409":
         said = text.lower()
-        return next((status for start, status in _CONFLICTS if said.startswith(start)), Status.UNKNOWN), words
-    return _BY_CODE.get(code, Status.UNKNOWN), words
+        return next((status for start, status in _CONFLICTS if said.startswith(start)), PullStatus.UNKNOWN), words
+    return _BY_CODE.get(code, PullStatus.UNKNOWN), words
 
 
 def unused(raw_headers: bytes) -> tuple[int, int]:
@@ -278,7 +278,7 @@ class Pull:
             await subscribed.drain()
         await self.open()
 
-    async def ask(self, messages: int, max_bytes: int, expires: float = EXPIRES) -> None:
+    async def ask(self, messages: int, max_bytes: int, expires: float = REQUEST_LIFETIME) -> None:
         """Ask for that many messages, and not more than that many bytes of them; requests add up.
 
         While a request is outstanding the server says when the durable is deleted. A time without one makes `unsure`.
@@ -309,7 +309,7 @@ class Pull:
 
     async def ask_for_one(self, max_bytes: int) -> None:
         """Ask for a lone message, because it is larger than what is free."""
-        await self.ask(1, max_bytes, min(EXPIRES, _ALONE * self._heartbeat))
+        await self.ask(1, max_bytes, min(REQUEST_LIFETIME, _ALONE * self._heartbeat))
 
     def receive(self, frames: Sequence[AnyFrame]) -> None:
         """Take what the connection read; called from its reading loop. From here on deliveries are in hand."""
@@ -384,11 +384,11 @@ class Pull:
 
     def _hear(self, request: str, raw_headers: bytes) -> None:
         status, words = read_status(raw_headers)
-        if status is Status.HEARTBEAT:
+        if status is PullStatus.HEARTBEAT:
             return  # nobody is woken: that it came is in the deadline
         self.changed.set()
         asked = self.outstanding.requests.get(request)
-        if status in {Status.REQUEST_DONE, Status.REQUEST_EXPIRED, Status.MESSAGE_TOO_LARGE}:
+        if status in {PullStatus.REQUEST_DONE, PullStatus.REQUEST_EXPIRED, PullStatus.MESSAGE_TOO_LARGE}:
             rest = unused(raw_headers)
             self.outstanding.ended(request, *rest)
             if asked is not None:
@@ -396,7 +396,7 @@ class Pull:
             return
         self.last_words = words
         self.outstanding.ended_at_once(request)
-        if status is Status.DURABLE_DELETED:
+        if status is PullStatus.DURABLE_DELETED:
             self._take_in_hand()
             self._in_hand.disown()
         if asked is not None:
@@ -405,20 +405,20 @@ class Pull:
             self._signals.add(signal)
             self.unsure = True
 
-    def _note_end(self, status: Status, asked: Asked, rest: tuple[int, int], words: str) -> None:
+    def _note_end(self, status: PullStatus, asked: Asked, rest: tuple[int, int], words: str) -> None:
         """Take note of how a request ended: by what it brought, at its time, or for no good."""
-        if status is Status.MESSAGE_TOO_LARGE:
+        if status is PullStatus.MESSAGE_TOO_LARGE:
             if rest != asked[:2]:
                 return  # what there was room for has come
             grew, self.too_small = asked.bytes > self.too_small, asked.bytes
             if grew and asked.bytes < LARGEST:
                 return  # the next one is larger, which is progress
-        elif status is Status.REQUEST_EXPIRED and self._clock() >= asked.early:
+        elif status is PullStatus.REQUEST_EXPIRED and self._clock() >= asked.early:
             self.too_small = self.fruitless = 0
             return
         self._count_fruitless(status, asked, words)
 
-    def _count_fruitless(self, status: Status, asked: Asked, words: str) -> None:
+    def _count_fruitless(self, status: PullStatus, asked: Asked, words: str) -> None:
         """Count an end for no good, once for all requests that were outstanding. Twice in a row is a refusal."""
         if asked.number <= self._counted:
             return

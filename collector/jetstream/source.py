@@ -32,7 +32,7 @@ class Attached:
     """What may happen to the entries by stream and durable as they are."""
 
 
-class Source(Protocol):
+class DurableSource(Protocol):
     """Where a pipeline's messages come from."""
 
     async def attach(self, key: str) -> Attached:
@@ -55,7 +55,7 @@ class JetStreamSource:
         self._report = report
 
     async def attach(self, key: str) -> Attached:
-        """See `Source`. A durable that is deleted is made again; what was brought in line is reported."""
+        """See `DurableSource`. A durable that is deleted is made again; what was brought in line is reported."""
         state = await stream_state(self._jetstream, self._names.stream(key))
         stream = compare_stream(state.config, self._names, key)
         mend = with_remedy(stream, Remedy.MEND)

@@ -88,7 +88,7 @@ async def watch_mongo(client: AsyncMongoClient[dict[str, Any]], login: Login, re
     while True:
         why = login.refused or _why_no_primary(client)
         if why != before:
-            report(events.Connection("mongodb", not why, why or "a primary takes writes", again=again))
+            report(events.ConnectionChanged("mongodb", not why, why or "a primary takes writes", again=again))
             again = again or not why
         before = why
         await sleep(_LOOK)

@@ -31,7 +31,7 @@ class _Question:
     failure: SinkUnavailable | None = None
 
 
-class Kinds:
+class CollectionCatalog:
     """Asks about many collections with one command: 1,000 pipelines that start together ask a few times."""
 
     def __init__(self, database: AsyncDatabase[dict[str, Any]], timeout: float) -> None:

@@ -39,14 +39,14 @@ _FILES = ("tlscafile", "tlscertificatekeyfile", "tlscrlfile")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Place:
+class Access:
     """What a client is made of: a URI, and what is in the files that it names."""
 
     uri: str
     files: tuple[bytes, ...]
 
     @classmethod
-    def read(cls, secret: Secret) -> Place:
+    def read(cls, secret: Secret) -> Access:
         """Read it as it is now. Raises OSError, and ValueError when the URI is none."""
         uri = secret.read()
         options = {name.lower(): values[-1] for name, values in parse_qs(urlsplit(uri).query).items()}
@@ -64,9 +64,9 @@ class MongoLogin:
     def __init__(self, secret: Secret) -> None:
         self.refused = ""
         self._secret = secret
-        self._place = Place.read(secret)
+        self._place = Access.read(secret)
         self._last = self._place
-        self._refused_place: Place | None = None
+        self._refused_place: Access | None = None
         """What the files held last that no client can be made of."""
         self._had_user = bool(self._place.user)
         """Without it a client is not renewed again and again for a server that never names us."""
@@ -106,7 +106,7 @@ class MongoLogin:
     async def _go_over(
         self,
         client: AsyncMongoClient[dict[str, Any]],
-        place: Place,
+        place: Access,
         owning_nothing: Callable[[], AbstractAsyncContextManager[None]],
     ) -> Callable[[], Awaitable[None]]:
         new_client(place.uri)  # never opened: one that is none is known before anything is given up for it
@@ -115,10 +115,10 @@ class MongoLogin:
         self._place, self._had_user = place, False
         return close
 
-    def _changed(self) -> Place | None:
+    def _changed(self) -> Access | None:
         """Return what the files hold when it is not what is in force, and was there at the last look too."""
         try:
-            now = Place.read(self._secret)
+            now = Access.read(self._secret)
         except (OSError, ValueError):
             return None  # it is being replaced; the old one goes as far as it goes
         before, self._last = self._last, now

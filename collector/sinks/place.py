@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from pymongo.asynchronous.database import AsyncDatabase
 
-    from collector.mongodb.collections import Kinds
+    from collector.mongodb.collections import CollectionCatalog
     from transfer.wire import CollectionSpec
 
 _TRIES = 3
@@ -58,13 +58,13 @@ class Place:
     def __init__(
         self,
         database: AsyncDatabase[dict[str, Any]],
-        kinds: Kinds,
+        catalog: CollectionCatalog,
         spec: CollectionSpec | None,
         names: tuple[str, str],
         timeout: float,
     ) -> None:
         self._database = database
-        self._kinds = kinds
+        self._catalog = catalog
         self._spec = spec
         self._collection, self._letters = names
         self._timeout = timeout
@@ -82,7 +82,7 @@ class Place:
 
     async def look(self) -> Seen:
         """Compare what is there with what is needed. Raises WrongCollection and SinkUnavailable."""
-        found, *own = await self._kinds.look(self._collection, self._letters, CLAIMS, REPLICAS)
+        found, *own = await self._catalog.look(self._collection, self._letters, CLAIMS, REPLICAS)
         if found is not None and self._spec is not None and lacks_expiry(self._spec, found):
             found = await self._with_expiry(found)
         different = differences(self._collection, self._spec, found)
@@ -130,7 +130,7 @@ class Place:
 
         async def find() -> bytes | None:
             if not known:
-                (found,) = await self._kinds.look(self._collection)
+                (found,) = await self._catalog.look(self._collection)
                 if found is None:
                     return None
                 if found.kind != "collection":

@@ -81,7 +81,7 @@ class EventLog:
         self._saying: dict[type, Callable[[Any], None]] = {
             events.LoggerState: self._logger_state,
             events.BatchSettled: self._batch,
-            events.Connection: self._connection,
+            events.ConnectionChanged: self._connection,
             events.Failed: self._failed,
             events.Retried: self._retried,
             events.Crashed: self._crashed,
@@ -179,7 +179,7 @@ class EventLog:
             look = f"see collector dead-letters list {event.logger}"
             self._warn((event.logger, "dead"), "kept as dead letters", logger=event.logger, **reasons, action=look)
 
-    def _connection(self, event: events.Connection) -> None:
+    def _connection(self, event: events.ConnectionChanged) -> None:
         if event.connected:
             self._log.info("connected", server=event.server, why=event.why)
         else:

@@ -109,7 +109,7 @@ class Metrics:
             events.Sampled: self._set_lag,
             events.Waiting: self._set_waiting,
             events.Storage: self._set_storage,
-            events.Connection: self._set_connected,
+            events.ConnectionChanged: self._set_connected,
             events.Ready: self._set_ready,
             events.LoopLag: self._set_loop_lag,
             events.LogLost: self._count_lost_lines,
@@ -196,7 +196,7 @@ class Metrics:
             "ownership_changes",
             "Times this replica became or ceased to be the one writer of a time-series logger",
             ("reason",),
-            product(events.Change),
+            product(events.OwnershipChange),
         )
         self._suspects = counter(
             "suspect_entries",
@@ -439,7 +439,7 @@ class Metrics:
         sampled = self._lag.get(logger)
         return None if sampled is None else _lag_of(sampled)
 
-    def _set_connected(self, event: events.Connection) -> None:
+    def _set_connected(self, event: events.ConnectionChanged) -> None:
         gauge = self._nats_connected if event.server == "nats" else self._mongodb_connected
         gauge.set(event.connected)
         if event.server == "nats" and event.again:

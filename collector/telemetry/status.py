@@ -110,7 +110,7 @@ class Status:
         self._restarts = Restarts()
         self._taking: dict[type, Callable[[Any], None]] = {
             events.LoggerState: self._move,
-            events.Connection: self._connection,
+            events.ConnectionChanged: self._connection,
             events.Stopping: self._stopping,
             events.LoopLag: self._turned,
             events.GivenUp: self._given_up,
@@ -260,7 +260,7 @@ class Status:
         if state is events.State.RUNNING:
             times.error = None
 
-    def _connection(self, event: events.Connection) -> None:
+    def _connection(self, event: events.ConnectionChanged) -> None:
         seen, before = self._seen, self._seen.connections.get(event.server)
         same = before is not None and seen.connected[event.server] == event.connected
         seen.connected[event.server] = event.connected

@@ -12,10 +12,10 @@ from anyio import Event, create_memory_object_stream, wait_all_tasks_blocked
 from bson import ObjectId
 
 from collector.decoding.identity import Incarnation
-from collector.flow.batching import BatchPolicy, Draft
+from collector.flow.batching import BatchPolicy, OpenBatch
 from collector.jetstream.link import Frame
 from collector.jetstream.source import Attached
-from collector.model import Batch, Delivery, Entry, Opened, Reason, Refusal, Reject, Trigger
+from collector.model import Batch, Decoded, Delivery, Entry, Reason, Refusal, Rejected, Trigger
 from collector.mongodb.needs import Collection
 from collector.sinks import Written
 
@@ -44,16 +44,16 @@ def entry(of: Delivery, position: int | None = None, **fields: Any) -> Entry:
     return Entry(of, position, {"_id": ATTACHED.incarnation.identity(of.sequence, position), **fields}, own_id=False)
 
 
-def opened(sequence: int, entries: int = 1, body: bytes = b"x") -> Opened:
+def decoded(sequence: int, entries: int = 1, body: bytes = b"x") -> Decoded:
     """Make a delivery with that many entries; a bundle unless there is one."""
     of = delivery(sequence, body)
     positions: list[int | None] = [None] if entries == 1 else list(range(entries))
-    return Opened([of], [entry(of, position) for position in positions], [], of.size)
+    return Decoded([of], [entry(of, position) for position in positions], [], of.size)
 
 
-def together(*several: Opened) -> Opened:
+def together(*several: Decoded) -> Decoded:
     """Make what the codec makes of deliveries of one entry each that it opens together."""
-    return Opened(
+    return Decoded(
         [one.deliveries[0] for one in several],
         [one.entries[0] for one in several],
         [],
@@ -62,25 +62,25 @@ def together(*several: Opened) -> Opened:
     )
 
 
-def reject(of: Delivery, position: int | None = None, reason: Reason = Reason.MALFORMED) -> Reject:
+def reject(of: Delivery, position: int | None = None, reason: Reason = Reason.MALFORMED) -> Rejected:
     """Make an entry that could not be opened."""
-    return Reject(of, position, ObjectId(), reason, "expected another one", of.body)
+    return Rejected(of, position, ObjectId(), reason, "expected another one", of.body)
 
 
-def draft(*several: Opened, number: int = 1, limit: int | None = None) -> Draft:
+def open_batch(*several: Decoded, number: int = 1, limit: int | None = None) -> OpenBatch:
     """Make a draft, full unless there is a limit."""
-    made = Draft(number, BatchPolicy(limit or sum(len(one.entries) for one in several), 1 << 20, 0.1))
+    made = OpenBatch(number, BatchPolicy(limit or sum(len(one.entries) for one in several), 1 << 20, 0.1))
     for one in several:
         made.add(one)
     return made
 
 
-def unopened(of: Delivery) -> Opened:
+def unopened(of: Delivery) -> Decoded:
     """Make what the codec makes of a message that cannot be opened."""
-    return Opened([of], [], [reject(of)], of.size)
+    return Decoded([of], [], [reject(of)], of.size)
 
 
-def batch(*several: Opened, rejects: Sequence[Reject] = (), number: int = 1) -> Batch:
+def batch(*several: Decoded, rejects: Sequence[Rejected] = (), number: int = 1) -> Batch:
     """Make a batch of whole deliveries."""
     return Batch(
         number,
@@ -290,9 +290,9 @@ class FakeLetters:
 
     def __init__(self, *script: Exception) -> None:
         self.script = list(script)
-        self.stored: list[Reject] = []
+        self.stored: list[Rejected] = []
 
-    async def store(self, rejects: Sequence[Reject]) -> None:
+    async def store(self, rejects: Sequence[Rejected]) -> None:
         """Store."""
         if self.script:
             raise self.script.pop(0)

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import pytest
 from anyio import EndOfStream, Event, create_memory_object_stream, create_task_group, current_time, fail_after, lowlevel
 
-from collector.actors.consumer import Consumer, Room
+from collector.actors.consumer import Consumer, PullLimits
 from collector.decoding.codec import Codec
 from collector.events import Answered, Failed, Failure, Held, Received, Stage, Suspicion
 from collector.flow.budget import Budget
 from collector.flow.in_hand import MESSAGE, InHand
 from collector.jetstream.connection import Reconnects
 from collector.jetstream.pull import LARGEST, Pull
-from collector.model import Opened
+from collector.model import Decoded
 from collector.sinks.timeseries.horizon import Horizon
 from tests.actors.fakes import (
     ANOTHER_LIFE,
@@ -38,10 +38,10 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
-ROOM = Room(messages=300, request_bytes=1024 * 1024)
+ROOM = PullLimits(messages=300, request_bytes=1024 * 1024)
 
 
-def sequences(several: list[Opened]) -> list[int]:
+def sequences(several: list[Decoded]) -> list[int]:
     return [delivery.sequence for one in several for delivery in one.deliveries]
 
 
@@ -64,7 +64,7 @@ class Scene:
             heartbeat=heartbeat,
         )
         self.accounts = self.budget.open(self.pull.wake)
-        outbox, self.mailbox = create_memory_object_stream[list[Opened]](mailbox)
+        outbox, self.mailbox = create_memory_object_stream[list[Decoded]](mailbox)
         self.group: TaskGroup
         self.consumer = Consumer(
             KEY,
@@ -151,9 +151,9 @@ async def test_what_there_is_no_room_for_stays_as_it_came_until_something_is_ans
         scene.link.deliver(*(delivery(number, body) for number in range(1, 6)))
         assert await scene.came() == [1], "of what came nothing is too much, of what it becomes all but the first"
         assert [one.sequence for one in scene.in_hand.all()] == [1, 2, 3, 4, 5]
-        assert scene.accounts.opened.used == scene.in_hand.opened_bytes > 1_000_000
+        assert scene.accounts.decoded.used == scene.in_hand.decoded_bytes > 1_000_000
         for number in range(1, 5):
-            scene.in_hand.release([delivery(number, body)], scene.in_hand.opened_bytes)
+            scene.in_hand.release([delivery(number, body)], scene.in_hand.decoded_bytes)
             scene.pull.wake()
             assert await scene.came() == [number + 1]
 
@@ -185,7 +185,7 @@ async def test_it_asks_for_what_there_is_room_for_and_again_when_a_third_is_free
         scene.pull.wake()
         await settled()
         assert [messages for messages, _ in scene.asked] == [300, 109]
-        assert scene.reports.of(Held)[-1] == Held(KEY, 90, scene.in_hand.bytes + scene.in_hand.opened_bytes)
+        assert scene.reports.of(Held)[-1] == Held(KEY, 90, scene.in_hand.bytes + scene.in_hand.decoded_bytes)
 
 
 async def test_it_asks_for_no_more_bytes_than_the_budget_has() -> None:

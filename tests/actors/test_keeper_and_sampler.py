@@ -10,7 +10,7 @@ import anyio
 import pytest
 from anyio import Event, create_task_group, current_time, fail_after
 
-from collector.actors.keeper import Keeper
+from collector.actors.ack_extender import AckExtender
 from collector.actors.sampler import Sampler
 from collector.events import Failed, Mended, Sampled, Waiting
 from collector.flow.in_hand import InHand
@@ -45,7 +45,7 @@ async def test_everything_in_hand_is_kept_alive_three_times_in_an_ack_wait() -> 
     with fail_after(30):
         begun = current_time()
         async with create_task_group() as group:
-            group.start_soon(Keeper(in_hand, link, 0.3).run)
+            group.start_soon(AckExtender(in_hand, link, 0.3).run)
             await link.changed.wait()
             in_hand.release([delivery(1)])
             await link.changed.wait()
@@ -63,7 +63,7 @@ async def test_while_nats_is_away_nothing_is_kept_alive() -> None:
     link.connected = False
     with fail_after(30):
         async with create_task_group() as group:
-            group.start_soon(Keeper(in_hand, link, 0.003).run)
+            group.start_soon(AckExtender(in_hand, link, 0.003).run)
             await anyio.sleep(0.1)  # many times as long as it waits
             assert link.sent == []
             link.connected = True

@@ -9,8 +9,8 @@ import pytest
 from anyio import Event, create_task_group, current_time, fail_after
 
 from collector.actors.owners import Candidacy, Owners
-from collector.events import Change, Failed, Failure, OwnershipChanged, Stage
-from collector.sinks.timeseries.ownership import EXPIRES, Claim, claim_id
+from collector.events import Failed, Failure, OwnershipChange, OwnershipChanged, Stage
+from collector.sinks.timeseries.ownership import CLAIM_TTL, Claim, claim_id
 from tests.actors.fakes import ANOTHER_LIFE, ATTACHED, KEY, Reports, settled
 from tests.actors.ownership_fakes import SLOTS, FakeClaims
 
@@ -45,7 +45,7 @@ class Scene:
             yield candidacy
 
     @property
-    def changes(self) -> list[tuple[Change, int]]:
+    def changes(self) -> list[tuple[OwnershipChange, int]]:
         return [(event.change, event.epoch) for event in self.reports.of(OwnershipChanged)]
 
 
@@ -81,7 +81,7 @@ class Alone:
         self.candidacy.turn.set()
 
     @property
-    def changes(self) -> list[tuple[Change, int]]:
+    def changes(self) -> list[tuple[OwnershipChange, int]]:
         return [(event.change, event.epoch) for event in self.reports.of(OwnershipChanged)]
 
 
@@ -106,7 +106,7 @@ async def test_it_stands_by_until_its_turn_and_is_the_owner_then() -> None:
     assert fenced is not None
     assert fenced.tenure.epoch == 7
     assert alone.claims.claims[CLAIM] == Claim("me", 7)
-    assert alone.changes == [(Change.TAKEN, 7)]
+    assert alone.changes == [(OwnershipChange.TAKEN, 7)]
 
 
 async def test_asked_to_stop_while_it_stands_by_it_returns_at_once_and_has_asked_nothing() -> None:
@@ -129,7 +129,7 @@ async def test_a_claim_that_is_no_more_as_it_was_seen_is_left_until_the_next_tur
         assert (alone.got, alone.changes) == ([], [])
         alone.give_turn()
     assert len(alone.got) == 1
-    assert alone.changes == [(Change.TAKEN, 7)]
+    assert alone.changes == [(OwnershipChange.TAKEN, 7)]
 
 
 async def test_while_mongodb_is_away_it_stands_by_until_the_next_turn_and_says_so() -> None:
@@ -185,7 +185,7 @@ async def test_given_back_the_claim_is_free_at_once() -> None:
         await alone.candidacy.give_back(lost=False)
     assert alone.claims.claims[CLAIM] == Claim(None, 7)
     assert alone.candidacy.fenced is None
-    assert alone.changes == [(Change.TAKEN, 7), (Change.GIVEN_BACK, 7)]
+    assert alone.changes == [(OwnershipChange.TAKEN, 7), (OwnershipChange.GIVEN_BACK, 7)]
 
 
 async def test_what_is_lost_is_not_given_back() -> None:
@@ -193,7 +193,7 @@ async def test_what_is_lost_is_not_given_back() -> None:
         alone.claims.claims[CLAIM] = Claim("other", 8)
         await alone.candidacy.give_back(lost=True)
     assert "give_back" not in alone.claims.calls
-    assert alone.changes == [(Change.TAKEN, 7), (Change.LOST, 7)]
+    assert alone.changes == [(OwnershipChange.TAKEN, 7), (OwnershipChange.LOST, 7)]
 
 
 async def test_a_claim_that_cannot_be_given_back_is_left_to_be_given_back_later_and_that_is_said() -> None:
@@ -356,7 +356,7 @@ async def test_an_owner_whose_claim_somebody_has_removed_makes_it_again_as_it_wa
 async def test_who_stands_by_leaves_a_removed_claim_to_its_owner_for_a_while_and_then_registers_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("collector.actors.owners.EXPIRES", 0.2)
+    monkeypatch.setattr("collector.actors.owners.CLAIM_TTL", 0.2)
     async with playing(monkeypatch) as scene:
         scene.claims.claims[CLAIM] = Claim("other", 9)
         scene.claims.silent["other"], scene.claims.willing["other"] = 1.0, 1
@@ -380,7 +380,7 @@ async def test_a_claim_that_another_replica_owns_is_left_to_it_while_it_is_alive
         with scene.candidacy() as candidacy:
             await scene.claims.until("board", 3)
             assert not candidacy.turn.is_set()
-            scene.claims.silent["other"] = EXPIRES
+            scene.claims.silent["other"] = CLAIM_TTL
             await candidacy.turn.wait()
             assert candidacy.seen == Claim("other", 9)
 
@@ -397,7 +397,7 @@ async def test_an_owner_is_told_that_it_has_lost_the_claim(monkeypatch: pytest.M
 
 
 async def test_an_owner_of_more_than_its_share_is_asked_to_hand_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("collector.sinks.timeseries.ownership.EXPIRES", 0.05)
+    monkeypatch.setattr("collector.sinks.timeseries.ownership.CLAIM_TTL", 0.05)
     async with playing(monkeypatch) as scene:
         with (
             scene.candidacy() as first,

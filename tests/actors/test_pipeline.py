@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from anyio import Event, Semaphore, create_task_group, fail_after
 
-from collector.actors.pipeline import Pipeline, Tools
+from collector.actors.pipeline import Pipeline, Shared
 from collector.errors import SinkUnavailable
 from collector.events import BatchSettled, Held, LoggerState, Returned, State
 from collector.flow.budget import Budget
@@ -77,22 +77,22 @@ class Scene:
         monkeypatch.setattr("collector.actors.pipeline.DeadLetters", lambda *_: letters)
         client: Any = FakeClient()
         nothing: Any = None
-        kinds: Any = FakeKinds(timeseries=False)
-        tools = Tools(
+        catalog: Any = FakeKinds(timeseries=False)
+        shared = Shared(
             names=Names("beta"),
             settings=Settings.read(ENVIRON),
             nats=NatsConnection(client, self.link, self.reconnects, Event()),
             source=source,
             database=nothing,
-            kinds=kinds,
+            catalog=catalog,
             budget=self.budget,
             claims=nothing,
             owners=nothing,
             report=self.reports,
-            turns=Semaphore(64),
+            write_slots=Semaphore(64),
         )
-        self.doubts = tools.doubts
-        self.pipeline = Pipeline(spec, tools)
+        self.doubts = shared.doubts
+        self.pipeline = Pipeline(spec, shared)
 
     async def asked(self, requests: int = 1) -> None:
         while len(self.link.requests) < requests:

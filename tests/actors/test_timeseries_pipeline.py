@@ -10,12 +10,12 @@ import pytest
 from anyio import Event, Semaphore, create_task_group, fail_after
 from pymongo.errors import OperationFailure
 
-from collector.actors.pipeline import Pipeline, Tools
+from collector.actors.pipeline import Pipeline, Shared
 from collector.errors import OwnershipLost, SinkUnavailable
 from collector.events import (
     BatchSettled,
-    Change,
     LoggerState,
+    OwnershipChange,
     OwnershipChanged,
     Retried,
     Returned,
@@ -67,21 +67,21 @@ class Scene:
         claims: Any = self.claims
         owners: Any = self.owners
         nothing: Any = None
-        kinds: Any = FakeKinds(timeseries=True)
-        tools = Tools(
+        catalog: Any = FakeKinds(timeseries=True)
+        shared = Shared(
             names=Names("beta"),
             settings=Settings.read({**ENVIRON, "COLLECTOR_WRITES": str(SLOTS), "COLLECTOR_BATCH_ENTRIES": "10"}),
             nats=NatsConnection(client, self.link, self.reconnects, Event()),
             source=source,
             database=nothing,
-            kinds=kinds,
+            catalog=catalog,
             budget=Budget(64 * 1024 * 1024),
             claims=claims,
             owners=owners,
             report=self.reports,
-            turns=Semaphore(64),
+            write_slots=Semaphore(64),
         )
-        self.pipeline = Pipeline(LoggerSpec(KEY), tools)
+        self.pipeline = Pipeline(LoggerSpec(KEY), shared)
 
     async def run(self) -> None:
         await self.pipeline.run(self.stopping)
@@ -106,7 +106,7 @@ class Scene:
         return [event.state for event in self.reports.of(LoggerState)]
 
     @property
-    def changes(self) -> list[Change]:
+    def changes(self) -> list[OwnershipChange]:
         return [event.change for event in self.reports.of(OwnershipChanged)]
 
     def answers(self, kind: bytes) -> set[str]:
@@ -154,7 +154,7 @@ async def test_given_its_turn_it_writes_and_at_the_stop_it_drains_and_gives_the_
     assert scene.answers(b"-NAK") == set()
     assert scene.store.there == {1, 2, 3}
     assert scene.states == [State.STANDBY, State.RUNNING, State.DRAINING]
-    assert scene.changes == [Change.TAKEN, Change.GIVEN_BACK]
+    assert scene.changes == [OwnershipChange.TAKEN, OwnershipChange.GIVEN_BACK]
     assert scene.claims.claims[CLAIM] == Claim(None, 1)
 
 
@@ -177,7 +177,7 @@ async def test_asked_to_stop_while_it_waits_for_jetstream_as_the_owner_it_gives_
         await scene.standing_by()
         scene.owners.give_turn()
         await scene.reports.until(lambda: State.BACKING_OFF in scene.states)
-    assert scene.changes == [Change.TAKEN, Change.GIVEN_BACK]
+    assert scene.changes == [OwnershipChange.TAKEN, OwnershipChange.GIVEN_BACK]
 
 
 # numbers, mark and suspects
@@ -327,7 +327,7 @@ async def test_what_is_held_when_ownership_is_lost_is_neither_acked_nor_naked_an
         assert scene.link.answers == []
         assert scene.reports.of(Returned) == []
         assert scene.link.drained.is_set(), "it pulls no more"
-    assert scene.changes == [Change.TAKEN, Change.LOST]
+    assert scene.changes == [OwnershipChange.TAKEN, OwnershipChange.LOST]
     assert "give_back" not in scene.claims.calls
     assert scene.link.answers == []
     assert scene.store.there == set()
@@ -381,13 +381,13 @@ async def test_handing_over_it_drains_gives_back_and_stands_by_again(monkeypatch
         scene.link.late = [frame(delivery(2))]
         scene.owners.all[-1].handing_over.set()
         await settled()
-        assert scene.changes == [Change.TAKEN], "as long as it writes it is the owner"
+        assert scene.changes == [OwnershipChange.TAKEN], "as long as it writes it is the owner"
         store.let_insert.set()
         await scene.standing_by(2)
         assert scene.claims.claims[CLAIM] == Claim(None, 1)
     assert scene.answers(b"+ACK") == {delivery(1).reply, delivery(2).reply}
     assert scene.states == [State.STANDBY, State.RUNNING, State.DRAINING, State.STANDBY]
-    assert scene.changes == [Change.TAKEN, Change.GIVEN_BACK]
+    assert scene.changes == [OwnershipChange.TAKEN, OwnershipChange.GIVEN_BACK]
 
 
 async def test_handing_over_in_an_outage_of_mongodb_what_is_held_is_given_back_at_once(
@@ -431,7 +431,7 @@ async def test_what_nobody_foresaw_gives_all_back_the_claim_too(monkeypatch: pyt
     assert raised.group_contains(ValueError, match="boom")
     assert scene.answers(b"-NAK") == {delivery(1).reply}
     assert scene.claims.claims[CLAIM] == Claim(None, 1)
-    assert scene.changes == [Change.TAKEN, Change.GIVEN_BACK]
+    assert scene.changes == [OwnershipChange.TAKEN, OwnershipChange.GIVEN_BACK]
 
 
 TAKEN = {"index": 0, "code": 11000, "keyPattern": {"_id": 1}, "errmsg": "no"}
@@ -450,7 +450,7 @@ async def test_a_collection_that_is_not_the_one_that_was_looked_at_is_looked_at_
         await scene.standing_by(2)
         assert scene.answers(b"+ACK") == set()
         assert scene.answers(b"-NAK") == {delivery(1).reply}
-        assert scene.changes == [Change.TAKEN, Change.GIVEN_BACK]
+        assert scene.changes == [OwnershipChange.TAKEN, OwnershipChange.GIVEN_BACK]
 
 
 @pytest.mark.parametrize("where", ["standing by", "taking", "attaching", "writing", "giving back"])
@@ -484,7 +484,7 @@ async def test_cancelled_anywhere_the_claim_is_given_back(where: str, monkeypatc
     assert scene.owners.open == 0
     assert scene.claims.claims[CLAIM].owner is None
     assert all(session.ended for session in scene.claims.sessions)
-    assert scene.changes in ([], [Change.TAKEN, Change.GIVEN_BACK])
+    assert scene.changes in ([], [OwnershipChange.TAKEN, OwnershipChange.GIVEN_BACK])
 
 
 async def test_one_identity_twice_in_a_message_is_written_once(monkeypatch: pytest.MonkeyPatch) -> None:

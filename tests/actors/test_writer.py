@@ -25,9 +25,9 @@ from collector.events import (
     Unsettled,
     WritesInProgress,
 )
-from collector.flow.batching import Draft
+from collector.flow.batching import OpenBatch
 from collector.flow.in_hand import InHand
-from collector.model import Batch, Entry, Opened, Reason, Refusal, Trigger
+from collector.model import Batch, Decoded, Entry, Reason, Refusal, Trigger
 from tests.actors.fakes import (
     ATTACHED,
     KEY,
@@ -38,10 +38,10 @@ from tests.actors.fakes import (
     Reports,
     all_known,
     all_stored,
+    decoded,
     delivery,
-    draft,
     fails,
-    opened,
+    open_batch,
     refuses,
     settled,
     unopened,
@@ -58,13 +58,13 @@ DOWN = SinkUnavailable("no primary")
 class Scene:
     """A writer that runs."""
 
-    def __init__(self, sink: FakeSink, letters: FakeLetters, writes: int, turns: int) -> None:
+    def __init__(self, sink: FakeSink, letters: FakeLetters, writes: int, write_slots: int) -> None:
         self.sink, self.letters, self.link = sink, letters, FakeLink()
         self.in_hand, self.reports, self.stopping = InHand(), Reports(), Event()
         self.settled: list[Batch] = []
-        self.turns = Semaphore(turns)
+        self.write_slots = Semaphore(write_slots)
         self._drafts = 0
-        self.send, inbox = create_memory_object_stream[Draft](0)
+        self.send, inbox = create_memory_object_stream[OpenBatch](0)
         self.group: TaskGroup
         self.writer = Writer(
             KEY,
@@ -75,21 +75,21 @@ class Scene:
             in_hand=self.in_hand,
             inbox=inbox,
             writes=writes,
-            turns=self.turns,
+            write_slots=self.write_slots,
             on_settled=self.settled.append,
             report=self.reports,
             clock=current_time,
         )
 
-    async def write(self, *contents: list[Opened]) -> None:
+    async def write(self, *contents: list[Decoded]) -> None:
         """Offer a draft of each, full, and have it in hand."""
         for content in contents:
             self.in_hand.take([delivery for one in content for delivery in one.deliveries])
-            await self.send.send(self.draft(content))
+            await self.send.send(self.open_batch(content))
 
-    def draft(self, content: list[Opened]) -> Draft:
+    def open_batch(self, content: list[Decoded]) -> OpenBatch:
         self._drafts += 1
-        return draft(*content, number=self._drafts)
+        return open_batch(*content, number=self._drafts)
 
     @property
     def answers(self) -> list[bytes]:
@@ -102,9 +102,9 @@ class Scene:
 
 @asynccontextmanager
 async def playing(
-    sink: FakeSink | None = None, letters: FakeLetters | None = None, writes: int = 2, turns: int = 9
+    sink: FakeSink | None = None, letters: FakeLetters | None = None, writes: int = 2, write_slots: int = 9
 ) -> AsyncIterator[Scene]:
-    scene = Scene(sink or FakeSink(), letters or FakeLetters(), writes, turns)
+    scene = Scene(sink or FakeSink(), letters or FakeLetters(), writes, write_slots)
     with fail_after(60):
         async with scene.send, create_task_group() as scene.group:
             scene.group.start_soon(scene.writer.run, scene.stopping)
@@ -114,7 +114,7 @@ async def playing(
 
 async def test_what_is_stored_is_acked_counted_and_no_longer_in_hand() -> None:
     async with playing() as scene:
-        await scene.write([opened(1), opened(2)])
+        await scene.write([decoded(1), decoded(2)])
         (event,) = await scene.until_settled(1)
     assert scene.answers == [b"+ACK", b"+ACK"]
     assert (len(scene.in_hand), [one.id for one in scene.settled]) == (0, [1])
@@ -125,7 +125,7 @@ async def test_what_is_stored_is_acked_counted_and_no_longer_in_hand() -> None:
 
 async def test_a_duplicate_is_acknowledged_as_written() -> None:
     async with playing(FakeSink(all_known)) as scene:
-        await scene.write([opened(1)])
+        await scene.write([decoded(1)])
         (event,) = await scene.until_settled(1)
     assert scene.answers == [b"+ACK"]
     assert (event.written, event.duplicates) == (0, 1)
@@ -133,7 +133,7 @@ async def test_a_duplicate_is_acknowledged_as_written() -> None:
 
 async def test_a_refused_entry_is_kept_as_a_dead_letter_and_terminated_with_its_reason() -> None:
     async with playing(FakeSink(refuses(2))) as scene:
-        await scene.write([opened(1), opened(2), opened(3)])
+        await scene.write([decoded(1), decoded(2), decoded(3)])
         (event,) = await scene.until_settled(1)
     assert scene.answers == [b"+ACK", b"+TERM document_invalid", b"+ACK"]
     (letter,) = scene.letters.stored
@@ -157,12 +157,12 @@ async def test_a_bundle_with_one_refused_entry_is_acked_and_the_entry_kept() -> 
         all_stored(writing)
 
     bundle = bytes.fromhex("93") + 3 * bytes.fromhex("81 a464617461 80")
-    one = opened(1, entries=3, body=bundle)
+    one = decoded(1, entries=3, body=bundle)
     headed = b"NATS/1.0\r\nContent-Type: application/vnd.transfer.bundle+msgpack\r\n\r\n"
     of = msgspec.structs.replace(one.deliveries[0], raw_headers=headed)
     entries = [Entry(of, entry.position, entry.document, own_id=False) for entry in one.entries]
     async with playing(FakeSink(refuse_one)) as scene:
-        await scene.write([Opened([of], entries, [], 1)])
+        await scene.write([Decoded([of], entries, [], 1)])
         (event,) = await scene.until_settled(1)
     assert scene.answers == [b"+ACK"]
     assert [(letter.position, letter.body) for letter in scene.letters.stored] == [
@@ -173,7 +173,7 @@ async def test_a_bundle_with_one_refused_entry_is_acked_and_the_entry_kept() -> 
 
 async def test_while_the_sink_is_unavailable_it_tries_again_in_place_and_answers_nothing() -> None:
     async with playing(FakeSink(fails(DOWN), fails(SinkUnavailable("lost", ambiguous=True)))) as scene:
-        await scene.write([opened(1)])
+        await scene.write([decoded(1)])
         await scene.reports.until(lambda: len(scene.reports.of(Retried)) == 2)
         assert (scene.answers, len(scene.in_hand)) == ([], 1)
         (event,) = await scene.until_settled(1)
@@ -196,7 +196,7 @@ async def test_what_is_known_of_a_batch_is_remembered_over_its_attempts() -> Non
         raise SinkUnavailable("write error 91")
 
     async with playing(FakeSink(half)) as scene:
-        await scene.write([opened(1), opened(2), opened(3), opened(4)])
+        await scene.write([decoded(1), decoded(2), decoded(3), decoded(4)])
         (event,) = await scene.until_settled(1)
     assert [[one.delivery.sequence for one in write] for write in scene.sink.writes] == [[1, 2, 3, 4], [3, 4]]
     assert scene.answers == [b"+TERM document_invalid", b"+ACK", b"+ACK", b"+ACK"]
@@ -206,7 +206,7 @@ async def test_what_is_known_of_a_batch_is_remembered_over_its_attempts() -> Non
 
 async def test_nothing_is_answered_before_its_dead_letter_is_stored() -> None:
     async with playing(FakeSink(refuses(1)), FakeLetters(DOWN, DOWN)) as scene:
-        await scene.write([opened(1), opened(2)])
+        await scene.write([decoded(1), decoded(2)])
         await scene.reports.until(lambda: len(scene.reports.of(Retried)) == 2)
         assert (scene.answers, len(scene.in_hand), scene.letters.stored) == ([], 2, [])
         await scene.until_settled(1)
@@ -222,9 +222,9 @@ async def test_a_logger_whose_batches_keep_failing_is_failing_until_the_first_is
     monkeypatch.setattr("collector.telemetry.failing.FAILING_AFTER", 0.25)
     sink = FakeSink(*[fails(DOWN)] * 4) if not letters.script else FakeSink(refuses(1))
     async with playing(sink, letters) as scene:
-        await scene.write([opened(1)])
+        await scene.write([decoded(1)])
         await scene.until_settled(1)
-        await scene.write([opened(2)])
+        await scene.write([decoded(2)])
         await scene.until_settled(2)
     states = scene.reports.of(LoggerState)
     assert states == [LoggerState(KEY, State.FAILING, "no primary"), LoggerState(KEY, State.RUNNING)]
@@ -236,7 +236,7 @@ async def test_a_logger_of_which_other_batches_are_settled_is_not_failing(monkey
     monkeypatch.setattr("collector.telemetry.failing.FAILING_AFTER", 10.0)
     async with playing(FakeSink(fails(DOWN), all_stored, fails(DOWN), all_stored)) as scene:
         for number in (1, 2):
-            await scene.write([opened(number)])
+            await scene.write([decoded(number)])
         await scene.until_settled(2)
     assert scene.reports.of(LoggerState) == []
 
@@ -244,7 +244,7 @@ async def test_a_logger_of_which_other_batches_are_settled_is_not_failing(monkey
 async def test_once_it_is_to_stop_its_state_is_that_of_stopping(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("collector.telemetry.failing.FAILING_AFTER", 0.0)
     async with playing(FakeSink(fails(DOWN), fails(DOWN))) as scene:
-        await scene.write([opened(1)])
+        await scene.write([decoded(1)])
         await scene.reports.until(lambda: scene.reports.of(LoggerState))
         scene.stopping.set()
     assert scene.reports.of(LoggerState) == [LoggerState(KEY, State.FAILING, "no primary")]
@@ -254,7 +254,7 @@ async def test_once_it_is_to_stop_its_state_is_that_of_stopping(monkeypatch: pyt
 async def test_asked_to_stop_in_an_outage_it_gives_up_and_leaves_the_batch_in_hand(letters: FakeLetters) -> None:
     sink = FakeSink(*[fails(DOWN)] * 100) if not letters.script else FakeSink(refuses(1))
     async with playing(sink, letters) as scene:
-        await scene.write([opened(1)])
+        await scene.write([decoded(1)])
         await scene.reports.until(lambda: scene.reports.of(Retried))
         scene.stopping.set()
     assert (scene.answers, len(scene.in_hand)) == ([], 1)
@@ -265,7 +265,7 @@ async def test_asked_to_stop_in_an_outage_it_gives_up_and_leaves_the_batch_in_ha
 async def test_what_is_stored_of_a_batch_that_is_given_up_is_counted() -> None:
     """Its dead letter could not be stored; the next replica finds the others there, and counts them as duplicates."""
     async with playing(FakeSink(refuses(1)), FakeLetters(*[DOWN] * 100)) as scene:
-        await scene.write([opened(1), opened(2), opened(3)])
+        await scene.write([decoded(1), decoded(2), decoded(3)])
         await scene.reports.until(lambda: scene.reports.of(Retried))
         scene.stopping.set()
     assert scene.reports.of(BatchSettled) == []
@@ -274,7 +274,7 @@ async def test_what_is_stored_of_a_batch_that_is_given_up_is_counted() -> None:
 
 async def test_what_is_given_up_before_anything_is_stored_is_not_counted() -> None:
     async with playing(FakeSink(*[fails(DOWN)] * 100)) as scene:
-        await scene.write([opened(1)])
+        await scene.write([decoded(1)])
         await scene.reports.until(lambda: scene.reports.of(Retried))
         scene.stopping.set()
     assert scene.reports.of(Unsettled) == []
@@ -291,7 +291,7 @@ async def test_cancelled_while_it_answers_it_answers_to_the_end_and_nothing_of_i
             return await answer(answers)
 
         scene.link.answer = cancelled_meanwhile  # type: ignore[method-assign]
-        await scene.write([opened(1)])
+        await scene.write([decoded(1)])
         await settled()
     assert (scene.answers, len(scene.in_hand)) == ([b"+ACK"], 0)
     assert len(scene.reports.of(BatchSettled)) == 1
@@ -299,12 +299,12 @@ async def test_cancelled_while_it_answers_it_answers_to_the_end_and_nothing_of_i
 
 
 async def test_a_batch_that_waits_for_its_turn_is_not_on_its_way() -> None:
-    async with playing(turns=1) as scene:
-        await scene.turns.acquire()
-        await scene.write([opened(1)], [opened(2)])
+    async with playing(write_slots=1) as scene:
+        await scene.write_slots.acquire()
+        await scene.write([decoded(1)], [decoded(2)])
         await settled()
         assert scene.reports.of(WritesInProgress) == []
-        scene.turns.release()
+        scene.write_slots.release()
         await scene.until_settled(2)
     assert [event.writes for event in scene.reports.of(WritesInProgress)][-1] == 0
 
@@ -312,7 +312,7 @@ async def test_a_batch_that_waits_for_its_turn_is_not_on_its_way() -> None:
 async def test_asked_to_stop_with_a_sink_that_works_it_writes_what_is_there() -> None:
     async with playing() as scene:
         scene.stopping.set()
-        await scene.write([opened(1)], [opened(2)])
+        await scene.write([decoded(1)], [decoded(2)])
     assert scene.answers == [b"+ACK", b"+ACK"]
 
 
@@ -320,24 +320,24 @@ async def test_several_batches_are_written_at_a_time_and_not_more() -> None:
     sink = FakeSink()
     sink.let_write = Event()
     async with playing(sink, writes=2) as scene:
-        await scene.write([opened(1)], [opened(2)])
+        await scene.write([decoded(1)], [decoded(2)])
         await settled()
         with pytest.raises(WouldBlock):  # nobody receives
-            scene.send.send_nowait(scene.draft([opened(3)]))
+            scene.send.send_nowait(scene.open_batch([decoded(3)]))
         sink.let_write.set()
-        await scene.write([opened(3)])
+        await scene.write([decoded(3)])
         await scene.until_settled(3)
     assert sink.most_at_once == 2
 
 
 async def test_a_batch_is_what_was_there_when_its_write_had_its_turn() -> None:
-    async with playing(turns=1) as scene:
-        await scene.turns.acquire()
-        one = draft(opened(1), limit=10)
+    async with playing(write_slots=1) as scene:
+        await scene.write_slots.acquire()
+        one = open_batch(decoded(1), limit=10)
         await scene.send.send(one)
         await settled()
-        one.add(opened(2))
-        scene.turns.release()
+        one.add(decoded(2))
+        scene.write_slots.release()
         (event,) = await scene.until_settled(1)
     assert (event.messages, event.trigger) == (2, Trigger.DRAIN)
     assert one.taken
@@ -345,11 +345,11 @@ async def test_a_batch_is_what_was_there_when_its_write_had_its_turn() -> None:
 
 async def test_whoever_backs_off_holds_no_turn() -> None:
     """A logger whose collection takes nothing must not keep others from writing."""
-    async with playing(FakeSink(fails(DOWN), refuses(1)), FakeLetters(DOWN), turns=1) as scene:
-        await scene.write([opened(1)])
+    async with playing(FakeSink(fails(DOWN), refuses(1)), FakeLetters(DOWN), write_slots=1) as scene:
+        await scene.write([decoded(1)])
         for retries in (1, 2):
             await scene.reports.until(lambda: len(scene.reports.of(Retried)) >= retries)  # noqa: B023 - waited for here
-            assert scene.turns.value == 1
+            assert scene.write_slots.value == 1
         await scene.until_settled(1)
     assert [retry.stage for retry in scene.reports.of(Retried)] == [Stage.WRITE, Stage.DEAD_LETTER]
 
@@ -364,7 +364,7 @@ async def test_an_answer_that_cannot_be_sent_is_counted_and_owed_without_what_it
 
         scene.link.answer = lose  # type: ignore[method-assign]
         scene.link.connected = connected
-        await scene.write([opened(1)])
+        await scene.write([decoded(1)])
         (event,) = await scene.until_settled(1)
     assert (event.unanswered, event.owed, len(scene.in_hand), scene.in_hand.bytes) == (0, 1, 0, 0)
     assert scene.in_hand.take_owed() == [(delivery(1).reply, b"+ACK")]
@@ -383,7 +383,7 @@ async def test_what_was_disowned_while_it_was_written_is_not_answered() -> None:
     sink = FakeSink()
     sink.let_write = Event()
     async with playing(sink) as scene:
-        await scene.write([opened(1), opened(2)])
+        await scene.write([decoded(1), decoded(2)])
         await sink.writing.wait()
         scene.in_hand.disown()
         sink.let_write.set()
@@ -395,7 +395,7 @@ async def test_what_was_disowned_while_it_was_written_is_not_answered() -> None:
 async def test_a_latency_is_never_negative_whatever_the_clocks_say() -> None:
     async with playing() as scene:
         future = msgspec.structs.replace(delivery(1), published_ns=4_000_000_000 * 10**9)
-        await scene.write([Opened([future], [Entry(future, None, {"_id": 1}, own_id=False)], [], 1)])
+        await scene.write([Decoded([future], [Entry(future, None, {"_id": 1}, own_id=False)], [], 1)])
         (event,) = await scene.until_settled(1)
     assert event.latency_seconds >= 0
 
@@ -407,7 +407,7 @@ async def test_what_nobody_foresaw_crashes_it_and_leaves_everything_in_hand(wher
     letters = FakeLetters(boom) if where == "letter" else FakeLetters()
     with pytest.raises(ExceptionGroup) as raised:  # noqa: PT012 - the crash ends what goes on in the block
         async with playing(sink, letters) as scene:
-            await scene.write([opened(1)], [opened(2)])
+            await scene.write([decoded(1)], [decoded(2)])
             await settled()
     assert raised.group_contains(ValueError, match="boom")
     assert b"x" in {one.body for one in scene.in_hand.all()}
@@ -425,7 +425,7 @@ async def test_cancelled_anywhere_it_leaves_in_hand_what_it_has_not_answered(whe
         sink.let_write = Event()
     async with playing(sink, letters, writes=1) as scene:
         if where != "receiving":
-            await scene.write([opened(1)])
+            await scene.write([decoded(1)])
         await settled()
         scene.group.cancel_scope.cancel()
     assert (scene.link.answers, scene.settled) == ([], [])
@@ -437,10 +437,10 @@ async def test_ownership_that_is_lost_ends_it_at_once_and_answers_nothing() -> N
     sink = FakeSink(all_stored, fails(OwnershipLost("it")), fails(OwnershipLost("it")))
     with pytest.raises(ExceptionGroup) as raised:  # noqa: PT012 - the loss ends what goes on in the block
         async with playing(sink) as scene:
-            await scene.write([opened(1)])
+            await scene.write([decoded(1)])
             await scene.until_settled(1)
             sink.let_write = Event()
-            await scene.write([opened(2)], [opened(3)])
+            await scene.write([decoded(2)], [decoded(3)])
             await settled()
             sink.let_write.set()
             await scene.stopping.wait()

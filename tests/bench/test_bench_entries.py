@@ -9,15 +9,15 @@ from bench.entries import BUNDLED, Form, Traffic, documents, entry_id
 from bench.template import Template
 from collector.decoding.codec import Codec
 from collector.decoding.identity import Incarnation
-from collector.model import Delivery, Opened
+from collector.model import Decoded, Delivery
 
 SIZES = (100, 300, 4096)
 
 
-def opened(traffic: Traffic, number: int) -> Opened:
+def decoded(traffic: Traffic, number: int) -> Decoded:
     incarnation = Incarnation("bench:logs:drained", "2026-01-01T00:00:00Z")
     delivery = Delivery("s", "r", traffic.body(number), traffic.headers(number), "stream", 1, 1, 1)
-    return Codec(incarnation).open(delivery)
+    return Codec(incarnation).decode(delivery)
 
 
 def stored(size: int, number: int) -> dict[str, object]:
@@ -28,7 +28,7 @@ def stored(size: int, number: int) -> dict[str, object]:
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("form", [Form.GO, Form.CLIENT, Form.JSON])
 def test_the_collector_makes_the_documents_of_the_ceiling_of_single_messages(form: Form, size: int) -> None:
-    (entry,) = opened(Traffic(form, size), 1234).entries
+    (entry,) = decoded(Traffic(form, size), 1234).entries
     expected = stored(size, 1234)
     if form is not Form.CLIENT:  # the identity is derived then
         expected["_id"] = entry.document["_id"]
@@ -37,7 +37,7 @@ def test_the_collector_makes_the_documents_of_the_ceiling_of_single_messages(for
 
 @pytest.mark.parametrize("size", SIZES)
 def test_a_bundle_holds_a_hundred_entries_with_numbers_of_their_own(size: int) -> None:
-    found = opened(Traffic(Form.BUNDLE, size), 12)
+    found = decoded(Traffic(Form.BUNDLE, size), 12)
     assert not found.rejects
     numbers = [entry.document["number"] for entry in found.entries]
     assert numbers == [stored(size, number)["number"] for number in range(12 * BUNDLED, 13 * BUNDLED)]

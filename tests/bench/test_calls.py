@@ -14,7 +14,7 @@ import pytest
 from anyio import Event, Semaphore, create_task_group, fail_after, lowlevel
 
 from bench.entries import Form, Traffic
-from collector.actors.pipeline import Pipeline, Tools
+from collector.actors.pipeline import Pipeline, Shared
 from collector.events import BatchSettled
 from collector.flow.budget import Budget
 from collector.jetstream.connection import NatsConnection, Reconnects
@@ -80,22 +80,22 @@ class Scene:
         self.settled, self.all_settled = 0, Event()
         other: Any = type("Client", (), {"max_payload": 1 << 20, "new_inbox": lambda _: "_INBOX.1"})()
         database: Any = MemoryDatabase()
-        kinds: Any = FakeKinds(timeseries=False)
+        catalog: Any = FakeKinds(timeseries=False)
         nothing: Any = None
-        tools = Tools(
+        shared = Shared(
             names=Names("beta"),
             settings=settings,
             nats=NatsConnection(other, self.link, Reconnects(), Event()),
             source=FakeSource(ATTACHED),
             database=database,
             budget=Budget(settings.buffer_bytes),
-            kinds=kinds,
+            catalog=catalog,
             claims=nothing,
             owners=nothing,
             report=self.report,
-            turns=Semaphore(64),
+            write_slots=Semaphore(64),
         )
-        self.pipeline = Pipeline(LoggerSpec(KEY), tools)
+        self.pipeline = Pipeline(LoggerSpec(KEY), shared)
 
     def report(self, event: Happening) -> None:
         self.metrics.observe(event)

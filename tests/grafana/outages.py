@@ -14,7 +14,7 @@ import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
 from collector.events import (
-    Connection,
+    ConnectionChanged,
     Declared,
     Event,
     Failure,
@@ -110,8 +110,8 @@ class _Replica:
         self._keep({} if not now.scraped else dict(_samples(text)), lost=not now.kept)
 
     def _events(self, now: Now, at: float) -> Iterator[Event]:
-        yield Connection("nats", now.nats)
-        yield Connection("mongodb", now.mongodb)
+        yield ConnectionChanged("nats", now.nats)
+        yield ConnectionChanged("mongodb", now.mongodb)
         yield Ready(now.ready)
         yield Declared(trouble="" if now.bucket else "it is gone")
         for key in LOGGERS:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
     from collector.local import NatsServer, Replica
-    from transfer.background.source import Source
+    from transfer.background.source import Emitter
 
 HOW_MANY = int(os.environ.get("VALUES", "1200"))
 AT_ONCE = 300
@@ -47,7 +47,7 @@ class Faces:
         options: Any = {"url": url, "namespace": namespace, "overflow": "block"}
         handler, processor = TransferHandler("app", **options), TransferProcessor("app", **options)
         sink, exporter = TransferSink("app", **options), TransferExporter("app", **options)
-        self.sources: tuple[Source, ...] = (handler, processor, sink, exporter)
+        self.sources: tuple[Emitter, ...] = (handler, processor, sink, exporter)
         for source in self.sources:
             stack.callback(source._sender.close, 5)
         self._logger = logging.Logger("shop")  # noqa: LOG001 - one on which pytest has no handlers

@@ -13,9 +13,9 @@ from anyio import create_task_group, fail_after, lowlevel
 from bson import ObjectId
 from gridfs.asynchronous import AsyncGridFSBucket
 
-from collector.dead_letters.store import DeadLetters
+from collector.dead_letters.store import DeadLetterStore
 from collector.errors import SinkUnavailable
-from collector.model import Reason, Reject
+from collector.model import Reason, Rejected
 from collector.mongodb.calls import open_mongo
 from tests.actors.fakes import STREAM, delivery
 
@@ -36,7 +36,7 @@ class Scene:
 
     def __init__(self, database: AsyncDatabase[dict[str, Any]]) -> None:
         self.database, self.collection = database, database[COLLECTION]
-        self.letters = DeadLetters(database, COLLECTION, 5.0, lambda: FAILED_AT)
+        self.letters = DeadLetterStore(database, COLLECTION, 5.0, lambda: FAILED_AT)
         self.files = AsyncGridFSBucket(database, bucket_name=COLLECTION)
 
     async def found(self) -> list[dict[str, Any]]:
@@ -53,7 +53,7 @@ async def keeping(mongod: Mongod, namespace: str) -> AsyncIterator[Scene]:
             yield Scene(client[namespace])
 
 
-def reject(body: bytes = b"\xc1bytes", raw_headers: bytes = b"", **changes: Any) -> Reject:
+def reject(body: bytes = b"\xc1bytes", raw_headers: bytes = b"", **changes: Any) -> Rejected:
     of = msgspec.structs.replace(delivery(42, body, delivered=3), raw_headers=raw_headers)
     values = {
         "position": None,
@@ -62,7 +62,7 @@ def reject(body: bytes = b"\xc1bytes", raw_headers: bytes = b"", **changes: Any)
         "error": "expected msgpack",
         "body": body,
     }
-    return Reject(of, **values | changes)
+    return Rejected(of, **values | changes)
 
 
 async def test_a_letter_holds_exactly_what_the_contract_says(mongod: Mongod, namespace: str) -> None:
@@ -159,7 +159,7 @@ async def test_two_replicas_may_keep_the_same_letter_at_the_same_time(mongod: Mo
     one = reject(b"x" * 9 * MIB)
     async with keeping(mongod, namespace) as scene, keeping(mongod, namespace) as other:
 
-        async def store(letters: DeadLetters) -> None:
+        async def store(letters: DeadLetterStore) -> None:
             while True:
                 try:
                     await letters.store([one])
@@ -194,7 +194,7 @@ async def test_of_many_small_letters_few_are_made_before_others_get_a_turn(mongo
             await lowlevel.checkpoint()
 
     async with keeping(mongod, namespace) as scene:
-        letters = DeadLetters(scene.database, COLLECTION, 5.0, clock)
+        letters = DeadLetterStore(scene.database, COLLECTION, 5.0, clock)
         async with create_task_group() as others:
             others.start_soon(take_turns)
             await letters.store([reject(b"") for _ in range(5000)])

@@ -20,14 +20,14 @@ import pytest
 from anyio import Event, create_task_group, fail_after, to_thread
 from bson import ObjectId
 
-from collector.dead_letters.letters import Filter, Letters
+from collector.dead_letters.letters import DeadLetterReader, Filter
 from collector.dead_letters.redrive import Redriven, message_of, redrive
-from collector.dead_letters.store import DeadLetters
+from collector.dead_letters.store import DeadLetterStore
 from collector.decoding.codec import Codec
 from collector.decoding.identity import Incarnation
 from collector.errors import SinkUnavailable
 from collector.jetstream.publisher import publishing
-from collector.model import Delivery, Reason, Reject
+from collector.model import Delivery, Reason, Rejected
 from collector.mongodb.calls import open_mongo
 from tests.integration.ancestor import MESSAGE, Ancestor, ancestor, entry, text
 from tests.integration.waiting import until
@@ -91,7 +91,7 @@ def offline(namespace: str, mongod: Mongod) -> Command:
     return Command(namespace, mongod, _NO_NATS)
 
 
-def reject(body: bytes = POISON, raw_headers: bytes = b"", sequence: int = 42, **changes: Any) -> Reject:
+def reject(body: bytes = POISON, raw_headers: bytes = b"", sequence: int = 42, **changes: Any) -> Rejected:
     of = Delivery(
         "beta.logs.system", "reply", body, raw_headers, "beta:logs:system", sequence, 3, 1_700_000_000 * 10**9
     )
@@ -102,13 +102,13 @@ def reject(body: bytes = POISON, raw_headers: bytes = b"", sequence: int = 42, *
         "error": f"expected this, got {SECRET}",
         "body": body,
     }
-    return Reject(of, **values | changes)
+    return Rejected(of, **values | changes)
 
 
-async def keep(mongod: Mongod, namespace: str, *rejects: Reject, failed_at: float = FAILED_AT) -> None:
+async def keep(mongod: Mongod, namespace: str, *rejects: Rejected, failed_at: float = FAILED_AT) -> None:
     """Store letters as the collector does."""
     async with open_mongo(mongod.url) as client:
-        await DeadLetters(client[namespace], "system_fail", 5.0, lambda: failed_at).store(rejects)
+        await DeadLetterStore(client[namespace], "system_fail", 5.0, lambda: failed_at).store(rejects)
 
 
 def numbers(database: Database[dict[str, Any]]) -> Counter[int]:
@@ -175,7 +175,7 @@ async def test_every_filter_means_the_same_letters_for_every_command(
     old, recent, rule = reject(), reject(), reject(reason=Reason.RULE)
     for one, failed_at in ((old, FAILED_AT - 10**9), (recent, now - 600), (rule, now - 1200)):
         await keep(mongod, namespace, one, failed_at=failed_at)
-    cases: dict[tuple[str, ...], list[Reject]] = {
+    cases: dict[tuple[str, ...], list[Rejected]] = {
         (): [old, rule, recent],
         ("--reason", "rule"): [rule],
         ("--reason", "rule", "--reason", "malformed", "--since", "15m"): [recent],
@@ -480,7 +480,7 @@ class Scene:
     def __init__(self, key: str, go: Ancestor, database: AsyncDatabase[dict[str, Any]]) -> None:
         self.go, self.key, self.collection = go, key, database[f"{key}_fail"]
         self.name, self.subject = f"{go.namespace}:logs:{key}", f"{go.namespace}.logs.{key}"
-        self.letters = Letters(database, self.collection.name)
+        self.letters = DeadLetterReader(database, self.collection.name)
         self.storing = _Halting(database, self.collection.name)
         self.body = POISON
 
@@ -500,7 +500,7 @@ class Scene:
         fields = b"".join(f"{name}: {value}\r\n".encode() for name, value in (message.headers or {}).items())
         raw = b"NATS/1.0\r\n" + fields + b"\r\n" if fields else b""
         sequence = message.metadata.sequence.stream
-        rejects = self.codec.open(
+        rejects = self.codec.decode(
             Delivery(self.subject, message.reply, message.data, raw, self.name, sequence, 1, 1_700_000_000 * 10**9)
         ).rejects
         while True:
@@ -520,7 +520,7 @@ class Scene:
         return await self.collection.find().to_list()
 
 
-class _Halting(DeadLetters):
+class _Halting(DeadLetterStore):
     """Waits at a gate where a letter was found to be there already."""
 
     def __init__(self, database: AsyncDatabase[dict[str, Any]], collection: str) -> None:
@@ -618,7 +618,7 @@ async def test_a_body_in_a_file_is_not_lost_when_it_comes_back_before_the_letter
     first = reject(b"\xc1" + b"x" * 9 * MIB)
     again = reject(first.body, b"NATS/1.0\r\nTransfer-Attempt: 2\r\n\r\n", identity=first.identity, sequence=43)
     async with open_mongo(mongod.url) as client:
-        letters, database = Letters(client[namespace], "system_fail"), client[namespace]
+        letters, database = DeadLetterReader(client[namespace], "system_fail"), client[namespace]
         storing = _Halting(database, "system_fail")
         storing.gate.set()
         for removed_first in (True, False):
@@ -639,12 +639,12 @@ async def test_a_letter_makes_way_only_for_one_of_a_later_attempt(mongod: Mongod
     """A message that is delivered twice must not keep its letter from being removed, nor bring back an older one."""
     identity = ObjectId()
 
-    def of_attempt(number: int) -> Reject:
+    def of_attempt(number: int) -> Rejected:
         body, headers = b"%d" % number, b"NATS/1.0\r\nTransfer-Attempt: %d\r\n\r\n" % number
         return reject(body, headers, identity=identity)
 
     async with open_mongo(mongod.url) as client:
-        letters = Letters(client[namespace], "system_fail")
+        letters = DeadLetterReader(client[namespace], "system_fail")
         for stored, expected in ((1, b"1"), (3, b"3"), (2, b"3"), (1, b"3"), (3, b"3")):
             await keep(mongod, namespace, of_attempt(stored), failed_at=FAILED_AT + stored)
             (kept,) = await letters.read([identity])
@@ -660,7 +660,7 @@ async def test_a_letter_that_somebody_has_removed_meanwhile_is_passed_over(
     await keep(mongod, namespace, reject())
     await go.make_stream("system")
     async with open_mongo(mongod.url) as client:
-        letters, result = Letters(client[namespace], "system_fail"), Redriven()
+        letters, result = DeadLetterReader(client[namespace], "system_fail"), Redriven()
         (group,) = [group async for group in letters.find(Filter())]
         assert await letters.remove(group) == 1
         async with publishing(go.connection, f"{namespace}.logs.system", f"{namespace}:logs:system") as publisher:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 from bson import ObjectId
 
-from collector.demo.ledger import Found, Ledger, Letter
+from collector.demo.ledger import Ledger, Letter, Verdict
 from collector.model import Reason
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def test_the_comparison_sees_what_is_missing_twice_or_misplaced() -> None:
     letter = Letter(bad, "malformed", "")
 
     def facts(stored: list[ObjectId], letters: list[Letter]) -> tuple[int, ...]:
-        (row,) = ledger.compare({"shop": Found(stored, letters)})
+        (row,) = ledger.compare({"shop": Verdict(stored, letters)})
         return row.stored, row.dead_lettered, row.missing, row.duplicated, row.misplaced
 
     assert facts([good], [letter]) == (1, 1, 0, 0, 0)

@@ -10,7 +10,7 @@ from anyio import create_task_group, wait_all_tasks_blocked
 
 from collector.errors import SinkUnavailable
 from collector.mongodb.calls import make_collection, open_mongo
-from collector.mongodb.collections import Kinds
+from collector.mongodb.collections import CollectionCatalog
 from transfer.wire import CollectionSpec
 
 if TYPE_CHECKING:
@@ -27,12 +27,12 @@ class Counted:
     """Kinds whose questions are counted, and wait for the test."""
 
     def __init__(self, database: AsyncDatabase[dict[str, Any]]) -> None:
-        self.kinds = Kinds(database, TIMEOUT)
+        self.catalog = CollectionCatalog(database, TIMEOUT)
         self.questions: list[set[str]] = []
         self.let_ask = anyio.Event()
         self.failures: list[Exception] = []
-        self._list = self.kinds._list
-        self.kinds._list = self.list  # type: ignore[method-assign]
+        self._list = self.catalog._list
+        self.catalog._list = self.list  # type: ignore[method-assign]
         self.found: dict[str, bool | str] = {}
 
     async def list(self, collections: Any) -> Any:
@@ -44,7 +44,7 @@ class Counted:
 
     async def look(self, collection: str) -> None:
         try:
-            (found,) = await self.kinds.look(collection)
+            (found,) = await self.catalog.look(collection)
             self.found[collection] = found is not None and found.is_timeseries
         except SinkUnavailable as exc:
             self.found[collection] = str(exc)

@@ -12,11 +12,11 @@ from anyio import Semaphore, create_memory_object_stream, create_task_group
 from collector.actors.writer import Writer
 from collector.decoding.codec import Codec
 from collector.events import BatchSettled, Retried
-from collector.flow.batching import Draft
+from collector.flow.batching import OpenBatch
 from collector.flow.in_hand import InHand
 from collector.mongodb.calls import WRITES, open_mongo
 from collector.sinks.mongodb import MongoSink
-from tests.actors.fakes import ATTACHED, FakeLetters, FakeLink, Reports, draft, opened
+from tests.actors.fakes import ATTACHED, FakeLetters, FakeLink, Reports, decoded, open_batch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -62,20 +62,22 @@ async def test_a_write_that_waits_for_others_is_not_late_itself(
     client: AsyncMongoClient[dict[str, Any]], namespace: str, plenty: bool
 ) -> None:
     """With more turns than the client has connections, it is."""
-    reports, turns = Reports(), Semaphore(WRITES if not plenty else LOGGERS)
+    reports, write_slots = Reports(), Semaphore(WRITES if not plenty else LOGGERS)
     async with slow_inserts(client), create_task_group() as group:
         for number in range(LOGGERS):
-            group.start_soon(write_one, client[namespace], number, turns, reports)
+            group.start_soon(write_one, client[namespace], number, write_slots, reports)
     assert len(reports.of(BatchSettled)) == LOGGERS
     assert await client[namespace]["all"].count_documents({}) == LOGGERS
     assert bool(reports.of(Retried)) is plenty
 
 
-async def write_one(database: AsyncDatabase[dict[str, Any]], number: int, turns: Semaphore, reports: Reports) -> None:
+async def write_one(
+    database: AsyncDatabase[dict[str, Any]], number: int, write_slots: Semaphore, reports: Reports
+) -> None:
     """Write an entry as the pipeline of a logger does."""
-    one, in_hand = opened(number), InHand()
+    one, in_hand = decoded(number), InHand()
     in_hand.take(one.deliveries)
-    send, inbox = create_memory_object_stream[Draft](1)
+    send, inbox = create_memory_object_stream[OpenBatch](1)
     writer = Writer(
         f"logger{number}",
         codec=Codec(ATTACHED.incarnation),
@@ -85,11 +87,11 @@ async def write_one(database: AsyncDatabase[dict[str, Any]], number: int, turns:
         in_hand=in_hand,
         inbox=inbox,
         writes=1,
-        turns=turns,
+        write_slots=write_slots,
         on_settled=lambda _: None,
         report=reports,
         clock=anyio.current_time,
     )
-    await send.send(draft(one))
+    await send.send(open_batch(one))
     await send.aclose()
     await writer.run(anyio.Event())

@@ -12,11 +12,11 @@ from bson import ObjectId
 from pymongo import monitoring
 
 import collector
-from collector.dead_letters.letters import Filter, Letters
-from collector.dead_letters.store import DeadLetters
+from collector.dead_letters.letters import DeadLetterReader, Filter
+from collector.dead_letters.store import DeadLetterStore
 from collector.errors import SinkUnavailable
 from collector.mongodb.calls import database_of, make_collection, open_mongo
-from collector.mongodb.collections import Kinds
+from collector.mongodb.collections import CollectionCatalog
 from collector.sinks.mongodb import MongoSink
 from collector.sinks.timeseries.claims import CLAIMS, REPLICAS, Claims
 from collector.sinks.timeseries.horizon import Horizon
@@ -100,7 +100,7 @@ async def do_everything(database: AsyncDatabase[dict[str, Any]]) -> list[Any]:
     series, own = entries(3), entry({"own": 1})
     writing = sink.begin(series)
     await writing.attempt()
-    found: list[Any] = [len(await Kinds(database, TIMEOUT).look(COLLECTION)), writing.written.stored]
+    found: list[Any] = [len(await CollectionCatalog(database, TIMEOUT).look(COLLECTION)), writing.written.stored]
     found.append(len(await sink.store.stored([*series, entry()])))
     await claims.barrier(claim)
     plain = MongoSink(database, "plain_logs", TIMEOUT)
@@ -108,7 +108,10 @@ async def do_everything(database: AsyncDatabase[dict[str, Any]]) -> list[Any]:
         writing_plainly = plain.begin([*series, own])
         await writing_plainly.attempt()
         found.append((writing_plainly.written.stored, writing_plainly.written.duplicates))
-    letters, reading = DeadLetters(database, "plain_fail", TIMEOUT, lambda: 1.5), Letters(database, "plain_fail")
+    letters, reading = (
+        DeadLetterStore(database, "plain_fail", TIMEOUT, lambda: 1.5),
+        DeadLetterReader(database, "plain_fail"),
+    )
     several = [reject(ObjectId()), reject(ObjectId(), b"x" * 9 * _MIB)]
     for attempt in (1, 1, 2):
         again = [reject(one.identity, one.body, attempt) for one in several]

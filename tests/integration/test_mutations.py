@@ -188,13 +188,13 @@ def faults(database: Database[dict[str, Any]], key: str, share: list[Message], c
     documents = set(stored)
     wrong = []
     for sequence, message in enumerate(share, 1):
-        opened = codec.open(Delivery("", "", message.body, message.raw_headers, "", sequence, 1, 1))
-        for entry_ in opened.entries:
+        decoded = codec.decode(Delivery("", "", message.body, message.raw_headers, "", sequence, 1, 1))
+        for entry_ in decoded.entries:
             place, identity = (sequence, entry_.position), hashable(entry_.document["_id"])
             outcomes = (identity in stored) + unclaimed.pop(place, 0)
             documents.discard(identity)
             if outcomes != 1 and not (entry_.own_id and outcomes == 2):
                 wrong.append(f"{place} has {outcomes} outcomes: {message}")
-        places = [(sequence, reject.position) for reject in opened.rejects]
+        places = [(sequence, reject.position) for reject in decoded.rejects]
         wrong += [f"{place} has no letter: {message}" for place in places if unclaimed.pop(place, 0) != 1]
     return [*wrong, *(f"{place} is a letter and was not sent" for place in unclaimed), *map(str, documents)]

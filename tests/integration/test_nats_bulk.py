@@ -16,7 +16,7 @@ from anyio import create_task_group, fail_after, lowlevel
 
 from collector.flow.in_hand import InHand
 from collector.jetstream.link import BulkLink, BulkParser, Frame, PlainLink, open_link
-from collector.jetstream.pull import Outstanding, Pull, Signal, Status, read_status, unused
+from collector.jetstream.pull import Outstanding, Pull, PullStatus, Signal, read_status, unused
 from transfer.jetstream.connection import Connection
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ async def test_nobody_who_answers_is_a_status(nats_server: NatsServer, make: Cal
             await link.publish("status.nobody", b"", "status.inbox.1")
             (frame,) = await inbox.until(1)
             assert frame.subject == b"status.inbox.1"
-            assert read_status(frame.raw_headers)[0] is Status.NOBODY_ANSWERS
+            assert read_status(frame.raw_headers)[0] is PullStatus.NOBODY_ANSWERS
 
 
 @pytest.mark.parametrize("make", LINKS)

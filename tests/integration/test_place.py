@@ -91,14 +91,14 @@ async def test_a_declared_time_series_collection_that_is_dropped_is_made_again_a
 
 async def test_while_entries_stream_in_a_dropped_time_series_collection_never_comes_back_plain(scene: Scene) -> None:
     await scene.declare(SERIES)
-    kinds = set()
+    catalog = set()
     for _ in range(20):
         await scene.publish(50)
         scene.database.drop_collection(COLLECTION)
         await scene.publish(50)
         await until(lambda: COLLECTION in scene.database.list_collection_names(), 15)
-        kinds.add(scene.options()["type"])
-    assert kinds == {"timeseries"}
+        catalog.add(scene.options()["type"])
+    assert catalog == {"timeseries"}
 
 
 async def test_a_declared_plain_collection_that_is_dropped_comes_back_with_its_expiry(scene: Scene) -> None:
@@ -404,10 +404,10 @@ async def test_what_is_dropped_between_being_made_and_being_looked_at_is_not_tak
     mongod: Mongod, namespace: str
 ) -> None:
     async with open_mongo(mongod.url) as client:
-        kinds: Any = Dropping()
+        catalog: Any = Dropping()
         for spec in (SERIES, EXPIRING, CollectionSpec()):
-            place = Place(client[namespace], kinds, spec, (COLLECTION, LETTERS), 5.0)
+            place = Place(client[namespace], catalog, spec, (COLLECTION, LETTERS), 5.0)
             with pytest.raises(SinkUnavailable, match="dropped while"):
                 await place.prepare()
-        undeclared = Place(client[namespace], kinds, None, (COLLECTION, LETTERS), 5.0)
+        undeclared = Place(client[namespace], catalog, None, (COLLECTION, LETTERS), 5.0)
         assert (await undeclared.prepare()).collection is None

@@ -27,11 +27,11 @@ from pymongo import MongoClient, WriteConcern
 from collector.check.findings import Level
 from collector.check.mongodb_facts import look_at_mongodb
 from collector.check.mongodb_findings import judge_mongodb
-from collector.dead_letters.letters import Filter, Letters, Summary
-from collector.dead_letters.store import DeadLetters
+from collector.dead_letters.letters import DeadLetterReader, Filter, Summary
+from collector.dead_letters.store import DeadLetterStore
 from collector.errors import SinkUnavailable
 from collector.local import NatsServer, Replica
-from collector.model import Reason, Reject
+from collector.model import Reason, Rejected
 from collector.mongodb.calls import database_of, make_collection, make_expiring, open_mongo
 from collector.sinks.mongodb import MongoSink
 from collector.sinks.timeseries.claims import Claims
@@ -86,8 +86,8 @@ class Scene:
         self.claim, self.free = f"{database.name} 1", f"{database.name} 2"
         self.claims = Claims(database, "me", 2, SHORT)
         self.plain = MongoSink(database, "plain_logs", SHORT)
-        self.letters = DeadLetters(database, "plain_fail", SHORT, lambda: 1_800_000_000.25)
-        self.reading = Letters(database, "plain_fail")
+        self.letters = DeadLetterStore(database, "plain_fail", SHORT, lambda: 1_800_000_000.25)
+        self.reading = DeadLetterReader(database, "plain_fail")
         self.fenced: Fenced
         self.store: TimeSeriesStore
         self.summary: Summary
@@ -100,17 +100,17 @@ class Scene:
         assert fenced is not None
         self.fenced = fenced
         self.store = TimeSeriesStore(self.database, COLLECTION, self.claims, fenced, SHORT)
-        await DeadLetters(self.database, "plain_fail", 30, lambda: 1.5).store([reject(STORED)])
+        await DeadLetterStore(self.database, "plain_fail", 30, lambda: 1.5).store([reject(STORED)])
         ((self.summary,),) = [group async for group in self.reading.find(Filter())]
 
 
 STORED = ObjectId()
 
 
-def reject(identity: ObjectId, body: bytes = b"bad", attempt: int = 1) -> Reject:
+def reject(identity: ObjectId, body: bytes = b"bad", attempt: int = 1) -> Rejected:
     headers = f"NATS/1.0\r\nTransfer-Attempt: {attempt}\r\n\r\n".encode()
     of = msgspec.structs.replace(delivery(42, body), raw_headers=headers)
-    return Reject(of, None, identity, Reason.MALFORMED, "expected another one", body)
+    return Rejected(of, None, identity, Reason.MALFORMED, "expected another one", body)
 
 
 def _anew(make: Callable[[], Any]) -> Any:

@@ -10,8 +10,8 @@ import msgspec
 import pytest
 from bson import ObjectId
 
-from collector.dead_letters.store import DeadLetters
-from collector.model import Delivery, Reason, Reject
+from collector.dead_letters.store import DeadLetterStore
+from collector.model import Delivery, Reason, Rejected
 from collector.mongodb.calls import database_of, open_mongo
 from tests.integration.test_dead_letters_command import Command
 from tests.integration.waiting import until, until_empty
@@ -80,7 +80,7 @@ async def keep(mongod: Mongod, namespace: str, bodies: list[bytes]) -> None:
     """Have them as the dead letters that they were when one took all along."""
     subject, stream = f"{namespace}.logs.system", f"{namespace}:logs:system"
     rejects = [
-        Reject(
+        Rejected(
             Delivery(subject, "reply", one, b"", stream, number, 1, int(AT.timestamp()) * 10**9),
             position=None,
             identity=ObjectId(msgspec.msgpack.decode(one)["id"]),
@@ -91,4 +91,4 @@ async def keep(mongod: Mongod, namespace: str, bodies: list[bytes]) -> None:
         for number, one in enumerate(bodies, 1)
     ]
     async with open_mongo(mongod.url) as client:
-        await DeadLetters(database_of(client, namespace), "system_fail", 20.0, lambda: 1.5).store(rejects)
+        await DeadLetterStore(database_of(client, namespace), "system_fail", 20.0, lambda: 1.5).store(rejects)

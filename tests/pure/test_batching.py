@@ -7,11 +7,11 @@ import gc
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.flow.batching import BatchPolicy, Draft
+from collector.flow.batching import BatchPolicy, OpenBatch
 from collector.flow.in_hand import MESSAGE, InHand
 from collector.flow.settlement import ACK, settle
-from collector.model import Delivery, Entry, Opened, Reason, Reject, Trigger
-from tests.actors.fakes import delivery, entry, opened, reject, unopened
+from collector.model import Decoded, Delivery, Entry, Reason, Rejected, Trigger
+from tests.actors.fakes import decoded, delivery, entry, reject, unopened
 
 # batches
 
@@ -24,13 +24,13 @@ from tests.actors.fakes import delivery, entry, opened, reject, unopened
 def test_batches_keep_every_delivery_whole_once_and_in_order(
     sizes: list[tuple[int, int]], entries: int, max_bytes: int
 ) -> None:
-    drafts = [Draft(1, policy := BatchPolicy(entries, max_bytes, 0.1))]
-    came = [opened(sequence, count, b"x" * size) for sequence, (count, size) in enumerate(sizes, 1)]
+    open_batches = [OpenBatch(1, policy := BatchPolicy(entries, max_bytes, 0.1))]
+    came = [decoded(sequence, count, b"x" * size) for sequence, (count, size) in enumerate(sizes, 1)]
     for one in came:
-        if drafts[-1].full:
-            drafts.append(Draft(drafts[-1].id + 1, policy))
-        drafts[-1].add(one)
-    batches = [draft.take() for draft in drafts if draft]
+        if open_batches[-1].full:
+            open_batches.append(OpenBatch(open_batches[-1].id + 1, policy))
+        open_batches[-1].add(one)
+    batches = [open_batch.take() for open_batch in open_batches if open_batch]
 
     assert [one for batch in batches for one in batch.deliveries] == [one.deliveries[0] for one in came]
     assert [one for batch in batches for one in batch.entries] == [entry for one in came for entry in one.entries]
@@ -47,28 +47,28 @@ def test_batches_keep_every_delivery_whole_once_and_in_order(
 
 
 def test_rejects_fill_a_batch_as_entries_do() -> None:
-    draft = Draft(1, BatchPolicy(2, 1000, 0.1))
-    draft.add(unopened(delivery(1)))
-    assert draft.room == 1
-    draft.add(unopened(delivery(2)))
-    assert draft.full is Trigger.ENTRIES
-    assert [one.delivery.sequence for one in draft.take().rejects] == [1, 2]
+    open_batch = OpenBatch(1, BatchPolicy(2, 1000, 0.1))
+    open_batch.add(unopened(delivery(1)))
+    assert open_batch.room == 1
+    open_batch.add(unopened(delivery(2)))
+    assert open_batch.full is Trigger.ENTRIES
+    assert [one.delivery.sequence for one in open_batch.take().rejects] == [1, 2]
 
 
 def test_a_draft_that_was_offered_and_is_full_by_the_time_it_is_taken_left_because_it_was_full() -> None:
-    draft = Draft(1, BatchPolicy(2, 1000, 0.1))
-    draft.add(opened(1))
-    draft.offered = Trigger.AGE
-    draft.add(opened(2))
-    assert draft.take().trigger is Trigger.ENTRIES
+    open_batch = OpenBatch(1, BatchPolicy(2, 1000, 0.1))
+    open_batch.add(decoded(1))
+    open_batch.offered = Trigger.AGE
+    open_batch.add(decoded(2))
+    assert open_batch.take().trigger is Trigger.ENTRIES
 
 
 def test_a_draft_that_was_taken_holds_nothing() -> None:
     """A logger that nothing comes from any more would keep its last batch in memory."""
-    draft = Draft(1, BatchPolicy(2, 1000, 0.1))
-    draft.add(opened(1))
-    batch = draft.take()
-    assert (len(batch.entries), draft.taken, bool(draft)) == (1, True, False)
+    open_batch = OpenBatch(1, BatchPolicy(2, 1000, 0.1))
+    open_batch.add(decoded(1))
+    batch = open_batch.take()
+    assert (len(batch.entries), open_batch.taken, bool(open_batch)) == (1, True, False)
     assert gc.get_referrers(batch.entries) == [batch]
 
 
@@ -77,8 +77,8 @@ def test_whatever_is_taken_apart_has_the_size_and_weight_that_it_had_together(
     count: int, size: int, weight: int, cut: int
 ) -> None:
     """What an account seems to use for ever keeps out every message that is let in only while it uses nothing."""
-    several = [opened(number) for number in range(count)]
-    whole = Opened([one.deliveries[0] for one in several], [one.entries[0] for one in several], [], size, weight)
+    several = [decoded(number) for number in range(count)]
+    whole = Decoded([one.deliveries[0] for one in several], [one.entries[0] for one in several], [], size, weight)
     first, rest = whole.cut(cut)
     for parts in (whole.singly(), [first] if rest is None else [first, *rest.singly()]):
         assert [delivery for part in parts for delivery in part.deliveries] == whole.deliveries
@@ -148,7 +148,7 @@ def test_each_delivery_is_answered_once_and_terminated_only_if_nothing_of_it_is_
     """A bundle is a list of entries, each of which is stored or not."""
     deliveries = [delivery(sequence) for sequence in range(1, len(bundles) + 1)]
     written: list[Entry] = []
-    rejects: list[Reject] = []
+    rejects: list[Rejected] = []
     for one, stored in zip(deliveries, bundles, strict=True):
         written += [entry(one, position) for position, well in enumerate(stored) if well]
         rejects += [reject(one, position, reason) for position, well in enumerate(stored) if not well]

@@ -251,7 +251,7 @@ def test_what_came_cannot_take_the_room_in_which_it_is_opened() -> None:
     accounts = budget.open(nobody)
     accounts.received.use(LIMIT // 4)
     assert accounts.received.room(flowing=True) == 0
-    assert accounts.opened.fits(LIMIT - LIMIT // 4)
+    assert accounts.decoded.fits(LIMIT - LIMIT // 4)
     accounts.close()
     assert budget.used == 0
     assert not budget.accounts

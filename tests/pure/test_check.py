@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from collector.check.clock import TOLERATED, ahead, judge_clock
-from collector.check.facts import Logger, Members, MongoDB, Nats, Stream
+from collector.check.facts import LoggerFacts, Members, MongoDB, Nats, Stream
 from collector.check.findings import Finding, Level, as_json, warning
 from collector.check.mongodb_findings import NEEDED, judge_mongodb
 from collector.check.nats_findings import Plan, judge_nats
@@ -28,7 +28,7 @@ BUCKET = StreamConfig(
 )
 CONFIG = DurableConfig(ack_wait=30_000_000_000, max_ack_pending=100_000, max_waiting=512)
 DURABLE = DurableInfo(stream_name="beta:logs:a", name="beta:logs:a", created="now", config=CONFIG)
-LOGGER = Logger(key="a", spec=LoggerSpec("a"), stream=STREAM, durable=DURABLE)
+LOGGER = LoggerFacts(key="a", spec=LoggerSpec("a"), stream=STREAM, durable=DURABLE)
 TIMESERIES = LoggerSpec("a", collection=CollectionSpec(kind="timeseries"))
 NATS = Nats(hosts="nats://n", version="2.15.1", api_level=5, bucket=Stream(config=BUCKET), clock_ahead=0.0)
 MONGODB = MongoDB(
@@ -40,17 +40,17 @@ def nats_troubles(facts: Nats, plan: Plan = PLAN) -> list[tuple[Level, str, str]
     return [(one.level, one.about, one.got) for one in judge_nats(facts, plan) if one.level is not Level.OK]
 
 
-def of_logger(logger: Logger, plan: Plan = PLAN) -> list[tuple[Level, str, str]]:
+def of_logger(logger: LoggerFacts, plan: Plan = PLAN) -> list[tuple[Level, str, str]]:
     return nats_troubles(replace(NATS, loggers=(logger,)), plan)
 
 
-def of_mongodb(facts: MongoDB, logger: Logger = LOGGER) -> list[tuple[Level, str, str]]:
+def of_mongodb(facts: MongoDB, logger: LoggerFacts = LOGGER) -> list[tuple[Level, str, str]]:
     return [
         (one.level, one.about, one.got) for one in judge_mongodb(facts, [logger], NAMES) if one.level is not Level.OK
     ]
 
 
-def of_collections(logger: Logger = LOGGER, **collections: Collection) -> list[tuple[Level, str, str]]:
+def of_collections(logger: LoggerFacts = LOGGER, **collections: Collection) -> list[tuple[Level, str, str]]:
     return of_mongodb(replace(MONGODB, collections=collections), logger)
 
 
@@ -200,7 +200,7 @@ def test_each_flaw_of_a_durable_is_found(durable: DurableInfo, level: Level) -> 
 
 
 def test_a_logger_that_cannot_be_read_or_seen_is_wrong_and_no_other_is() -> None:
-    unreadable = Logger(key="b", spec=None, unreadable="it is not msgpack")
+    unreadable = LoggerFacts(key="b", spec=None, unreadable="it is not msgpack")
     unseen = replace(LOGGER, key="c", not_seen="no answer")
     assert nats_troubles(replace(NATS, loggers=(LOGGER, unreadable, unseen))) == [
         (Level.WRONG, "logger b", "it is not msgpack"),

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from collector.decoding.codec import Codec
 from collector.decoding.headers import MAX_ATTEMPT, attempt, headers
 from collector.decoding.identity import Incarnation
-from collector.model import Delivery, Entry, Opened, Reason, Refusal, Reject
+from collector.model import Decoded, Delivery, Entry, Reason, Refusal, Rejected
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -64,12 +64,12 @@ def go(data: str = EMPTY, timestamp: str = AT_ONE, metadata: str = NIL) -> bytes
     return bytes.fromhex(f"83 {METADATA} {metadata} {DATA} {data} {TIMESTAMP} {timestamp}")
 
 
-def opened(body: bytes, *fields: bytes) -> Opened:
-    return CODEC.open(delivery(body, *fields))
+def decoded(body: bytes, *fields: bytes) -> Decoded:
+    return CODEC.decode(delivery(body, *fields))
 
 
 def entry(body: bytes, *fields: bytes) -> Entry:
-    result = opened(body, *fields)
+    result = decoded(body, *fields)
     assert (len(result.entries), result.rejects) == (1, [])
     return result.entries[0]
 
@@ -81,8 +81,8 @@ def document(body: bytes, *fields: bytes) -> dict[str, Any]:
     return found | {"timestamp": found["timestamp"].replace(tzinfo=UTC)}
 
 
-def reject(body: bytes, *fields: bytes) -> Reject:
-    result = opened(body, *fields)
+def reject(body: bytes, *fields: bytes) -> Rejected:
+    result = decoded(body, *fields)
     assert (result.entries, len(result.rejects)) == ([], 1)
     assert result.rejects[0].delivery is result.deliveries[0]
     return result.rejects[0]
@@ -263,7 +263,7 @@ def test_whatever_is_poison_keeps_the_id_of_its_header() -> None:
         delivery(go(), OTHER_ID, b"Content-Encoding: br"),
         delivery(b"", OTHER_ID),
     ):
-        assert CODEC.open(poison).rejects[0].identity == ObjectId("cd" * 12)
+        assert CODEC.decode(poison).rejects[0].identity == ObjectId("cd" * 12)
     own = entry(bytes.fromhex(f"81 {DATA} 81 a35f6964 05"), OTHER_ID)
     refused = CODEC.rejects([Refusal(own, Reason.DUPLICATE_KEY, "there is another one")])
     assert [one.identity for one in refused] == [ObjectId("cd" * 12)]
@@ -271,12 +271,12 @@ def test_whatever_is_poison_keeps_the_id_of_its_header() -> None:
 
 def test_a_bundle_that_names_its_identity_has_the_entries_that_it_would_have_had_in_its_first_place() -> None:
     bundle = b"\x93" + go() + b"\xc0" + go()
-    first = CODEC.open(delivery(bundle, BUNDLE))
+    first = CODEC.decode(delivery(bundle, BUNDLE))
     name = b"Transfer-Content-Id: " + str(INCARNATION.identity(SEQUENCE)).encode()
-    again = CODEC.open(delivery(bundle, BUNDLE, name, sequence=SEQUENCE + 1))
+    again = CODEC.decode(delivery(bundle, BUNDLE, name, sequence=SEQUENCE + 1))
     assert [one.document["_id"] for one in again.entries] == [one.document["_id"] for one in first.entries]
     assert [one.identity for one in again.rejects] == [one.identity for one in first.rejects]
-    last = CODEC.open(delivery(bundle, BUNDLE, b"Transfer-Content-Id: " + b"ff" * 12))
+    last = CODEC.decode(delivery(bundle, BUNDLE, b"Transfer-Content-Id: " + b"ff" * 12))
     assert [one.document["_id"] for one in last.entries] == [ObjectId("ff" * 12), ObjectId("00" * 11 + "01")]
 
 
@@ -387,7 +387,7 @@ def test_a_timestamp_in_json_is_never_rounded_and_stands_in_utc() -> None:
 
 
 def test_a_bundle_is_many_entries_each_with_its_position() -> None:
-    result = opened(b"\x93" + go("81 a16e 00") + go("81 a16e 01") + bytes.fromhex(f"93 c0 81 a16e 02 {NIL}"), BUNDLE)
+    result = decoded(b"\x93" + go("81 a16e 00") + go("81 a16e 01") + bytes.fromhex(f"93 c0 81 a16e 02 {NIL}"), BUNDLE)
     assert result.rejects == []
     assert [(entry.position, entry.document["n"]) for entry in result.entries] == [(0, 0), (1, 1), (2, 2)]
     assert [entry.document["_id"] for entry in result.entries] == [INCARNATION.identity(SEQUENCE, n) for n in range(3)]
@@ -413,7 +413,7 @@ def test_one_bad_entry_among_a_hundred_good_ones_is_one_reject(bad: str) -> None
     bundle = bytes.fromhex("dc 0064") + good * 40 + slice_ + good * 59
     for body, fields in ((bundle, [BUNDLE]), (gzip.compress(bundle), [BUNDLE, b"Content-Encoding: gzip"])):
         message = delivery(body, *fields)
-        result = CODEC.open(message)
+        result = CODEC.decode(message)
         assert [entry.position for entry in result.entries] == [*range(40), *range(41, 100)]
         [bad_one] = result.rejects
         assert (bad_one.position, bad_one.reason, bad_one.body) == (40, Reason.MALFORMED, slice_)
@@ -437,14 +437,14 @@ def test_entries_around_one_that_is_too_deep_are_cut_at_the_right_places() -> No
     fixed = [bytes.fromhex(one) for one in ("d40500", "d5050000", "d8050000000000000000 0000000000000000", "c7010500")]
     parts = [good, bytes.fromhex(f"81 {DATA} {DEEP}"), *fixed, good]
     message = delivery(bytes.fromhex(f"dd {len(parts):08x}") + b"".join(parts), BUNDLE)
-    result = CODEC.open(message)
+    result = CODEC.decode(message)
     assert [entry.position for entry in result.entries] == [0, len(parts) - 1]
     assert [reject.body for reject in result.rejects] == parts[1:-1]
     assert len(result.entries[0].document["v"]) == len(values)
 
 
 def test_an_empty_bundle_has_nothing_in_it() -> None:
-    result = opened(b"\x90", BUNDLE)
+    result = decoded(b"\x90", BUNDLE)
     assert (result.entries, result.rejects) == ([], [])
 
 
@@ -488,7 +488,7 @@ def test_a_compressed_message_is_the_same_entry(encoding: str, compress: Any) ->
     assert document(compress(body), field) == document(body)
     as_json = b'{"data": {"m": "x"}, "timestamp": 1}'
     assert document(compress(as_json), field) == document(body)
-    assert len(opened(compress(b"\x92" + body * 2), field, BUNDLE).entries) == 2
+    assert len(decoded(compress(b"\x92" + body * 2), field, BUNDLE).entries) == 2
 
 
 @pytest.mark.parametrize("compress", [gzip.compress, zstandard.compress])
@@ -496,8 +496,8 @@ def test_exactly_the_limit_is_inflated_and_one_byte_more_is_not(compress: Any) -
     field = b"Content-Encoding: " + (b"gzip" if compress is gzip.compress else b"zstd")
     body = go(f"81 a176 c6 {1_000_000:08x} {'00' * 1_000_000}")
     message = delivery(compress(body), field)
-    assert len(Codec(INCARNATION, len(body)).open(message).entries) == 1
-    [too_large] = Codec(INCARNATION, len(body) - 1).open(message).rejects
+    assert len(Codec(INCARNATION, len(body)).decode(message).entries) == 1
+    [too_large] = Codec(INCARNATION, len(body) - 1).decode(message).rejects
     assert (too_large.reason, too_large.body) == (Reason.TOO_LARGE_INFLATED, message.body)
 
 
@@ -524,7 +524,7 @@ raw_headers = b"NATS/1.0\\r\\nContent-Encoding: " + sys.argv[1].encode() + b"\\r
 delivery = Delivery("s", "r", sys.stdin.buffer.read(), raw_headers, "s", 1, 1, 0)
 codec = Codec(Incarnation("s", "c"))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-reasons = [reject.reason.value for reject in codec.open(delivery).rejects]
+reasons = [reject.reason.value for reject in codec.decode(delivery).rejects]
 grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
 print(*reasons, grown * (1 if sys.platform == "darwin" else 1024))
 """
@@ -698,9 +698,9 @@ def test_headers_keep_order_and_every_value_and_every_byte() -> None:
 # Anything at all
 
 
-def accounted(result: Opened) -> None:
+def accounted(result: Decoded) -> None:
     """Each entry of the message is there once, or the message as a whole is a reject."""
-    everything: list[Entry | Reject] = [*result.entries, *result.rejects]
+    everything: list[Entry | Rejected] = [*result.entries, *result.rejects]
     assert all(one.delivery is result.deliveries[0] for one in everything)
     positions = [one.position for one in everything]
     assert positions == [None] or set(positions) == set(range(len(positions)))
@@ -738,13 +738,13 @@ packed = envelopes.map(msgspec.msgpack.encode) | st.lists(envelopes, max_size=3)
 wrapped = packed | packed.map(gzip.compress) | packed.map(zstandard.compress)
 
 
-def pieces(opened: Iterable[Opened | None]) -> list[Opened]:
-    return [one for one in opened if one is not None]
+def pieces(decoded: Iterable[Decoded | None]) -> list[Decoded]:
+    return [one for one in decoded if one is not None]
 
 
 def test_opening_a_large_bundle_lets_others_go_on_again_and_again() -> None:
-    unpacked = CODEC.unpack([delivery(b"\xdc\x13\x88" + b"\x80" * 5000, BUNDLE)])
-    found = list(CODEC.open_unpacked(unpacked, closely=False))
+    inflated = CODEC.inflated_from([delivery(b"\xdc\x13\x88" + b"\x80" * 5000, BUNDLE)])
+    found = list(CODEC.decode_inflated(inflated, closely=False))
     assert found[:-1] == [None] * 10
     assert found[-1] is not None
     assert len(found[-1].rejects) == 5000
@@ -764,32 +764,34 @@ def test_deliveries_opened_together_hold_what_each_holds_alone(
         for place, byte in flips:
             mutated[int(place * (len(mutated) - 1))] = byte
         deliveries.append(delivery(bytes(mutated), *some, sequence=sequence))
-    codec, found, left = Codec(INCARNATION), list[Opened](), deliveries
+    codec, found, left = Codec(INCARNATION), list[Decoded](), deliveries
     while left:
-        unpacked = codec.unpack(left)
-        left = left[len(unpacked.deliveries) :]
-        found += pieces(codec.open_unpacked(unpacked, closely=True))
-    alone = [CODEC.open(one) for one in deliveries]
-    assert [one for opened in found for one in opened.deliveries] == deliveries
-    assert repr([one for opened in found for one in opened.entries]) == repr([e for one in alone for e in one.entries])
-    assert [one for opened in found for one in opened.rejects] == [e for one in alone for e in one.rejects]
+        inflated = codec.inflated_from(left)
+        left = left[len(inflated.deliveries) :]
+        found += pieces(codec.decode_inflated(inflated, closely=True))
+    alone = [CODEC.decode(one) for one in deliveries]
+    assert [one for decoded in found for one in decoded.deliveries] == deliveries
+    assert repr([one for decoded in found for one in decoded.entries]) == repr(
+        [e for one in alone for e in one.entries]
+    )
+    assert [one for decoded in found for one in decoded.rejects] == [e for one in alone for e in one.rejects]
     assert all(len(one.deliveries) == 1 or len(one.entries) == len(one.deliveries) for one in found)
 
 
 def test_entries_of_one_form_are_opened_together_until_they_are_64_kib() -> None:
     small, large = delivery(go("81 a16d a178")), delivery(go("81 a16d da ffff" + "78" * 0xFFFF))
-    assert len(CODEC.unpack([small] * 5).deliveries) == 5
-    assert len(CODEC.unpack([small, small, large, small]).deliveries) == 2
-    assert len(CODEC.unpack([large, small]).deliveries) == 1
-    assert len(CODEC.unpack([small, delivery(b"{}"), small]).deliveries) == 1
-    assert len(CODEC.unpack([small, delivery(go(), BUNDLE)]).deliveries) == 1
-    assert len(CODEC.unpack([small, delivery(go(), b"Transfer-Content-Id: " + b"ab" * 12)]).deliveries) == 1
+    assert len(CODEC.inflated_from([small] * 5).deliveries) == 5
+    assert len(CODEC.inflated_from([small, small, large, small]).deliveries) == 2
+    assert len(CODEC.inflated_from([large, small]).deliveries) == 1
+    assert len(CODEC.inflated_from([small, delivery(b"{}"), small]).deliveries) == 1
+    assert len(CODEC.inflated_from([small, delivery(go(), BUNDLE)]).deliveries) == 1
+    assert len(CODEC.inflated_from([small, delivery(go(), b"Transfer-Content-Id: " + b"ab" * 12)]).deliveries) == 1
 
 
 def test_one_bad_entry_among_many_is_a_reject_and_its_neighbours_are_entries() -> None:
     good = [delivery(go(), sequence=sequence) for sequence in (1, 2, 4)]
-    unpacked = CODEC.unpack([*good[:2], delivery(b"\xc1", sequence=3), good[2]])
-    found = pieces(CODEC.open_unpacked(unpacked, closely=False))
+    inflated = CODEC.inflated_from([*good[:2], delivery(b"\xc1", sequence=3), good[2]])
+    found = pieces(CODEC.decode_inflated(inflated, closely=False))
     assert [[entry.delivery.sequence for entry in one.entries] for one in found] == [[1], [2], [], [4]]
     assert [len(one.rejects) for one in found] == [0, 0, 1, 0]
 
@@ -797,7 +799,7 @@ def test_one_bad_entry_among_many_is_a_reject_and_its_neighbours_are_entries() -
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=200), fields)
 def test_arbitrary_bytes_never_raise(body: bytes, some: list[bytes]) -> None:
-    accounted(CODEC.open(delivery(body, *some)))
+    accounted(CODEC.decode(delivery(body, *some)))
 
 
 @settings(max_examples=400, deadline=None)
@@ -806,7 +808,7 @@ def test_mutated_payloads_never_raise(body: bytes, some: list[bytes], flips: lis
     mutated = bytearray(body)
     for place, byte in flips:
         mutated[int(place * (len(mutated) - 1))] = byte
-    accounted(CODEC.open(delivery(bytes(mutated), *some)))
+    accounted(CODEC.decode(delivery(bytes(mutated), *some)))
 
 
 @settings(max_examples=200, deadline=None)
@@ -837,7 +839,7 @@ def test_every_form_of_a_moment_is_the_same_moment(moment: datetime, offset: int
 
 def test_the_size_of_what_was_opened_is_that_of_the_entries_inflated() -> None:
     body = go()
-    assert CODEC.open(delivery(body)).size == len(body)
-    assert CODEC.open(delivery(gzip.compress(body), b"Content-Encoding: gzip")).size == len(body)
+    assert CODEC.decode(delivery(body)).size == len(body)
+    assert CODEC.decode(delivery(gzip.compress(body), b"Content-Encoding: gzip")).size == len(body)
     bundle = b"\x93" + body * 3
-    assert CODEC.open(delivery(gzip.compress(bundle), BUNDLE, b"Content-Encoding: gzip")).size == 3 * len(body)
+    assert CODEC.decode(delivery(gzip.compress(bundle), BUNDLE, b"Content-Encoding: gzip")).size == 3 * len(body)

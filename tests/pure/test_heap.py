@@ -8,7 +8,7 @@ from weakref import ref
 
 import pytest
 
-from collector.runtime.heap import Heap
+from collector.runtime.gc_policy import GcPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +39,7 @@ class RecordedGc:
 def recorded(monkeypatch: pytest.MonkeyPatch) -> RecordedGc:
     """Give the calls."""
     found = RecordedGc()
-    monkeypatch.setattr("collector.runtime.heap.gc", found)
+    monkeypatch.setattr("collector.runtime.gc_policy.gc", found)
     return found
 
 
@@ -52,7 +52,7 @@ def thresholds() -> Iterator[None]:
     gc.unfreeze()
 
 
-def looked(heap: Heap, recorded: RecordedGc, loggers: int) -> list[str]:
+def looked(heap: GcPolicy, recorded: RecordedGc, loggers: int) -> list[str]:
     recorded.calls.clear()
     heap.look(loggers)
     return list(recorded.calls)
@@ -61,7 +61,7 @@ def looked(heap: Heap, recorded: RecordedGc, loggers: int) -> list[str]:
 def test_while_loggers_start_and_once_after_everything_is_frozen_and_nothing_looked_through(
     recorded: RecordedGc,
 ) -> None:
-    heap = Heap()
+    heap = GcPolicy()
     numbers = (0, 300, 1000, 1000, 1000)
     assert [looked(heap, recorded, loggers) for loggers in numbers] == [[], *[["freeze"]] * 3, []]
 
@@ -73,7 +73,7 @@ def test_while_loggers_start_and_once_after_everything_is_frozen_and_nothing_loo
 def test_everything_is_looked_through_when_the_number_has_settled_after_many_have_gone(
     before: int, loggers: int, calls: list[str], recorded: RecordedGc
 ) -> None:
-    heap = Heap()
+    heap = GcPolicy()
     heap.look(before)
     assert looked(heap, recorded, loggers) == ["freeze"]
     assert looked(heap, recorded, loggers) == calls
@@ -81,14 +81,14 @@ def test_everything_is_looked_through_when_the_number_has_settled_after_many_hav
 
 
 def test_loggers_that_come_and_go_add_up(recorded: RecordedGc) -> None:
-    heap = Heap()
+    heap = GcPolicy()
     calls = [looked(heap, recorded, loggers) for _ in range(6) for loggers in (100, 98, 100, 100)]
     assert calls.count(CLEANED) == 1
 
 
 @pytest.mark.usefixtures("thresholds")
 def test_the_program_itself_is_frozen_at_the_start() -> None:
-    Heap().begin()
+    GcPolicy().begin()
     assert gc.get_freeze_count() > 1000
 
 
@@ -101,7 +101,7 @@ class Pipeline:
 
 @pytest.mark.usefixtures("thresholds")
 def test_what_is_left_of_loggers_that_are_gone_is_found_though_it_was_frozen() -> None:
-    heap, pipeline = Heap(), Pipeline()
+    heap, pipeline = GcPolicy(), Pipeline()
     left = ref(pipeline)
     heap.look(20)
     del pipeline

@@ -15,31 +15,31 @@ from hypothesis import strategies as st
 from collector.decoding.codec import Codec
 from collector.decoding.identity import Incarnation
 from collector.events import Suspicion
-from collector.model import Delivery, Opened
+from collector.model import Decoded, Delivery
 from collector.sinks.timeseries.horizon import Horizon, hashable
-from tests.actors.fakes import delivery, entry, opened, reject, together
+from tests.actors.fakes import decoded, delivery, entry, reject, together
 
 BELOW, REPUBLISHED = Suspicion.BELOW_HORIZON, Suspicion.REPUBLISHED
 AGAIN = b"NATS/1.0\r\nTransfer-Attempt: 2\r\n\r\n"
 _copies = count(2)
 
 
-def copy_of(one: Opened) -> Opened:
+def copy_of(one: Decoded) -> Decoded:
     """Deliver the same message again."""
     return of(delivery(one.deliveries[0].sequence, delivered=next(_copies)), one)
 
 
-def published_again(one: Opened, sequence: int, headers: bytes = AGAIN) -> Opened:
+def published_again(one: Decoded, sequence: int, headers: bytes = AGAIN) -> Decoded:
     """Deliver the same entries under a higher sequence."""
     return of(msgspec.structs.replace(delivery(sequence), raw_headers=headers), one)
 
 
-def of(again: Delivery, one: Opened) -> Opened:
+def of(again: Delivery, one: Decoded) -> Decoded:
     entries = [msgspec.structs.replace(entry, delivery=again) for entry in one.entries]
-    return Opened([again], entries, one.rejects, one.size)
+    return Decoded([again], entries, one.rejects, one.size)
 
 
-def own(sequence: int, *identities: Any) -> Opened:
+def own(sequence: int, *identities: Any) -> Decoded:
     """Make a message with entries under these identities of the publisher's."""
     by = delivery(sequence)
     entries = [entry(by, position) for position in range(len(identities))]
@@ -47,15 +47,15 @@ def own(sequence: int, *identities: Any) -> Opened:
         msgspec.structs.replace(one, document={"_id": identity}, own_id=True)
         for one, identity in zip(entries, identities, strict=True)
     ]
-    return Opened([by], named, [], by.size)
+    return Decoded([by], named, [], by.size)
 
 
-def settle(horizon: Horizon, *several: Opened) -> None:
+def settle(horizon: Horizon, *several: Decoded) -> None:
     for one in several:
         horizon.settled(one.deliveries, one.entries)
 
 
-def suspicions(horizon: Horizon, *several: Opened) -> list[Suspicion | None]:
+def suspicions(horizon: Horizon, *several: Decoded) -> list[Suspicion | None]:
     return [horizon.suspects.get(one.deliveries[0].reply) for one in several]
 
 
@@ -64,7 +64,7 @@ def suspicions(horizon: Horizon, *several: Opened) -> list[Suspicion | None]:
 
 def test_what_is_not_above_the_mark_is_a_suspect_and_what_is_above_is_not() -> None:
     horizon = Horizon(100)
-    several = [opened(99), opened(100), opened(101)]
+    several = [decoded(99), decoded(100), decoded(101)]
     assert [horizon.admit(one) for one in several] == [True, True, True]
     assert suspicions(horizon, *several) == [BELOW, BELOW, None]
 
@@ -72,12 +72,12 @@ def test_what_is_not_above_the_mark_is_a_suspect_and_what_is_above_is_not() -> N
 def test_the_horizon_goes_up_with_what_is_received_and_never_falls() -> None:
     horizon = Horizon(0)
     for sequence, highest in ((5, 5), (3, 5), (6, 6), (6, 6), (1, 6)):
-        horizon.admit(opened(sequence))
+        horizon.admit(decoded(sequence))
         assert horizon.highest == highest
 
 
 def test_a_message_that_is_delivered_again_after_it_was_settled_is_a_suspect_though_it_is_called_the_first() -> None:
-    horizon, one = Horizon(0), opened(1)
+    horizon, one = Horizon(0), decoded(1)
     assert horizon.admit(one)
     settle(horizon, one)
     assert suspicions(horizon, one) == [None]
@@ -87,7 +87,7 @@ def test_a_message_that_is_delivered_again_after_it_was_settled_is_a_suspect_tho
 
 def test_a_message_that_is_late_is_a_suspect_although_it_is_new() -> None:
     horizon = Horizon(0)
-    first, late = opened(7), opened(6)
+    first, late = decoded(7), decoded(6)
     assert (horizon.admit(first), horizon.admit(late)) == (True, True)
     assert suspicions(horizon, first, late) == [None, BELOW]
 
@@ -98,7 +98,7 @@ def test_nothing_is_unsuspected_but_what_is_above_all_that_was_received_and_mark
 ) -> None:
     horizon, highest = Horizon(mark), mark
     for sequence in sequences:
-        one = opened(sequence)
+        one = decoded(sequence)
         assert horizon.admit(one)
         assert suspicions(horizon, one) == [BELOW if sequence <= highest else None]
         highest = max(highest, sequence)
@@ -110,7 +110,7 @@ def test_nothing_is_unsuspected_but_what_is_above_all_that_was_received_and_mark
 
 
 def test_what_its_publisher_says_it_sent_before_is_a_suspect_above_the_horizon_too() -> None:
-    horizon, one = Horizon(0), published_again(opened(1), 9)
+    horizon, one = Horizon(0), published_again(decoded(1), 9)
     assert horizon.admit(one)
     assert suspicions(horizon, one) == [REPUBLISHED]
 
@@ -131,13 +131,13 @@ def test_what_its_publisher_says_it_sent_before_is_a_suspect_above_the_horizon_t
 )
 def test_the_header_says_so_from_the_second_attempt_on(header: bytes, suspect: bool) -> None:
     horizon = Horizon(0)
-    one = published_again(opened(1), 9, b"NATS/1.0\r\n" + header + b"\r\n\r\n")
+    one = published_again(decoded(1), 9, b"NATS/1.0\r\n" + header + b"\r\n\r\n")
     horizon.admit(one)
     assert suspicions(horizon, one) == [REPUBLISHED if suspect else None]
 
 
 def test_below_the_horizon_comes_first_of_two_reasons() -> None:
-    horizon, one = Horizon(9), published_again(opened(1), 9)
+    horizon, one = Horizon(9), published_again(decoded(1), 9)
     horizon.admit(one)
     assert suspicions(horizon, one) == [BELOW]
 
@@ -146,7 +146,7 @@ def test_below_the_horizon_comes_first_of_two_reasons() -> None:
 
 
 def test_a_copy_by_sequence_waits_and_is_released_as_a_suspect_when_the_first_is_settled() -> None:
-    horizon, first = Horizon(0), opened(1)
+    horizon, first = Horizon(0), decoded(1)
     again = copy_of(first)
     assert (horizon.admit(first), horizon.admit(again)) == (True, False)
     assert horizon.released() == []
@@ -159,7 +159,7 @@ def test_a_copy_by_sequence_waits_and_is_released_as_a_suspect_when_the_first_is
 
 def test_a_copy_by_identity_waits_also_for_the_first_that_comes_late() -> None:
     horizon = Horizon(0)
-    first = opened(1)
+    first = decoded(1)
     second = published_again(first, 5)
     assert (horizon.admit(second), horizon.admit(first)) == (True, False)
     settle(horizon, second)
@@ -187,14 +187,14 @@ def test_a_bundle_waits_for_the_identity_of_a_single_entry_in_it() -> None:
 
 def test_a_copy_of_what_could_not_be_opened_waits_by_its_sequence() -> None:
     horizon, bad = Horizon(0), delivery(1)
-    first = Opened([bad], [], [reject(bad)], 1)
+    first = Decoded([bad], [], [reject(bad)], 1)
     assert (horizon.admit(first), horizon.admit(copy_of(first))) == (True, False)
     settle(horizon, first)
     assert len(horizon.released()) == 1
 
 
 def test_of_several_copies_one_is_released_at_a_time_in_the_order_they_came() -> None:
-    horizon, first = Horizon(0), opened(1)
+    horizon, first = Horizon(0), decoded(1)
     copies = [copy_of(first) for _ in range(3)]
     assert [horizon.admit(one) for one in (first, *copies)] == [True, False, False, False]
     before = first
@@ -214,7 +214,7 @@ def test_one_identity_twice_in_a_message_makes_it_a_suspect() -> None:
 
 def test_what_is_settled_is_forgotten() -> None:
     horizon = Horizon(0)
-    several = [opened(1), published_again(opened(2), 2), own(3, "a", "a"), own(4, {"a": [1]})]
+    several = [decoded(1), published_again(decoded(2), 2), own(3, "a", "a"), own(4, {"a": [1]})]
     for one in several:
         assert horizon.admit(one)
     settle(horizon, *several)
@@ -242,7 +242,7 @@ def test_what_was_opened_together_is_judged_as_each_would_be_alone(
         several = []
         for sequence, identity, headers in run:
             number += 1
-            one = opened(sequence) if identity is None else own(sequence, identity)
+            one = decoded(sequence) if identity is None else own(sequence, identity)
             several.append(of(msgspec.structs.replace(delivery(sequence, delivered=number), raw_headers=headers), one))
         admitted = [one.deliveries[0] for one in several if alone.admit(one)]
         found = all_at_once.admitted(together(*several)) if several else []
@@ -253,7 +253,7 @@ def test_what_was_opened_together_is_judged_as_each_would_be_alone(
 
 
 def test_what_is_new_and_was_opened_together_stays_together() -> None:
-    run = together(*[opened(sequence) for sequence in (3, 4, 6)])
+    run = together(*[decoded(sequence) for sequence in (3, 4, 6)])
     assert Horizon(2).admitted(run) == [run]
     assert len(Horizon(3).admitted(run)) == 3
 
@@ -285,7 +285,7 @@ def test_an_identity_of_any_depth_that_can_be_opened_can_be_compared(depth: int)
     """A publisher must not be able to crash a pipeline."""
     nested = b"\x81\xa1a" * depth + b"\x01"
     message = msgspec.structs.replace(delivery(1), body=b"\x81\xa4data\x81\xa3_id" + nested)
-    found = Codec(Incarnation("s", "now")).open(message)
+    found = Codec(Incarnation("s", "now")).decode(message)
     horizon = Horizon(0)
     assert horizon.admit(found)
     settle(horizon, found)
@@ -303,10 +303,10 @@ def test_maps_are_compared_by_what_they_hold() -> None:
 def test_no_two_copies_are_ever_in_hand_and_what_was_there_before_is_always_a_suspect(
     steps: list[tuple[int, str, bool]],
 ) -> None:
-    horizon, in_hand, waiting = Horizon(0), list[Opened](), 0
+    horizon, in_hand, waiting = Horizon(0), list[Decoded](), 0
     seen: set[int] = set()
 
-    def enter(one: Opened) -> None:
+    def enter(one: Decoded) -> None:
         assert one.deliveries[0].sequence not in {other.deliveries[0].sequence for other in in_hand}
         assert one.entries[0].document["_id"] not in {other.entries[0].document["_id"] for other in in_hand}
         assert one.deliveries[0].reply in horizon.suspects or one.deliveries[0].sequence not in seen

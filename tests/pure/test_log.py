@@ -60,7 +60,7 @@ WARNINGS = [
     events.Retried("a", Stage.WRITE, Failure.UNAVAILABLE, 1, 0.1, "no primary"),
     events.Crashed("pipeline", "a", 1, 0.1, ("boom",)),
     events.GivenUp("registry", "registry crashed 10 times"),
-    events.Connection("nats", connected=False, why="lost"),
+    events.ConnectionChanged("nats", connected=False, why="lost"),
     events.Mended("a", 3, "the durable gave up after 5 deliveries"),
 ]
 
@@ -148,10 +148,10 @@ def test_errors_that_differ_in_numbers_only_are_alike(scene: Scene) -> None:
         (FAILED, "warning"),
         (events.Retried("a", Stage.WRITE, Failure.UNAVAILABLE, 1, 0.1, "no primary"), "warning"),
         (events.Crashed("registry", None, 1, 0.1, ("boom",)), "error"),
-        (events.Connection("nats", connected=True), "info"),
-        (events.Connection("nats", connected=False, why="lost"), "warning"),
+        (events.ConnectionChanged("nats", connected=True), "info"),
+        (events.ConnectionChanged("nats", connected=False, why="lost"), "warning"),
         (events.Returned("a", 1), "info"),
-        (events.OwnershipChanged("a", events.Change.LOST, 7), "info"),
+        (events.OwnershipChanged("a", events.OwnershipChange.LOST, 7), "info"),
         (events.Listening("127.0.0.1", 8080), "info"),
         (events.Ready(ready=True), "info"),
         (events.Stopping("SIGTERM"), "info"),
@@ -170,7 +170,7 @@ def test_a_batch_is_said_at_debug_and_its_dead_letters_at_warning(scene: Scene) 
 
 
 def test_a_change_of_ownership_says_whose_and_since_when(scene: Scene) -> None:
-    (line,) = scene.lines(events.OwnershipChanged("a", events.Change.TAKEN, 7))
+    (line,) = scene.lines(events.OwnershipChanged("a", events.OwnershipChange.TAKEN, 7))
     assert (line["event"], line["logger"], line["change"], line["epoch"]) == ("ownership", "a", "taken", 7)
 
 

@@ -12,7 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from collector import events
-from collector.events import POSSIBLE_FAILURES, Change, Failure, Limit, LoggerState, Stage, State, Suspicion
+from collector.events import POSSIBLE_FAILURES, Failure, Limit, LoggerState, OwnershipChange, Stage, State, Suspicion
 from collector.model import Reason, Trigger
 from collector.telemetry.metrics import Metrics
 
@@ -183,7 +183,7 @@ def test_every_child_of_a_logger_is_0_from_its_start() -> None:
         assert scene.value("failures_total", logger="a", stage=stage, reason=failure) == 0
     for stage in (Stage.WRITE, Stage.DEAD_LETTER):
         assert scene.value("retries_total", logger="a", stage=stage) == 0
-    for change in Change:
+    for change in OwnershipChange:
         assert scene.value("ownership_changes_total", logger="a", reason=change) == 0
     for suspicion in Suspicion:
         assert scene.value("suspect_entries_total", logger="a", reason=suspicion) == 0
@@ -283,19 +283,19 @@ def test_a_settled_batch_is_counted_by_what_became_of_its_entries() -> None:
         (events.Returned("a", 9), "returned_messages_total", {"logger": "a"}, 9),
         (events.Mended("a", 3, "why"), "brought_back_messages_total", {"logger": "a"}, 3),
         (
-            events.OwnershipChanged("a", Change.TAKEN, 7),
+            events.OwnershipChanged("a", OwnershipChange.TAKEN, 7),
             "ownership_changes_total",
             {"logger": "a", "reason": "taken"},
             1,
         ),
         (
-            events.OwnershipChanged("a", Change.GIVEN_BACK, 7),
+            events.OwnershipChanged("a", OwnershipChange.GIVEN_BACK, 7),
             "ownership_changes_total",
             {"logger": "a", "reason": "given_back"},
             1,
         ),
         (
-            events.OwnershipChanged("a", Change.LOST, 7),
+            events.OwnershipChanged("a", OwnershipChange.LOST, 7),
             "ownership_changes_total",
             {"logger": "a", "reason": "lost"},
             1,
@@ -343,10 +343,10 @@ def test_a_settled_batch_is_counted_by_what_became_of_its_entries() -> None:
             {"logger": "", "actor": "registry", "reason": "crashed"},
             1,
         ),
-        (events.Connection("nats", connected=True), "nats_connected", {}, 1),
-        (events.Connection("nats", connected=True, again=True), "nats_reconnects_total", {}, 1),
-        (events.Connection("mongodb", connected=True, again=True), "mongodb_connected", {}, 1),
-        (events.Connection("mongodb", connected=True, again=True), "nats_reconnects_total", {}, 0),
+        (events.ConnectionChanged("nats", connected=True), "nats_connected", {}, 1),
+        (events.ConnectionChanged("nats", connected=True, again=True), "nats_reconnects_total", {}, 1),
+        (events.ConnectionChanged("mongodb", connected=True, again=True), "mongodb_connected", {}, 1),
+        (events.ConnectionChanged("mongodb", connected=True, again=True), "nats_reconnects_total", {}, 0),
         (events.Ready(ready=True), "ready", {}, 1),
         (events.LoopLag(0.5), "event_loop_lag_seconds", {}, 0.5),
         (events.Listening("127.0.0.1", 1), "ready", {}, 0),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from collector.decoding.identity import Incarnation
 from collector.sinks.timeseries.ownership import (
-    EXPIRES,
+    CLAIM_TTL,
     Board,
     Claim,
     Decision,
@@ -123,7 +123,7 @@ def test_patience_begins_anew_when_a_claim_was_taken_meanwhile() -> None:
     assert mine.decide(free, 2.5 + PATIENCE).take == ["a"]
 
 
-@pytest.mark.parametrize(("silent", "free"), [(EXPIRES - 0.1, False), (EXPIRES, True), (None, True)])
+@pytest.mark.parametrize(("silent", "free"), [(CLAIM_TTL - 0.1, False), (CLAIM_TTL, True), (None, True)])
 def test_the_claims_of_a_replica_that_is_silent_or_has_left_are_free(silent: float | None, free: bool) -> None:
     """And nothing is left to it."""
     heard = {"me": 0.0} | ({"other": silent} if silent is not None else {})
@@ -172,7 +172,7 @@ def test_a_claim_is_lost_by_its_epoch_and_a_board_from_before_it_was_taken_says_
 # handing over
 
 
-def hands_over(counts: dict[str, int], *, since: float = EXPIRES, willing: int | None = None) -> int:
+def hands_over(counts: dict[str, int], *, since: float = CLAIM_TTL, willing: int | None = None) -> int:
     """Return how many `me` hands over when the replicas own so many, and it has owned its own for `since` seconds."""
     claims = {f"{owner}{number}": Claim(owner, 4) for owner, owned in counts.items() for number in range(owned)}
     seen = board(claims, **dict.fromkeys(counts, 0.0))
@@ -209,20 +209,20 @@ def test_of_two_that_own_the_most_only_one_hands_over() -> None:
 
 
 def test_what_was_taken_a_moment_ago_is_kept_for_a_while() -> None:
-    assert hands_over({"me": 6, "a": 0}, since=EXPIRES - 0.1) == 0
+    assert hands_over({"me": 6, "a": 0}, since=CLAIM_TTL - 0.1) == 0
 
 
 def test_what_was_handed_over_and_not_taken_yet_is_no_reason_to_hand_over_more() -> None:
     mine = Replica("me", *names(6), since=0.0)
     seen = board(owned_by("me", *names(6)), me=0.0, other=0.0)
-    over = mine.decide(seen, EXPIRES).hand_over
-    assert mine.decide(seen, EXPIRES + 1).hand_over == over == names(3), "they still drain"
+    over = mine.decide(seen, CLAIM_TTL).hand_over
+    assert mine.decide(seen, CLAIM_TTL + 1).hand_over == over == names(3), "they still drain"
     for claim in over:
         del mine.owning[claim]
     unseen = board(owned_by("me", *mine.owning), me=0.0, other=0.0)
-    assert mine.decide(unseen, EXPIRES + 2).hand_over == [], "it is no candidate for them again yet"
+    assert mine.decide(unseen, CLAIM_TTL + 2).hand_over == [], "it is no candidate for them again yet"
     freed = board({**owned_by("me", *mine.owning), **dict.fromkeys(over, Claim(None, 4))}, me=0.0, other=0.0)
-    assert mine.decide(freed, EXPIRES + 3) == Decision()
+    assert mine.decide(freed, CLAIM_TTL + 3) == Decision()
 
 
 def test_nothing_is_handed_over_to_one_that_does_not_want_more() -> None:
@@ -232,7 +232,7 @@ def test_nothing_is_handed_over_to_one_that_does_not_want_more() -> None:
 
 def test_nothing_is_handed_over_to_one_that_is_silent() -> None:
     mine = Replica("me", *names(4), since=0.0)
-    assert mine.decide(board(owned_by("me", *names(4)), me=0.0, gone=EXPIRES), 60.0) == Decision()
+    assert mine.decide(board(owned_by("me", *names(4)), me=0.0, gone=CLAIM_TTL), 60.0) == Decision()
 
 
 # several replicas, each with a look of its own at its own time
@@ -330,7 +330,7 @@ def test_replicas_that_begin_together_share_at_once() -> None:
 def test_a_second_replica_gets_half_after_a_while_and_each_claim_moves_at_most_once() -> None:
     world = World(6)
     world.join("a")
-    world.turns(int(EXPIRES) + 1)
+    world.turns(int(CLAIM_TTL) + 1)
     world.join("b")
     before = world.changes
     world.turns(3)
@@ -345,7 +345,7 @@ def test_the_claims_of_one_that_crashed_are_shared_by_the_others_when_it_has_bee
         world.join(name)
     world.turns(2)
     world.crash("b")
-    world.turns(int(EXPIRES) - 1)
+    world.turns(int(CLAIM_TTL) - 1)
     assert world.counts == [3, 3]
     world.turns(3)
     assert sorted(world.counts) == [4, 5]
@@ -358,7 +358,7 @@ def test_what_is_handed_over_goes_to_the_one_it_is_meant_for_and_not_back(names:
     world = World(7)
     for name in names[:2]:
         world.join(name)
-    world.turns(int(EXPIRES) + 2)
+    world.turns(int(CLAIM_TTL) + 2)
     world.join(names[2])
     world.turns(3)
     assert sorted(world.counts) == [2, 2, 3]

@@ -18,8 +18,8 @@ from collector.jetstream.pull import (
     Bare,
     Outstanding,
     Pull,
+    PullStatus,
     Signal,
-    Status,
     read_bare,
     read_delivery,
     read_status,
@@ -39,33 +39,33 @@ PENDING = "Nats-Pending-Messages: {}\r\nNats-Pending-Bytes: {}\r\n"
     ("line", "status"),
     [
         # server/consumer.go and server/client.go of nats-server 2.15
-        ("100 Idle Heartbeat", Status.HEARTBEAT),
-        ("404 No Messages", Status.NO_MESSAGES),
-        ("408 Request Timeout", Status.REQUEST_EXPIRED),
-        ("408 Interest Expired", Status.REQUEST_EXPIRED),
-        ("409 Batch Completed", Status.REQUEST_DONE),
-        ("409 Message Size Exceeds MaxBytes", Status.MESSAGE_TOO_LARGE),
-        ("409 Consumer Deleted", Status.DURABLE_DELETED),
-        ("409 Consumer is push based", Status.DURABLE_IS_PUSH),
-        ("409 Leadership Change", Status.LEADER_CHANGED),
-        ("409 Server Shutdown", Status.SERVER_STOPS),
-        ("409 Exceeded MaxWaiting", Status.LIMIT_EXCEEDED),
-        ("409 Exceeded MaxRequestBatch of 100", Status.LIMIT_EXCEEDED),
-        ("409 Exceeded MaxRequestExpires of 1s", Status.LIMIT_EXCEEDED),
-        ("409 Exceeded MaxRequestMaxBytes of 1024", Status.LIMIT_EXCEEDED),
-        ("409 Something New", Status.UNKNOWN),
-        ("423 Nats-Wrong-Pin-Id", Status.UNKNOWN),
-        ("503", Status.NOBODY_ANSWERS),
-        ("", Status.UNKNOWN),
+        ("100 Idle Heartbeat", PullStatus.HEARTBEAT),
+        ("404 No Messages", PullStatus.NO_MESSAGES),
+        ("408 Request Timeout", PullStatus.REQUEST_EXPIRED),
+        ("408 Interest Expired", PullStatus.REQUEST_EXPIRED),
+        ("409 Batch Completed", PullStatus.REQUEST_DONE),
+        ("409 Message Size Exceeds MaxBytes", PullStatus.MESSAGE_TOO_LARGE),
+        ("409 Consumer Deleted", PullStatus.DURABLE_DELETED),
+        ("409 Consumer is push based", PullStatus.DURABLE_IS_PUSH),
+        ("409 Leadership Change", PullStatus.LEADER_CHANGED),
+        ("409 Server Shutdown", PullStatus.SERVER_STOPS),
+        ("409 Exceeded MaxWaiting", PullStatus.LIMIT_EXCEEDED),
+        ("409 Exceeded MaxRequestBatch of 100", PullStatus.LIMIT_EXCEEDED),
+        ("409 Exceeded MaxRequestExpires of 1s", PullStatus.LIMIT_EXCEEDED),
+        ("409 Exceeded MaxRequestMaxBytes of 1024", PullStatus.LIMIT_EXCEEDED),
+        ("409 Something New", PullStatus.UNKNOWN),
+        ("423 Nats-Wrong-Pin-Id", PullStatus.UNKNOWN),
+        ("503", PullStatus.NOBODY_ANSWERS),
+        ("", PullStatus.UNKNOWN),
     ],
 )
-def test_every_status_of_the_server_is_named(line: str, status: Status) -> None:
+def test_every_status_of_the_server_is_named(line: str, status: PullStatus) -> None:
     assert read_status(f"NATS/1.0 {line}\r\n\r\n".encode()) == (status, line)
 
 
 @given(st.binary(max_size=60))
 def test_no_header_block_is_too_strange_to_read(raw: bytes) -> None:
-    assert isinstance(read_status(raw)[0], Status)
+    assert isinstance(read_status(raw)[0], PullStatus)
     assert min(unused(raw)) >= 0
 
 
@@ -198,14 +198,14 @@ class Scene:
         )
 
 
-async def opened() -> Scene:
+async def decoded() -> Scene:
     scene = Scene()
     await scene.pull.open()
     return scene
 
 
 async def test_a_request_says_how_many_how_much_and_how_long() -> None:
-    scene = await opened()
+    scene = await decoded()
     await scene.pull.ask(10, 4096)
     reply, wanted = scene.link.requests[0]
     assert reply == "_INBOX.a.1"
@@ -214,7 +214,7 @@ async def test_a_request_says_how_many_how_much_and_how_long() -> None:
 
 
 async def test_deliveries_are_in_hand_from_the_moment_they_are_read_and_taken_in_order() -> None:
-    scene = await opened()
+    scene = await decoded()
     await scene.pull.ask(10, 4096)
     scene.link.deliver(delivery(1), delivery(2))
     scene.link.deliver(delivery(3))
@@ -226,7 +226,7 @@ async def test_deliveries_are_in_hand_from_the_moment_they_are_read_and_taken_in
 
 @pytest.mark.parametrize("reply", FOREIGN)
 async def test_a_foreign_message_neither_counts_nor_raises(reply: bytes) -> None:
-    scene = await opened()
+    scene = await decoded()
     await scene.pull.ask(10, 4096)
     for body in (b"", b"body"):
         scene.link.receive([Frame(b"_INBOX.a.\xff", reply, b"", body), frame(delivery(1))])
@@ -236,7 +236,7 @@ async def test_a_foreign_message_neither_counts_nor_raises(reply: bytes) -> None
 
 
 async def test_a_request_that_is_done_leaves_nothing_outstanding() -> None:
-    scene = await opened()
+    scene = await decoded()
     await scene.pull.ask(2, 4096)
     scene.link.deliver(delivery(1), delivery(2))
     used = 4096 - scene.pull.outstanding.bytes
@@ -248,7 +248,7 @@ async def test_a_request_that_is_done_leaves_nothing_outstanding() -> None:
 async def test_a_message_is_too_large_only_when_nothing_of_the_request_came(
     unused_messages: int, too_small: int
 ) -> None:
-    scene = await opened()
+    scene = await decoded()
     await scene.pull.ask(10, 4096)
     scene.link.say("409 Message Size Exceeds MaxBytes", headers=PENDING.format(unused_messages, 4096))
     assert scene.pull.too_small == too_small
@@ -257,7 +257,7 @@ async def test_a_message_is_too_large_only_when_nothing_of_the_request_came(
 
 @given(size=st.integers(4097, LARGEST), next_size=st.integers(4097, LARGEST))
 async def test_a_lone_message_of_any_size_is_asked_for_with_more_until_it_comes(size: int, next_size: int) -> None:
-    scene = await opened()
+    scene = await decoded()
     for wanted in (size, next_size):
         await scene.pull.ask(10, 4096)
         scene.link.say("409 Message Size Exceeds MaxBytes", headers=PENDING.format(10, 4096))
@@ -285,7 +285,7 @@ async def test_a_lone_message_of_any_size_is_asked_for_with_more_until_it_comes(
 
 
 async def test_a_lone_message_that_did_not_come_in_time_is_asked_for_no_more() -> None:
-    scene = await opened()
+    scene = await decoded()
     await scene.pull.ask(10, 4096)
     scene.link.say("409 Message Size Exceeds MaxBytes", headers=PENDING.format(10, 4096))
     await scene.pull.ask_for_one(8192)
@@ -296,7 +296,7 @@ async def test_a_lone_message_that_did_not_come_in_time_is_asked_for_no_more() -
 
 
 async def test_one_event_that_ends_several_requests_is_one_and_the_next_in_a_row_is_a_refusal() -> None:
-    scene = await opened()
+    scene = await decoded()
     for _ in range(3):
         await scene.pull.ask(10, 4096)
     for number in range(3):
@@ -311,7 +311,7 @@ async def test_one_event_that_ends_several_requests_is_one_and_the_next_in_a_row
 
 
 async def test_requests_that_end_at_their_time_are_no_refusal() -> None:
-    scene = await opened()
+    scene = await decoded()
     for _ in range(3):
         await scene.pull.ask(10, 4096)
         scene.now += 60
@@ -335,7 +335,7 @@ async def test_requests_that_end_at_their_time_are_no_refusal() -> None:
 async def test_a_request_that_the_server_ends_is_not_outstanding_and_signals_once(
     words: str, signals: set[Signal]
 ) -> None:
-    scene = await opened()
+    scene = await decoded()
     await scene.pull.ask(10, 4096)
     scene.pull.unsure = False
     scene.link.say(words, headers=PENDING.format(10, 4096) if words.startswith("408") else "")
@@ -347,7 +347,7 @@ async def test_a_request_that_the_server_ends_is_not_outstanding_and_signals_onc
 
 
 async def test_silence_for_two_heartbeats_and_a_half_is_a_signal_and_ends_what_was_asked_for() -> None:
-    scene = await opened()
+    scene = await decoded()
     await scene.pull.ask(10, 4096)
     scene.now = scene.pull.deadline - 0.001
     assert scene.pull.signals() == set()
@@ -358,7 +358,7 @@ async def test_silence_for_two_heartbeats_and_a_half_is_a_signal_and_ends_what_w
 
 
 async def test_nothing_is_silent_while_nothing_is_asked_for() -> None:
-    scene = await opened()
+    scene = await decoded()
     scene.now += 3600
     assert scene.pull.deadline == math.inf
     assert scene.pull.signals() == set()
@@ -367,7 +367,7 @@ async def test_nothing_is_silent_while_nothing_is_asked_for() -> None:
 
 
 async def test_a_lost_connection_is_no_silence() -> None:
-    scene = await opened()
+    scene = await decoded()
     await scene.pull.ask(10, 4096)
     scene.link.connected = False
     scene.now += 3600
@@ -376,7 +376,7 @@ async def test_a_lost_connection_is_no_silence() -> None:
 
 
 async def test_a_time_without_a_request_makes_unsure_and_an_overlap_does_not() -> None:
-    scene = await opened()
+    scene = await decoded()
     await scene.pull.ask(1, 4096)
     assert scene.pull.unsure
     scene.pull.unsure = False
@@ -388,7 +388,7 @@ async def test_a_time_without_a_request_makes_unsure_and_an_overlap_does_not() -
 
 
 async def test_what_a_forgotten_request_still_brings_is_taken_and_its_end_counts_for_nothing() -> None:
-    scene = await opened()
+    scene = await decoded()
     await scene.pull.ask(10, 4096)
     scene.pull.forget_requests()
     await scene.pull.ask(5, 1024)
@@ -399,7 +399,7 @@ async def test_what_a_forgotten_request_still_brings_is_taken_and_its_end_counts
 
 
 async def test_draining_gives_what_was_still_under_way() -> None:
-    scene = await opened()
+    scene = await decoded()
     await scene.pull.ask(10, 4096)
     scene.link.deliver(delivery(1))
     scene.link.late = [frame(delivery(2))]
@@ -434,7 +434,7 @@ def test_a_message_without_a_body_is_told_by_its_headers(headers: str, kind: Bar
 
 
 async def test_a_message_whose_body_was_left_out_is_not_taken_and_asked_for_again_after_a_look() -> None:
-    scene = await opened()
+    scene = await decoded()
     await scene.pull.ask(10, 4096)
     scene.link.deliver(bare(1, "Nats-Msg-Size: 31"), delivery(2))
     assert [one.sequence for one in scene.pull.take()] == [2]
@@ -447,7 +447,7 @@ async def test_a_message_whose_body_was_left_out_is_not_taken_and_asked_for_agai
 
 
 async def test_a_publisher_who_sends_such_a_header_himself_holds_nobody_up_for_long() -> None:
-    scene = await opened()
+    scene = await decoded()
     for times in range(1, 5):
         await scene.pull.ask(10, 4096)
         scene.link.deliver(bare(1, "Nats-Msg-Size: 31", times))
@@ -457,7 +457,7 @@ async def test_a_publisher_who_sends_such_a_header_himself_holds_nobody_up_for_l
 
 
 async def test_a_marker_of_the_server_is_no_message_and_acked() -> None:
-    scene = await opened()
+    scene = await decoded()
     await scene.pull.ask(10, 4096)
     scene.link.deliver(bare(1, "Nats-Marker-Reason: MaxAge"))
     await scene.pull.answer_aside()
@@ -466,7 +466,7 @@ async def test_a_marker_of_the_server_is_no_message_and_acked() -> None:
 
 
 async def test_how_often_messages_came_cut_is_not_remembered_without_an_end() -> None:
-    scene = await opened()
+    scene = await decoded()
     for sequence in range(20_000):
         scene.link.deliver(bare(sequence, "Nats-Msg-Size: 31"))
     assert len(scene.pull._cut) == 10_000

@@ -26,7 +26,10 @@ from tests.batches import settled
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-UP = (events.Connection("nats", connected=True, why="connected"), events.Connection("mongodb", connected=True))
+UP = (
+    events.ConnectionChanged("nats", connected=True, why="connected"),
+    events.ConnectionChanged("mongodb", connected=True),
+)
 
 
 class Scene:
@@ -72,7 +75,7 @@ def test_it_is_ready_while_both_servers_are_connected_and_nobody_asked_it_to_sto
     assert scene.get("/readyz")[:2] == (503, "not connected to nats, not connected to mongodb\n")
     scene.observe(*UP)
     assert scene.get("/readyz")[:2] == (200, "ok\n")
-    scene.observe(events.Connection("mongodb", connected=False))
+    scene.observe(events.ConnectionChanged("mongodb", connected=False))
     assert scene.get("/readyz")[:2] == (503, "not connected to mongodb\n")
     scene.observe(*UP, events.Stopping("SIGTERM"))
     assert scene.get("/readyz")[:2] == (503, "stopping\n")
@@ -328,7 +331,7 @@ def test_a_logger_that_another_replica_owns_stands_by_and_the_replica_is_ready(s
     scene.observe(
         *UP,
         LoggerState("a", State.STANDBY, "another replica may own it"),
-        events.OwnershipChanged("a", events.Change.LOST, 7),
+        events.OwnershipChanged("a", events.OwnershipChange.LOST, 7),
         events.Suspected("a", Counter()),
     )
     found = json.loads(scene.get("/status")[1])
@@ -393,7 +396,7 @@ def part(said: dict[str, Any], error: events.Event) -> dict[str, Any]:
         ([PULL], [events.Received("a", 1, 1, 1, 0)]),
         ([PULL], [settled()]),
         ([LoggerState("a", State.BACKING_OFF, "no stream"), RETRIED], [LoggerState("a", State.RUNNING)]),
-        ([CONTROL], [events.Connection("nats", connected=True)]),
+        ([CONTROL], [events.ConnectionChanged("nats", connected=True)]),
     ],
 )
 def test_an_error_is_past_with_what_shows_that_it_works_again(

@@ -25,7 +25,7 @@ def said(*several: events.Event) -> dict[str, Any]:
 
 
 BUSY = (
-    events.Connection("nats", connected=True),
+    events.ConnectionChanged("nats", connected=True),
     LoggerState("system", State.RUNNING),
     LoggerState("a-very-long-name", State.RUNNING),
     events.Crashed("pipeline", "a-very-long-name", 3, 4.2, ("ValueError at codec.py:7",)),

@@ -58,45 +58,45 @@ def measured(body: bytes) -> float:
     gc.collect()
     tracemalloc.start()
     try:
-        opened = [CODEC.open(one) for one in several]
+        decoded = [CODEC.decode(one) for one in several]
         taken = tracemalloc.get_traced_memory()[0] / len(several)
     finally:
         tracemalloc.stop()
-    return taken + len(bson.encode(opened[0].entries[0].document))
+    return taken + len(bson.encode(decoded[0].entries[0].document))
 
 
 @pytest.mark.parametrize("name", BODIES)
 def test_no_entry_takes_much_more_than_its_ceiling_or_its_weight(name: str) -> None:
     body = BODIES[name]
     taken = measured(body)
-    unpacked = CODEC.unpack([delivery(body)])
-    document = CODEC.open(delivery(body)).entries[0].document
-    assert taken < 1.3 * unpacked.ceiling
+    inflated = CODEC.inflated_from([delivery(body)])
+    document = CODEC.decode(delivery(body)).entries[0].document
+    assert taken < 1.3 * inflated.ceiling
     assert taken < 1.3 * weigh(document, len(body))
 
 
 @pytest.mark.parametrize("name", ["a sentence", "short fields", "numbers", "Cyrillic", "Chinese", "JSON"])
 def test_ordinary_entries_are_not_weighed_at_much_more_than_they_take(name: str) -> None:
     body = BODIES[name]
-    assert CODEC.open(delivery(body)).weight < 1.8 * measured(body)
+    assert CODEC.decode(delivery(body)).weight < 1.8 * measured(body)
 
 
 def test_one_look_at_many_deliveries_finds_no_less_than_looks_at_each() -> None:
     several = [delivery(body) for name, body in BODIES.items() if "JSON" not in name]
-    together = CODEC.unpack(several)
+    together = CODEC.inflated_from(several)
     assert together.deliveries == several
-    assert together.ceiling >= sum(CODEC.unpack([one]).ceiling for one in several)
+    assert together.ceiling >= sum(CODEC.inflated_from([one]).ceiling for one in several)
 
 
 def test_only_with_a_close_look_is_text_that_is_not_ascii_weighed_as_what_it_is() -> None:
     for several in ([delivery(BODIES["Chinese"])], [delivery(BODIES["Chinese"])] * 10):
-        unpacked = CODEC.unpack(several)
-        (roughly,) = CODEC.open_unpacked(unpacked, closely=False)
-        (closely,) = CODEC.open_unpacked(unpacked, closely=True)
+        inflated = CODEC.inflated_from(several)
+        (roughly,) = CODEC.decode_inflated(inflated, closely=False)
+        (closely,) = CODEC.decode_inflated(inflated, closely=True)
         assert roughly is not None
         assert closely is not None
-        assert roughly.weight == unpacked.ceiling
-        assert closely.weight < unpacked.ceiling / 4
+        assert roughly.weight == inflated.ceiling
+        assert closely.weight < inflated.ceiling / 4
 
 
 HOSTILE = {
@@ -114,22 +114,24 @@ def test_an_entry_with_too_many_values_is_a_dead_letter_and_never_decoded(name: 
     body, raw_headers = HOSTILE[name]
     tracemalloc.start()
     try:
-        opened = CODEC.open(delivery(body, raw_headers))
+        decoded = CODEC.decode(delivery(body, raw_headers))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    (reject,) = opened.rejects
+    (reject,) = decoded.rejects
     assert (reject.reason, reject.position, reject.body) == (Reason.RULE, None, body)
-    assert not opened.entries
+    assert not decoded.entries
     assert peak < 64 * 1024 * 1024
 
 
 def test_as_many_values_as_allowed_pass_and_text_is_none() -> None:
-    assert not CODEC.open(delivery(array_of(b"\x90", MAX_VALUES - 10))).rejects
-    assert not CODEC.open(delivery(array_of(b"\x07", 1_360_000))).rejects, "as many numbers as a document has room for"
-    assert not CODEC.open(delivery(entry(message='{"a": [1, 2]},' * 100_000))).rejects
+    assert not CODEC.decode(delivery(array_of(b"\x90", MAX_VALUES - 10))).rejects
+    assert not CODEC.decode(delivery(array_of(b"\x07", 1_360_000))).rejects, (
+        "as many numbers as a document has room for"
+    )
+    assert not CODEC.decode(delivery(entry(message='{"a": [1, 2]},' * 100_000))).rejects
     text = msgspec.json.encode({"data": {"message": '{"a\\": [1, 2]},' * 100_000}})
-    assert not CODEC.open(delivery(text, JSON_HEADERS)).rejects
+    assert not CODEC.decode(delivery(text, JSON_HEADERS)).rejects
 
 
 @pytest.mark.parametrize("body", [b'{"' + b'\\"' * 5_000_000, b'"' * 9_999_999, b'{"a' + b"," * 9_999_999])
@@ -143,32 +145,32 @@ def test_a_bundle_whose_entries_take_too_much_together_is_one_dead_letter() -> N
     body = gzip.compress(packed, 1)
     tracemalloc.start()
     try:
-        opened = CODEC.open(delivery(body, GZIP_BUNDLE))
+        decoded = CODEC.decode(delivery(body, GZIP_BUNDLE))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    (reject,) = opened.rejects
+    (reject,) = decoded.rejects
     assert (reject.reason, reject.position, reject.body) == (Reason.RULE, None, body)
-    assert not opened.entries
+    assert not decoded.entries
     assert peak < MAX_WEIGHT + 32 * 1024 * 1024
 
 
 def test_a_bundle_of_5000_entries_with_48_fields_passes() -> None:
     one = entry(**{f"field{number}": f"value {number}" for number in range(48)})
-    opened = CODEC.open(delivery(gzip.compress(b"\xdc" + (5000).to_bytes(2) + one * 5000, 1), GZIP_BUNDLE))
-    assert len(opened.entries) == 5000
-    assert opened.weight < MAX_WEIGHT
+    decoded = CODEC.decode(delivery(gzip.compress(b"\xdc" + (5000).to_bytes(2) + one * 5000, 1), GZIP_BUNDLE))
+    assert len(decoded.entries) == 5000
+    assert decoded.weight < MAX_WEIGHT
 
 
 def test_what_becomes_a_dead_letter_takes_something_too() -> None:
-    assert CODEC.open(delivery(HOSTILE["nils"][0])).weight > len(HOSTILE["nils"][0])
-    assert CODEC.open(delivery(b"\xc1")).weight > 1
+    assert CODEC.decode(delivery(HOSTILE["nils"][0])).weight > len(HOSTILE["nils"][0])
+    assert CODEC.decode(delivery(b"\xc1")).weight > 1
 
 
 def test_the_heaviest_bytes_of_the_surely_light_size_are_light_enough() -> None:
     for element in (b"\x80", b"\x90", b"\x81\xa0\xc0", b"\x91\x80"):
         body = array_of(element, SURELY_LIGHT // len(element) // 2 - 20)  # more values would be no entry
-        (one,) = CODEC.open(delivery(body)).entries
+        (one,) = CODEC.decode(delivery(body)).entries
         assert 2 * weigh(one.document, len(body)) < MAX_WEIGHT
 
 
@@ -176,11 +178,11 @@ def test_what_cannot_be_opened_keeps_nothing_of_what_was_inflated() -> None:
     body = gzip.compress(b"\xdd\xff\xff\xff\xff" + b"\x80" * 9_000_000, 1)
     tracemalloc.start()
     try:
-        unpacked = [CODEC.unpack([delivery(body, GZIP_BUNDLE)]) for _ in range(5)]
+        inflated = [CODEC.inflated_from([delivery(body, GZIP_BUNDLE)]) for _ in range(5)]
         taken = tracemalloc.get_traced_memory()[0]
     finally:
         tracemalloc.stop()
     assert taken < 1024 * 1024
-    (opened,) = CODEC.open_unpacked(unpacked[0], closely=False)
-    assert opened is not None
-    assert opened.rejects[0].reason is Reason.MALFORMED
+    (decoded,) = CODEC.decode_inflated(inflated[0], closely=False)
+    assert decoded is not None
+    assert decoded.rejects[0].reason is Reason.MALFORMED

@@ -1,7 +1,7 @@
 """One tenure of a replica: what consumer, batcher and writer do with the service's own decisions, in the same order.
 
-From the service: `Horizon`, `InHand`, `Draft`, `TimeSeriesSink`, `settle`. Written after it, line for line where the
-order matters: `Consumer._turn`, `Writer._store_and_settle`, `Keeper`, and what `Pipeline._move` does at the end.
+From the service: `Horizon`, `InHand`, `OpenBatch`, `TimeSeriesSink`, `settle`. Written after it, line for line where
+the order matters: `Consumer._turn`, `Writer._store_and_settle`, `AckExtender`, and the end of `Pipeline._move`.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from collector.errors import OwnershipLost, SinkUnavailable
 from collector.events import Suspected
-from collector.flow.batching import BatchPolicy, Draft
+from collector.flow.batching import BatchPolicy, OpenBatch
 from collector.flow.in_hand import InHand
 from collector.flow.settlement import IN_PROGRESS, NAK, settle
-from collector.model import Entry, Opened, Reason, Reject, Trigger
+from collector.model import Decoded, Entry, Reason, Rejected, Trigger
 from tests.simulation.model_client import StoreModel
 from tests.simulation.model_jetstream import ACK_WAIT, JetStream, Subscription
 from tests.simulation.scheduler import Bell, Sleep
@@ -55,8 +55,8 @@ class Moving:
         self._room = batch_entries * (tenure.slots + 2)
         self._in_hand = InHand()
         self._policy = BatchPolicy(batch_entries, 1 << 20, _BATCH_AGE)
-        self._draft = Draft(1, self._policy)
-        self._offered: deque[Draft] = deque()
+        self._open_batch = OpenBatch(1, self._policy)
+        self._offered: deque[OpenBatch] = deque()
         self._writing = 0
         self._inbox: list[Delivery] = []
         self._asked = 0
@@ -114,7 +114,7 @@ class Moving:
                     self._world.tally["copies that waited"] += 1
                     self._world.say(self._process.name, "holds back a copy: sequence {}", delivery.sequence)
             if self.stopping:
-                self._offer(self._draft, Trigger.DRAIN)
+                self._offer(self._open_batch, Trigger.DRAIN)
                 self._drained.ring()
                 return
             for opened in self._horizon.released():
@@ -122,14 +122,14 @@ class Moving:
                 self._hand_on(opened)
             await self._changed
 
-    def _open(self, delivery: Delivery) -> Opened:
+    def _open(self, delivery: Delivery) -> Decoded:
         identities = self._jetstream.contents(delivery.sequence)
         self._world.say(
             self._process.name,
             "receives sequence {} (delivery {}), entries {}, horizon {}",
             *(delivery.sequence, delivery.num_delivered, identities, self._horizon.highest),
         )
-        return Opened([delivery], [Entry(delivery, None, {"_id": one}, False) for one in identities], [], 1)
+        return Decoded([delivery], [Entry(delivery, None, {"_id": one}, False) for one in identities], [], 1)
 
     def _top_up(self) -> None:
         free = self._room - len(self._in_hand) - self._asked
@@ -151,19 +151,19 @@ class Moving:
 
     # The batcher.
 
-    def _hand_on(self, opened: Opened) -> None:
-        if self._draft.taken or self._draft.full:
-            self._draft = Draft(self._draft.id + 1, self._policy)
-        if not self._draft:
-            self._after(_BATCH_AGE, self._offer, self._draft, Trigger.AGE)
-        self._draft.add(opened)
-        if self._draft.full:
-            self._offer(self._draft, self._draft.full)
+    def _hand_on(self, opened: Decoded) -> None:
+        if self._open_batch.taken or self._open_batch.full:
+            self._open_batch = OpenBatch(self._open_batch.id + 1, self._policy)
+        if not self._open_batch:
+            self._after(_BATCH_AGE, self._offer, self._open_batch, Trigger.AGE)
+        self._open_batch.add(opened)
+        if self._open_batch.full:
+            self._offer(self._open_batch, self._open_batch.full)
 
-    def _offer(self, draft: Draft, why: Trigger) -> None:
-        if draft and draft.offered is None and not self.lost:
-            draft.offered = why
-            self._offered.append(draft)
+    def _offer(self, open_batch: OpenBatch, why: Trigger) -> None:
+        if open_batch and open_batch.offered is None and not self.lost:
+            open_batch.offered = why
+            self._offered.append(open_batch)
             self._write_on()
 
     # The writer.
@@ -174,11 +174,11 @@ class Moving:
             self._tasks = [task for task in self._tasks if not task.done]
             self._tasks.append(self._start(self._write(self._offered.popleft())))
 
-    async def _write(self, draft: Draft) -> None:
+    async def _write(self, open_batch: OpenBatch) -> None:
         try:
             if self._world.random.random() < _TURN_TAKEN:
                 await Sleep(_TURN * self._world.random.random())
-            await self._store_and_settle(draft.take())
+            await self._store_and_settle(open_batch.take())
         except OwnershipLost:
             self._world.say(self._process.name, "is refused")
             self.lose()
@@ -235,7 +235,7 @@ class Moving:
 
     @property
     def _holds_something(self) -> bool:
-        draft_is_left = self._draft and not self._draft.taken
+        draft_is_left = self._open_batch and not self._open_batch.taken
         return bool(self._inbox or draft_is_left or self._offered or self._writing)
 
     def _answer(self, answers: Iterable[Answer]) -> None:
@@ -264,6 +264,6 @@ class Moving:
         self._world.scheduler.after(delay, None if outside else self._process, action, *arguments)
 
 
-def _reject(entry: Entry) -> Reject:
+def _reject(entry: Entry) -> Rejected:
     identity = entry.document["_id"]
-    return Reject(entry.delivery, entry.position, identity, Reason.DOCUMENT_INVALID, "expected another one", b"")
+    return Rejected(entry.delivery, entry.position, identity, Reason.DOCUMENT_INVALID, "expected another one", b"")

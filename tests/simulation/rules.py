@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
     from collector.events import Report
-    from collector.model import Delivery, Entry, Opened
+    from collector.model import Decoded, Delivery, Entry
     from collector.sinks.timeseries.sink import Store
 
 
@@ -138,11 +138,11 @@ class HorizonFalls(Rules):
 
 
 class _Impatient(Horizon):
-    def admit(self, opened: Opened) -> bool:
-        admitted = super().admit(opened)
+    def admit(self, decoded: Decoded) -> bool:
+        admitted = super().admit(decoded)
         if not admitted:
-            opened, suspicion = self._waiting.pop()
-            self.suspects[opened.deliveries[0].reply] = suspicion
+            decoded, suspicion = self._waiting.pop()
+            self.suspects[decoded.deliveries[0].reply] = suspicion
         return True
 
 
@@ -153,7 +153,7 @@ class CopiesDoNotWait(Rules):
 
 
 class _Hoarding(Horizon):
-    def released(self) -> list[Opened]:
+    def released(self) -> list[Decoded]:
         return []
 
 
@@ -164,8 +164,8 @@ class CopiesWaitForever(Rules):
 
 
 class _SequencesOnly(Horizon):
-    def _enter(self, opened: Opened, identities: list[Hashable], suspicion: Suspicion | None) -> None:
-        super()._enter(opened, identities, suspicion)
+    def _enter(self, decoded: Decoded, identities: list[Hashable], suspicion: Suspicion | None) -> None:
+        super()._enter(decoded, identities, suspicion)
         self._identities.clear()
 
 
@@ -176,9 +176,9 @@ class IdentitiesNotCompared(Rules):
 
 
 class _Trusting(Horizon):
-    def _enter(self, opened: Opened, identities: list[Hashable], suspicion: Suspicion | None) -> None:
-        super()._enter(opened, identities, suspicion)
-        self.suspects.pop(opened.deliveries[0].reply, None)
+    def _enter(self, decoded: Decoded, identities: list[Hashable], suspicion: Suspicion | None) -> None:
+        super()._enter(decoded, identities, suspicion)
+        self.suspects.pop(decoded.deliveries[0].reply, None)
 
 
 class WithoutLookUp(Rules):

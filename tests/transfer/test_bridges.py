@@ -40,13 +40,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from collector.local import NatsServer
-    from transfer.background.source import Source
+    from transfer.background.source import Emitter
 
 NOWHERE = "nats://127.0.0.1:1"
 
 
 @pytest.mark.parametrize("kind", [TransferHandler, TransferProcessor, TransferSink, TransferExporter])
-def test_wrong_keywords_are_told_at_once(kind: type[Source], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_keywords_are_told_at_once(kind: type[Emitter], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NAMESPACE", raising=False)
     with pytest.raises(InvalidKey):
         kind("no key", url=NOWHERE, namespace="beta")

@@ -28,7 +28,7 @@ from transfer.jetstream.connection import pause
 
 if TYPE_CHECKING:
     from collector.local import NatsServer
-    from transfer.background.source import Source
+    from transfer.background.source import Emitter
 
 NOWHERE: Any = {"url": "nats://127.0.0.1:1", "namespace": "beta"}
 LEVELS = [logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL]
@@ -44,7 +44,7 @@ class Scene:
         self.processor = TransferProcessor("a", **NOWHERE)
         self.sink = TransferSink("a", **NOWHERE)
         self.exporter = TransferExporter("a", **NOWHERE)
-        self.sources: tuple[Source, ...] = (self.handler, self.processor, self.sink, self.exporter)
+        self.sources: tuple[Emitter, ...] = (self.handler, self.processor, self.sink, self.exporter)
         for source in self.sources:
             stack.callback(source._sender.close, 0)
         self._stack = stack

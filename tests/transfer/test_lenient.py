@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 def stored(data: object, timestamp: object = 0, metadata: object = None) -> dict[str, Any]:
     """Return the document that the collector makes of it, when MongoDB takes it."""
     body = encode_anything(data, timestamp, metadata, new_id())
-    opened = Codec(ATTACHED.incarnation).open(delivery(1, body))
+    opened = Codec(ATTACHED.incarnation).decode(delivery(1, body))
     assert opened.rejects == []
     document = opened.entries[0].document
     assert bson.decode(bson.encode(document))

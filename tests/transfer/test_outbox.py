@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transfer.background.outbox import Bundle, Dropped, Entry, Outbox
+from transfer.background.outbox import Bundle, Dropped, Outbox, Queued
 from transfer.options import Overflow
 
 if TYPE_CHECKING:
@@ -204,7 +204,7 @@ def test_a_marker_counts_for_nothing(number: int) -> None:
     box = outbox()
     add(box, b"x")
     bundle = take(box)[0]
-    box.finish(Bundle(bundle.lane, [*bundle.entries, *[Entry(0, ID, b"marker")] * number], bundle.first))
+    box.finish(Bundle(bundle.lane, [*bundle.entries, *[Queued(0, ID, b"marker")] * number], bundle.first))
     assert (box.published, box.entries, box.bytes) == (1, 0, 0)
 
 

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from tests.transfer.terminal import on_terminal
 from transfer import Logger, Transfer
 from transfer.bulk.line_cutter import LineCutter
-from transfer.bulk.pipelined import NotTaken, Pipeline
+from transfer.bulk.pipelined import BulkPublisher, NotTaken
 from transfer.environment import Environment
 from transfer.jetstream.connection import open_connection
 from transfer.nats_settings import NatsSettings
@@ -265,7 +265,7 @@ async def test_a_restart_of_the_server_is_sat_out_and_nothing_is_there_twice(
     settings = NatsSettings.read(Environment({"NATS_HOSTS": server.url}), "")
     with fail_after(45):
         async with open_connection(settings, name="test") as connection:
-            pipeline = Pipeline(connection, lambda one: confirmed.append(one.id), 40)
+            pipeline = BulkPublisher(connection, lambda one: confirmed.append(one.id), 40)
             async with pipeline.running():
                 for number in range(4000):
                     if number == 2000:
@@ -285,6 +285,6 @@ async def test_the_first_that_is_not_taken_ends_it(nats_server: NatsServer, name
     with fail_after(10 * ATTEMPT_TIMEOUT):
         async with open_connection(settings, name="test") as connection:
             with pytest.RaisesGroup(pytest.RaisesExc(NotTaken, match="is not known")):
-                pipeline = Pipeline(connection, lambda _: None, 5)
+                pipeline = BulkPublisher(connection, lambda _: None, 5)
                 async with pipeline.running():
                     await pipeline.send(one)

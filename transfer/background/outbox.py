@@ -47,7 +47,7 @@ class Dropped(StrEnum):
     """Sent after the end, or still unconfirmed at it."""
 
 
-class Entry(NamedTuple):
+class Queued(NamedTuple):
     """One entry that waits."""
 
     number: int
@@ -77,7 +77,7 @@ class Stub(NamedTuple):
     """What is left of an entry that was too large for the queue. It is counted as little as a marker is."""
 
     number: int
-    entry: Entry
+    entry: Queued
 
 
 class Lane:
@@ -85,7 +85,7 @@ class Lane:
 
     def __init__(self, key: str) -> None:
         self.key = key
-        self.waiting: deque[Entry | Gap | Stub] = deque()
+        self.waiting: deque[Queued | Gap | Stub] = deque()
         self.on_their_way = 0
         """Bundles."""
 
@@ -97,10 +97,10 @@ class Lane:
             now = time.time_ns()
             self.waiting.append(Gap(number, 1, now, now))
 
-    def drop_oldest(self) -> Entry | None:
+    def drop_oldest(self) -> Queued | None:
         """Have a gap before what waits, or a larger one; return what is missing now, None when no entry waits."""
         gap: Gap | None = None
-        gone: Entry | None = None
+        gone: Queued | None = None
         while self.waiting and gone is None:
             first = self.waiting.popleft()
             if isinstance(first, Stub):
@@ -123,7 +123,7 @@ class Bundle(NamedTuple):
     """Entries of one logger that are sent together."""
 
     lane: Lane
-    entries: list[Entry]
+    entries: list[Queued]
     first: int
     """The number of the oldest of them, of an entry or of a gap. No other bundle has it."""
 
@@ -171,7 +171,7 @@ class Outbox:
                 lane = self._lanes.get(key)
                 if lane is None:
                     lane = self._lanes[key] = Lane(key)
-                lane.waiting.append(Entry(number, entry_id, body))
+                lane.waiting.append(Queued(number, entry_id, body))
                 self.entries += 1
                 self.bytes += size
             else:
@@ -222,9 +222,9 @@ class Outbox:
         if stub is None or len(lane.waiting) >= _STUBS:
             lane.drop_newest(self._numbers)
         else:
-            lane.waiting.append(Stub(self._numbers, Entry(0, entry_id, stub)))
+            lane.waiting.append(Stub(self._numbers, Queued(0, entry_id, stub)))
 
-    def _forget(self, entries: list[Entry]) -> int:
+    def _forget(self, entries: list[Queued]) -> int:
         """Give back the room of entries, and return how many they are."""
         counted = [len(entry.body) + _OBJECTS for entry in entries if entry.number]
         self.entries -= len(counted)
@@ -268,7 +268,7 @@ class Outbox:
             return [self._take(lane, max_entries, max_bytes) for lane in waiting if self._may_send(lane, most)]
 
     def _take(self, lane: Lane, max_entries: int, max_bytes: int) -> Bundle:
-        entries: list[Entry] = []
+        entries: list[Queued] = []
         first, size = lane.waiting[0].number, 0
         while lane.waiting and len(entries) < max_entries:
             next_one = lane.waiting[0]
@@ -370,7 +370,7 @@ class Outbox:
             return left
 
 
-def _marker(gap: Gap) -> Entry:
+def _marker(gap: Gap) -> Queued:
     """Make the entry that says what is missing."""
     since, until = (_clock(moment) for moment in (gap.since, gap.until))
     data = {
@@ -380,7 +380,7 @@ def _marker(gap: Gap) -> Entry:
         "dropped": gap.entries,
     }
     entry_id = new_id()
-    return Entry(0, entry_id, encode_entry(data, gap.until, None, entry_id))
+    return Queued(0, entry_id, encode_entry(data, gap.until, None, entry_id))
 
 
 def _clock(moment: int) -> str:

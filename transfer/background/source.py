@@ -23,7 +23,7 @@ class Unmapped(dict[str, object]):
     """The fields of an entry that could not be mapped; a field of the user's may be called `mapping_error` too."""
 
 
-class Source:
+class Emitter:
     """Sends entries of one logger, with a sender of its own.
 
     Raises `InvalidKey` and `WrongSettings` when it is made, never later.

@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from transfer.background.source import Source
+from transfer.background.source import Emitter
 from transfer.entries.fields import add_fields, exception_fields
 
 if TYPE_CHECKING:
     from loguru import Message, Record
 
 
-class TransferSink(Source):
+class TransferSink(Emitter):
     """Queues messages: `logger.add(TransferSink("system"), format="{message}")`. `logger.remove` closes it."""
 
     def write(self, message: Message) -> None:

@@ -8,7 +8,7 @@ from opentelemetry._logs import SeverityNumber
 from opentelemetry.sdk._logs.export import LogRecordExporter, LogRecordExportResult
 from opentelemetry.trace import format_span_id, format_trace_id
 
-from transfer.background.source import Source
+from transfer.background.source import Emitter
 from transfer.entries.fields import add_fields
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk._logs import ReadableLogRecord
 
 
-class TransferExporter(Source, LogRecordExporter):
+class TransferExporter(Emitter, LogRecordExporter):
     """Queues records. It belongs into a `SimpleLogRecordProcessor`: its queue is in the background already.
 
     A `BatchLogRecordProcessor` in front of it hands over its last batch after the end of ours, where it is dropped,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from structlog import DropEvent
 
-from transfer.background.source import Source
+from transfer.background.source import Emitter
 from transfer.entries.fields import add_fields, exception_fields
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _SAME = 60.0
 """Seconds between the time that a processor has put into an event and ours, which says the same."""
 
 
-class TransferProcessor(Source):
+class TransferProcessor(Emitter):
     """Queues the event as an entry and, as the last processor of a chain, drops it: nothing is printed.
 
     With `last=False` it hands the event on unchanged, to a renderer behind it.

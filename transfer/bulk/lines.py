@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from transfer.bulk.line_cutter import LineCutter
-from transfer.bulk.pipelined import NotTaken, Pipeline
+from transfer.bulk.pipelined import BulkPublisher, NotTaken
 from transfer.bulk.progress import Progress, bytes_left
 from transfer.entries.entry import new_id
 from transfer.entries.line_entry import NotALine, too_long
@@ -80,7 +80,7 @@ class _Run:
         self._reader = reader
         self._most = most
         self._progress = progress
-        self._pipeline = Pipeline(connection, self._confirmed, LINE_TIMEOUT)
+        self._pipeline = BulkPublisher(connection, self._confirmed, LINE_TIMEOUT)
         self._longest = _JSON_MAY_TAKE * connection.max_payload
         self._lines: dict[bytes, list[int]] = {}
         self._read = 0

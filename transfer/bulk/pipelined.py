@@ -55,7 +55,7 @@ class _Sent(NamedTuple):
     at: float
 
 
-class Pipeline:
+class BulkPublisher:
     """Publishes until JetStream confirms; `confirmed` is told of each publication once.
 
     Order: as sent, unless one has to be sent again. Each is sent again, under its identity, for `timeout` seconds.

@@ -18,7 +18,7 @@ from transfer.wire import TRANSFER_ATTEMPT
 if TYPE_CHECKING:
     from collections.abc import Collection, Hashable, Iterable
 
-    from collector.model import Delivery, Entry, Opened
+    from collector.model import Decoded, Delivery, Entry
 
 _ATTEMPT = TRANSFER_ATTEMPT.lower().encode()
 
@@ -37,18 +37,18 @@ class Horizon:
         """By reply subject, the deliveries in hand whose entries are looked up before they are inserted."""
         self._sequences: set[int] = set()
         self._identities: set[Hashable] = set()
-        self._waiting: list[tuple[Opened, Suspicion]] = []
+        self._waiting: list[tuple[Decoded, Suspicion]] = []
 
-    def admitted(self, opened: Opened) -> list[Opened]:
+    def admitted(self, decoded: Decoded) -> list[Decoded]:
         """Judge deliveries, once and as they were received; return those that may be written now.
 
         A copy of what is in hand, by sequence or by the identity of one entry, waits: `released` returns it later.
         """
-        if len(opened.deliveries) > 1 and self._enter_fresh(opened):
-            return [opened]
-        return [one for one in opened.singly() if self.admit(one)]
+        if len(decoded.deliveries) > 1 and self._enter_fresh(decoded):
+            return [decoded]
+        return [one for one in decoded.singly() if self.admit(one)]
 
-    def admit(self, one: Opened) -> bool:
+    def admit(self, one: Decoded) -> bool:
         """Judge one delivery; return whether it may be written now. See `admitted`."""
         (delivery,) = one.deliveries
         suspicion = self._judge(delivery)
@@ -59,14 +59,14 @@ class Horizon:
         self._enter(one, identities, suspicion)
         return True
 
-    def _enter_fresh(self, opened: Opened) -> bool:
+    def _enter_fresh(self, decoded: Decoded) -> bool:
         """Enter deliveries together when none of them is a suspect or a copy; else do nothing."""
-        sequences = [delivery.sequence for delivery in opened.deliveries]
+        sequences = [delivery.sequence for delivery in decoded.deliveries]
         if sequences[0] <= self.highest or not all(map(lt, sequences, sequences[1:])):
             return False
-        if _ATTEMPT in b"".join([delivery.raw_headers for delivery in opened.deliveries]).lower():
+        if _ATTEMPT in b"".join([delivery.raw_headers for delivery in decoded.deliveries]).lower():
             return False
-        identities = _identities(opened.entries)
+        identities = _identities(decoded.entries)
         if len(set(identities)) < len(identities) or not self._identities.isdisjoint(identities):
             return False
         self.highest = sequences[-1]
@@ -82,11 +82,11 @@ class Horizon:
                 self.suspects.pop(delivery.reply, None)
         self._identities.difference_update(_identities(entries))
 
-    def released(self) -> list[Opened]:
+    def released(self) -> list[Decoded]:
         """Return the copies that wait for nobody any more. They are in hand from now on, as suspects."""
         if not self._waiting:
             return []
-        released: list[Opened] = []
+        released: list[Decoded] = []
         waiting, self._waiting = self._waiting, []
         for one, suspicion in waiting:
             identities = _identities(one.entries)
@@ -104,7 +104,7 @@ class Horizon:
         republished = _ATTEMPT in delivery.raw_headers.lower() and attempt(delivery.raw_headers) > 1
         return Suspicion.REPUBLISHED if republished else None
 
-    def _enter(self, one: Opened, identities: list[Hashable], suspicion: Suspicion | None) -> None:
+    def _enter(self, one: Decoded, identities: list[Hashable], suspicion: Suspicion | None) -> None:
         (delivery,) = one.deliveries
         self._sequences.add(delivery.sequence)
         before = len(self._identities)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from collector.decoding.identity import Incarnation
 
-EXPIRES = 10.0
+CLAIM_TTL = 10.0
 """Seconds without a sign of life after which a replica's claims are free."""
 _PATIENCE = 2.0
 """Seconds for which a claim that is free is left to the replicas that own fewer."""
@@ -106,7 +106,7 @@ class Shares:
         """
         lost = [claim for claim, epoch in owning.items() if self._lost(board.claims[claim], epoch)]
         owned = sorted(set(owning) - set(lost))
-        live = {name for name, silent in board.silent.items() if silent < EXPIRES} | {self._me}
+        live = {name for name, silent in board.silent.items() if silent < CLAIM_TTL} | {self._me}
         counts = Counter(dict.fromkeys(live, 0))
         free = []
         for name, claim in sorted(board.claims.items()):
@@ -145,14 +145,14 @@ class Shares:
 
         What was decided stands for a while: until the other one has taken it, we would give more and more.
         """
-        if now - self._handed_over < EXPIRES:
+        if now - self._handed_over < CLAIM_TTL:
             return [claim for claim in owned if claim in self._handing_over]
         takers = [count for name, count in counts.items() if count < willing.get(name, 0) and name != self._me]
         most = max(counts, key=lambda name: (counts[name], name))
         if not takers or most != self._me:
             return []
         surplus = (counts[self._me] - min(takers)) // 2
-        settled = [claim for claim in owned if now - self._owned_since[claim] >= EXPIRES]
+        settled = [claim for claim in owned if now - self._owned_since[claim] >= CLAIM_TTL]
         self._handing_over = frozenset(settled[:surplus])
         if self._handing_over:
             self._handed_over = now

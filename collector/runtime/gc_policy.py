@@ -18,7 +18,7 @@ _FEW = 10
 """or where there are not many, more than these."""
 
 
-class Heap:
+class GcPolicy:
     """Told the number of loggers again and again, freezes what was made with them."""
 
     def __init__(self) -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collector.flow.in_hand import InHand
 
 
-class Keeper:
+class AckExtender:
     """Sends in progress for every delivery in hand, three times in each ack wait, while there is somebody to hear it.
 
     What is said while NATS is away would fill the buffer that is sent when it is back, and be late.
