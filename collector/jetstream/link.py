@@ -2,7 +2,7 @@
 
 nats-py spends about 11 µs on each message that is received and acked. Here one read of the socket becomes one list of
 frames for each subscription, and all answers of a batch become one buffer. That needs names which nats-py calls
-private; they are used in this file only and `tests/integration/test_nats_bulk.py` fails when they change. `PlainLink`
+private; they are used in this file only and `tests/jetstream/test_link.py` fails when they change. `PlainLink`
 does the same with nats-py's public means alone, and `open_link` falls back to it when the private names are not there.
 """
 

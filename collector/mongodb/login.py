@@ -2,7 +2,7 @@
 
 pymongo reads both once. Here a client goes over to what they have become, in place: everything that was made of it,
 databases, collections and sessions, goes on. That needs names which pymongo calls private: they are used in `renew`
-only, and `tests/integration/test_rotation.py` fails when they change.
+only, and `tests/service/test_rotation.py` fails when they change.
 """
 
 from __future__ import annotations

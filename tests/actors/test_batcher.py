@@ -11,7 +11,7 @@ from anyio import BrokenResourceError, create_memory_object_stream, create_task_
 from collector.actors.batcher import Batcher
 from collector.flow.batching import BatchPolicy, OpenBatch
 from collector.model import Batch, Decoded, Trigger
-from tests.actors.fakes import decoded, settled, together
+from tests.support.fakes import decoded, settled, together
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

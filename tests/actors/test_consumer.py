@@ -18,7 +18,7 @@ from collector.jetstream.connection import Reconnects
 from collector.jetstream.pull import LARGEST, Pull
 from collector.model import Decoded
 from collector.sinks.timeseries.horizon import Horizon
-from tests.actors.fakes import (
+from tests.support.fakes import (
     ANOTHER_LIFE,
     ATTACHED,
     KEY,

@@ -11,8 +11,8 @@ from collector.actors.supervisor import Supervisor
 from collector.errors import Aborted, Poison, SinkUnavailable, described
 from collector.events import Crashed
 from collector.model import Reason
-from tests.actors.fakes import Reports
-from tests.planted import leaks, planted
+from tests.support.fakes import Reports
+from tests.support.planted import leaks, planted
 from transfer.errors import Unavailable
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from collector.events import Failed, Mended, Sampled, Waiting
 from collector.flow.in_hand import InHand
 from collector.jetstream.doubts import Doubts
 from collector.jetstream.stuck import SIGHTINGS, Stuck
-from tests.actors.fakes import ATTACHED, KEY, FakeLink, FakeSource, Reports, delivery
+from tests.support.fakes import ATTACHED, KEY, FakeLink, FakeSource, Reports, delivery
 from transfer.difference import Difference, Remedy
 from transfer.errors import JetStreamError, Misconfigured, Unavailable
 

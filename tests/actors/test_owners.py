@@ -11,8 +11,8 @@ from anyio import Event, create_task_group, current_time, fail_after
 from collector.actors.owners import Candidacy, Owners
 from collector.events import Failed, Failure, OwnershipChange, OwnershipChanged, Stage
 from collector.sinks.timeseries.ownership import CLAIM_TTL, Claim, claim_id
-from tests.actors.fakes import ANOTHER_LIFE, ATTACHED, KEY, Reports, settled
-from tests.actors.ownership_fakes import SLOTS, FakeClaims
+from tests.support.fakes import ANOTHER_LIFE, ATTACHED, KEY, Reports, settled
+from tests.support.ownership_fakes import SLOTS, FakeClaims
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

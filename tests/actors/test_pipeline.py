@@ -15,7 +15,7 @@ from collector.events import BatchSettled, Held, LoggerState, Returned, State
 from collector.flow.budget import Budget
 from collector.jetstream.connection import NatsConnection, Reconnects
 from collector.settings import Settings
-from tests.actors.fakes import (
+from tests.support.fakes import (
     ANOTHER_LIFE,
     ATTACHED,
     KEY,

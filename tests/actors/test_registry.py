@@ -14,7 +14,7 @@ from collector.errors import BucketMissing
 from collector.events import Declared, Failed
 from collector.jetstream.bucket import Gone, Listed, Put
 from collector.jetstream.connection import Reconnects
-from tests.actors.fakes import FakeBucket, Reports, settled
+from tests.support.fakes import FakeBucket, Reports, settled
 from transfer.errors import JetStreamError, Unavailable
 from transfer.wire import LoggerSpec, encode_spec
 

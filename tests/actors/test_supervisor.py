@@ -12,7 +12,7 @@ from collector.actors.supervisor import Intensity, Pipelines, Supervisor
 from collector.errors import GaveUp
 from collector.events import Crashed, GivenUp, LoggerState, State
 from collector.telemetry.metrics import Metrics
-from tests.actors.fakes import Reports, ScriptedChild, settled
+from tests.support.fakes import Reports, ScriptedChild, settled
 from transfer.wire import CollectionSpec, LoggerSpec, StreamSpec
 
 if TYPE_CHECKING:

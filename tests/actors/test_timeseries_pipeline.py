@@ -27,7 +27,8 @@ from collector.flow.budget import Budget
 from collector.jetstream.connection import NatsConnection, Reconnects
 from collector.settings import Settings
 from collector.sinks.timeseries.ownership import Claim, claim_id, write_number
-from tests.actors.fakes import (
+from tests.actors.test_pipeline import ENVIRON, NO_STREAM, FakeClient
+from tests.support.fakes import (
     ANOTHER_LIFE,
     ATTACHED,
     KEY,
@@ -40,8 +41,7 @@ from tests.actors.fakes import (
     frame,
     settled,
 )
-from tests.actors.ownership_fakes import SLOTS, BucketStore, FakeClaims, FakeOwners, FakeStore
-from tests.actors.test_pipeline import ENVIRON, NO_STREAM, FakeClient
+from tests.support.ownership_fakes import SLOTS, BucketStore, FakeClaims, FakeOwners, FakeStore
 from transfer.names import Names
 from transfer.wire import LoggerSpec
 

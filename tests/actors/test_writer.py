@@ -28,7 +28,7 @@ from collector.events import (
 from collector.flow.batching import OpenBatch
 from collector.flow.in_hand import InHand
 from collector.model import Batch, Decoded, Entry, Reason, Refusal, Trigger
-from tests.actors.fakes import (
+from tests.support.fakes import (
     ATTACHED,
     KEY,
     FakeLetters,

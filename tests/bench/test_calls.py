@@ -22,7 +22,7 @@ from collector.jetstream.link import BulkParser, joined
 from collector.settings import Settings
 from collector.telemetry.metrics import Metrics
 from collector.telemetry.status import Status
-from tests.actors.fakes import ATTACHED, KEY, STREAM, FakeKinds, FakeLink, FakeSource
+from tests.support.fakes import ATTACHED, KEY, STREAM, FakeKinds, FakeLink, FakeSource
 from transfer.names import Names
 from transfer.wire import LoggerSpec
 

@@ -16,8 +16,8 @@ from bench.autoscale.recipe import Recipe
 from collector.settings import MIB, Settings
 from collector.telemetry.failing import FAILING_AFTER
 from tests.deploy.manifests import BASE, INSTALL, KUBERNETES, SCALERS, VARIANTS, built, document, metric_names, missing
-from tests.logins import USER
-from tests.system_packages import needs
+from tests.support.logins import USER
+from tests.support.system_packages import needs
 from transfer.environment import parse_duration, parse_size
 from transfer.jetstream.needs import MAX_ACK_PENDING
 from transfer.names import Names

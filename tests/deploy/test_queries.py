@@ -13,9 +13,9 @@ from bench.autoscale.replicas import reading
 from collector.local import Replica
 from tests.deploy.manifests import KUBERNETES, document
 from tests.grafana.prometheus import Prometheus
-from tests.integration.ancestor import ancestor, entry
-from tests.integration.waiting import until
-from tests.system_packages import needs
+from tests.support.ancestor import ancestor, entry
+from tests.support.system_packages import needs
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -15,8 +15,8 @@ import pytest
 from pymongo import MongoClient
 
 from collector.local import Replica
-from tests.integration.ancestor import ancestor, entry
-from tests.integration.waiting import numbers, until
+from tests.support.ancestor import ancestor, entry
+from tests.support.waiting import numbers, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -31,7 +31,7 @@ from collector.events import (
     Store,
 )
 from collector.telemetry.metrics import Metrics
-from tests.batches import settled
+from tests.support.batches import settled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -21,8 +21,8 @@ import pytest
 from collector.local.server import Server, http_get
 from tests.grafana.expressions import rule_names
 from tests.grafana.prometheus import RULES
-from tests.integration.waiting import until
-from tests.system_packages import needs
+from tests.support.system_packages import needs
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,7 +10,7 @@ import pytest
 from grafana.thresholds import THRESHOLDS
 from tests.grafana.expressions import rule_names
 from tests.grafana.prometheus import RULES
-from tests.system_packages import needs
+from tests.support.system_packages import needs
 
 ALERTS = rule_names("alert")
 CASES = (RULES / "alerts_test.yml").read_text()

@@ -13,8 +13,8 @@ from anyio import create_task_group, to_thread
 
 from tests.grafana.expressions import bare, expressions, rule_names
 from tests.grafana.stage import MISSING, NAMESPACE, Stage, stage
-from tests.integration.waiting import until
-from tests.system_packages import needs
+from tests.support.system_packages import needs
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -10,7 +10,7 @@ import pytest
 from grafana.panels import GREEN, NEUTRAL, NEVER, ORANGE, RED
 from tests.grafana.expressions import dashboards, panels
 from tests.grafana.outages import OUTAGES, evaluated, played
-from tests.system_packages import needs
+from tests.support.system_packages import needs
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.decoding.codec import Codec
-from tests.actors.fakes import ATTACHED, delivery
+from tests.support.fakes import ATTACHED, delivery
 from tests.transfer.anything import (
     ANYTHING,
     HUGE,

@@ -10,7 +10,7 @@ import pytest
 from anyio import create_task_group
 from anyio.abc import SocketAttribute, SocketStream
 
-from tests.logins import WAYS, tls_config, way_of
+from tests.support.logins import WAYS, tls_config, way_of
 from transfer import Logger, Refused, Transfer, Unavailable
 from transfer.jetstream.connection import Connection
 from transfer.nats_settings import NatsSettings
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from collector.local import NatsServer
-    from tests.certificates import Authority
+    from tests.support.certificates import Authority
 
 pytestmark = pytest.mark.anyio
 KEYWORDS = ("nkey", "token", "user", "password", "creds", "tls_ca", "tls_cert", "tls_key")

@@ -21,7 +21,7 @@ from pymongo import MongoClient
 from pymongo.errors import ConnectionFailure
 
 from collector.local import Mongod
-from tests.integration.guarded import AsUser, guarded_mongod
+from tests.support.guarded import AsUser, guarded_mongod
 from tests.transfer.terminal import on_terminal
 from transfer.errors import Refused
 from transfer.tail import follow as tail_follow

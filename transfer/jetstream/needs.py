@@ -1,7 +1,7 @@
 """What the service needs of a durable, of a stream and of the bucket, field by field: written down only here.
 
 Durables are made from the same tables; whoever attaches, reads the lag or checks a deployment compares by them. A field
-without a row may be as it likes: `tests/integration/test_every_field.py` goes through all that nats-server has.
+without a row may be as it likes: `tests/jetstream/test_every_field.py` goes through all that nats-server has.
 """
 
 from __future__ import annotations

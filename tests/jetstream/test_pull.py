@@ -1,0 +1,472 @@
+"""The pull subscription: what the server's words mean, what is outstanding, when it is silent."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import structs
+
+from collector.flow.in_hand import InHand
+from collector.jetstream.link import Frame
+from collector.jetstream.pull import (
+    HEARTBEAT,
+    LARGEST,
+    Bare,
+    Outstanding,
+    Pull,
+    PullStatus,
+    Signal,
+    read_bare,
+    read_delivery,
+    read_status,
+    unused,
+)
+from tests.support.fakes import STREAM, FakeLink, delivery, frame
+
+if TYPE_CHECKING:
+    from collector.model import Delivery
+
+PENDING = "Nats-Pending-Messages: {}\r\nNats-Pending-Bytes: {}\r\n"
+
+# words
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        # server/consumer.go and server/client.go of nats-server 2.15
+        ("100 Idle Heartbeat", PullStatus.HEARTBEAT),
+        ("404 No Messages", PullStatus.NO_MESSAGES),
+        ("408 Request Timeout", PullStatus.REQUEST_EXPIRED),
+        ("408 Interest Expired", PullStatus.REQUEST_EXPIRED),
+        ("409 Batch Completed", PullStatus.REQUEST_DONE),
+        ("409 Message Size Exceeds MaxBytes", PullStatus.MESSAGE_TOO_LARGE),
+        ("409 Consumer Deleted", PullStatus.DURABLE_DELETED),
+        ("409 Consumer is push based", PullStatus.DURABLE_IS_PUSH),
+        ("409 Leadership Change", PullStatus.LEADER_CHANGED),
+        ("409 Server Shutdown", PullStatus.SERVER_STOPS),
+        ("409 Exceeded MaxWaiting", PullStatus.LIMIT_EXCEEDED),
+        ("409 Exceeded MaxRequestBatch of 100", PullStatus.LIMIT_EXCEEDED),
+        ("409 Exceeded MaxRequestExpires of 1s", PullStatus.LIMIT_EXCEEDED),
+        ("409 Exceeded MaxRequestMaxBytes of 1024", PullStatus.LIMIT_EXCEEDED),
+        ("409 Something New", PullStatus.UNKNOWN),
+        ("423 Nats-Wrong-Pin-Id", PullStatus.UNKNOWN),
+        ("503", PullStatus.NOBODY_ANSWERS),
+        ("", PullStatus.UNKNOWN),
+    ],
+)
+def test_every_status_of_the_server_is_named(line: str, status: PullStatus) -> None:
+    assert read_status(f"NATS/1.0 {line}\r\n\r\n".encode()) == (status, line)
+
+
+@given(st.binary(max_size=60))
+def test_no_header_block_is_too_strange_to_read(raw: bytes) -> None:
+    assert isinstance(read_status(raw)[0], PullStatus)
+    assert min(unused(raw)) >= 0
+
+
+def test_what_a_request_leaves_unused_is_read_from_its_end() -> None:
+    assert unused(b"NATS/1.0 408 Request Timeout\r\nNats-Pending-Messages: 7\r\nNats-Pending-Bytes: 1024\r\n\r\n") == (
+        7,
+        1024,
+    )
+    assert unused(b"NATS/1.0 409 Leadership Change\r\n\r\n") == (0, 0)
+    assert unused(b"NATS/1.0 408 Request Timeout\r\nNats-Pending-Messages: many\r\n\r\n") == (0, 0)
+
+
+# reply subjects
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "$JS.ACK.beta:logs:system.durable.3.42.57.1714979289123456789.8",
+        "$JS.ACK.hub.ACCOUNT4HASH.beta:logs:system.durable.3.42.57.1714979289123456789.8",  # ADR-15
+        "$JS.ACK._.ACCOUNT4HASH.beta:logs:system.durable.3.42.57.1714979289123456789.8.rAnDoM",
+    ],
+)
+def test_both_forms_of_the_reply_subject_are_read(reply: str) -> None:
+    found = read_delivery(Frame(b"beta.logs.system", reply.encode(), b"NATS/1.0\r\n\r\n", b"body"))
+    assert (found.stream, found.sequence, found.num_delivered) == ("beta:logs:system", 42, 3)
+    assert found.published_ns == 1_714_979_289_123_456_789
+    assert (found.subject, found.reply, found.body, found.size) == ("beta.logs.system", reply, b"body", 16)
+
+
+FOREIGN = [
+    b"$JS.ACK.x",
+    b"$JS.ACK.a.b.c.d.e.f.g",
+    b"$JS.ACK.a.b.1.2.3.4",
+    b"$JS.ACK.\xff.b.1.2.3.4.5",
+    b"_INBOX.abc",
+    b"",
+]
+
+
+@pytest.mark.parametrize("reply", FOREIGN)
+def test_a_message_that_jetstream_did_not_deliver_is_told_apart(reply: bytes) -> None:
+    with pytest.raises(ValueError, match=r"\$JS\.ACK|invalid"):
+        read_delivery(Frame(b"subject", reply, b"", b""))
+
+
+# outstanding
+
+
+@st.composite
+def lives(draw: st.DrawFn) -> list[tuple[int, int, list[int]]]:
+    """Draw requests: a batch, a size, and the sizes of the messages that come for each before it ends."""
+    requests = []
+    for _ in range(draw(st.integers(0, 6))):
+        sizes = draw(st.lists(st.integers(1, 500), max_size=8))
+        requests.append((len(sizes) + draw(st.integers(0, 5)), sum(sizes) + draw(st.integers(0, 500)), sizes))
+    return requests
+
+
+@given(requests=lives(), data=st.data())
+def test_what_is_outstanding_is_exact_while_every_request_ends_with_a_word(
+    requests: list[tuple[int, int, list[int]]], data: st.DataObject
+) -> None:
+    outstanding = Outstanding()
+    for number, (batch, max_bytes, _) in enumerate(requests):
+        outstanding.asked(str(number), batch, max_bytes)
+    left = {str(number): (batch, size, list(sizes)) for number, (batch, size, sizes) in enumerate(requests)}
+    while left:
+        name = data.draw(st.sampled_from(sorted(left)))
+        messages, max_bytes, sizes = left[name]
+        if sizes:
+            size = sizes.pop()
+            outstanding.came(1, size)
+            left[name] = (messages - 1, max_bytes - size, sizes)
+        else:
+            outstanding.ended(name, messages, max_bytes)
+            del left[name]
+        assert outstanding.messages == sum(one[0] for one in left.values())
+        assert outstanding.bytes == sum(one[1] for one in left.values())
+        assert set(outstanding.requests) == set(left)
+
+
+WORDS = st.one_of(
+    st.tuples(st.just("asked"), st.integers(0, 3), st.integers(1, 9), st.integers(1, 999)),
+    st.tuples(st.just("came"), st.integers(0, 999)),
+    st.tuples(st.just("ended"), st.integers(0, 3), st.integers(0, 20), st.integers(0, 2000)),
+    st.tuples(st.just("ended_at_once"), st.integers(0, 3)),
+    st.tuples(st.just("forget")),
+)
+
+
+@given(st.lists(WORDS))
+def test_what_is_outstanding_is_never_negative_whatever_the_server_says(words: list[tuple[str | int, ...]]) -> None:
+    outstanding = Outstanding()
+    for number, (what, *numbers) in enumerate(words):
+        name = f"{number}" if what == "asked" else str(numbers[0] if numbers else "")
+        match what:
+            case "asked":
+                outstanding.asked(name, int(numbers[1]), int(numbers[2]))
+            case "came":
+                outstanding.came(1, int(numbers[0]))
+            case "ended":
+                outstanding.ended(name, int(numbers[1]), int(numbers[2]))
+            case "ended_at_once":
+                outstanding.ended_at_once(name)
+            case _:
+                outstanding.forget()
+        assert outstanding.messages >= 0
+        assert outstanding.bytes >= 0
+        if not outstanding.requests:
+            assert (outstanding.messages, outstanding.bytes) == (0, 0)
+
+
+# the subscription
+
+
+class Scene:
+    """A pull subscription that is open, with a clock that the test moves."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.link, self.in_hand = FakeLink(), InHand()
+        self.pull = Pull(
+            self.link,
+            inbox="_INBOX.a",
+            stream=STREAM,
+            durable=STREAM,
+            in_hand=self.in_hand,
+            clock=lambda: self.now,
+        )
+
+
+async def decoded() -> Scene:
+    scene = Scene()
+    await scene.pull.open()
+    return scene
+
+
+async def test_a_request_says_how_many_how_much_and_how_long() -> None:
+    scene = await decoded()
+    await scene.pull.ask(10, 4096)
+    reply, wanted = scene.link.requests[0]
+    assert reply == "_INBOX.a.1"
+    assert wanted == {"batch": 10, "max_bytes": 4096, "expires": 60 * 10**9, "idle_heartbeat": 2 * 10**9}
+    assert (scene.pull.outstanding.messages, scene.pull.outstanding.bytes) == (10, 4096)
+
+
+async def test_deliveries_are_in_hand_from_the_moment_they_are_read_and_taken_in_order() -> None:
+    scene = await decoded()
+    await scene.pull.ask(10, 4096)
+    scene.link.deliver(delivery(1), delivery(2))
+    scene.link.deliver(delivery(3))
+    assert len(scene.in_hand) == 3
+    assert [one.sequence for one in scene.pull.take()] == [1, 2, 3]
+    assert scene.pull.take() == []
+    assert scene.pull.outstanding.messages == 7
+
+
+@pytest.mark.parametrize("reply", FOREIGN)
+async def test_a_foreign_message_neither_counts_nor_raises(reply: bytes) -> None:
+    scene = await decoded()
+    await scene.pull.ask(10, 4096)
+    for body in (b"", b"body"):
+        scene.link.receive([Frame(b"_INBOX.a.\xff", reply, b"", body), frame(delivery(1))])
+    assert [one.sequence for one in scene.pull.take()] == [1, 1]
+    assert scene.pull.outstanding.messages == 8
+    assert scene.pull.signals() == set()
+
+
+async def test_a_request_that_is_done_leaves_nothing_outstanding() -> None:
+    scene = await decoded()
+    await scene.pull.ask(2, 4096)
+    scene.link.deliver(delivery(1), delivery(2))
+    used = 4096 - scene.pull.outstanding.bytes
+    scene.link.say("409 Batch Completed", headers=PENDING.format(0, 4096 - used))
+    assert scene.pull.outstanding == Outstanding()
+
+
+@pytest.mark.parametrize(("unused_messages", "too_small"), [(10, 4096), (9, 0)])
+async def test_a_message_is_too_large_only_when_nothing_of_the_request_came(
+    unused_messages: int, too_small: int
+) -> None:
+    scene = await decoded()
+    await scene.pull.ask(10, 4096)
+    scene.link.say("409 Message Size Exceeds MaxBytes", headers=PENDING.format(unused_messages, 4096))
+    assert scene.pull.too_small == too_small
+    assert scene.pull.outstanding == Outstanding()
+
+
+@given(size=st.integers(4097, LARGEST), next_size=st.integers(4097, LARGEST))
+async def test_a_lone_message_of_any_size_is_asked_for_with_more_until_it_comes(size: int, next_size: int) -> None:
+    scene = await decoded()
+    for wanted in (size, next_size):
+        await scene.pull.ask(10, 4096)
+        scene.link.say("409 Message Size Exceeds MaxBytes", headers=PENDING.format(10, 4096))
+        asks = 0
+        while (asked := scene.pull.alone_bytes) < wanted:
+            await scene.pull.ask_for_one(asked)
+            scene.link.say("409 Message Size Exceeds MaxBytes", headers=PENDING.format(1, asked))
+            asks += 1
+            assert asks < 16
+        assert asked < max(2 * wanted, 1.25 * max(size, next_size) + 1)
+        await scene.pull.ask_for_one(asked)
+        assert scene.link.requests[-1][1] == {
+            "batch": 1,
+            "max_bytes": asked,
+            "expires": 5 * 10**9,
+            "idle_heartbeat": 2 * 10**9,
+        }
+        besides = delivery(1)
+        body = bytes(wanted - len(besides.subject) - len(besides.reply))
+        scene.link.deliver(delivery(1, body))
+        scene.link.say("409 Batch Completed", headers=PENDING.format(0, asked - wanted))
+        assert (scene.pull.too_small, scene.pull.fruitless, scene.pull.signals()) == (0, 0, set())
+        assert scene.pull.outstanding == Outstanding()
+        scene.pull.take()
+
+
+async def test_a_lone_message_that_did_not_come_in_time_is_asked_for_no_more() -> None:
+    scene = await decoded()
+    await scene.pull.ask(10, 4096)
+    scene.link.say("409 Message Size Exceeds MaxBytes", headers=PENDING.format(10, 4096))
+    await scene.pull.ask_for_one(8192)
+    scene.now += 5
+    scene.link.say("408 Request Timeout", headers=PENDING.format(1, 8192))
+    assert scene.pull.too_small == 0
+    assert scene.pull.signals() == set()
+
+
+async def test_one_event_that_ends_several_requests_is_one_and_the_next_in_a_row_is_a_refusal() -> None:
+    scene = await decoded()
+    for _ in range(3):
+        await scene.pull.ask(10, 4096)
+    for number in range(3):
+        scene.link.say("409 Leadership Change", number=number)
+    assert (scene.pull.fruitless, scene.pull.signals()) == (1, set())
+    await scene.pull.ask(10, 4096)
+    scene.link.say("409 Server Shutdown")
+    assert (scene.pull.fruitless, scene.pull.signals()) == (2, {Signal.REFUSED})
+    await scene.pull.ask(10, 4096)
+    scene.link.deliver(delivery(1))
+    assert scene.pull.fruitless == 0
+
+
+async def test_requests_that_end_at_their_time_are_no_refusal() -> None:
+    scene = await decoded()
+    for _ in range(3):
+        await scene.pull.ask(10, 4096)
+        scene.now += 60
+        scene.link.say("408 Request Timeout", headers=PENDING.format(10, 4096))
+        assert (scene.pull.fruitless, scene.pull.signals()) == (0, set())
+
+
+@pytest.mark.parametrize(
+    ("words", "signals"),
+    [
+        ("409 Consumer Deleted", {Signal.RECHECK}),
+        ("409 Consumer is push based", {Signal.RECHECK}),
+        ("503", {Signal.RECHECK}),
+        ("409 Exceeded MaxWaiting", {Signal.REFUSED}),
+        ("409 Something New", {Signal.REFUSED}),
+        ("409 Leadership Change", set()),
+        ("409 Server Shutdown", set()),
+        ("408 Request Timeout", set()),
+    ],
+)
+async def test_a_request_that_the_server_ends_is_not_outstanding_and_signals_once(
+    words: str, signals: set[Signal]
+) -> None:
+    scene = await decoded()
+    await scene.pull.ask(10, 4096)
+    scene.pull.unsure = False
+    scene.link.say(words, headers=PENDING.format(10, 4096) if words.startswith("408") else "")
+    assert scene.pull.outstanding == Outstanding()
+    assert scene.pull.changed.is_set()
+    assert scene.pull.signals() == signals
+    assert scene.pull.signals() == set()
+    assert scene.pull.unsure is bool(signals)
+
+
+async def test_silence_for_two_heartbeats_and_a_half_is_a_signal_and_ends_what_was_asked_for() -> None:
+    scene = await decoded()
+    await scene.pull.ask(10, 4096)
+    scene.now = scene.pull.deadline - 0.001
+    assert scene.pull.signals() == set()
+    scene.link.say("100 Idle Heartbeat")
+    scene.now += 2.5 * HEARTBEAT
+    assert scene.pull.signals() == {Signal.SILENT}
+    assert scene.pull.outstanding == Outstanding()
+
+
+async def test_nothing_is_silent_while_nothing_is_asked_for() -> None:
+    scene = await decoded()
+    scene.now += 3600
+    assert scene.pull.deadline == math.inf
+    assert scene.pull.signals() == set()
+    await scene.pull.ask(1, 1)
+    assert scene.pull.deadline == scene.now + 2.5 * HEARTBEAT
+
+
+async def test_a_lost_connection_is_no_silence() -> None:
+    scene = await decoded()
+    await scene.pull.ask(10, 4096)
+    scene.link.connected = False
+    scene.now += 3600
+    assert scene.pull.signals() == set()
+    assert not scene.pull.can_ask
+
+
+async def test_a_time_without_a_request_makes_unsure_and_an_overlap_does_not() -> None:
+    scene = await decoded()
+    await scene.pull.ask(1, 4096)
+    assert scene.pull.unsure
+    scene.pull.unsure = False
+    await scene.pull.ask(1, 4096)
+    assert not scene.pull.unsure
+    scene.pull.forget_requests()
+    await scene.pull.ask(1, 4096)
+    assert scene.pull.unsure
+
+
+async def test_what_a_forgotten_request_still_brings_is_taken_and_its_end_counts_for_nothing() -> None:
+    scene = await decoded()
+    await scene.pull.ask(10, 4096)
+    scene.pull.forget_requests()
+    await scene.pull.ask(5, 1024)
+    scene.link.say("408 Request Timeout", number=0, headers=PENDING.format(10, 4096))
+    assert (scene.pull.outstanding.messages, scene.pull.outstanding.bytes) == (5, 1024)
+    scene.link.deliver(delivery(1))
+    assert len(scene.pull.take()) == 1
+
+
+async def test_draining_gives_what_was_still_under_way() -> None:
+    scene = await decoded()
+    await scene.pull.ask(10, 4096)
+    scene.link.deliver(delivery(1))
+    scene.link.late = [frame(delivery(2))]
+    assert [one.sequence for one in await scene.pull.drain()] == [1, 2]
+    assert len(scene.in_hand) == 2
+
+
+# messages without a body
+
+
+def bare(sequence: int, headers: str, delivered: int = 1) -> Delivery:
+    block = f"NATS/1.0\r\n{headers}\r\n\r\n".encode()
+    return structs.replace(delivery(sequence, b"", delivered), raw_headers=block)
+
+
+@pytest.mark.parametrize(
+    ("headers", "kind"),
+    [
+        ("Nats-Msg-Size: 1", Bare.CUT),
+        ("Content-Type: application/json\r\nnats-msg-size: 1048576", Bare.CUT),
+        ("Nats-Msg-Size: 0", Bare.ENTRY),
+        ("Nats-Msg-Size: 00", Bare.ENTRY),
+        ("Nats-Msg-Size: many", Bare.ENTRY),
+        ("Nats-Msg-Size:", Bare.ENTRY),
+        ("Content-Type: application/json", Bare.ENTRY),
+        ("Nats-Marker-Reason: MaxAge", Bare.MARKER),
+        ("Nats-Marker-Reason: Purge\r\nNats-TTL: 1s", Bare.MARKER),
+    ],
+)
+def test_a_message_without_a_body_is_told_by_its_headers(headers: str, kind: Bare) -> None:
+    assert read_bare(f"NATS/1.0\r\n{headers}\r\n\r\n".encode()) is kind
+
+
+async def test_a_message_whose_body_was_left_out_is_not_taken_and_asked_for_again_after_a_look() -> None:
+    scene = await decoded()
+    await scene.pull.ask(10, 4096)
+    scene.link.deliver(bare(1, "Nats-Msg-Size: 31"), delivery(2))
+    assert [one.sequence for one in scene.pull.take()] == [2]
+    assert (len(scene.in_hand), scene.pull.outstanding.messages, scene.pull.unsure) == (1, 8, True)
+    assert scene.pull.signals() == {Signal.CUT}
+    assert scene.link.answers == []
+    await scene.pull.answer_aside()
+    await scene.pull.answer_aside()
+    assert scene.link.answers == [(bare(1, "").reply, b"-NAK")]
+
+
+async def test_a_publisher_who_sends_such_a_header_himself_holds_nobody_up_for_long() -> None:
+    scene = await decoded()
+    for times in range(1, 5):
+        await scene.pull.ask(10, 4096)
+        scene.link.deliver(bare(1, "Nats-Msg-Size: 31", times))
+        await scene.pull.answer_aside()
+    assert [one.num_delivered for one in scene.pull.take()] == [4]
+    assert [answer for _, answer in scene.link.answers] == [b"-NAK"] * 3
+
+
+async def test_a_marker_of_the_server_is_no_message_and_acked() -> None:
+    scene = await decoded()
+    await scene.pull.ask(10, 4096)
+    scene.link.deliver(bare(1, "Nats-Marker-Reason: MaxAge"))
+    await scene.pull.answer_aside()
+    assert (scene.pull.take(), scene.pull.signals(), len(scene.in_hand)) == ([], set(), 0)
+    assert scene.link.answers == [(bare(1, "").reply, b"+ACK")]
+
+
+async def test_how_often_messages_came_cut_is_not_remembered_without_an_end() -> None:
+    scene = await decoded()
+    for sequence in range(20_000):
+        scene.link.deliver(bare(sequence, "Nats-Msg-Size: 31"))
+    assert len(scene.pull._cut) == 10_000

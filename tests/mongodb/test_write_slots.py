@@ -1,0 +1,97 @@
+"""Many writes at a time through one client, on a real mongod."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+from anyio import Semaphore, create_memory_object_stream, create_task_group
+
+from collector.actors.writer import Writer
+from collector.decoding.codec import Codec
+from collector.events import BatchSettled, Retried
+from collector.flow.batching import OpenBatch
+from collector.flow.in_hand import InHand
+from collector.mongodb.calls import WRITES, open_mongo
+from collector.sinks.mongodb import MongoSink
+from tests.support.fakes import ATTACHED, FakeLetters, FakeLink, Reports, decoded, open_batch
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from pymongo import AsyncMongoClient
+    from pymongo.asynchronous.database import AsyncDatabase
+
+    from collector.local import Mongod
+
+LOGGERS = 600
+SLOW = 0.25
+TIMEOUT = 1.25
+"""Far longer than a write takes, and shorter than it takes until the last one has a connection."""
+
+
+@pytest.fixture
+async def client(mongod: Mongod) -> AsyncIterator[AsyncMongoClient[dict[str, Any]]]:
+    """Give a client as the service has it."""
+    async with open_mongo(mongod.url) as client:
+        with anyio.fail_after(30):
+            yield client
+
+
+@asynccontextmanager
+async def slow_inserts(client: AsyncMongoClient[dict[str, Any]]) -> AsyncIterator[None]:
+    data = {
+        "failCommands": ["insert"],
+        "blockConnection": True,
+        "blockTimeMS": int(SLOW * 1000),
+        "appName": "collector",
+    }
+    point = {"configureFailPoint": "failCommand"}
+    await client.admin.command({**point, "mode": "alwaysOn", "data": data})
+    try:
+        yield
+    finally:
+        await client.admin.command({**point, "mode": "off"})
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize("plenty", [True, False])
+async def test_a_write_that_waits_for_others_is_not_late_itself(
+    client: AsyncMongoClient[dict[str, Any]], namespace: str, plenty: bool
+) -> None:
+    """With more turns than the client has connections, it is."""
+    reports, write_slots = Reports(), Semaphore(WRITES if not plenty else LOGGERS)
+    async with slow_inserts(client), create_task_group() as group:
+        for number in range(LOGGERS):
+            group.start_soon(write_one, client[namespace], number, write_slots, reports)
+    assert len(reports.of(BatchSettled)) == LOGGERS
+    assert await client[namespace]["all"].count_documents({}) == LOGGERS
+    assert bool(reports.of(Retried)) is plenty
+
+
+async def write_one(
+    database: AsyncDatabase[dict[str, Any]], number: int, write_slots: Semaphore, reports: Reports
+) -> None:
+    """Write an entry as the pipeline of a logger does."""
+    one, in_hand = decoded(number), InHand()
+    in_hand.take(one.deliveries)
+    send, inbox = create_memory_object_stream[OpenBatch](1)
+    writer = Writer(
+        f"logger{number}",
+        codec=Codec(ATTACHED.incarnation),
+        sink=MongoSink(database, "all", TIMEOUT),
+        letters=FakeLetters(),
+        answering=FakeLink(),
+        in_hand=in_hand,
+        inbox=inbox,
+        writes=1,
+        write_slots=write_slots,
+        on_settled=lambda _: None,
+        report=reports,
+        clock=anyio.current_time,
+    )
+    await send.send(open_batch(one))
+    await send.aclose()
+    await writer.run(anyio.Event())
