@@ -74,7 +74,7 @@ class Scene:
         self.reports, self.stopping, self.reconnects = Reports(), Event(), Reconnects()
         self.budget = Budget(64 * 1024 * 1024)
         monkeypatch.setattr("collector.actors.pipeline.MongoSink", lambda *_: sink)
-        monkeypatch.setattr("collector.actors.pipeline.DeadLetters", lambda *_: letters)
+        monkeypatch.setattr("collector.actors.pipeline.DeadLetterStore", lambda *_: letters)
         client: Any = FakeClient()
         nothing: Any = None
         catalog: Any = FakeKinds(timeseries=False)

@@ -62,7 +62,7 @@ class Scene:
         self.claims = FakeClaims(mark=store.mark)
         self.owners = FakeOwners(self.claims, self.reports)
         monkeypatch.setattr("collector.actors.pipeline.TimeSeriesStore", lambda *_, **__: store)
-        monkeypatch.setattr("collector.actors.pipeline.DeadLetters", lambda *_: self.letters)
+        monkeypatch.setattr("collector.actors.pipeline.DeadLetterStore", lambda *_: self.letters)
         client: Any = FakeClient()
         claims: Any = self.claims
         owners: Any = self.owners
