@@ -100,7 +100,7 @@ class Asked(Environment):
         super().__init__({})
         self.variables: dict[str, Variable] = {}
 
-    def text(self, name: str, default: str | None = None, **keywords: Any) -> str:  # type: ignore[override]
+    def text(self, name: str, default: str | None = None, **keywords: Any) -> str:
         """Note a text."""
         self._note(name, "text", default or "")
         return super().text(name, default, **keywords) or ""

@@ -86,7 +86,7 @@ def test_the_page_says_who_reads_what(monkeypatch: pytest.MonkeyPatch, reader: s
 @pytest.mark.parametrize("name", ["NAMESPACE", "DATABASE", "COLLECTOR_WRITES", "TRANSFER_BUNDLE_ENTRIES"])
 def test_a_variable_without_a_meaning_is_an_error(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr(settings_page, "MEANINGS", {**settings_page.MEANINGS})
-    monkeypatch.delitem(settings_page.MEANINGS, name)  # type: ignore[arg-type]
+    monkeypatch.delitem(settings_page.MEANINGS, name)
     with pytest.raises(KeyError, match=name):
         FILES[PAGE]()
 
