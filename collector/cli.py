@@ -85,7 +85,7 @@ def demo(*, as_json: bool) -> None:
 
 @main.command()
 def local() -> None:
-    """Keep servers and one replica up until Ctrl-C, and print three commands to try.
+    """Keep servers and one replica up until Ctrl-C, and print what to paste into another terminal.
 
     On ports 4222, 27017 and 8080 of 127.0.0.1, or others when these are taken. Everything is gone afterwards.
     """
