@@ -237,7 +237,7 @@ class Metrics:
         self._loggers = gauge("loggers", "Loggers by state", ("state",), product(State))
         self._bucket_missing = gauge(
             "bucket_missing",
-            "1 while the bucket of loggers is gone, or has lost loggers at once that run: those go on",
+            "1 while the bucket of loggers is gone, or has lost keys that nobody deleted: their loggers go on",
         )
         self._unreadable = gauge("unreadable_declarations", "Keys of the bucket that declare no logger (same)")
         gauge("build_info", "Always 1", ("version",), [(version,)]).set(1, version)

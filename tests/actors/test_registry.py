@@ -75,8 +75,8 @@ async def playing(period: float = 3600.0) -> AsyncIterator[Scene]:
             scene.stopping.set()
 
 
-def put(key: str) -> Put:
-    return Put(key, encode_spec(LoggerSpec(key)))
+def put(key: str, revision: int = 0) -> Put:
+    return Put(key, encode_spec(LoggerSpec(key)), revision)
 
 
 async def test_what_is_listed_and_what_is_put_later_is_wanted() -> None:
@@ -124,8 +124,21 @@ async def test_after_a_reconnect_the_bucket_is_listed_again_and_what_is_missing_
         scene.reconnects.tell()
         await settled()
         assert scene.bucket.watches == 2
-        await scene.say(put("b"), Listed())
-        assert scene.desired.known == {"b"}
+        await scene.say(put("a"), put("b"), Listed())
+        assert scene.desired.known == {"a", "b"}
+
+
+async def test_lists_between_two_declarations_after_a_purge_stop_no_logger_that_is_still_to_be_declared() -> None:
+    async with playing() as scene:
+        await scene.say(*(put(key, 1) for key in "abcde"), Listed())
+        for declared in range(1, 5):
+            new = "abcde"[declared - 1]
+            await scene.say(put(new, 1 + declared))
+            await again(scene, *(put(key, 2 + number) for number, key in enumerate("abcde"[:declared])))
+            assert scene.desired.known == set("abcde")
+            assert f"{5 - declared} loggers that run" in trouble(scene)
+        await scene.say(put("e", 6))
+        assert not trouble(scene)
 
 
 async def test_the_bucket_is_listed_again_a_period_after_it_was_listed() -> None:
@@ -169,9 +182,10 @@ def trouble(scene: Scene) -> str:
     [
         ([], "made at 1", {"a", "b", "c"}, True),
         ([], "made at 2", {"a", "b", "c"}, True),
-        (["a"], "made at 1", {"a"}, False),
+        (["a"], "made at 1", {"a", "b", "c"}, True),
+        (["a", "b"], "made at 1", {"a", "b"}, False),
         (["a"], "made at 2", {"a", "b", "c"}, True),
-        (["x"], "made at 1", {"x"}, False),
+        (["x"], "made at 1", {"a", "b", "c", "x"}, True),
         (["x"], "made at 2", {"a", "b", "c", "x"}, True),
         (["a", "b", "c"], "made at 2", {"a", "b", "c"}, False),
     ],
