@@ -88,6 +88,7 @@ class _Seen:
     stopping: bool = False
     gave_up: str = ""
     connections: dict[str, dict[str, str]] = field(default_factory=dict)
+    observer_failures: dict[str, int] = field(default_factory=lambda: {one.value: 0 for one in events.Observer})
     bucket: events.Declared = field(default_factory=lambda: events.Declared(looked=False))
     pulse: float = 0.0
     loop_lag: float = 0.0
@@ -125,6 +126,7 @@ class Status:
             events.WritesInProgress: self._writes,
             events.Sampled: self._sampled,
             events.Declared: self._declared,
+            events.ObserverFailed: self._observer_failed,
         }
 
     @property
@@ -205,6 +207,7 @@ class Status:
                 "connections": {server: dict(facts) for server, facts in seen.connections.items()},
                 "bucket": {"trouble": seen.bucket.trouble, "unreadable": seen.bucket.unreadable},
                 "actors": self._restarts.of_root(now),
+                "observer_failures": dict(seen.observer_failures),
                 "buffer": {
                     "messages": sum(logger["in_hand_messages"] for logger in loggers.values()),
                     "bytes": sum(logger["in_hand_bytes"] for logger in loggers.values()),
@@ -296,6 +299,10 @@ class Status:
         self._note_error(event.logger or "", event.errors[0])
         if (logger := self._seen.loggers.get(event.logger or "")) is not None:
             logger.restarts += 1
+
+    def _observer_failed(self, event: events.ObserverFailed) -> None:
+        self._seen.observer_failures[event.observer] += 1
+        self._note_error("", f"expected {event.observer} to take every event, got {event.error}")
 
     def _note_error(self, key: str, error: str, stage: events.Stage | None = None) -> None:
         logger = self._seen.loggers.get(key)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Set
+    from collections.abc import Collection, Mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class Declarations:
         self._held.pop(key, None)
         self._held_before.pop(key, None)
 
-    def complete(self, life: str, known: Set[str]) -> set[str]:
+    def complete(self, life: str, known: set[str]) -> set[str]:
         """Take the list as whole; return the loggers among the known ones that are not wanted any more.
 
         `life` tells one bucket from another one of the same name.

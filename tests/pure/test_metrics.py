@@ -62,6 +62,7 @@ NAMES = {
     "nats_reconnects_total",
     "build_info",
     "log_lost_lines_total",
+    "observer_failures_total",
     "jetstream_storage_bytes",
     "jetstream_storage_limit_bytes",
     "stream_filled_ratio",
