@@ -97,7 +97,8 @@ class Callbacks:
         self._report(events.Failed("", events.Stage.CONTROL, events.Failure.UNAVAILABLE, error, action))
 
     async def on_disconnect(self) -> None:
-        """Report that the connection was lost, unless we closed it, and fail the requests that were made on it."""
+        """Report that the connection was lost, unless we closed it, and end what was asked or to be said on it."""
+        self._connection.forget_unsent()
         self._connection.fail_requests()
         if not self._connection.is_closed:
             lost = f"the connection was lost: {why(self._connection.why_lost)}"

@@ -120,6 +120,7 @@ class FakeLink:
 
     def __init__(self) -> None:
         self.connected = True
+        self.life = 0
         self.requests: list[tuple[str, dict[str, int]]] = []
         """The inbox subject and the body of each pull request."""
         self.answers: list[tuple[str, bytes]] = []
@@ -146,6 +147,8 @@ class FakeLink:
 
     async def answer(self, answers: Sequence[tuple[str, bytes]]) -> int:
         """Take answers."""
+        if not self.connected:
+            return len(answers)
         self.answers += answers
         return 0
 
@@ -158,6 +161,11 @@ class FakeLink:
         self.drained.set()
 
     # what the server does
+
+    def connect_again(self) -> None:
+        """Be a new connection, of which nobody has been told yet."""
+        self.connected = True
+        self.life += 1
 
     def deliver(self, *several: Delivery) -> None:
         """Send messages in one read."""
