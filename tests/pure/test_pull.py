@@ -383,15 +383,13 @@ async def test_a_lost_connection_is_no_silence() -> None:
 
 async def test_a_time_without_a_request_makes_unsure_and_an_overlap_does_not() -> None:
     scene = await opened()
+    unsure = []
+    for happens in (looked_at, looked_at, lambda _: scene.link.connect_again()):
+        await scene.pull.ask(1, 4096)
+        unsure.append(scene.pull.unsure)
+        happens(scene.pull)
     await scene.pull.ask(1, 4096)
-    assert scene.pull.unsure
-    looked_at(scene.pull)
-    await scene.pull.ask(1, 4096)
-    assert scene.pull.unsure is False
-    scene.link.connect_again()
-    scene.pull.forget_requests()
-    await scene.pull.ask(1, 4096)
-    assert scene.pull.unsure
+    assert [*unsure, scene.pull.unsure] == [True, False, False, True]
 
 
 async def test_what_a_forgotten_request_still_brings_is_taken_and_its_end_counts_for_nothing() -> None:
