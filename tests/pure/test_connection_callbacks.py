@@ -20,9 +20,13 @@ class Played:
     is_closed: bool = False
     why_lost: Exception | None = None
     failed_requests: int = 0
+    forgotten: int = 0
 
     def fail_requests(self) -> None:
         self.failed_requests += 1
+
+    def forget_unsent(self) -> None:
+        self.forgotten += 1
 
 
 UP, AWAY, CLOSED = Played(), Played(is_connected=False), Played(is_connected=False, is_closed=True)
@@ -73,13 +77,13 @@ async def test_an_error_is_of_the_connection_while_there_is_none_and_else_of_a_r
         (Played(is_connected=False, is_closed=True), []),
     ],
 )
-async def test_a_loss_is_reported_unless_we_closed_it_and_requests_are_failed(
+async def test_a_loss_is_reported_unless_we_closed_it_and_what_was_asked_or_waits_is_ended(
     connection: Played, said: list[str]
 ) -> None:
     called, heard = callbacks(connection)
     await called.on_disconnect()
     assert heard == [Connection("nats", connected=False, why=f"the connection was lost: {why}") for why in said]
-    assert connection.failed_requests == 1
+    assert (connection.failed_requests, connection.forgotten) == (1, 1)
 
 
 async def test_a_reconnect_forgets_why_it_was_lost_and_tells_the_listeners_once_each() -> None:
