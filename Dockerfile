@@ -7,7 +7,7 @@ COPY requirements requirements
 RUN python -m venv /opt/build \
  && /opt/build/bin/pip install --require-hashes -r requirements/build.txt \
  && /opt/build/bin/pip wheel --no-build-isolation --require-hashes -r requirements/service.txt -w /wheels
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml hatch_build.py README.md LICENSE ./
 COPY transfer transfer
 COPY collector collector
 RUN /opt/build/bin/pip wheel --no-build-isolation --no-deps -w /wheels . \

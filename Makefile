@@ -44,7 +44,7 @@ check: .venv/ready ## lint, formatting, types
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 
-dashboards: .venv/ready ## write the Grafana dashboards and docs/metrics.md anew from the code
+dashboards: .venv/ready ## write the Grafana dashboards, docs/metrics.md and docs/settings.md anew from the code
 	@$(BIN)/python -m grafana
 
 lock: ## write requirements/*.txt anew from pyproject.toml (ARGS=--upgrade: the newest version of everything)

@@ -75,7 +75,13 @@ class Service:
             settings.namespace, release, settings.buffer_bytes, logger_histograms=settings.logger_histograms
         )
         self._status = Status(settings.namespace, release, buffer_limit=settings.buffer_bytes)
-        self._report = Observers(self._metrics.observe, self._status.observe, EventLog().observe)
+        self._report = Observers(
+            {
+                events.Observer.METRICS: self._metrics.observe,
+                events.Observer.STATUS: self._status.observe,
+                events.Observer.LOG: EventLog().observe,
+            }
+        )
         self._stopping = Event()
         self._opening = CancelScope()
         self._everything = CancelScope()

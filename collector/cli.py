@@ -18,8 +18,8 @@ _RUN_HELP = """Run one replica until SIGTERM or SIGINT; a second signal cancels 
 
 Configured from the environment alone. Required: NAMESPACE, NATS_HOSTS (comma list), DATABASE (MongoDB URI). To log in
 to NATS: NATS_NKEY (seed), NATS_TOKEN, NATS_USER and NATS_PASSWORD, or NATS_CREDS (file); NATS_TLS_CA, NATS_TLS_CERT,
-NATS_TLS_KEY (files). MODE=release writes JSON logs. Every secret also as *_FILE. Tunables are COLLECTOR_*; the README
-lists them.
+NATS_TLS_KEY (files). MODE=release writes JSON logs. Every secret also as *_FILE. Tunables are COLLECTOR_*;
+docs/settings.md lists them.
 
 \b
 Example:
@@ -85,7 +85,7 @@ def demo(*, as_json: bool) -> None:
 
 @main.command()
 def local() -> None:
-    """Keep servers and one replica up until Ctrl-C, and print three commands to try.
+    """Keep servers and one replica up until Ctrl-C, and print what to paste into another terminal.
 
     On ports 4222, 27017 and 8080 of 127.0.0.1, or others when these are taken. Everything is gone afterwards.
     """

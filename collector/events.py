@@ -352,6 +352,23 @@ class LogLost:
     lines: int
 
 
+class Observer(StrEnum):
+    """Who is told of every event: a closed list, the label of a metric."""
+
+    METRICS = "metrics"
+    STATUS = "status"
+    LOG = "log"
+
+
+@dataclass(frozen=True, slots=True)
+class ObserverFailed:
+    """An observer raised an error at an event, so that what it shows may be wrong."""
+
+    observer: Observer
+    error: str
+    """The kind of the error and its place in the code."""
+
+
 @dataclass(frozen=True, slots=True)
 class Listening:
     """The endpoint answers."""
@@ -392,6 +409,7 @@ Event: TypeAlias = (
     | Ready
     | LoopLag
     | LogLost
+    | ObserverFailed
     | Storage
     | Stopping
 )

@@ -1,4 +1,4 @@
-"""`python -m grafana`: writes the dashboards and `docs/metrics.md` anew, from what is said in this folder."""
+"""`python -m grafana`: writes the dashboards, `docs/metrics.md` and `docs/settings.md` anew from the code."""
 
 from __future__ import annotations
 

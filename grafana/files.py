@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from grafana.logger import logger
 from grafana.metrics_page import metrics_page
 from grafana.overview import overview
+from grafana.settings_page import settings_page
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -26,4 +27,5 @@ FILES: Mapping[Path, Callable[[], str]] = {
     _HERE / "dashboards" / "collector-overview.json": lambda: _text(overview()),
     _HERE / "dashboards" / "collector-logger.json": lambda: _text(logger()),
     _HERE.parent / "docs" / "metrics.md": metrics_page,
+    _HERE.parent / "docs" / "settings.md": settings_page,
 }

@@ -94,7 +94,7 @@ _NOW = [
     stats.JETSTREAM_FILLED,
     stats.BUCKET_MISSING,
     stats.UNREADABLE,
-    stats.LOG_LINES_LOST,
+    stats.REPORTS_LOST,
     stats.RESTARTED,
     stats.RECEIVED,
     stats.WRITTEN,

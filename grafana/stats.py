@@ -70,11 +70,13 @@ FAILING_WRITES = stat(
     FAILING,
     {1: RED},
 )
-LOG_LINES_LOST = stat(
-    "Log lines lost, 1 h",
-    "Lines that standard error did not take: it is closed, full, or nobody reads it. The service goes on.",
+REPORTS_LOST = stat(
+    "Reports lost, 1 h",
+    "Log lines that standard error did not take, and events at which metrics, status or log raised an error: what they "
+    "show may be wrong. Entries are moved all the same. CollectorObserverFails.",
     "short",
-    f"sum(increase({of_service('log_lost_lines_total')}[1h]))",
+    f"sum(increase({of_service('log_lost_lines_total')}[1h])) "
+    f"+ sum(increase({of_service('observer_failures_total')}[1h]))",
     {1: ORANGE},
 )
 MISCONFIGURED = stat(

@@ -30,7 +30,7 @@ from transfer.jetstream.permissions import last_refusal
 from transfer.jetstream.streams import (
     StreamState,
     bind_bucket,
-    bucket_values,
+    bucket_entries,
     delete_stream,
     ensure_bucket,
     ensure_stream,
@@ -139,9 +139,11 @@ class Transfer:
         except UnknownStream:
             return []
         with self._translated(f"listing bucket {self.names.bucket!r}"):
-            values = await bucket_values(self._jetstream, self.names, bucket)
+            entries = await bucket_entries(self._jetstream, self.names, bucket)
         states = await stream_states(self._jetstream, self.names)
-        return [self._found(key, value, states) for key, value in sorted(values.items()) if value is not None]
+        return [
+            self._found(key, entry.value or b"", states) for key, entry in sorted(entries.items()) if entry is not None
+        ]
 
     def _found(self, key: str, value: bytes, states: Mapping[str, StreamState]) -> Found | UnreadableSpec:
         try:

@@ -123,12 +123,18 @@ def read_options(
         "NAMESPACE": namespace,
     }
     environment = Environment(with_keywords(os.environ, given))
+    read = read_from(environment, queue)
+    for misspelt in environment.misspelt("TRANSFER_"):
+        _warn_once(str(misspelt))
+    return read
+
+
+def read_from(environment: Environment, queue: Queue) -> tuple[NatsSettings, str, QueueSettings]:
+    """Read everything that a client reads from the environment. Raises `WrongSettings` with all problems."""
     name = environment.text("NAMESPACE", required=True, check=check_namespace)
     settings = NatsSettings.read(environment, DEFAULT_HOSTS)
     queue_settings = QueueSettings(environment, queue)
     environment.finish()
-    for misspelt in environment.misspelt("TRANSFER_"):
-        _warn_once(str(misspelt))
     return settings, name, queue_settings
 
 

@@ -9,19 +9,19 @@ from anyio import sleep
 from collector.flow.settlement import IN_PROGRESS
 
 if TYPE_CHECKING:
-    from collector.actors.writer import Answering
     from collector.flow.in_hand import InHand
+    from collector.jetstream.link import Link
 
 
 class AckExtender:
     """Sends in progress for every delivery in hand, three times in each ack wait, while there is somebody to hear it.
 
-    What is said while NATS is away would fill the buffer that is sent when it is back, and be late.
+    To a stream that was made anew it does no harm: there a message comes again later, when its replica has died.
     """
 
-    def __init__(self, in_hand: InHand, answering: Answering, ack_wait: float) -> None:
+    def __init__(self, in_hand: InHand, link: Link, ack_wait: float) -> None:
         self._in_hand = in_hand
-        self._answering = answering
+        self._link = link
         self._ack_wait = ack_wait
 
     async def run(self) -> None:
@@ -29,5 +29,5 @@ class AckExtender:
         while True:
             await sleep(self._ack_wait / 3)
             held = self._in_hand.all()
-            if held and self._answering.connected:
-                await self._answering.answer([(delivery.reply, IN_PROGRESS) for delivery in held])
+            if held and self._link.connected:
+                await self._link.answer([(delivery.reply, IN_PROGRESS) for delivery in held])

@@ -111,13 +111,23 @@ class Consumer:
             if self._undecoded and stopping.is_set() and (not self._pull.unsure or await self._verified(stopping)):
                 await self._hand_on()
 
+    async def settle(self, stopping: Event) -> None:
+        """Answer what is still owed, after a last look; call it when all that was in hand is written."""
+        if self._owes and await self._verified(stopping):
+            await self._answer_owed()
+
+    @property
+    def _owes(self) -> bool:
+        return self._pull.can_ask and (self._in_hand.owes or (self._pull.has_aside and not self._pull.may_answer))
+
     async def _answer_owed(self) -> None:
-        """Answer what was written while NATS was away, by a stream that is known to be the same."""
+        """Answer what could not be answered when it was written."""
         owed = self._in_hand.take_owed()
-        unsent = await self._pull.answer(owed)
+        unsent = await self._pull.answer(owed) if owed else 0
         if unsent:
-            self._in_hand.owe(owed)
-        self._report(Answered(self._key, len(owed) - unsent))
+            self._in_hand.owe(owed[-unsent:])
+        if len(owed) > unsent:
+            self._report(Answered(self._key, len(owed) - unsent))
 
     async def _turn(self, stopping: Event) -> bool:
         """Wait for something to do and do it; return whether stream and durable are still the same."""
@@ -132,7 +142,7 @@ class Consumer:
             self._say(signals)
             with move_on_after(_PAUSE(max(1, self._pull.fruitless))):
                 await stopping.wait()
-        owes = self._in_hand.owes and self._pull.can_ask
+        owes = self._owes
         if (signals or owes or (deliveries and self._pull.unsure)) and not await self._verified(stopping):
             return False
         if Signal.SILENT in signals and not await self._listens():
@@ -181,10 +191,13 @@ class Consumer:
             if isinstance(exc, UnknownStream):
                 self._in_hand.disown()
             return False
-        if attached is not None and attached.incarnation != self._attached.incarnation:
+        if attached is None:
+            return False
+        if attached.incarnation != self._attached.incarnation:
             self._in_hand.disown()
             return False
-        return attached is not None
+        self._pull.found()
+        return True
 
     async def _listens(self) -> bool:
         """Subscribe anew; return whether the server takes it."""
@@ -200,7 +213,7 @@ class Consumer:
         """Look at stream and durable until somebody answers; None when asked to stop before that."""
         attempt = 0
         while True:
-            self._pull.unsure = False  # before the question: what is heard meanwhile makes it unsure again
+            self._pull.look()
             try:
                 with CancelScope(shield=True):
                     return await self._source.attach(self._key)

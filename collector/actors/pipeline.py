@@ -319,7 +319,7 @@ class Pipeline:
             letters=DeadLetterStore(
                 shared.database, shared.names.dead_letters(self._key), settings.write_timeout, time.time
             ),
-            answering=shared.nats.link,
+            answering=pull,
             in_hand=in_hand,
             inbox=open_batches_out,
             writes=settings.writes,
@@ -334,12 +334,15 @@ class Pipeline:
             stages.start_soon(consumer.run, ending, name=f"{self._key} consumer")
             stages.start_soon(batcher.run, name=f"{self._key} batcher")
             stages.start_soon(writer.run, ending, name=f"{self._key} writer")
+        await consumer.settle(ending)
 
     async def _give_back(self, in_hand: InHand) -> None:
         """Nak what is left, so that another replica gets it now and not after ack wait."""
         left = in_hand.all()
         if left:
+            unsent = len(left)
             with CancelScope(shield=True), move_on_after(_RETURN_TIMEOUT):
-                await self._shared.nats.link.answer([(delivery.reply, NAK) for delivery in left])
-            self._shared.report(Returned(self._key, len(left)))
+                unsent = await self._shared.nats.link.answer([(delivery.reply, NAK) for delivery in left])
+            if len(left) > unsent:
+                self._shared.report(Returned(self._key, len(left) - unsent))
         self._shared.report(Held(self._key, 0, 0))

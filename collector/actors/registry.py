@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from anyio import CancelScope, create_task_group, current_time, sleep
 
 from collector.actors.backoff import exponential
+from collector.actors.declarations import Declaration, Declarations
+from collector.actors.waiting import cancel_when
 from collector.errors import BucketMissing
 from collector.events import Declared, Failed, Failure, Report, Stage
 from collector.jetstream.bucket import Bucket, Change, Gone, Listed, Put
@@ -28,11 +30,11 @@ _NAMED = 5
 class Registry:
     """Reconciles on every change of the bucket, after every reconnect to NATS, and `period` seconds after a listing.
 
-    Each of the last two opens a new watch, which begins with all that is there: nothing has to be replayed, and a
-    change that a watch missed is seen by the next. Hearing the same twice changes nothing.
+    After a reconnect and after a period the registry opens a new watch, which begins with the whole bucket: a change
+    that one watch missed is seen by the next. A change that is heard twice changes nothing the second time.
 
-    A logger is stopped when its key is deleted, or has gone while others are there. It goes on when all are gone at
-    once, or the bucket itself is, or is another one: that is an accident, and is said.
+    `Declarations` tells a logger that is not wanted any more from one whose key was lost. A logger whose key was lost,
+    or whose bucket is gone, goes on, and the registry reports it.
     """
 
     name = "registry"
@@ -45,18 +47,14 @@ class Registry:
         self._reconnects = reconnects
         self._report = report
         self._period = period
-        self._life = ""
-        self._declared: dict[str, str] = {}
-        """What the bucket holds now: why a key declares no logger, or nothing."""
-        self._kept: set[str] = set()
-        """Loggers that go on although the bucket does not hold them."""
+        self._declarations = Declarations()
         self._looked = False
         self._said: Declared | None = None
 
     async def run(self, stopping: Event) -> None:
         """Reconcile until asked to stop."""
         async with create_task_group() as group:
-            group.start_soon(_cancel_when, stopping, group.cancel_scope, name="registry stop")
+            group.start_soon(cancel_when, stopping, group.cancel_scope, name="registry stop")
             await self._reconcile()
 
     async def _reconcile(self) -> None:
@@ -78,46 +76,37 @@ class Registry:
             await sleep(curve(attempt))
 
     async def _follow(self, turn: CancelScope) -> None:
-        declared = self._declared
         async with self._bucket.watch() as watch:
-            self._declared = {}
+            self._declarations.begin()
             try:
                 while not isinstance(change := await watch.next(), Listed):
                     self._apply(change)
             except BaseException:
-                self._declared = declared | self._declared  # it is not known whole
+                self._declarations.broken_off()
                 raise
             turn.deadline = current_time() + self._period
-            self._compare(watch.life)
+            for key in self._declarations.complete(watch.life, self._pipelines.known):
+                self._pipelines.drop(key)
+            self._looked = True
+            self._say()
             while True:
                 self._apply(await watch.next())
                 self._say()
 
-    def _compare(self, life: str) -> None:
-        """Drop what is declared no more, unless that is no wish."""
-        absent = self._pipelines.known - set(self._declared)
-        if absent and (not self._declared or life != (self._life or life)):
-            self._kept |= absent
-        self._kept &= absent
-        for key in absent - self._kept:
-            self._pipelines.drop(key)
-        self._life, self._looked = life, True
-        self._say()
-
     def _say(self) -> None:
-        kept = sorted(self._kept)
+        kept = sorted(self._declarations.kept)
         if kept:
             some = ", ".join(kept[:_NAMED]) + (" …" if len(kept) > _NAMED else "")
             self._trouble(
-                f"expected the bucket to declare {len(kept)} loggers that run, but they went at once: {some};"
-                " declare them again, or remove their streams"
+                f"expected the bucket to declare {len(kept)} loggers that run, but their keys are gone and were not"
+                f" deleted: {some}; declare them again (transfer set), then remove those that nobody wants"
+                " (transfer remove)"
             )
         else:
             self._trouble("")
 
     def _trouble(self, trouble: str) -> None:
-        unreadable = sum(bool(why) for why in self._declared.values())
-        declared = Declared(trouble, unreadable, looked=self._looked)
+        declared = Declared(trouble, self._declarations.unreadable, looked=self._looked)
         if declared != self._said:
             self._said = declared
             self._report(declared)
@@ -129,18 +118,16 @@ class Registry:
 
     def _apply(self, change: Change) -> None:
         match change:
-            case Put(key, value):
-                self._kept.discard(key)
-                self._declared[key] = self._put(key, value)
+            case Put(key, value, revision):
+                self._declarations.put(key, Declaration(revision, self._put(key, value)))
             case Gone(key):
-                self._kept.discard(key)
-                self._declared.pop(key, None)
+                self._declarations.delete(key)
                 self._pipelines.drop(key)
             case Listed():
-                pass  # it is said once
+                pass  # a watch says it once
 
     def _put(self, key: str, value: bytes) -> str:
-        """Have a pipeline; a value that cannot be read parks its own logger and nothing else. Return why it is."""
+        """Have a pipeline. A value that cannot be read parks its own logger and no other; return why, else nothing."""
         try:
             check_key(key)
             spec = decode_spec(key, value)
@@ -149,8 +136,3 @@ class Registry:
             return str(exc)
         self._pipelines.want(spec)
         return ""
-
-
-async def _cancel_when(stopping: Event, scope: CancelScope) -> None:
-    await stopping.wait()
-    scope.cancel()

@@ -179,11 +179,18 @@ class Pipelines:
             running.stopping.set()
 
     def _start(self, key: str) -> None:
-        if self._group is not None:
-            self._running[key] = _Running(self._desired[key], Event())
-            self._group.start_soon(self._keep, key, name=f"supervisor of {key}")
+        running = self._begun(key)
+        if running is not None and self._group is not None:
+            self._group.start_soon(self._keep, key, running, name=f"supervisor of {key}")
 
-    async def _keep(self, key: str) -> None:
+    def _begun(self, key: str) -> _Running | None:
+        """Note that a pipeline of the present spec runs; None when none is wanted."""
+        if self._group is None or key not in self._desired:
+            return None
+        self._running[key] = _Running(self._desired[key], Event())
+        return self._running[key]
+
+    async def _keep(self, key: str, running: _Running | None) -> None:
         def on_crash(exc: Exception, attempt: int) -> float:
             delay = self._curve(attempt)
             errors = tuple(described(leaf) for leaf in leaves(exc))
@@ -193,9 +200,9 @@ class Pipelines:
             return delay
 
         try:
-            while self._group is not None and key in self._desired:
-                running = self._running[key] = _Running(self._desired[key], Event())
+            while running is not None:
                 await _keep_running(self._make(running.spec), running.stopping, on_crash)
+                running = self._begun(key)
         finally:
             del self._running[key]
             why = self._parked.get(key)

@@ -1,4 +1,4 @@
-"""Waiting for whichever of several things happens first."""
+"""Waiting for the first of several events, and cancelling a scope at an event."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ async def first_of(*events: Event) -> None:
     """Return when any of the events is set."""
     async with create_task_group() as group:
         for event in events:
-            group.start_soon(_cancel_when, event, group.cancel_scope)
+            group.start_soon(cancel_when, event, group.cancel_scope)
 
 
-async def _cancel_when(event: Event, scope: CancelScope) -> None:
+async def cancel_when(event: Event, scope: CancelScope) -> None:
+    """Cancel the scope as soon as the event is set."""
     await event.wait()
     scope.cancel()

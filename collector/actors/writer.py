@@ -46,12 +46,11 @@ RETRY_CAP = 2.0
 class Answering(Protocol):
     """Where the answers to JetStream go."""
 
-    @property
-    def connected(self) -> bool:
-        """Whether there is somebody to send them to."""
-
     async def answer(self, answers: Sequence[Answer]) -> int:
-        """Send them; return how many could not be sent."""
+        """Send them in order; return how many of the last were not sent.
+
+        None is sent without a connection, and while stream and durable may be others than those of the deliveries.
+        """
 
 
 class DeadLetterSink(Protocol):
@@ -178,13 +177,12 @@ class Writer:
             self._report(LoggerState(self._key, State.RUNNING, self._why))
 
     async def _answer(self, answers: list[Answer]) -> int:
-        """Send answers, or owe them until NATS is back; return how many are owed."""
+        """Send answers, or owe them until stream and durable are looked at; return how many are owed."""
         unsent = len(answers)
-        if self._answering.connected:
-            with CancelScope(shield=True), move_on_after(_ANSWER_TIMEOUT):  # what is answered is not given back besides
-                unsent = await self._answering.answer(answers)
+        with CancelScope(shield=True), move_on_after(_ANSWER_TIMEOUT):  # what is answered is not given back besides
+            unsent = await self._answering.answer(answers)
         if unsent:
-            self._in_hand.owe(answers)  # all of them: a second ack of the same is nothing
+            self._in_hand.owe(answers[-unsent:])
         return unsent
 
     async def _until_done(self, stage: Stage, attempt: Callable[[], Awaitable[None]], stopping: Event) -> None:

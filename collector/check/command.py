@@ -63,7 +63,7 @@ def check(*, replicas: int, as_json_text: bool) -> None:
 
 
 def _ignored(one: Misspelt) -> Finding:
-    do = f"set {one.meant} in its place" if one.meant else "remove it, or look for its name in the README"
+    do = f"set {one.meant} in its place" if one.meant else "remove it, or look for its name in docs/settings.md"
     return warning(one.variable, expected="a known variable", got="one that is ignored", do=do)
 
 

@@ -1,7 +1,7 @@
 """The bytes of one entry in, what stands in them out: every form an entry is written in. Pure.
 
-The forms are those of DESIGN.md 2. Times come out in UTC and without a zone, which is what pymongo takes them for: with
-one, each costs it as much as the rest of the entry.
+The forms are those of docs/design.md 2. Times come out in UTC and without a zone. pymongo takes such times for UTC, and
+a time with a zone costs it as much as the rest of the entry.
 """
 
 from __future__ import annotations

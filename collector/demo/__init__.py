@@ -6,5 +6,5 @@ feeds.py       what is published: live logs and a shop's orders     poison.py   
 ledger.py      what was confirmed, compared with what was found     found.py    what is looked up in MongoDB
 display.py     what is seen meanwhile                               report.py   what is said at the end
 replica.py     `collector run` as processes                         signals.py  Ctrl-C, and calls that block
-playground.py  `collector local`
+playground.py  `collector local`                                    shell.py    what is pasted into a shell
 """

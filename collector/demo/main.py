@@ -19,6 +19,7 @@ from collector.demo.found import Lookup
 from collector.demo.replica import Replicas
 from collector.demo.report import Report
 from collector.demo.scenario import NAMESPACE, SETTINGS, NotAsPromised, Scenario, Stand
+from collector.demo.shell import called
 from collector.demo.signals import in_threads, until_signal
 from collector.errors import CollectorError, leaves
 from collector.jetstream.connection import close
@@ -51,6 +52,8 @@ def run_demo(*, as_json: bool) -> int:
     match ended:
         case Report():
             click.echo(ended.json() if as_json else "\n".join(["", *ended.lines()]))
+            if ended.good:
+                display.say(f"\nNext: {called('collector')} local keeps servers and a replica up to try things out.")
             return 0 if ended.good else 1
         case signal.Signals():
             display.say(f"Ended by {ended.name}. All that was started is gone.")

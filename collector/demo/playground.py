@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import shlex
 import socket
-import sys
-import sysconfig
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import anyio
@@ -16,6 +12,7 @@ from anyio import create_task_group, sleep
 
 from collector.demo.feeds import LogFile
 from collector.demo.replica import Replicas
+from collector.demo.shell import first_steps
 from collector.demo.signals import in_threads, until_signal
 from collector.errors import CollectorError, leaves
 from collector.local import local_servers
@@ -27,6 +24,8 @@ _NAMESPACE = "beta"
 _NATS_PORT, _MONGODB_PORT, _HTTP_PORT = 4222, 27017, 8080
 """The ports that everybody knows; others when somebody has them."""
 _LOOK = 0.1
+BEFORE = "Paste this into another terminal: it declares a logger, logs an entry and shows what is stored."
+AFTER = "Ctrl-C, here, ends it all. What follows is the log of the replica."
 
 
 def stay_up() -> int:
@@ -64,31 +63,12 @@ def _introduction(servers: LocalServers, replica: Replica) -> str:
     addresses = (
         ("NATS", servers.nats.url),
         ("MongoDB", servers.mongod.url),
-        ("collector", f"{replica.url}/status (also /metrics, /livez, /readyz)"),
+        ("status page", f"{replica.url}/  (for programs: /status, /metrics, /livez, /readyz)"),
         ("data, logs", str(servers.folder)),
     )
-    lines = [f"  {name:<11} {address}" for name, address in addresses]
-    commands = [f"  {command}" for command in try_these(servers)]
-    return "\n".join(["", *lines, "", "Try, in another terminal:", "", *commands, "", "Ctrl-C ends it all.", ""])
-
-
-def try_these(servers: LocalServers) -> tuple[str, str, str]:
-    """Return three commands for a shell: declare a logger, publish an entry to it, look at the documents."""
-    transfer = f"NAMESPACE={_NAMESPACE} NATS_HOSTS={servers.nats.url} {_transfer()}"
-    look = (
-        f"import pymongo; print(*pymongo.MongoClient('{servers.mongod.url}').{_NAMESPACE}.hello_logs.find(), sep='\\n')"
-    )
-    return (
-        f"{transfer} set hello",
-        f"""{transfer} publish hello '{{"msg": "hello, world"}}'""",
-        f'{shlex.quote(sys.executable)} -c "{look}"',
-    )
-
-
-def _transfer() -> str:
-    """Name the command so that it is found in any terminal."""
-    script = Path(sysconfig.get_path("scripts"), "transfer")
-    return shlex.quote(str(script)) if script.exists() else f"{shlex.quote(sys.executable)} -m transfer"
+    lines = [f"  {name:<12} {address}" for name, address in addresses]
+    steps = first_steps(_NAMESPACE, servers.nats.url, servers.mongod.url)
+    return "\n".join(["", *lines, "", BEFORE, "", steps, AFTER, ""])
 
 
 async def _show_log(replica: Replica) -> NoReturn:

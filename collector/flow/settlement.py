@@ -1,4 +1,4 @@
-"""What JetStream is told about each delivery of a batch: the table of DESIGN.md 4 as a pure function."""
+"""What JetStream is told about each delivery of a batch: the table of docs/design.md 4 as a pure function."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from anyio import CancelScope, sleep
 from collector.errors import BucketMissing
 from transfer.errors import JetStreamError, Refused, Unavailable, UnknownStream
 from transfer.jetstream.api import NANOSECONDS, api_prefix, connection_of, request
-from transfer.jetstream.streams import bind_bucket, bucket_values, ensure_bucket, stream_state, stream_states
+from transfer.jetstream.streams import bind_bucket, bucket_entries, ensure_bucket, stream_state, stream_states
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -39,10 +39,12 @@ _LIST_AGAIN = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Put:
-    """A logger's value, of an unknown quality."""
+    """A key with its value, which may be no spec of a logger."""
 
     key: str
     value: bytes
+    revision: int = 0
+    """Which message of the bucket's stream it is: another one after every put."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,10 +166,13 @@ class KvBucket:
     async def _listed(self) -> list[Put | Gone]:
         bucket = await bind_bucket(self._jetstream, self._names)
         try:
-            values = await bucket_values(self._jetstream, self._names, bucket)
+            found = await bucket_entries(self._jetstream, self._names, bucket)
         except (nats.errors.Error, TimeoutError) as exc:
             raise Unavailable(f"expected to list bucket {self._names.bucket}, got {_sentence(exc)}") from exc
-        return [Gone(key) if value is None else Put(key, value) for key, value in values.items()]
+        return [
+            Gone(key) if entry is None else Put(key, entry.value or b"", entry.revision or 0)
+            for key, entry in found.items()
+        ]
 
     async def _end(self, inbox: Subscription, made: _Made | None) -> None:
         """Have the consumer deleted; whether it was is not waited for, as NATS does it soon by itself."""
@@ -230,7 +235,7 @@ class KvWatch:
         self._pending = metadata.num_pending
         key = message.subject.removeprefix(self._prefix)
         gone = headers.get("KV-Operation") in _DELETED or "Nats-Marker-Reason" in headers
-        return Gone(key) if gone else Put(key, message.data)
+        return Gone(key) if gone else Put(key, message.data, metadata.sequence.stream)
 
     def _check(self, sent: int) -> None:
         if sent != self._came:

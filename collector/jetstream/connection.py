@@ -1,10 +1,10 @@
-"""The connection to NATS: opened until it works, kept for ever, closed with a deadline; who hears of a reconnect."""
+"""The connection to NATS: opened until it works, kept for ever, closed with a deadline; reconnects have listeners."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import nats.errors
 from anyio import CancelScope, Event, move_on_after
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 _CLOSE_TIMEOUT = 5.0
 _INBOX = "_INBOX.collector"
-"""Where messages come: who may only hear what is answered to its publishing has no permission to listen here."""
+"""Prefix of the inboxes for messages. It is not the client's, so that a publisher's permissions do not include it."""
 
 
 class Reconnects:
-    """Tells listeners that the connection is a new one, on which nothing of the old one is known."""
+    """Tells listeners that the connection is a new one: the server knows nothing of what was asked on the old one."""
 
     def __init__(self) -> None:
         self._listeners: set[Callable[[], None]] = set()
@@ -52,7 +52,7 @@ class Reconnects:
 
 @dataclass(frozen=True, slots=True)
 class NatsConnection:
-    """An open connection and what the collector builds on it."""
+    """An open connection, with the link and the listeners that the collector puts on it."""
 
     connection: Client
     link: Link
@@ -61,64 +61,83 @@ class NatsConnection:
     """Set when nats-py has given the connection up for good."""
 
     async def watch(self) -> None:
-        """Raise ConnectionClosed when the connection is closed for good; wait until then."""
+        """Wait until the connection is closed for good, then raise ConnectionClosed."""
         await self.closed.wait()
         raise ConnectionClosed(f"expected the NATS connection to last, but it was closed: {self.connection.last_error}")
 
 
-async def connect(settings: NatsSettings, report: Report) -> NatsConnection:
-    """Connect, trying for ever; reconnects go on for ever too. Whoever has the connection closes it with `close`."""
-    connection, reconnects, closed = Connection(settings), Reconnects(), Event()
+class Callbacks:
+    """Takes what nats-py says of a connection, and reports it; each method is one of nats-py's callbacks."""
 
-    async def on_error(exc: Exception) -> None:
-        if connection.is_closed:
+    def __init__(self, connection: Connection, report: Report) -> None:
+        self._connection = connection
+        self._report = report
+        self.reconnects = Reconnects()
+        self.closed = Event()
+
+    def keywords(self) -> dict[str, Any]:
+        """Return the callbacks by the names that nats-py has for them."""
+        return {
+            "error_cb": self.on_error,
+            "disconnected_cb": harmless(self.on_disconnect),
+            "reconnected_cb": harmless(self.on_reconnect),
+            "closed_cb": harmless(self.on_closed),
+        }
+
+    async def on_error(self, exc: Exception) -> None:
+        """Report an error: of the connection while there is none, of one request while there is one."""
+        if self._connection.is_closed:
             return
-        if not connection.is_connected:
-            report(events.ConnectionChanged("nats", connected=False, why=why(exc)))
+        if not self._connection.is_connected:
+            self._report(events.ConnectionChanged("nats", connected=False, why=why(exc)))
             return
         action, error = "going on", f"NATS: {why(exc)}"
         if missing := missing_permission(str(exc)):
             action, error = "waiting until it is granted", str(missing)
-        report(events.Failed("", events.Stage.CONTROL, events.Failure.UNAVAILABLE, error, action))
+        self._report(events.Failed("", events.Stage.CONTROL, events.Failure.UNAVAILABLE, error, action))
 
-    async def on_disconnect() -> None:
-        connection.fail_requests()
-        if not connection.is_closed:  # by us
-            lost = f"the connection was lost: {why(connection.why_lost)}"
-            report(events.ConnectionChanged("nats", connected=False, why=lost))
+    async def on_disconnect(self) -> None:
+        """Report that the connection was lost, unless we closed it, and end what was asked or to be said on it."""
+        self._connection.forget_unsent()
+        self._connection.fail_requests()
+        if not self._connection.is_closed:
+            lost = f"the connection was lost: {why(self._connection.why_lost)}"
+            self._report(events.ConnectionChanged("nats", connected=False, why=lost))
 
-    async def on_reconnect() -> None:
-        connection.why_lost = None
-        report(events.ConnectionChanged("nats", connected=True, why="connected again", again=True))
-        reconnects.tell()
+    async def on_reconnect(self) -> None:
+        """Report that the connection is there again, and tell the listeners."""
+        self._connection.why_lost = None
+        self._report(events.ConnectionChanged("nats", connected=True, why="connected again", again=True))
+        self.reconnects.tell()
 
-    async def on_closed() -> None:
-        closed.set()
+    async def on_closed(self) -> None:
+        """Note that nats-py has given the connection up."""
+        self.closed.set()
 
+
+async def connect(settings: NatsSettings, report: Report) -> NatsConnection:
+    """Connect, trying for ever; reconnects go on for ever too. The caller closes the connection with `close`."""
+    connection = Connection(settings)
+    callbacks = Callbacks(connection, report)
     try:
-        await connection.connect(
-            **settings.keywords(),
-            error_cb=on_error,
-            disconnected_cb=harmless(on_disconnect),
-            reconnected_cb=harmless(on_reconnect),
-            closed_cb=harmless(on_closed),
-            name="collector",
-            inbox_prefix=_INBOX,
-        )
+        await connection.connect(**settings.keywords(), **callbacks.keywords(), name="collector", inbox_prefix=_INBOX)
     except BaseException:
         await close(connection)
         raise
     report(events.ConnectionChanged("nats", connected=True, why="connected"))
-    return NatsConnection(connection, open_link(connection), reconnects, closed)
+    return NatsConnection(connection, open_link(connection), callbacks.reconnects, callbacks.closed)
 
 
 async def close(connection: Client) -> None:
-    """Send what is still to be sent and close, within a few seconds; nats-py's own drain raises while reconnecting."""
+    """Send what is still to be sent and close, within a few seconds.
+
+    nats-py's own `drain` is not used: it raises while the connection is being made again.
+    """
     with CancelScope(shield=True), move_on_after(_CLOSE_TIMEOUT):
         try:
             if connection.is_connected:
                 await connection.flush(timeout=2)
         except (nats.errors.Error, OSError):
-            pass  # the server is gone: what was not answered comes again
+            pass  # the server is gone: the messages that were not answered come again
         finally:
             await connection.close()

@@ -31,7 +31,7 @@ _DRAIN_TIMEOUT = 3
 """Seconds that a server may take to answer the end of a subscription."""
 _CHECKPOINT_EVERY = 64  # nats-py's publish() never yields
 _MAX_LINE = 1024 * 1024  # the INFO of a large cluster names all its servers; no line is longer than this
-_PRIVATE_NAMES = ("_ps", "_send_command", "_flush_pending", "_process_msg", "_max_pending_size")
+_PRIVATE_NAMES = ("_ps", "_send_command", "_flush_pending", "_process_msg")
 _NO_HEADERS = b""
 # https://docs.nats.io/reference/reference-protocols/nats-protocol, written as nats-server writes it
 # A field is anything up to the next space: of a single byte sre looks for in a tight loop. Without a reply there is a
@@ -71,6 +71,10 @@ class Link(Protocol):
     def connected(self) -> bool:
         """Whether there is a server at the other end now."""
 
+    @property
+    def life(self) -> int:
+        """The number of the connection: another one as soon as `connected` is true again after it was not."""
+
     async def subscribe(self, subject: str, receive: Receive) -> Subscribed:
         """Hand every frame to `receive`, in order; it is called from the reading loop and must not block or raise.
 
@@ -81,7 +85,10 @@ class Link(Protocol):
         """Send one message."""
 
     async def answer(self, answers: Sequence[tuple[str, bytes]]) -> int:
-        """Publish each payload to its reply subject; return how many could not even be queued (connection lost)."""
+        """Publish each payload to its reply subject, in order; return how many of the last were not sent.
+
+        Without a connection nothing is sent, also not on the next one: the same subjects may mean other messages there.
+        """
 
 
 def open_link(connection: Client) -> Link:
@@ -103,6 +110,11 @@ class PlainLink:
         """See `Link`."""
         return self._connection.is_connected
 
+    @property
+    def life(self) -> int:
+        """See `Link`. nats-py counts a reconnect in the same step in which it is connected."""
+        return self._connection.stats["reconnects"]
+
     async def subscribe(self, subject: str, receive: Receive) -> Subscribed:
         """See `Link`. Headers that came more than once are seen once: nats-py keeps a dict of them."""
 
@@ -117,15 +129,14 @@ class PlainLink:
 
     async def answer(self, answers: Sequence[tuple[str, bytes]]) -> int:
         """See `Link`."""
-        lost = 0
+        life = self.life
         for count, (reply, payload) in enumerate(answers):
             if count % _CHECKPOINT_EVERY == 0:
                 await lowlevel.checkpoint()
-            try:
-                await self._connection.publish(reply, payload)
-            except (nats.errors.OutboundBufferLimitError, nats.errors.ConnectionClosedError):
-                lost += 1
-        return lost
+            if not self.connected or self.life != life:
+                return len(answers) - count
+            await self._connection.publish(reply, payload)
+        return 0
 
 
 def _frame_of(message: Msg) -> Frame:
@@ -183,13 +194,13 @@ class BulkLink(PlainLink):
         """See `Link`."""
         if not answers:
             return 0  # CPython 3.12's writelines() never gets rid of an empty buffer: the loop spins, closing hangs
-        connection, buffer = self._connection, joined(answers)
-        if connection.is_closed or (
-            not connection.is_connected and len(buffer) + connection.pending_data_size > connection._max_pending_size  # noqa: SLF001
-        ):
+        connection, life = self._connection, self.life
+        if not connection.is_connected:
             return len(answers)
-        await connection._send_command(buffer)  # noqa: SLF001
+        await connection._send_command(joined(answers))  # noqa: SLF001
         await connection._flush_pending()  # noqa: SLF001
+        if (self.connected, self.life) != (True, life):
+            return len(answers)  # nobody knows how many the old connection took; to be answered twice harms nothing
         connection.stats["out_msgs"] += len(answers)
         return 0
 

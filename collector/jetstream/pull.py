@@ -20,6 +20,7 @@ from anyio import Event, move_on_after
 from collector.decoding.headers import field as header
 from collector.decoding.headers import headers
 from collector.flow.settlement import ACK, NAK
+from collector.jetstream.certainty import Certainty
 from collector.model import Delivery
 
 if TYPE_CHECKING:
@@ -239,8 +240,6 @@ class Pull:
         """Bytes of the last request, if the next message is larger: ask for it alone, with more. 0 when it is not."""
         self.fruitless = 0
         """How often in a row the server has ended what was asked for before its time, and nothing came."""
-        self.unsure = True
-        """Stream and durable may have been made anew unnoticed: there was a time without a request that would tell."""
         self.last_words = ""
         """What the server said when it last ended a request otherwise than by doing it."""
         self._link = link
@@ -250,6 +249,9 @@ class Pull:
         self._next = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}"
         self._in_hand = in_hand
         self._clock = clock
+        self._certainty = Certainty(lambda: link.life, clock)
+        self._life = link.life
+        """Of the connection on which the outstanding requests were made."""
         self._heartbeat = heartbeat
         self._subscribed: Subscribed | None = None
         self._number = 0
@@ -283,12 +285,13 @@ class Pull:
 
         While a request is outstanding the server says when the durable is deleted. A time without one makes `unsure`.
         """
+        self._forget_what_is_lost()
         self._number += 1
         request = f"{self._inbox}.{self._number}"
         now = self._clock()
         if not self.outstanding.requests:
             self._heard = now
-            self.unsure = True
+            self._certainty.gap()
         self.outstanding.asked(request, messages, max_bytes, self._number, now + expires / 2)
         wanted = {
             "batch": messages,
@@ -365,24 +368,59 @@ class Pull:
             del self._cut[next(iter(self._cut))]
         self._aside.append((delivery.reply, NAK))
         self._signals.add(Signal.CUT)
-        self.unsure = True
+        self._certainty.doubt()
         return True
 
+    # --- what is known of stream and durable
+
+    @property
+    def unsure(self) -> bool:
+        """Whether stream and durable may have been made anew unnoticed since the last look, for what has come."""
+        return not self._certainty.of_deliveries
+
+    @property
+    def may_answer(self) -> bool:
+        """Whether an answer would reach the stream and the durable that its message came from."""
+        watched = bool(self.outstanding.requests) and self._life == self._link.life
+        return self._link.connected and self._certainty.of_answers(watched=watched)
+
+    def look(self) -> None:
+        """Say that somebody begins to look at stream and durable; see `found`."""
+        self._certainty.look()
+
+    def found(self) -> None:
+        """Say that the stream is the same, and that the durable is there; what was heard meanwhile makes it unsure."""
+        self._certainty.found()
+
+    # --- answering
+
     async def answer(self, answers: Sequence[Answer]) -> int:
-        """Send answers; return how many could not be sent."""
+        """Send answers in order, when they may be sent; return how many of the last were not."""
+        if not self.may_answer:
+            return len(answers)
         return await self._link.answer(answers)
 
+    @property
+    def has_aside(self) -> bool:
+        """Whether `answer_aside` has something to do."""
+        return bool(self._aside)
+
     async def answer_aside(self) -> None:
-        """Have what came cut delivered again, and what is no message be gone; call it after a look at the durable."""
-        aside, self._aside = self._aside, []
-        if aside:
-            await self._link.answer(aside)
+        """Have what came cut delivered again, and what is no message be gone; call it after a look at the durable.
+
+        To be delivered again harms nothing. What is to be gone waits until it may be answered.
+        """
+        may_answer, aside = self.may_answer, self._aside
+        self._aside = [] if may_answer else [one for one in aside if one[1] == ACK]
+        if answers := aside if may_answer else [one for one in aside if one[1] != ACK]:
+            await self._link.answer(answers)
 
     def _take_in_hand(self) -> None:
         self._in_hand.take(self._deliveries[self._taken_in_hand :])
         self._taken_in_hand = len(self._deliveries)
 
     def _hear(self, request: str, raw_headers: bytes) -> None:
+        self._certainty.watched()
         status, words = read_status(raw_headers)
         if status is PullStatus.HEARTBEAT:
             return  # nobody is woken: that it came is in the deadline
@@ -403,7 +441,7 @@ class Pull:
             self._count_fruitless(status, asked, words)
         if signal := _SIGNALS.get(status):
             self._signals.add(signal)
-            self.unsure = True
+            self._certainty.doubt()
 
     def _note_end(self, status: PullStatus, asked: Asked, rest: tuple[int, int], words: str) -> None:
         """Take note of how a request ended: by what it brought, at its time, or for no good."""
@@ -426,7 +464,7 @@ class Pull:
         self.fruitless += 1
         if self.fruitless > 1:
             self._signals.add(_SIGNALS.get(status, Signal.REFUSED))
-            self.unsure = True
+            self._certainty.doubt()
 
     def take(self) -> list[Delivery]:
         """Return what has come, in order, and be ready for the next `changed`."""
@@ -455,9 +493,15 @@ class Pull:
 
     def forget_requests(self) -> None:
         """Take note of a new connection: what was asked for on the old one is lost."""
-        self.outstanding.forget()
-        self._heard = self._clock()
+        self._forget_what_is_lost()
         self.wake()
+
+    def _forget_what_is_lost(self) -> None:
+        """Forget what was asked for on a connection that is gone; it may be known before anybody says so."""
+        if self._life != self._link.life:
+            self._life = self._link.life
+            self.outstanding.forget()
+            self._heard = self._clock()
 
     def wake(self) -> None:
         """Make whoever waits for `changed` look again."""
@@ -479,5 +523,7 @@ class Pull:
                 came += self.take()
         if self._subscribed is not None:
             await self._subscribed.drain()
+        if self.outstanding.requests:
+            self._certainty.watched()
         self.outstanding.forget()
         return came + self.take()

@@ -93,6 +93,7 @@ class EventLog:
             events.Listening: self._listening,
             events.Ready: self._ready,
             events.Mended: self._mended,
+            events.ObserverFailed: self._observer_failed,
             events.Declared: self._declared,
             events.Stopping: self._stopping,
         }
@@ -140,6 +141,10 @@ class EventLog:
         key = ("mended", alike(event.what, event.logger))
         facts = {"what": event.what, "messages": event.messages}
         self._warn(key, "mended", logger=event.logger, **facts, action="going on with the durable as it is now")
+
+    def _observer_failed(self, event: events.ObserverFailed) -> None:
+        facts = {"observer": event.observer.value, "error": event.error}
+        self._warn((event.observer, event.error), "observer failed", **facts, action="going on; it may show less")
 
     def _declared(self, event: events.Declared) -> None:
         """Say when the bucket is well again; its trouble is said as a failure."""

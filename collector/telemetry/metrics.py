@@ -113,6 +113,7 @@ class Metrics:
             events.Ready: self._set_ready,
             events.LoopLag: self._set_loop_lag,
             events.LogLost: self._count_lost_lines,
+            events.ObserverFailed: self._count_observer_failed,
             events.Declared: self._set_declared,
         }
         self._failures.start_one("", Stage.CONTROL, events.Failure.UNAVAILABLE)
@@ -233,10 +234,17 @@ class Metrics:
         self._lost_lines = self._of_service(
             "counter", "log_lost_lines_total", "Lines of the log that standard error did not take"
         )
+        self._observer_failures = self._of_service(
+            "counter",
+            "observer_failures_total",
+            "Events at which metrics, status or log raised an error, so that what they show may be wrong",
+            ("observer",),
+            product(events.Observer),
+        )
         self._loggers = gauge("loggers", "Loggers by state", ("state",), product(State))
         self._bucket_missing = gauge(
             "bucket_missing",
-            "1 while the bucket of loggers is gone, or has lost loggers at once that run: those go on",
+            "1 while the bucket of loggers is gone, or has lost keys that nobody deleted: their loggers go on",
         )
         self._unreadable = gauge("unreadable_declarations", "Keys of the bucket that declare no logger (same)")
         gauge("build_info", "Always 1", ("version",), [(version,)]).set(1, version)
@@ -318,6 +326,9 @@ class Metrics:
 
     def _count_lost_lines(self, event: events.LogLost) -> None:
         self._lost_lines.add(event.lines)
+
+    def _count_observer_failed(self, event: events.ObserverFailed) -> None:
+        self._observer_failures.add(1, event.observer)
 
     def _set_declared(self, event: events.Declared) -> None:
         self._bucket_missing.set(bool(event.trouble))

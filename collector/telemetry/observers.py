@@ -1,28 +1,37 @@
-"""Who hears of events: whatever befalls an observer, nobody who reports anything notices."""
+"""The observers of events: metrics, status and log. A failure of theirs ends no actor that reports an event."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from collector.errors import described
+from collector.events import ObserverFailed
 
 if TYPE_CHECKING:
-    from collector.events import Event, Report
+    from collections.abc import Mapping
+
+    from collector.events import Event, Observer, Report
 
 
 class Observers:
-    """Tells every observer of every event, in this order. Never raises."""
+    """Tells every observer of every event, in this order. Never raises.
 
-    def __init__(self, *observers: Report) -> None:
-        self._observers = observers
-        self.failed: dict[str, int] = {}
-        """How often observers failed, by kind and place."""
+    An observer that fails has the others, and itself, told so by an event. A failure at that event is passed over.
+    """
+
+    def __init__(self, observers: Mapping[Observer, Report]) -> None:
+        self._observers = tuple(observers.items())
 
     def __call__(self, event: Event) -> None:
         """Tell all of them."""
-        for observe in self._observers:
+        for name, observe in self._observers:
             try:
                 observe(event)
-            except Exception as exc:  # noqa: BLE001 - an actor is not to end by what is said about it
-                where = described(exc)
-                self.failed[where] = self.failed.get(where, 0) + 1
+            except Exception as exc:  # noqa: BLE001 - an actor must not end by a failure of what observes it
+                self._tell_failed(ObserverFailed(name, described(exc)))
+
+    def _tell_failed(self, failed: ObserverFailed) -> None:
+        for _, observe in self._observers:
+            with suppress(Exception):
+                observe(failed)

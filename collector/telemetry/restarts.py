@@ -1,4 +1,4 @@
-"""Who waits to be started again, and how often each crashed: the supervision tree as it stands."""
+"""The supervision tree as it stands: how often each actor crashed, and which ones wait to be started again."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from collector.events import Crashed
 
 ROOT_ACTORS = ("owners", "registry", "sampler", "storage", "pipelines")
-"""The permanent children of the root: what befalls them is no logger's."""
+"""The permanent children of the root. Their crashes belong to no logger."""
 AT_WORK = frozenset({State.RUNNING, State.STANDBY})
-"""States of a pipeline in which it waits for nothing after a crash."""
+"""States of a pipeline that has nothing to recover from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,40 +28,56 @@ class Backoff:
         return {"attempt": self.attempt, "restart_in_seconds": round(max(0.0, self.until - now), 1)}
 
 
+@dataclass(slots=True)
+class _Life:
+    """How often an actor crashed, and the backoff of its last crash."""
+
+    crashes: int = 0
+    backoff: Backoff | None = None
+
+    def crashed(self, crash: Crashed, now: float) -> None:
+        self.crashes += 1
+        self.backoff = Backoff(crash.attempt, now + crash.delay)
+
+
 class Restarts:
-    """What the supervisors report. An actor of the root says nothing when it runs again: its time is over then."""
+    """The crashes that the supervisors report.
+
+    A pipeline says when it is at work again. An actor of the root does not, so its backoff ends when its delay is over.
+    """
 
     def __init__(self) -> None:
-        self._root: dict[str, Backoff] = {}
-        self._crashes = dict.fromkeys(ROOT_ACTORS, 0)
-        self._loggers: dict[str, Backoff] = {}
+        self._root = {actor: _Life() for actor in ROOT_ACTORS}
+        self._loggers: dict[str, _Life] = {}
 
     def crashed(self, crash: Crashed, now: float) -> None:
         """Take in a crash."""
-        backoff = Backoff(crash.attempt, now + crash.delay)
-        if crash.logger is None:
-            self._root[crash.actor] = backoff
-            self._crashes[crash.actor] = self._crashes.get(crash.actor, 0) + 1
-        else:
-            self._loggers[crash.logger] = backoff
+        lives, name = (self._root, crash.actor) if crash.logger is None else (self._loggers, crash.logger)
+        lives.setdefault(name, _Life()).crashed(crash, now)
 
-    def over(self, logger: str) -> None:
-        """Take in that a logger's pipeline is at work again, or gone."""
+    def at_work(self, logger: str) -> None:
+        """Take in that a logger's pipeline is at work again."""
+        if (life := self._loggers.get(logger)) is not None:
+            life.backoff = None
+
+    def forget(self, logger: str) -> None:
+        """Take in that a logger is gone."""
         self._loggers.pop(logger, None)
 
-    def of_logger(self, key: str) -> Backoff | None:
-        """Return what a logger's pipeline waits for since its crash; None when it runs, or never crashed."""
-        return self._loggers.get(key)
+    def of_logger(self, key: str) -> tuple[int, Backoff | None]:
+        """Return how often a logger's pipeline crashed, and what it waits for now; None: for no restart."""
+        life = self._loggers.get(key)
+        return (0, None) if life is None else (life.crashes, life.backoff)
 
     def of_root(self, now: float) -> dict[str, dict[str, Any]]:
         """Return the permanent actors and their states as JSON values."""
-        return {actor: self._actor(actor, crashes, now) for actor, crashes in self._crashes.items()}
+        return {actor: _as_json(life, now) for actor, life in self._root.items()}
 
-    def _actor(self, actor: str, crashes: int, now: float) -> dict[str, Any]:
-        backoff = self._root.get(actor)
-        waits = backoff is not None and now < backoff.until
-        return {
-            "state": State.BACKING_OFF.value if waits else State.RUNNING.value,
-            "restarts": crashes,
-            "backoff": backoff.as_json(now) if backoff is not None and waits else None,
-        }
+
+def _as_json(life: _Life, now: float) -> dict[str, Any]:
+    waits = life.backoff is not None and now < life.backoff.until
+    return {
+        "state": State.BACKING_OFF.value if waits else State.RUNNING.value,
+        "restarts": life.crashes,
+        "backoff": life.backoff.as_json(now) if life.backoff is not None and waits else None,
+    }

@@ -14,7 +14,7 @@ from collector.telemetry.rates import Counts, Rates
 from collector.telemetry.restarts import AT_WORK, Restarts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
 ALIVE_WITHIN = 30.0
 """Seconds without a turn of the event loop after which the process cannot help itself."""
@@ -23,11 +23,8 @@ STALE_AFTER = 60.0
 """Seconds after which a reading of the lag says nothing about now any more."""
 QUIET_AFTER = 60.0
 """Seconds after which an error that has not come again is past; what goes on is tried more often than that."""
-_STAGES: Mapping[str, list[str]] = {
-    state: ["consumer", "batcher", "writer"]
-    for state in (events.State.RUNNING, events.State.FAILING, events.State.DRAINING)
-}
-"""What works in a logger's pipeline by its state; in any other, nothing does."""
+_MOVING = frozenset({events.State.RUNNING, events.State.FAILING, events.State.DRAINING})
+"""States of a logger whose entries are being written."""
 
 
 @dataclass(slots=True)
@@ -46,7 +43,6 @@ class LoggerStatus:
     written: int = 0
     duplicates: int = 0
     dead_lettered: int = 0
-    restarts: int = 0
     last_error: str = ""
     last_error_at: str | None = None
     last_error_past: bool = False
@@ -88,6 +84,7 @@ class _Seen:
     stopping: bool = False
     gave_up: str = ""
     connections: dict[str, dict[str, str]] = field(default_factory=dict)
+    observer_failures: dict[str, int] = field(default_factory=lambda: {one.value: 0 for one in events.Observer})
     bucket: events.Declared = field(default_factory=lambda: events.Declared(looked=False))
     pulse: float = 0.0
     loop_lag: float = 0.0
@@ -125,6 +122,7 @@ class Status:
             events.WritesInProgress: self._writes,
             events.Sampled: self._sampled,
             events.Declared: self._declared,
+            events.ObserverFailed: self._observer_failed,
         }
 
     @property
@@ -160,7 +158,7 @@ class Status:
     def _failing(self) -> list[str]:
         """Return why no write of this replica succeeds, or nothing."""
         failing = {key: one.failing for key, one in self._seen.times.items() if one.failing is not None}
-        writing = sum(logger.state in _STAGES for logger in self._seen.loggers.values())
+        writing = sum(logger.state in _MOVING for logger in self._seen.loggers.values())
         if not no_write_succeeds(failing, writing, self._seen.last_success):
             return []
         first = min(failing, key=lambda key: (failing[key], key))
@@ -171,7 +169,8 @@ class Status:
         return f"not connected to {server}: {why}" if why else f"not connected to {server}"
 
     def _is_given_up(self, key: str, logger: LoggerStatus) -> bool:
-        return logger.state == events.State.PARKED and self._restarts.of_logger(key) is not None
+        _, backoff = self._restarts.of_logger(key)
+        return logger.state == events.State.PARKED and backoff is not None
 
     @property
     def loop_lag(self) -> float:
@@ -205,6 +204,7 @@ class Status:
                 "connections": {server: dict(facts) for server, facts in seen.connections.items()},
                 "bucket": {"trouble": seen.bucket.trouble, "unreadable": seen.bucket.unreadable},
                 "actors": self._restarts.of_root(now),
+                "observer_failures": dict(seen.observer_failures),
                 "buffer": {
                     "messages": sum(logger["in_hand_messages"] for logger in loggers.values()),
                     "bytes": sum(logger["in_hand_bytes"] for logger in loggers.values()),
@@ -220,7 +220,7 @@ class Status:
 
     def _logger(self, key: str, logger: LoggerStatus, now: float) -> dict[str, Any]:
         received, written = self._rates.of(key, now, Counts(logger.received, logger.written))
-        backoff, times = self._restarts.of_logger(key), self._seen.times[key]
+        (restarts, backoff), times = self._restarts.of_logger(key), self._seen.times[key]
         at_work = logger.state in AT_WORK
         unknown = {} if times.lag is not None and now - times.lag <= STALE_AFTER else _UNKNOWN_LAG
         return {
@@ -229,7 +229,7 @@ class Status:
             "last_error_past": bool(logger.last_error) and at_work and _is_past(times.error, now),
             "received_per_second": received,
             "written_per_second": written,
-            "actors": _STAGES.get(logger.state, []),
+            "restarts": restarts,
             "backoff": backoff.as_json(now) if backoff else None,
         }
 
@@ -242,9 +242,10 @@ class Status:
 
     def _move(self, event: events.LoggerState) -> None:
         key, state = event.logger, event.state
-        if state is None or state in AT_WORK:
-            self._restarts.over(key)
+        if state in AT_WORK:
+            self._restarts.at_work(key)
         if state is None:
+            self._restarts.forget(key)
             self._seen.loggers.pop(key, None)
             self._seen.times.pop(key, None)
             return
@@ -294,8 +295,10 @@ class Status:
     def _crashed(self, event: events.Crashed) -> None:
         self._restarts.crashed(event, self._clock())
         self._note_error(event.logger or "", event.errors[0])
-        if (logger := self._seen.loggers.get(event.logger or "")) is not None:
-            logger.restarts += 1
+
+    def _observer_failed(self, event: events.ObserverFailed) -> None:
+        self._seen.observer_failures[event.observer] += 1
+        self._note_error("", f"expected {event.observer} to take every event, got {event.error}")
 
     def _note_error(self, key: str, error: str, stage: events.Stage | None = None) -> None:
         logger = self._seen.loggers.get(key)

@@ -231,6 +231,7 @@ async def test_a_message_larger_than_what_is_free_is_asked_for_alone() -> None:
 async def test_after_a_reconnect_it_asks_again_and_looks_before_it_hands_on() -> None:
     async with playing() as scene:
         await settled()
+        scene.link.connect_again()
         scene.reconnects.tell()
         await settled()
         assert len(scene.asked) == 2
@@ -250,7 +251,7 @@ async def test_while_disconnected_it_asks_for_nothing() -> None:
         scene.pull.forget_requests()
         await settled()
         assert len(scene.asked) == 1
-        scene.link.connected = True
+        scene.link.connect_again()
         scene.reconnects.tell()
         await settled()
         assert len(scene.asked) == 2
@@ -422,7 +423,7 @@ async def test_what_is_owed_is_answered_after_a_reconnect_and_a_look_and_never_t
         scene.pull.wake()
         await settled()
         assert (scene.link.answers, scene.source.looks) == ([], 0)
-        scene.link.connected = True
+        scene.link.connect_again()
         scene.reconnects.tell()
         await settled()
         assert scene.source.looks == 1

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from anyio import Event, Semaphore, create_task_group, fail_after
+from anyio import Event, Semaphore, create_task_group, current_time, fail_after
 
 from collector.actors.pipeline import Pipeline, Shared
 from collector.errors import SinkUnavailable
@@ -37,6 +37,8 @@ from transfer.wire import LoggerSpec, StreamSpec
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from anyio.abc import TaskGroup
 
 ENVIRON = {
     "NAMESPACE": "beta",
@@ -73,6 +75,10 @@ class Scene:
         self.source, self.sink, self.letters, self.link = source, sink, letters, FakeLink()
         self.reports, self.stopping, self.reconnects = Reports(), Event(), Reconnects()
         self.budget = Budget(64 * 1024 * 1024)
+        self.group: TaskGroup
+        self.skew = 0.0
+        """Seconds by which the pipeline's clock is ahead."""
+        monkeypatch.setattr("collector.actors.pipeline.current_time", lambda: current_time() + self.skew)
         monkeypatch.setattr("collector.actors.pipeline.MongoSink", lambda *_: sink)
         monkeypatch.setattr("collector.actors.pipeline.DeadLetterStore", lambda *_: letters)
         client: Any = FakeClient()
@@ -120,8 +126,8 @@ async def playing(
     actual = spec or LoggerSpec(KEY)
     scene = Scene(source or FakeSource(), sink or FakeSink(), letters or FakeLetters(), monkeypatch, actual)
     with fail_after(60):
-        async with create_task_group() as group:
-            group.start_soon(scene.pipeline.run, scene.stopping)
+        async with create_task_group() as scene.group:
+            scene.group.start_soon(scene.pipeline.run, scene.stopping)
             yield scene
             scene.stopping.set()
     assert scene.budget.accounts == set()

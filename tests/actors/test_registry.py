@@ -75,8 +75,8 @@ async def playing(period: float = 3600.0) -> AsyncIterator[Scene]:
             scene.stopping.set()
 
 
-def put(key: str) -> Put:
-    return Put(key, encode_spec(LoggerSpec(key)))
+def put(key: str, revision: int = 0) -> Put:
+    return Put(key, encode_spec(LoggerSpec(key)), revision)
 
 
 async def test_what_is_listed_and_what_is_put_later_is_wanted() -> None:
@@ -124,8 +124,21 @@ async def test_after_a_reconnect_the_bucket_is_listed_again_and_what_is_missing_
         scene.reconnects.tell()
         await settled()
         assert scene.bucket.watches == 2
-        await scene.say(put("b"), Listed())
-        assert scene.desired.known == {"b"}
+        await scene.say(put("a"), put("b"), Listed())
+        assert scene.desired.known == {"a", "b"}
+
+
+async def test_lists_between_two_declarations_after_a_purge_stop_no_logger_that_is_still_to_be_declared() -> None:
+    async with playing() as scene:
+        await scene.say(*(put(key, 1) for key in "abcde"), Listed())
+        for declared in range(1, 5):
+            new = "abcde"[declared - 1]
+            await scene.say(put(new, 1 + declared))
+            await again(scene, *(put(key, 2 + number) for number, key in enumerate("abcde"[:declared])))
+            assert scene.desired.known == set("abcde")
+            assert f"{5 - declared} loggers that run" in trouble(scene)
+        await scene.say(put("e", 6))
+        assert not trouble(scene)
 
 
 async def test_the_bucket_is_listed_again_a_period_after_it_was_listed() -> None:
@@ -134,14 +147,14 @@ async def test_the_bucket_is_listed_again_a_period_after_it_was_listed() -> None
             assert scene.bucket.watches == watches
             await scene.say(Listed())
             while scene.bucket.watches == watches:
-                await scene.bucket.opened.wait()
+                await scene.bucket.decoded.wait()
 
 
 async def test_a_listing_that_takes_longer_than_the_period_is_not_cut() -> None:
     async with playing(period=0.01) as scene:
         await scene.say(put("a"), put("b"), Listed())
         while scene.bucket.watches < 2:
-            await scene.bucket.opened.wait()
+            await scene.bucket.decoded.wait()
         await scene.say(put("a"))
         await anyio.sleep(0.05)
         assert scene.bucket.watches == 2
@@ -155,7 +168,7 @@ async def again(scene: Scene, *changes: object, life: str = "made at 1") -> None
     watches = scene.bucket.watches
     scene.reconnects.tell()
     while scene.bucket.watches == watches:
-        await scene.bucket.opened.wait()
+        await scene.bucket.decoded.wait()
     await settled()
     await scene.say(*changes, Listed())
 
@@ -169,9 +182,10 @@ def trouble(scene: Scene) -> str:
     [
         ([], "made at 1", {"a", "b", "c"}, True),
         ([], "made at 2", {"a", "b", "c"}, True),
-        (["a"], "made at 1", {"a"}, False),
+        (["a"], "made at 1", {"a", "b", "c"}, True),
+        (["a", "b"], "made at 1", {"a", "b"}, False),
         (["a"], "made at 2", {"a", "b", "c"}, True),
-        (["x"], "made at 1", {"x"}, False),
+        (["x"], "made at 1", {"a", "b", "c", "x"}, True),
         (["x"], "made at 2", {"a", "b", "c", "x"}, True),
         (["a", "b", "c"], "made at 2", {"a", "b", "c"}, False),
     ],
@@ -206,7 +220,7 @@ async def test_a_bucket_that_is_gone_stops_nothing_and_is_said_until_it_is_back(
         scene.bucket.failures = [BucketMissing("beta_logs", "it was there before")] * 3
         scene.reconnects.tell()
         while scene.bucket.watches < 5:
-            await scene.bucket.opened.wait()
+            await scene.bucket.decoded.wait()
         await settled()
         assert scene.desired.known == {"a", "b"}
         assert "beta_logs" in trouble(scene)
@@ -241,7 +255,7 @@ async def test_a_bucket_that_cannot_be_listed_is_tried_again_without_a_crash(err
         scene.bucket.failures = [error, error]
         scene.reconnects.tell()
         while scene.bucket.watches < 4:
-            await scene.bucket.opened.wait()
+            await scene.bucket.decoded.wait()
         await settled()
         await scene.say(put("a"), Listed())
         assert list(scene.desired.wanted) == ["a"]
@@ -252,7 +266,7 @@ async def test_a_watch_that_dies_is_opened_again() -> None:
     async with playing() as scene:
         await scene.say(put("a"), Listed(), Unavailable("gone"))
         while scene.bucket.watches < 2:
-            await scene.bucket.opened.wait()
+            await scene.bucket.decoded.wait()
         assert list(scene.desired.wanted) == ["a"]
 
 

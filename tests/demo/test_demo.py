@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.request import urlopen
 
 import pytest
 from bson import ObjectId
 
 from collector.demo.ledger import Ledger, Letter, Verdict
+from collector.demo.playground import AFTER, BEFORE
+from collector.demo.shell import FIRST_EXAMPLE
 from collector.model import Reason
 
 if TYPE_CHECKING:
@@ -44,6 +49,7 @@ def test_the_demo_keeps_its_promise_and_leaves_nothing(tmp_path: Path, environme
     assert rows["shop"]["confirmed"] == 6014
     assert [letter["reason"] for letter in said["dead_letters"]] == [*["malformed"] * 3, "too_large_inflated"]
     assert said["good"]
+    assert re.search(r"^Next: .*collector.* local ", ended.stderr, re.MULTILINE)
     assert "kill replica 1 with SIGKILL" in ended.stderr
     assert _left(tmp_path) == []
     assert list(tmp_path.iterdir()) == []
@@ -96,24 +102,46 @@ def test_a_replica_that_dies_by_itself_fails_the_demo_with_its_log(tmp_path: Pat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_commands_that_local_prints_work_and_ctrl_c_ends_it_well(
+def test_what_local_prints_works_when_it_is_pasted_and_ctrl_c_ends_it_well(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:
     with subprocess.Popen([*RUN, "local"], env=environment, stdout=subprocess.PIPE, text=True) as local:
-        introduction = _read_until(local, "Ctrl-C ends")
-        commands = [line.strip() for line in introduction if "NAMESPACE=" in line or "pymongo" in line]
+        introduction = "".join(_read_until(local, AFTER))
+        steps = introduction.partition(BEFORE)[2].removesuffix(f"{AFTER}\n")
         shell = {**environment, "PYTHONPATH": str(Path.cwd())}
-        said = [subprocess.check_output(command, shell=True, text=True, env=shell) for command in commands[:2]]  # noqa: S602 - as pasted
-        document = _until_it_says("hello, world", commands[2], shell)
+        with _bash(steps, shell, tmp_path) as pasted:
+            seen = _read_until(pasted, " amount=")
+        address = re.findall(r"status page +(http://\S+)", introduction)[0]
+        with urlopen(address, timeout=10) as page:  # noqa: S310 - ours
+            assert b"<title>" in page.read()
         local.send_signal(signal.SIGINT)
         assert local.stdout
         assert "Servers, replica and their data are gone." in local.stdout.read()
         assert local.wait(30) == 0
-    assert said[0] == "hello: set\n"
-    assert said[1].startswith("confirmed: beta:logs:hello sequence 1 id ")
-    assert "'metadata': None" in document
+    assert FIRST_EXAMPLE in steps
+    assert seen[0] == "hello: set\n"
+    assert seen[1] == "INFO:root:order A-17 accepted\n"
+    assert re.fullmatch(r"\S+ +INFO +root +order A-17 accepted .*amount=42.5.*\n", seen[2])
     assert _left(tmp_path) == []
     assert list(tmp_path.iterdir()) == []
+
+
+@contextmanager
+def _bash(lines: str, environment: dict[str, str], folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """Run lines as pasted into a shell in another folder, with errors among the output; end what still runs."""
+    with subprocess.Popen(
+        ["bash", "-c", lines],
+        env=environment,
+        cwd=folder,
+        text=True,
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    ) as shell:
+        try:
+            yield shell
+        finally:
+            os.killpg(shell.pid, signal.SIGTERM)
 
 
 def test_run_imports_neither_the_embedded_servers_nor_the_demo() -> None:
@@ -149,13 +177,6 @@ def _read_until(process: subprocess.Popen[str], text: str) -> list[str]:
         if text in line:
             return lines
     raise AssertionError(f"expected a line with {text!r}, got {lines}")
-
-
-def _until_it_says(text: str, command: str, environment: dict[str, str]) -> str:
-    deadline = time.monotonic() + 10
-    while text not in (said := subprocess.check_output(command, shell=True, text=True, env=environment)):  # noqa: S602
-        assert time.monotonic() < deadline, said
-    return said
 
 
 def _left(folder: Path) -> list[int]:

@@ -11,6 +11,7 @@ from nats.js import JetStreamContext
 
 from collector.jetstream.bucket import Change, Gone, KvBucket, Listed, Put
 from transfer import Logger, Transfer
+from transfer.jetstream.api import request
 from transfer.names import Names
 
 if TYPE_CHECKING:
@@ -49,6 +50,22 @@ async def test_the_end_of_the_list_comes_behind_all_that_is_there(
     found = await changes(KvBucket(connection.jetstream(), Names(namespace)), len(keys) + 1)
     assert [change.key for change in found if isinstance(change, Put)] == keys
     assert found[-1] == Listed()
+
+
+@pytest.mark.parametrize("consumers", [-1, 1])
+async def test_a_key_has_the_revision_of_its_last_put_also_where_no_watch_is_made(
+    connection: Client, namespace: str, consumers: int
+) -> None:
+    jetstream, stream = connection.jetstream(), f"KV_{namespace}_logs"
+    config = {"name": stream, "subjects": [f"$KV.{namespace}_logs.>"], "max_msgs_per_subject": 1}
+    config |= {"allow_direct": True, "max_consumers": consumers}
+    await request(jetstream, f"STREAM.CREATE.{stream}", config)
+    await jetstream.add_consumer(stream, durable_name="somebodys", ack_policy="none")
+    bucket = await jetstream.key_value(f"{namespace}_logs")
+    revisions = {key: await bucket.put(key, b"x") for key in "aba"}
+    assert revisions == {"a": 3, "b": 2}
+    found = await changes(KvBucket(jetstream, Names(namespace)), 3)
+    assert {change.key: change.revision for change in found if isinstance(change, Put)} == revisions
 
 
 async def test_the_end_comes_for_a_bucket_that_never_held_anything(connection: Client, namespace: str) -> None:

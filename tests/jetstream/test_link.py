@@ -126,9 +126,9 @@ async def test_this_nats_py_has_the_names_that_the_fast_link_needs_and_the_fast_
             assert connection._subs[1].delivered == 0, "nats-py has not seen it"
 
 
-@pytest.mark.parametrize("name", ["_send_command", "_flush_pending", "_process_msg", "_max_pending_size", "_ps"])
+@pytest.mark.parametrize("name", ["_send_command", "_flush_pending", "_process_msg", "_ps"])
 async def test_without_one_of_these_names_the_plain_link_is_chosen(name: str) -> None:
-    known = dict.fromkeys(("_send_command", "_flush_pending", "_process_msg", "_max_pending_size", "_ps"))
+    known = dict.fromkeys(("_send_command", "_flush_pending", "_process_msg", "_ps"))
     del known[name]
     link = open_link(type("Changed", (), known)())
     assert type(link) is PlainLink
@@ -318,45 +318,6 @@ async def test_answers_are_all_sent_in_order(
 
 
 @pytest.mark.parametrize("make", LINKS)
-async def test_while_disconnected_answers_wait_for_the_connection_as_far_as_they_fit(
-    own_nats: Callable[[], NatsServer], make: Callable[[Client], Link]
-) -> None:
-    server = own_nats()
-    with fail_after(30):
-        again, gone = anyio.Event(), anyio.Event()
-
-        async def lost() -> None:
-            gone.set()
-
-        async def found() -> None:
-            again.set()
-
-        async with connected(
-            server,
-            pending_size=1000,
-            disconnected_cb=lost,
-            reconnected_cb=found,
-            error_cb=_quiet,
-        ) as connection:
-            link, inbox = make(connection), Inbox()
-            await link.subscribe("answers.*", inbox.receive)
-            await anyio.to_thread.run_sync(server.stop)
-            await gone.wait()
-            assert [link.connected] == [False]
-            assert await link.answer([("answers.1", b"+ACK")]) == 0
-            unsent = await link.answer([(f"answers.{number}", b"+ACK") for number in range(2, 200)])
-            assert 0 < unsent <= 198
-            await anyio.to_thread.run_sync(server.start)
-            await again.wait()
-            await written(connection)
-            assert link.connected
-            assert inbox.frames[0].subject == b"answers.1"
-            if make is PlainLink:
-                assert len(inbox.frames) == 199 - unsent
-        assert await link.answer([("answers.1", b"+ACK")]) == 1, "closed"
-
-
-@pytest.mark.parametrize("make", LINKS)
 @pytest.mark.parametrize("kill", [False, True])
 async def test_after_a_restart_of_the_server_pulling_goes_on(
     own_nats: Callable[[], NatsServer], make: Callable[[Client], Link], *, kill: bool
@@ -369,8 +330,8 @@ async def test_after_a_restart_of_the_server_pulling_goes_on(
             again.set()
 
         async with (
-            connected(server, reconnected_cb=tell, error_cb=_quiet) as connection,
-            connected(server, error_cb=_quiet) as other,
+            connected(server, reconnected_cb=tell, error_cb=quiet) as connection,
+            connected(server, error_cb=quiet) as other,
         ):
             jetstream = other.jetstream()
             await jetstream.add_stream(name="s", subjects=["s.>"], retention="workqueue")
@@ -403,5 +364,5 @@ async def _published(connection: Client, body: bytes) -> None:
             return
 
 
-async def _quiet(_: Exception) -> None:
+async def quiet(_: Exception) -> None:
     """Say nothing of a server that is down: it is meant to be."""

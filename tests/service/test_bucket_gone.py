@@ -53,8 +53,11 @@ async def moves(go: Ancestor, database: Database[dict[str, Any]], number: int) -
 
 async def lose(go: Ancestor, how: str) -> None:
     bucket = f"{go.namespace}_logs"
-    if how == "purged":
+    if how.startswith("purged"):
         await request(go.jetstream, f"STREAM.PURGE.KV_{bucket}")
+        if how == "purged, and two declared again":
+            for key in KEYS[:2]:
+                await go.put(key)
         return
     await go.jetstream.delete_key_value(bucket)
     if how != "deleted":
@@ -63,7 +66,9 @@ async def lose(go: Ancestor, how: str) -> None:
         await go.put("a")
 
 
-@pytest.mark.parametrize("how", ["deleted", "purged", "made anew", "made anew with one of them"])
+@pytest.mark.parametrize(
+    "how", ["deleted", "purged", "purged, and two declared again", "made anew", "made anew with one of them"]
+)
 async def test_a_bucket_that_is_lost_stops_nothing_is_said_and_is_over_when_it_is_back(
     how: str, start_replica: Callable[..., Replica], go: Ancestor, database: Database[dict[str, Any]]
 ) -> None:
@@ -85,9 +90,9 @@ async def test_a_bucket_that_is_lost_stops_nothing_is_said_and_is_over_when_it_i
         await go.put(key)
     await until(lambda: replica.metric("collector_bucket_missing") == 0, 30)
     await moves(go, database, 2)
-    bucket = await go.jetstream.key_value(f"{go.namespace}_logs")
+    transfer = Transfer(go.jetstream, namespace=go.namespace)
     for key in KEYS:
-        await bucket.delete(key)
+        await transfer.remove(key)
     await until(lambda: not replica.status["loggers"], 20)
     assert replica.metric("collector_bucket_missing") == 0, "that was a wish"
     assert replica.metric("collector_actor_restarts_total") == 0

@@ -120,6 +120,7 @@ class FakeLink:
 
     def __init__(self) -> None:
         self.connected = True
+        self.life = 0
         self.requests: list[tuple[str, dict[str, int]]] = []
         """The inbox subject and the body of each pull request."""
         self.answers: list[tuple[str, bytes]] = []
@@ -146,6 +147,8 @@ class FakeLink:
 
     async def answer(self, answers: Sequence[tuple[str, bytes]]) -> int:
         """Take answers."""
+        if not self.connected:
+            return len(answers)
         self.answers += answers
         return 0
 
@@ -158,6 +161,11 @@ class FakeLink:
         self.drained.set()
 
     # what the server does
+
+    def connect_again(self) -> None:
+        """Be a new connection, of which nobody has been told yet."""
+        self.connected = True
+        self.life += 1
 
     def deliver(self, *several: Delivery) -> None:
         """Send messages in one read."""
@@ -305,7 +313,7 @@ class FakeBucket:
     def __init__(self) -> None:
         self.watches = 0
         self.life = "made at 1"
-        self.opened = Event()
+        self.decoded = Event()
         self.failures: list[Exception] = []
 
     @asynccontextmanager
@@ -313,8 +321,8 @@ class FakeBucket:
         """Open a watch."""
         self.watches += 1
         failure = self.failures.pop(0) if self.failures else None
-        self.opened.set()
-        self.opened = Event()
+        self.decoded.set()
+        self.decoded = Event()
         if failure is not None:
             raise failure
         send, receive = create_memory_object_stream[Any](100)

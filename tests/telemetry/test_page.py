@@ -79,7 +79,7 @@ def test_it_shows_every_logger_with_its_curves_and_the_tree_and_asks_nobody_else
         assert [line.split()[0] for line in tree] == (
             ["root", "owners", "registry", "sampler", "storage", "pipelines", "attack", "streamless", "system"]
         )
-        assert tree[-1].split(maxsplit=1)[1] == "running consumer | batcher | writer"
+        assert tree[-1].split(maxsplit=1)[1] == "running"
         asked = window.run("return performance.getEntriesByType('resource').map(resource => resource.name)")
         assert set(asked) == {f"{replica.url}/status"}
         assert window.console() == []

@@ -300,12 +300,11 @@ def test_the_snapshot_says_of_each_logger_what_this_replica_knows(scene: Scene) 
         "last_error_past": False,
         "received_per_second": 0.0,
         "written_per_second": 0.0,
-        "actors": ["consumer", "batcher", "writer"],
         "backoff": None,
     }
     assert found["buffer"] == {"messages": 3, "bytes": 60, "limit_bytes": 1024}
     assert found["connections"]["nats"]["why"] == "connected"
-    assert (b["actors"], b["backoff"]) == ([], {"attempt": 1, "restart_in_seconds": 0.1})
+    assert b["backoff"] == {"attempt": 1, "restart_in_seconds": 0.1}
     assert (b["state"], b["why"], b["restarts"], b["last_error"]) == (
         "backing_off",
         "no stream",
@@ -533,3 +532,17 @@ def test_a_logger_says_when_it_is_started_again_until_it_works(scene: Scene) -> 
     assert backoff() == {"attempt": 3, "restart_in_seconds": 0.0}
     scene.observe(LoggerState("a", State.STANDBY))
     assert backoff() is None
+
+
+def test_the_crashes_of_a_logger_are_counted_once_and_forgotten_with_it(scene: Scene) -> None:
+    def restarts() -> int:
+        found: int = scene.status.snapshot()["loggers"]["a"]["restarts"]
+        return found
+
+    for attempt in range(1, 4):
+        scene.observe(LoggerState("a", State.BACKING_OFF, "boom"), crashed(attempt, 0.1))
+        scene.observe(LoggerState("a", State.RUNNING))
+        assert restarts() == attempt
+    assert scene.status.snapshot()["actors"]["pipelines"]["restarts"] == 0
+    scene.observe(LoggerState("a", None), LoggerState("a", State.RUNNING))
+    assert restarts() == 0

@@ -111,5 +111,5 @@ def test_the_settings_in_force_are_known_and_hold_no_secret() -> None:
     assert effective["COLLECTOR_WRITES"] == 7
     assert effective["COLLECTOR_BATCH_ENTRIES"] == 1000
     assert "secret-word" not in str(effective)
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    assert all(f"`{name}`" in readme for name in effective)
+    page = (Path(__file__).parents[2] / "docs" / "settings.md").read_text()
+    assert all(f"`{name}`" in page for name in effective)

@@ -194,6 +194,10 @@ class Connection(Client):
             self._status = Client.DISCONNECTED
             await super()._close(status, do_cbs)
 
+    def forget_unsent(self) -> None:
+        """Send nothing on the next connection that was meant for this one. Call it when the connection is lost."""
+        self._pending, self._pending_data_size = [], 0
+
     def fail_requests(self) -> None:
         """Raise in whoever waits for an answer: what was asked on a connection that is gone is not answered on another.
 

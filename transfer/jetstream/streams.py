@@ -35,7 +35,7 @@ __all__ = [
     "StreamState",
     "api",
     "bind_bucket",
-    "bucket_values",
+    "bucket_entries",
     "delete_stream",
     "durable_info",
     "ensure_bucket",
@@ -72,23 +72,25 @@ async def bind_bucket(jetstream: JetStreamContext, names: Names) -> KeyValue:
         raise Unavailable(f"bucket {names.bucket!r}: expected to bind it, got {error}") from error
 
 
-async def bucket_values(jetstream: JetStreamContext, names: Names, bucket: KeyValue) -> dict[str, bytes | None]:
-    """Return the values of all keys that are in the bucket and stay there meanwhile, None for a deleted one.
+async def bucket_entries(
+    jetstream: JetStreamContext, names: Names, bucket: KeyValue
+) -> dict[str, KeyValue.Entry | None]:
+    """Return the values and revisions of all keys that stay in the bucket meanwhile, None for a deleted one.
 
     Asks for the keys and then for each of them. nats-py's own list is a watch: its end may come before the first value,
     and it leaves a consumer in the server for five minutes.
     """
     prefix = f"$KV.{names.bucket}."
     keys = [subject.removeprefix(prefix) for subject in await _subjects(jetstream, f"KV_{names.bucket}", prefix)]
-    values: dict[str, bytes | None] = dict.fromkeys(keys)
+    entries: dict[str, KeyValue.Entry | None] = dict.fromkeys(keys)
 
     async def read(key: str) -> None:
         with suppress(js_errors.KeyNotFoundError):  # deleted
-            values[key] = (await bucket.get(key, validate_keys=False)).value or b""
+            entries[key] = await bucket.get(key, validate_keys=False)
 
     for first in range(0, len(keys), _AT_ONCE):
         await asyncio.gather(*map(read, keys[first : first + _AT_ONCE]))
-    return values
+    return entries
 
 
 class _Subjects(msgspec.Struct):

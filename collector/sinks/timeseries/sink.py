@@ -1,4 +1,4 @@
-"""Writing into a time-series collection, each entry once, by its one owner: rules 3 to 5, 8, 11, 12 of timeseries.md.
+"""Writing into a time-series collection, each entry once, by its one owner: rules 3-5, 8, 11, 12 of docs/timeseries.md.
 
 An insert has a session and a number: the same number again is applied once, and a number of an earlier epoch is
 refused. Nothing here decides by a clock.

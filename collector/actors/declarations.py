@@ -1,0 +1,85 @@
+"""What the bucket declares, key by key, and which loggers go on although no key declares them. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """A key of the bucket as it was last heard."""
+
+    revision: int
+    unreadable: str = ""
+    """Why the key declares no logger; empty when it does."""
+
+
+def are_lost(absent: Collection[str], before: Mapping[str, int], now: Mapping[str, int]) -> bool:
+    """Tell whether absent keys were lost by accident: more keys are absent than stayed as they were.
+
+    `before` and `now` are the revisions of two lists in a row. Keys that were put anew between the two lists count for
+    neither side: after a purge they are the loggers that somebody has already declared again.
+    """
+    stayed = sum(now.get(key) == revision for key, revision in before.items())
+    return len(absent) > stayed
+
+
+class Declarations:
+    """Remembers the keys of the bucket from list to list.
+
+    A delete is a wish, always. A key that is absent from a list without a delete is a wish too, but for two accidents:
+    the bucket is another one than before, or `are_lost`. An accident is remembered: its loggers go on until their keys
+    are put or deleted, whatever later lists hold.
+    """
+
+    def __init__(self) -> None:
+        self.kept: set[str] = set()
+        """Loggers that go on although the bucket does not declare them."""
+        self._life = ""
+        self._held: dict[str, Declaration] = {}
+        self._held_before: dict[str, Declaration] = {}
+        """The keys that were held when the present list began."""
+        self._listed: dict[str, int] = {}
+        """The revisions of the last whole list."""
+
+    @property
+    def unreadable(self) -> int:
+        """How many keys declare no logger."""
+        return sum(bool(declaration.unreadable) for declaration in self._held.values())
+
+    def begin(self) -> None:
+        """Take the keys that follow as a list of the whole bucket."""
+        self._held_before, self._held = self._held, {}
+
+    def broken_off(self) -> None:
+        """Take the list as a part of the bucket: the other keys are as they were."""
+        self._held = self._held_before | self._held
+
+    def put(self, key: str, declaration: Declaration) -> None:
+        """Take in a key that is there."""
+        self.kept.discard(key)
+        self._held[key] = declaration
+
+    def delete(self, key: str) -> None:
+        """Take in a delete of a key."""
+        self.kept.discard(key)
+        self._held.pop(key, None)
+        self._held_before.pop(key, None)
+
+    def complete(self, life: str, known: set[str]) -> set[str]:
+        """Take the list as whole; return the loggers among the known ones that are not wanted any more.
+
+        `life` tells one bucket from another one of the same name.
+        """
+        revisions = {key: declaration.revision for key, declaration in self._held.items()}
+        absent = known - set(self._held)
+        self.kept &= absent
+        vanished = absent - self.kept
+        if life != (self._life or life) or are_lost(vanished, self._listed, revisions):
+            self.kept |= vanished
+        self._life, self._listed = life, revisions
+        return absent - self.kept
