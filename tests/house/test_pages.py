@@ -82,3 +82,11 @@ def test_everything_that_a_page_links_to_is_in_the_repository() -> None:
             target = (page.parent / link.partition("#")[0]).resolve()
             if not re.match(r"[a-z]+:", link) and target.is_file():
                 assert target.relative_to(ROOT).as_posix() in tracked, link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_path_that_a_page_names_is_there(page: Path) -> None:
+    folders = "collector|transfer|tests|bench|grafana|deploy|docs|requirements"
+    named = set(re.findall(rf"(?<![\w/.-])((?:{folders})/[\w./-]*\w)", page.read_text()))
+    missing = [path for path in named if not (ROOT / path).exists() and not (page.parent / path).exists()]
+    assert missing == []
