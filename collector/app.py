@@ -129,7 +129,7 @@ class Service:
                     catalog=CollectionCatalog(database, self._settings.write_timeout),
                     budget=Budget(self._settings.buffer_bytes),
                     claims=claims,
-                    owners=Owners(claims, self._report),
+                    owners=Owners(claims, self._report, self._settings.hand_over_timeout),
                     report=self._report,
                     write_slots=Semaphore(WRITES, fast_acquire=True),
                 )

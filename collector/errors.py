@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from transfer.errors import TransferError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from collector.model import Reason
 
@@ -51,6 +51,16 @@ class OwnershipLost(CollectorError):
 
     def __init__(self, what: str) -> None:
         super().__init__(f"expected to be the owner of {what}, but another replica has taken it over")
+
+
+class StillOwned(CollectorError):
+    """Loggers are owned here for longer than they should be: leave what needs them not to be, and try again later."""
+
+    def __init__(self, loggers: Sequence[str], seconds: float) -> None:
+        shown = ", ".join(sorted(loggers)[:5]) + (", …" if len(loggers) > 5 else "")
+        super().__init__(
+            f"expected to give back all time-series loggers within {seconds:g} s, but still own {len(loggers)}: {shown}"
+        )
 
 
 class CollectionChanged(CollectorError):

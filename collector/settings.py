@@ -57,6 +57,11 @@ class Settings:
         """Messages of one logger that a replica holds at most: those being written, filled and received."""
         return self.batch_entries * (self.writes + 2)
 
+    @property
+    def hand_over_timeout(self) -> float:
+        """Seconds until a pipeline has surely given its claim back: its drain, and what no drain cuts."""
+        return self.drain_timeout + 3 * self.write_timeout
+
     def __repr__(self) -> str:
         return f"Settings(namespace={self.namespace!r}, …)"
 

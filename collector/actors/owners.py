@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from anyio import CancelScope, Event, current_time, move_on_after, sleep
 
 from collector.actors.waiting import first_of
-from collector.errors import SinkUnavailable
+from collector.errors import SinkUnavailable, StillOwned
 from collector.events import Failed, Failure, OwnershipChange, OwnershipChanged, Report, Stage
 from collector.sinks.timeseries.ownership import CLAIM_TTL, Claim, Shares, claim_id
 
@@ -33,7 +33,14 @@ class Candidacy:
     """One logger's candidacy of this replica: standing by, or owning."""
 
     def __init__(
-        self, logger: str, claim: str, claims: Claims, report: Report, left: Callable[[Tenure], object]
+        self,
+        logger: str,
+        claim: str,
+        claims: Claims,
+        report: Report,
+        left: Callable[[Tenure], object],
+        *,
+        may_take: Callable[[], bool] = lambda: True,
     ) -> None:
         self.claim = claim
         self.logger = logger
@@ -45,6 +52,8 @@ class Candidacy:
         """Set when the claim is another replica's."""
         self.seen = Claim(None, 0)
         self.fenced: Fenced | None = None
+        self.changing = False
+        """Whether the claim is just being taken or given back."""
         self.registered = False
         self.missing_since: float | None = None
         """Since when the claim's document, which had been registered, is not there."""
@@ -52,6 +61,12 @@ class Candidacy:
         self._report = report
         self._left = left
         """Takes a tenure that could not be given back."""
+        self._may_take = may_take
+
+    @property
+    def holds(self) -> bool:
+        """Whether this replica owns the logger, or is just about to."""
+        return self.changing or self.fenced is not None
 
     async def own(self, stopping: Event) -> Fenced | None:
         """Stand by until this replica is the owner, with every earlier one fenced off; None when asked to stop."""
@@ -60,7 +75,9 @@ class Candidacy:
             self.turn = Event()
             if stopping.is_set():
                 break
-            with CancelScope(shield=True):  # drivers are never cut; each call has a deadline of its own
+            if not self._may_take():
+                continue
+            with CancelScope(shield=True), self._in_change():  # drivers are never cut; each call has its own deadline
                 self.fenced = await self._take()
             if self.fenced is not None:
                 self.lost, self.handing_over = Event(), Event()
@@ -78,7 +95,7 @@ class Candidacy:
             return
         change = OwnershipChange.LOST if lost else OwnershipChange.GIVEN_BACK
         self._report(OwnershipChanged(self.logger, change, fenced.tenure.epoch))
-        with CancelScope(shield=True):
+        with CancelScope(shield=True), self._in_change():
             await fenced.close()
             if not lost:
                 try:
@@ -86,6 +103,14 @@ class Candidacy:
                 except SinkUnavailable as exc:
                     self._left(fenced.tenure)
                     self._fail(exc, "giving the claim back later")
+
+    @contextmanager
+    def _in_change(self) -> Iterator[None]:
+        self.changing = True
+        try:
+            yield
+        finally:
+            self.changing = False
 
     async def _take(self) -> Fenced | None:
         try:
@@ -103,9 +128,11 @@ class Owners:
 
     name = "owners"
 
-    def __init__(self, claims: Claims, report: Report) -> None:
+    def __init__(self, claims: Claims, report: Report, patience: float) -> None:
+        """`patience` is how many seconds owners may take to drain and give back before that counts as not done."""
         self._claims = claims
         self._report = report
+        self._patience = patience
         self._shares = Shares(claims.me)
         self._candidacies: dict[str, Candidacy] = {}
         self._left: dict[str, Tenure] = {}
@@ -118,7 +145,10 @@ class Owners:
     def candidacy(self, logger: str, incarnation: Incarnation) -> Iterator[Candidacy]:
         """Be a candidate for a logger while the block lasts."""
         claim = claim_id(incarnation)
-        candidacy = self._candidacies[claim] = Candidacy(logger, claim, self._claims, self._report, self._leave_over)
+        candidacy = Candidacy(
+            logger, claim, self._claims, self._report, self._leave_over, may_take=lambda: not self._pausing
+        )
+        self._candidacies[claim] = candidacy
         self._changed.set()
         try:
             yield candidacy
@@ -131,16 +161,27 @@ class Owners:
 
     @asynccontextmanager
     async def pausing(self) -> AsyncIterator[None]:
-        """Own nothing while the block lasts: what is owned is drained and given back first."""
+        """Own nothing while the block lasts: what is owned is drained and given back first, and nothing is taken.
+
+        Raises StillOwned, before the block, when the owners do not give back in time.
+        """
         self._pausing = True
         try:
-            while owned := [one for one in self._candidacies.values() if one.fenced is not None]:
-                for one in owned:
-                    one.handing_over.set()
-                await sleep(_LOOK)
+            with move_on_after(self._patience):
+                while self._hand_over_all():  # noqa: ASYNC110 - also of claims that are taken meanwhile
+                    await sleep(_LOOK)
+            if held := self._hand_over_all():
+                raise StillOwned(held, self._patience)
             yield
         finally:
             self._pausing = False
+
+    def _hand_over_all(self) -> list[str]:
+        """Have all claims given back; return the loggers whose claims are held."""
+        held = [one for one in self._candidacies.values() if one.holds]
+        for one in held:
+            one.handing_over.set()
+        return [one.logger for one in held]
 
     async def run(self, stopping: Event) -> None:
         """Watch until asked to stop, which has to be after the pipelines have ended."""

@@ -140,10 +140,10 @@ class Pipeline:
                     Failed(self._key, Stage.WRITE, Failure.UNAVAILABLE, str(one), "looking at the collection again")
                 )
 
-    async def _patiently(self, prepare: Callable[[], Awaitable[_T]], stopping: Event) -> _T | None:
-        """Try until it works; None when asked to stop before that. What it waits for is said once."""
+    async def _patiently(self, prepare: Callable[[], Awaitable[_T]], *ends: Event) -> _T | None:
+        """Try until it works; None when one of these is set before that. What it waits for is said once."""
         curve, attempt, said = exponential(0.1, _ATTACH_CAP), 0, ""
-        while not stopping.is_set():
+        while not any(end.is_set() for end in ends):
             try:
                 with CancelScope(shield=True):  # drivers are never cut; each call has a deadline of its own
                     return await prepare()
@@ -156,7 +156,7 @@ class Pipeline:
                     self._shared.report(Failed(self._key, Stage.CONTROL, Failure.UNAVAILABLE, said, "waiting for it"))
             attempt += 1
             with move_on_after(curve(attempt)):
-                await stopping.wait()
+                await first_of(*ends)
         return None
 
     async def _attach(self) -> Attached:
@@ -170,14 +170,15 @@ class Pipeline:
             if fenced is None:
                 return
             lost = False
+            ends = (stopping, candidacy.handing_over, candidacy.lost)
             try:
-                now = await self._patiently(self._attach, stopping)  # it may have been made anew meanwhile
+                now = await self._patiently(self._attach, *ends)  # it may have been made anew meanwhile
                 if now is not None and now.incarnation == attached.incarnation:
                     await self._move(attached, stopping, self._owned(fenced, candidacy, seen))
             except* OwnershipLost:
                 lost = True
             finally:
-                await candidacy.give_back(lost=lost)
+                await candidacy.give_back(lost=lost or candidacy.lost.is_set())
 
     def _plain(self, seen: Seen) -> _Target:
         """Return the collection that all replicas write into."""
@@ -202,7 +203,7 @@ class Pipeline:
             in_hand=in_hand,
             clock=current_time,
         )
-        if not await self._listens(pull, stopping):
+        if not await self._listens(pull, stopping, target.handing_over, target.lost):
             return
         ending = Event()
         moving = shared.doubts.moving(self._key, attached)
@@ -225,7 +226,7 @@ class Pipeline:
             finally:
                 await self._give_back(in_hand)
 
-    async def _listens(self, pull: Pull, stopping: Event) -> bool:
+    async def _listens(self, pull: Pull, *ends: Event) -> bool:
         """Subscribe; when the server refuses, say why, wait, and return False, so that an owner gives back."""
         try:
             with CancelScope(shield=True):  # it has deadlines of its own
@@ -236,7 +237,7 @@ class Pipeline:
             self._unheard = str(exc)
             self._shared.report(LoggerState(self._key, State.BACKING_OFF, str(exc)))
             with move_on_after(_UNHEARD_PAUSE):
-                await stopping.wait()
+                await first_of(*ends)
             return False
         self._unheard = ""
         return True

@@ -17,7 +17,7 @@ from anyio import CancelScope, create_task_group, move_on_after, sleep
 from pymongo.errors import OperationFailure, PyMongoError
 
 from collector import events
-from collector.errors import SinkUnavailable
+from collector.errors import SinkUnavailable, StillOwned
 from collector.mongodb.calls import calling, new_client
 from collector.mongodb.errors import said
 
@@ -93,12 +93,16 @@ class MongoLogin:
                 place = self._changed()
                 if place is None and not await self._is_void(client):
                     continue
+                control, unavailable = events.Stage.CONTROL, events.Failure.UNAVAILABLE
                 try:
                     close = await self._go_over(client, place or self._place, owning_nothing)
+                except StillOwned as exc:
+                    report(
+                        events.Failed("", control, unavailable, str(exc), "keeping the old login of MongoDB for now")
+                    )
                 except (PyMongoError, OSError, ValueError) as exc:
                     self._refused_place = place
                     error = f"the login of MongoDB has changed, and is none: {type(exc).__name__}"
-                    control, unavailable = events.Stage.CONTROL, events.Failure.UNAVAILABLE
                     report(events.Failed("", control, unavailable, error, "keeping the old one"))
                 else:
                     closing.start_soon(_close_later, close, name="old connections to mongodb")

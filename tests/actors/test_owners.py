@@ -31,7 +31,7 @@ class Scene:
     def __init__(self) -> None:
         self.claims, self.reports, self.stopping = FakeClaims(), Reports(), Event()
         claims: Any = self.claims
-        self.owners = Owners(claims, self.reports)
+        self.owners = Owners(claims, self.reports, 60.0)
         self.group: TaskGroup
         self.returned = Event()
 
