@@ -105,7 +105,6 @@ class Pipeline:
     def __init__(self, spec: LoggerSpec, shared: Shared) -> None:
         self.name = f"pipeline {spec.key}"
         self._key = spec.key
-        self._unheard = ""
         self._spec = spec
         self._shared = shared
         self._collection = shared.names.collection(spec.key)
@@ -141,7 +140,7 @@ class Pipeline:
                 )
 
     async def _patiently(self, prepare: Callable[[], Awaitable[_T]], *ends: Event) -> _T | None:
-        """Try until it works; None when one of these is set before that. What it waits for is said once."""
+        """Try until it works; None when one of these is set before that. A reason to wait is reported once."""
         curve, attempt, said = exponential(0.1, _ATTACH_CAP), 0, ""
         while not any(end.is_set() for end in ends):
             try:
@@ -153,7 +152,6 @@ class Pipeline:
                     wrong = isinstance(exc, Conflict | WrongCollection)
                     state = State.MISCONFIGURED if wrong else State.BACKING_OFF
                     self._shared.report(LoggerState(self._key, state, said))
-                    self._shared.report(Failed(self._key, Stage.CONTROL, Failure.UNAVAILABLE, said, "waiting for it"))
             attempt += 1
             with move_on_after(curve(attempt)):
                 await first_of(*ends)
@@ -232,14 +230,10 @@ class Pipeline:
             with CancelScope(shield=True):  # it has deadlines of its own
                 await pull.open()
         except Unavailable as exc:
-            if str(exc) != self._unheard:
-                self._shared.report(Failed(self._key, Stage.PULL, Failure.UNAVAILABLE, str(exc), "asking again"))
-            self._unheard = str(exc)
             self._shared.report(LoggerState(self._key, State.BACKING_OFF, str(exc)))
             with move_on_after(_UNHEARD_PAUSE):
                 await first_of(*ends)
             return False
-        self._unheard = ""
         return True
 
     def _risks(self, attached: Attached, target: _Target) -> str:

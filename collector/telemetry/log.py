@@ -18,7 +18,7 @@ from collector.telemetry.sentences import alike
 from collector.telemetry.suppression import Repeats
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable, Hashable, Mapping
 
     from collector.telemetry.suppression import Repeated
 
@@ -32,7 +32,12 @@ _STATES_WHOSE = 10
 """when it is that of more than so many."""
 _NAMED = 10
 """Loggers that a line for many of them names."""
-_TROUBLE = frozenset({events.State.FAILING, events.State.MISCONFIGURED})
+_TROUBLE: Mapping[events.State | None, str] = {
+    events.State.FAILING: "trying again",
+    events.State.MISCONFIGURED: "waiting until somebody changes it",
+    events.State.BACKING_OFF: "trying again",
+}
+"""States that are warnings, each with the action of the pipeline."""
 
 
 def set_up(*, release: bool) -> None:
@@ -76,6 +81,8 @@ class EventLog:
         self._log = structlog.get_logger()
         self._clock = clock
         self._bucket_trouble = ""
+        self._said_states: dict[str, Hashable] = {}
+        """The last state of each logger that was written or counted, with its reason."""
         self._repeats: Repeats[tuple[str, dict[str, object]]] = Repeats(_QUIET, _WHOSE)
         self._states: Repeats[tuple[str, dict[str, object]]] = Repeats(_STATES_QUIET, _STATES_WHOSE)
         self._saying: dict[type, Callable[[Any], None]] = {
@@ -105,14 +112,27 @@ class EventLog:
             say(event)
 
     def _logger_state(self, event: events.LoggerState) -> None:
+        """Write a state that is another one, or has another reason, than the last one of the logger."""
         self._tick()
         state = "gone" if event.state is None else event.state.value
         facts: dict[str, object] = {"logger": event.logger, "state": state}
         if event.why:
             facts["why"] = event.why
+        if event.state in _TROUBLE:
+            facts["action"] = _TROUBLE[event.state]
         key = (state, alike(event.why, event.logger))
+        if self._is_said(event, key):
+            return
         if self._states.is_first(key, ("logger", facts), self._clock(), event.logger):
             (self._log.warning if event.state in _TROUBLE else self._log.info)("logger", **facts)
+
+    def _is_said(self, event: events.LoggerState, key: Hashable) -> bool:
+        before = self._said_states.get(event.logger)
+        if event.state is None:
+            self._said_states.pop(event.logger, None)
+        else:
+            self._said_states[event.logger] = key
+        return before == key
 
     def _failed(self, event: events.Failed) -> None:
         key = (event.stage, alike(event.error, event.logger), event.action)

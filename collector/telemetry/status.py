@@ -25,6 +25,8 @@ QUIET_AFTER = 60.0
 """Seconds after which an error that has not come again is past; what goes on is tried more often than that."""
 _MOVING = frozenset({events.State.RUNNING, events.State.FAILING, events.State.DRAINING})
 """States of a logger whose entries are being written."""
+_WAITING = frozenset({events.State.BACKING_OFF, events.State.MISCONFIGURED})
+"""States of a logger whose reason is an error."""
 
 
 @dataclass(slots=True)
@@ -254,6 +256,8 @@ class Status:
         if found.state != state.value:
             found.state, found.since = state.value, _now()
         found.why = event.why
+        if state in _WAITING and event.why:
+            self._note_error(key, event.why)
         if state is not events.State.FAILING:
             times.failing = None
         elif times.failing is None:

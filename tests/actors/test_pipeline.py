@@ -11,7 +11,7 @@ from anyio import Event, Semaphore, create_task_group, current_time, fail_after
 
 from collector.actors.pipeline import Pipeline, Shared
 from collector.errors import SinkUnavailable
-from collector.events import BatchSettled, Held, LoggerState, Returned, State
+from collector.events import BatchSettled, Failed, Held, LoggerState, Returned, State
 from collector.flow.budget import Budget
 from collector.jetstream.connection import NatsConnection, Reconnects
 from collector.settings import Settings
@@ -154,6 +154,7 @@ async def test_a_stream_that_does_not_exist_yet_is_waited_for_and_that_is_said_o
         await scene.asked()
     assert scene.states == [State.BACKING_OFF, State.BACKING_OFF, State.RUNNING, State.DRAINING]
     assert [event.why for event in scene.reports.of(LoggerState)][:2] == [str(NO_STREAM), "no leader"]
+    assert scene.reports.of(Failed) == [], "the state says it"
 
 
 def paused(remedy: Remedy = Remedy.MEND) -> Difference:

@@ -62,6 +62,9 @@ WARNINGS = [
     events.GivenUp("registry", "registry crashed 10 times"),
     events.ConnectionChanged("nats", connected=False, why="lost"),
     events.Mended("a", 3, "the durable gave up after 5 deliveries"),
+    LoggerState("a", State.BACKING_OFF, "no stream"),
+    LoggerState("a", State.MISCONFIGURED, "a paused durable"),
+    LoggerState("a", State.FAILING, "no primary"),
 ]
 
 
@@ -300,6 +303,26 @@ def test_the_same_of_many_loggers_is_a_few_lines(scene: Scene) -> None:
         scene.now += 1
         lines = scene.lines(*outage()[:1000], TICK)
         assert len(lines) <= 1
+
+
+@pytest.mark.parametrize("state", [State.BACKING_OFF, State.MISCONFIGURED, State.FAILING, State.RUNNING])
+def test_a_state_that_goes_on_is_a_line_again_only_for_another_reason_or_after_another_state(
+    scene: Scene, state: State
+) -> None:
+    def told(*changes: LoggerState) -> list[str]:
+        scene.now += 60
+        scene.lines(TICK)
+        return [line.get("why", line["state"]) for line in scene.lines(*changes)]
+
+    wait, other = LoggerState("a", state, "no stream since 5 s"), LoggerState("a", state, "no durable")
+    assert told(wait) == ["no stream since 5 s"]
+    assert told(LoggerState("a", state, "no stream since 17 s")) == []
+    assert told(other) == ["no durable"]
+    assert told(wait) == ["no stream since 5 s"]
+    assert told(LoggerState("a", State.DRAINING)) == ["draining"]
+    assert told(wait) == ["no stream since 5 s"]
+    assert told(LoggerState("a", None)) == ["gone"]
+    assert told(wait) == ["no stream since 5 s"]
 
 
 def test_a_restart_of_many_loggers_is_said_in_few_lines_too(scene: Scene) -> None:

@@ -534,6 +534,20 @@ def test_a_logger_says_when_it_is_started_again_until_it_works(scene: Scene) -> 
     assert backoff() is None
 
 
+@pytest.mark.parametrize("state", [State.BACKING_OFF, State.MISCONFIGURED])
+def test_a_reason_to_wait_is_the_last_error_until_the_logger_works(scene: Scene, state: State) -> None:
+    def error() -> tuple[str, bool]:
+        logger = scene.status.snapshot()["loggers"]["a"]
+        return logger["last_error"], logger["last_error_past"]
+
+    scene.observe(LoggerState("a", state, "no stream"))
+    assert error() == ("no stream", False)
+    scene.now += 3600
+    assert error() == ("no stream", False)
+    scene.observe(LoggerState("a", State.RUNNING))
+    assert error() == ("no stream", True)
+
+
 def test_the_crashes_of_a_logger_are_counted_once_and_forgotten_with_it(scene: Scene) -> None:
     def restarts() -> int:
         found: int = scene.status.snapshot()["loggers"]["a"]["restarts"]
