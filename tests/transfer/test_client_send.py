@@ -7,6 +7,7 @@ import base64
 import gzip
 import os
 import threading
+import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from nats import connect
 from tests.support.waiting import until
 from transfer import BlockingTransfer, Logger, Unavailable, UnknownLogger
 from transfer.background.sender import Sender
+from transfer.names import Names
 from transfer.options import read_options
 
 if TYPE_CHECKING:
@@ -95,7 +97,7 @@ async def test_whoever_chose_to_block_waits_until_there_is_room_and_loses_nothin
 
         sending = threading.Thread(target=send)
         sending.start()
-        await until(lambda: transfer.stats().queued == 90, 5)
+        await until(lambda: transfer.stats().queued == 45, 20)  # as much as is left
         assert sending.is_alive()
         nats.start()
         sending.join(30)
@@ -133,6 +135,61 @@ def test_what_is_dropped_is_counted_harms_no_other_and_each_reason_is_said_once_
     (late,) = capfd.readouterr().err.splitlines()
     assert late.startswith("transfer: entries are dropped, closed: ")
     assert where in late
+
+
+def _configure(url: str, stream: str, **changes: Any) -> None:
+    """Change the configuration of a stream."""
+
+    async def change() -> None:
+        async with await connect(url) as connection:
+            jetstream = connection.jetstream()
+            config = (await jetstream.stream_info(stream)).config
+            for name, value in changes.items():
+                setattr(config, name, value)
+            await jetstream.update_stream(config)
+
+    asyncio.run(change())
+
+
+@pytest.mark.parametrize("overflow", ["drop_newest", "drop_oldest", "block"])
+@pytest.mark.parametrize(
+    "stands_still",
+    [{"max_msgs": 1}, {"max_bytes": 1000}, {"sealed": True}, {"subjects": ["elsewhere"]}],
+    ids=["full of messages", "full of bytes", "sealed", "no stream for the subject"],
+)
+def test_a_logger_whose_stream_takes_nothing_takes_no_room_of_others(
+    nats_server: NatsServer, namespace: str, overflow: str, stands_still: dict[str, Any]
+) -> None:
+    options: dict[str, Any] = {"overflow": overflow, "max_entries": 200, "bundle_entries": 1}
+    with BlockingTransfer.connect(nats_server.url, namespace=namespace, **options) as transfer:
+
+        def log() -> None:
+            for number in range(1000):
+                transfer.send("dead", {"number": number})
+
+        for key in ("dead", "app"):
+            transfer.set(Logger(key))
+        _configure(nats_server.url, Names(namespace).stream("dead"), **stands_still)
+        noise = threading.Thread(target=log, daemon=True)
+        noise.start()
+        while noise.is_alive() and transfer.stats().queued < 90:
+            noise.join(0.01)
+        for number in range(5):
+            for _ in range(5):
+                transfer.send("app", {"number": number})
+            deadline = time.monotonic() + 30
+            while _stored(transfer) < 5 * (number + 1) and time.monotonic() < deadline:
+                time.sleep(0.01)
+        assert _stored(transfer) == 25
+        transfer.close(0)
+        noise.join(20)
+
+
+def _stored(transfer: BlockingTransfer) -> int:
+    found = transfer.get("app")
+    assert found is not None
+    assert found.stream is not None
+    return found.stream.messages
 
 
 def test_what_finds_no_room_is_said_once(namespace: str, capfd: pytest.CaptureFixture[str]) -> None:

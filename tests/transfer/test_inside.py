@@ -271,7 +271,7 @@ def test_the_thread_that_sends_waits_for_nobody_who_waits_for_it(
         nats.kill()
         thread = threading.Thread(target=lambda: [loguru.logger.info("order") for _ in range(100)], daemon=True)
         thread.start()
-        while sink.stats().queued < 18 or sink.stats().connected:
+        while sink.stats().queued < 9 or sink.stats().connected:
             thread.join(0.05)
         nats.start()
         thread.join(40)

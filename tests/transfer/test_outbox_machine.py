@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from transfer.background.outbox import Bundle, Dropped, Outbox
+from transfer.background.outbox import Dropped, Limits, Outbox
 from transfer.options import Overflow
+
+if TYPE_CHECKING:
+    from transfer.background.lane import Bundle
 
 ENTRIES, BYTES = 20, 6000
 MARKED = (Dropped.OVERFLOW, Dropped.TOO_LARGE)
@@ -61,8 +64,9 @@ class Life(RuleBasedStateMachine):
     @rule(most=st.integers(1, 4), entries=st.integers(1, 6), size=st.integers(1, 2000))
     def take(self, most: int, entries: int, size: int) -> None:
         """Take what is ready."""
-        ready = self.box.look(lambda: None, most)
-        taken = self.box.take(most, entries, size)
+        limits = Limits(most, entries, size)
+        ready = self.box.look(lambda: None, limits)
+        taken = self.box.take(limits)
         assert bool(taken) == bool(ready)
         for bundle in taken:
             assert 0 < len(bundle.entries) <= entries
@@ -101,12 +105,12 @@ class Life(RuleBasedStateMachine):
     @rule()
     def flush_all(self) -> None:
         """Send everything: then `flush` says so, and markers say what is missing."""
-        while bundles := self.box.take(64, 1000, 1 << 20):
+        for bundle in self.on_their_way:
+            self.box.finish(bundle)
+        while bundles := self.box.take(Limits(64, 1000, 1 << 20)):
             for bundle in bundles:
                 self.marked += missing(bundle)
                 self.box.finish(bundle)
-        for bundle in self.on_their_way:
-            self.box.finish(bundle)
         self.stale += self.on_their_way
         self.on_their_way = []
         assert self.box.flush(0)
@@ -135,7 +139,7 @@ class Life(RuleBasedStateMachine):
 
     def waiting(self) -> list[Any]:
         """Return what waits, gaps too."""
-        return [one for lane in self.box._lanes.values() for one in lane.waiting]
+        return [one for lane in self.box._lanes.values() for one in (*lane.ordinary, *lane.important)]
 
     @invariant()
     def each_entry_is_in_one_place(self) -> None:
@@ -145,6 +149,10 @@ class Life(RuleBasedStateMachine):
         sent = [entry for bundle in box.on_their_way() for entry in bundle.entries if entry.number]
         assert box.entries == len(waiting) + len(sent)
         assert box.bytes == sum(len(entry.body) + 200 for entry in [*waiting, *sent])
+        assert box.entries == sum(lane.entries for lane in box._lanes.values())
+        assert box.bytes == sum(lane.bytes for lane in box._lanes.values())
+        assert box._sent_entries == len(sent) == sum(lane.sent_entries for lane in box._lanes.values())
+        assert box._sent_bytes == sum(lane.sent_bytes for lane in box._lanes.values())
         assert 0 <= box.entries <= ENTRIES
         assert 0 <= box.bytes <= BYTES
         assert box.entries + box.published + box.dropped.total() == self.came + self.refused
@@ -153,7 +161,7 @@ class Life(RuleBasedStateMachine):
     @invariant()
     def no_lane_is_there_for_nothing(self) -> None:
         """See the name."""
-        assert all(lane.waiting or lane.on_their_way for lane in self.box._lanes.values())
+        assert all(lane.length or lane.on_their_way for lane in self.box._lanes.values())
         assert sum(lane.on_their_way for lane in self.box._lanes.values()) == len(self.on_their_way)
 
     @invariant()

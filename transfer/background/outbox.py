@@ -1,19 +1,23 @@
-"""What waits to be sent: bounded by entries and bytes, filled by any thread, emptied by the sender's.
+"""The queue between the threads that send and the thread of the sender: bounded by entries and by bytes.
 
 An entry counts until it is confirmed or dropped. It is in one place: it waits, is on its way, is published, or is
 dropped for one reason. Where entries of a logger are missing because the outbox had no room for them, a marker entry
 says so in their place; `flush` waits for it as for an entry.
+
+The room is shared by all loggers, so that a logger whose stream takes nothing leaves room for the others:
+half of the room, at most, is on its way, apart from one small bundle of each logger. When the outbox is full, an entry
+takes its room from the logger with the most waiting, and is itself dropped when its own logger is that one.
+With `Overflow.BLOCK` nothing is taken away: an entry waits while its logger has as much room as is left for all.
 """
 
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
-from dataclasses import dataclass
+from collections import Counter
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
-from transfer.entries.entry import encode_entry, new_id
+from transfer.background.lane import OBJECTS, Bundle, Lane, Queued, first_number, room_of
 from transfer.entries.stub import stub_of
 from transfer.options import Overflow
 from transfer.system.native import Waiter
@@ -21,10 +25,6 @@ from transfer.system.native import Waiter
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_OBJECTS = 200
-"""Bytes that an entry takes beside its body."""
-_STUBS = 100
-"""Of a logger with more waiting, an entry that is too large leaves a marker: stubs take memory that is not counted."""
 _KEPT_FREE = 10
 """One part in so many is kept for important entries."""
 _WINDOW = 256
@@ -47,85 +47,19 @@ class Dropped(StrEnum):
     """Sent after the end, or still unconfirmed at it."""
 
 
-class Queued(NamedTuple):
-    """One entry that waits."""
+class Room(NamedTuple):
+    """A number of entries and a number of bytes."""
 
-    number: int
-    """Counted from 1 in the order of coming; 0 for a marker."""
-    id: bytes
-    body: bytes
-
-
-@dataclass(slots=True)
-class Gap:
-    """Entries that are missing at one place."""
-
-    number: int
-    """In one order with those of entries."""
     entries: int
-    since: int
-    until: int
-    """Nanoseconds since 1970."""
-
-    def add(self) -> None:
-        """Count one more, that is missing just now."""
-        self.entries += 1
-        self.until = time.time_ns()
+    bytes: int
 
 
-class Stub(NamedTuple):
-    """What is left of an entry that was too large for the queue. It is counted as little as a marker is."""
+class Limits(NamedTuple):
+    """How much the sender takes: bundles of one logger on their way, entries and bytes of one bundle."""
 
-    number: int
-    entry: Queued
-
-
-class Lane:
-    """The entries of one logger, in order. It is there while anything of that logger is."""
-
-    def __init__(self, key: str) -> None:
-        self.key = key
-        self.waiting: deque[Queued | Gap | Stub] = deque()
-        self.on_their_way = 0
-        """Bundles."""
-
-    def drop_newest(self, number: int) -> None:
-        """Have a gap of this number behind what waits, or a larger one."""
-        if self.waiting and isinstance(gap := self.waiting[-1], Gap):
-            gap.add()
-        else:
-            now = time.time_ns()
-            self.waiting.append(Gap(number, 1, now, now))
-
-    def drop_oldest(self) -> Queued | None:
-        """Have a gap before what waits, or a larger one; return what is missing now, None when no entry waits."""
-        gap: Gap | None = None
-        gone: Queued | None = None
-        while self.waiting and gone is None:
-            first = self.waiting.popleft()
-            if isinstance(first, Stub):
-                now = time.time_ns()
-                first = Gap(first.number, 1, now, now)
-            if isinstance(first, Gap):
-                gap = first if gap is None else Gap(gap.number, gap.entries + first.entries, gap.since, first.until)
-            else:
-                gone = first
-        if gone is not None:
-            now = time.time_ns()
-            gap = gap or Gap(gone.number, 0, now, now)
-            gap.add()
-        if gap is not None:
-            self.waiting.appendleft(gap)
-        return gone
-
-
-class Bundle(NamedTuple):
-    """Entries of one logger that are sent together."""
-
-    lane: Lane
-    entries: list[Queued]
-    first: int
-    """The number of the oldest of them, of an entry or of a gap. No other bundle has it."""
+    bundles: int
+    entries: int
+    bytes: int
 
 
 class Outbox:
@@ -133,8 +67,11 @@ class Outbox:
 
     def __init__(self, overflow: Overflow, max_entries: int, max_bytes: int) -> None:
         self._overflow = overflow
-        self._max_entries = max_entries
-        self._max_bytes = max_bytes
+        self._blocks = overflow is Overflow.BLOCK
+        self._all = Room(max_entries, max_bytes)
+        self._ordinary = Room(max_entries - max_entries // _KEPT_FREE, max_bytes - max_bytes // _KEPT_FREE)
+        """The room of entries that are not important."""
+        self._half = Room(max(1, self._ordinary.entries // 2), self._ordinary.bytes // 2)
         self._begin()
 
     def _begin(self) -> None:
@@ -142,8 +79,9 @@ class Outbox:
         self.dropped: Counter[Dropped] = Counter()
         self.first_drops: list[tuple[Dropped, str]] = []
         """A reason that has just occurred for the first time, and the key; whoever says so takes it out."""
-        self.entries = 0
-        self.bytes = 0
+        self.entries = self.bytes = 0
+        self._sent_entries = self._sent_bytes = 0
+        """The part of them that is on its way."""
         self._waiter = Waiter()
         self.lock = self._waiter.lock
         self._numbers = 0
@@ -159,78 +97,93 @@ class Outbox:
 
     def add(self, key: str, entry_id: bytes, body: bytes, *, important: bool, may_block: bool) -> None:
         """Put an entry in, or drop one."""
-        size = len(body) + _OBJECTS
-        is_too_large = size > self._room(important=important)[1]
-        stub = stub_of(body) if is_too_large and not self._closed else None  # it takes its time: not under the lock
+        size = len(body) + OBJECTS
+        room = self._all if important else self._ordinary
+        stub = stub_of(body) if size > room.bytes and not self._closed else None  # it takes its time: without the lock
         with self.lock:
             why = None
-            if self._closed or not self._fits(size, important=important):
-                why = self._make_room(key, size, important=important, may_block=may_block)
+            if self._closed or not self._fits(size, self._half if self._blocks else room):
+                why = self._make_room(key, size, room, may_block=may_block)
             if why is None:
                 self._numbers = number = self._numbers + 1
                 lane = self._lanes.get(key)
                 if lane is None:
                     lane = self._lanes[key] = Lane(key)
-                lane.waiting.append(Queued(number, entry_id, body))
+                lane.add(Queued(number, entry_id, body), size, important=important)
                 self.entries += 1
                 self.bytes += size
             else:
                 self._count(why, key, 1)
                 if why is not Dropped.CLOSED:
-                    self._mark(key, entry_id, stub)
+                    self._mark(key, entry_id, stub, important=important)
             wake, self._wake = self._wake, None
         if wake is not None:
             wake()
 
-    def _room(self, *, important: bool) -> tuple[int, int]:
-        if important:
-            return self._max_entries, self._max_bytes
-        return self._max_entries - self._max_entries // _KEPT_FREE, self._max_bytes - self._max_bytes // _KEPT_FREE
+    def _fits(self, size: int, room: Room) -> bool:
+        return self.entries < room.entries and self.bytes + size <= room.bytes
 
-    def _fits(self, size: int, *, important: bool) -> bool:
-        entries, room = self._room(important=important)
-        return self.entries < entries and self.bytes + size <= room
-
-    def _make_room(self, key: str, size: int, *, important: bool, may_block: bool) -> Dropped | None:
-        """Return None when there is room now, else why the entry is dropped."""
-        if size > self._room(important=important)[1]:
+    def _make_room(self, key: str, size: int, room: Room, *, may_block: bool) -> Dropped | None:
+        """Return None when there is room for an entry now, else why the entry is dropped."""
+        if size > room.bytes:
             return Dropped.CLOSED if self._closed else Dropped.TOO_LARGE
-        while not self._closed and not self._fits(size, important=important):
-            if self._overflow is Overflow.BLOCK and may_block:
+        if self._blocks and may_block:
+            while not self._closed and not (self._fits(size, room) and self._leaves_room(key, room)):
                 self._waiter.wait(_LOOK)
-            elif not self._drop_oldest(key):
-                return Dropped.OVERFLOW
-        return Dropped.CLOSED if self._closed else None
+        if self._closed:
+            return Dropped.CLOSED
+        return None if self._fits(size, room) or self._take_away(key, size, room) else Dropped.OVERFLOW
 
-    def _drop_oldest(self, key: str) -> bool:
-        lane = self._lanes.get(key) if self._overflow is Overflow.DROP_OLDEST else None
-        gone = lane.drop_oldest() if lane is not None else None
-        if gone is None:
+    def _leaves_room(self, key: str, room: Room) -> bool:
+        """Return whether a logger has less room than is left, or none: then a logger that comes later finds some."""
+        lane = self._lanes.get(key)
+        if lane is None or not lane.entries:
+            return True
+        return lane.entries < room.entries - self.entries and lane.bytes < room.bytes - self.bytes
+
+    def _take_away(self, key: str, size: int, room: Room) -> bool:
+        """Drop entries that wait, as many as make room for another one; return whether there is room now."""
+        if self._blocks:
             return False
-        self._forget([gone])
-        self._count(Dropped.OVERFLOW, key, 1)
-        return True
+        missing = min(size, self.bytes + size - room.bytes)
+        """Bytes to be made free. The tenth that is kept free may be taken; then the new entry just replaces others."""
+        victim = self._who_gives_way(self._lanes.get(key), size, by_bytes=missing > 0)
+        if victim is None:
+            return False
+        while True:
+            gone = victim.give_up(oldest=self._overflow is Overflow.DROP_OLDEST)
+            if gone is None:
+                return False
+            self.entries -= 1
+            self.bytes -= room_of(gone)
+            self._count(Dropped.OVERFLOW, victim.key, 1)
+            missing -= room_of(gone)
+            if missing <= 0:
+                return True
 
-    def _mark(self, key: str, entry_id: bytes, stub: bytes | None) -> None:
+    def _who_gives_way(self, lane: Lane | None, size: int, *, by_bytes: bool) -> Lane | None:
+        """Return the logger that entries are taken from, None when the new entry is to be dropped.
+
+        It has the most waiting, and more than the new entry's logger has also afterwards.
+        """
+        mine = 0 if lane is None else _waiting(lane, by_bytes=by_bytes)
+        one = size if by_bytes else 1
+        all_waiting = self.bytes - self._sent_bytes if by_bytes else self.entries - self._sent_entries
+        if mine * (len(self._lanes) + (lane is None)) < all_waiting:  # a logger above the average is not worth a search
+            most = max(self._lanes.values(), key=lambda other: _waiting(other, by_bytes=by_bytes))
+            if mine + 2 * one <= _waiting(most, by_bytes=by_bytes):
+                return most
+        return lane if self._overflow is Overflow.DROP_OLDEST and mine >= one else None
+
+    def _mark(self, key: str, entry_id: bytes, stub: bytes | None, *, important: bool) -> None:
         """Have a stub or a marker where an entry is missing. Keys without an end, of which none is sent, leave none."""
         lane = self._lanes.get(key)
         if lane is None:
-            if len(self._lanes) >= self._max_entries:
+            if len(self._lanes) >= self._all.entries:
                 return
             lane = self._lanes[key] = Lane(key)
         self._numbers += 1
-        if stub is None or len(lane.waiting) >= _STUBS:
-            lane.drop_newest(self._numbers)
-        else:
-            lane.waiting.append(Stub(self._numbers, Queued(0, entry_id, stub)))
-
-    def _forget(self, entries: list[Queued]) -> int:
-        """Give back the room of entries, and return how many they are."""
-        counted = [len(entry.body) + _OBJECTS for entry in entries if entry.number]
-        self.entries -= len(counted)
-        self.bytes -= sum(counted)
-        self._waiter.wake()
-        return len(counted)
+        lane.miss(self._numbers, entry_id, stub, important=important)
 
     def _count(self, why: Dropped, key: str, entries: int) -> None:
         if entries and why not in self.dropped:
@@ -245,46 +198,55 @@ class Outbox:
 
     # The sender's side.
 
-    def look(self, wake: Callable[[], None], most: int) -> int:
+    def look(self, wake: Callable[[], None], limits: Limits) -> int:
         """Return how many entries of one logger can be taken at best; when none can, `wake` is called once some can."""
         with self.lock:
-            ready = [len(lane.waiting) for lane in self._lanes.values() if self._may_send(lane, most)]
+            ready = [lane.length for lane in self._lanes.values() if self._allowed(lane, limits)]
             largest = max(ready, default=0)
             self._wake = None if largest else wake
             return largest
 
-    def _may_send(self, lane: Lane, most: int) -> bool:
-        """Return whether one more bundle of a logger may go.
-
-        Each logger has less on its way than is left of the window: so something is left for a logger that comes later,
-        however many there are whose streams take nothing.
-        """
-        return lane.on_their_way < max(1, min(most, _WINDOW - len(self._sent)))
-
-    def take(self, most: int, max_entries: int, max_bytes: int) -> list[Bundle]:
-        """Take a bundle from each logger that may send one; no logger has more than `most` on their way."""
+    def take(self, limits: Limits) -> list[Bundle]:
+        """Take a bundle from each logger that may send one."""
         with self.lock:
-            waiting = [lane for lane in self._lanes.values() if lane.waiting]
-            return [self._take(lane, max_entries, max_bytes) for lane in waiting if self._may_send(lane, most)]
+            bundles = []
+            for lane in list(self._lanes.values()):
+                if allowed := self._allowed(lane, limits):
+                    bundles.append(bundle := lane.take(*allowed))
+                    self._send_off(bundle)
+            return bundles
 
-    def _take(self, lane: Lane, max_entries: int, max_bytes: int) -> Bundle:
-        entries: list[Queued] = []
-        first, size = lane.waiting[0].number, 0
-        while lane.waiting and len(entries) < max_entries:
-            next_one = lane.waiting[0]
-            entry = next_one.entry if isinstance(next_one, Stub) else next_one
-            entry = _marker(entry) if isinstance(entry, Gap) else entry
-            size += len(entry.body)
-            if entries and size > max_bytes:
-                break
-            lane.waiting.popleft()
-            entries.append(entry)
-        return self._send_off(Bundle(lane, entries, first))
+    def _allowed(self, lane: Lane, limits: Limits) -> Room | None:
+        """Return the size of the next bundle of a logger, None when the logger has nothing waiting or has to wait.
 
-    def _send_off(self, bundle: Bundle) -> Bundle:
-        bundle.lane.on_their_way += 1
+        Each logger has fewer bundles on their way than are left of the window: so something is left for a logger that
+        comes later, however many there are whose streams take nothing. The same of the room: see above.
+        """
+        if not lane.length or lane.on_their_way >= max(1, min(limits.bundles, _WINDOW - len(self._sent))):
+            return None
+        bundle = Room(min(limits.entries, self._half.entries), min(limits.bytes, self._half.bytes))
+        entries = min(bundle.entries, lane.entries - lane.sent_entries)
+        size = min(bundle.bytes, lane.bytes - lane.sent_bytes)
+        if self._sent_entries + entries <= self._half.entries and self._sent_bytes + size <= self._half.bytes:
+            return bundle
+        if lane.on_their_way:
+            return None
+        part = 4 * len(self._lanes)
+        return Room(max(1, min(bundle.entries, self._all.entries // part)), min(bundle.bytes, self._all.bytes // part))
+
+    def _send_off(self, bundle: Bundle) -> None:
         self._sent[bundle.first] = bundle
-        return bundle
+        self._sent_entries += bundle.counted
+        self._sent_bytes += bundle.size
+
+    def _call_back(self, bundle: Bundle) -> bool:
+        """Return whether a bundle was on its way, which it is no more."""
+        if self._sent.pop(bundle.first, None) is None:
+            return False
+        self._sent_entries -= bundle.counted
+        self._sent_bytes -= bundle.size
+        bundle.lane.unbundle(bundle)
+        return True
 
     def on_their_way(self) -> list[Bundle]:
         """Return what was taken and is not finished, for a sender that begins anew: as it was, or ids would lie."""
@@ -294,31 +256,35 @@ class Outbox:
     def split(self, bundle: Bundle) -> list[Bundle]:
         """Return a bundle that is on its way as two that are, or nothing when it is on its way no more."""
         with self.lock:
-            if self._sent.pop(bundle.first, None) is None:
+            if not self._call_back(bundle):
                 return []
-            bundle.lane.on_their_way -= 1
             middle = len(bundle.entries) // 2
             front, back = bundle.entries[:middle], bundle.entries[middle:]
-            second = next((entry.number for entry in back if entry.number), 0)
+            second = first_number(back)
             if not second:  # markers alone
                 self._numbers = second = self._numbers + 1
-            parts = Bundle(bundle.lane, front, bundle.first), Bundle(bundle.lane, back, second)
-            return [self._send_off(part) for part in parts]
+            parts = [bundle.lane.bundle(front, bundle.first), bundle.lane.bundle(back, second)]
+            for part in parts:
+                self._send_off(part)
+            return parts
 
     def finish(self, bundle: Bundle, why: Dropped | None = None) -> None:
         """Count what is confirmed, or dropped for that reason; nothing when `close` has counted it already."""
         with self.lock:
-            if self._sent.pop(bundle.first, None) is None:
+            if not self._call_back(bundle):
                 return
-            counted = self._forget(bundle.entries)
-            if why is None:
-                self.published += counted
-            else:
-                self._count(why, bundle.lane.key, counted)
             lane = bundle.lane
-            lane.on_their_way -= 1
-            if not lane.waiting and not lane.on_their_way:
+            lane.entries -= bundle.counted
+            lane.bytes -= bundle.size
+            self.entries -= bundle.counted
+            self.bytes -= bundle.size
+            if why is None:
+                self.published += bundle.counted
+            else:
+                self._count(why, lane.key, bundle.counted)
+            if not lane.length and not lane.on_their_way:
                 del self._lanes[lane.key]
+            self._waiter.wake()
             wake, self._wake = self._wake, None
         if wake is not None:
             wake()
@@ -349,7 +315,7 @@ class Outbox:
 
     def _oldest(self) -> int:
         """Return the number of the oldest that is neither confirmed nor dropped; what comes next when there is none."""
-        waiting = [lane.waiting[0].number for lane in self._lanes.values() if lane.waiting]
+        waiting = [lane.oldest for lane in self._lanes.values() if lane.length]
         return min([*self._sent, *waiting], default=self._numbers + 1)
 
     def close(self) -> int:
@@ -363,26 +329,12 @@ class Outbox:
         with self.lock:
             left = self.entries
             self._count(Dropped.CLOSED, next(iter(self._lanes), ""), left)
-            self.entries = self.bytes = 0
+            self.entries = self.bytes = self._sent_entries = self._sent_bytes = 0
             self._lanes.clear()
             self._sent.clear()
             self._waiter.wake()
             return left
 
 
-def _marker(gap: Gap) -> Queued:
-    """Make the entry that says what is missing."""
-    since, until = (_clock(moment) for moment in (gap.since, gap.until))
-    data = {
-        "msg": f"{gap.entries:,} entries dropped between {since} and {until}",
-        "level": "WARNING",
-        "logger": "transfer",
-        "dropped": gap.entries,
-    }
-    entry_id = new_id()
-    return Queued(0, entry_id, encode_entry(data, gap.until, None, entry_id))
-
-
-def _clock(moment: int) -> str:
-    seconds, rest = divmod(moment, 1_000_000_000)
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{rest // 1_000_000:03}Z"
+def _waiting(lane: Lane, *, by_bytes: bool) -> int:
+    return lane.bytes - lane.sent_bytes if by_bytes else lane.entries - lane.sent_entries

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from transfer.background.outbox import Bundle, Dropped
+from transfer.background.outbox import Dropped, Limits
 from transfer.entries.inside import SENDING
 from transfer.entries.stub import stub_of
 from transfer.errors import (
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from nats.aio.client import Client
     from nats.js import JetStreamContext
 
+    from transfer.background.lane import Bundle
     from transfer.background.outbox import Outbox
     from transfer.names import Names
     from transfer.nats_settings import NatsSettings
@@ -299,14 +300,14 @@ class SendingThread:
                 group.create_task(self._deliver(group, bundle, sent_before=True))
             while True:
                 await self._until_ready()
-                for bundle in self._outbox.take(_PER_LOGGER, self._bundle_entries, self._room):
+                for bundle in self._outbox.take(self._limits):
                     group.create_task(self._deliver(group, bundle, sent_before=False))
 
     async def _until_ready(self) -> None:
         def wake() -> None:
             self._tell(self._woken.set)
 
-        while not (most := self._outbox.look(wake, _PER_LOGGER)) or not self.connected:
+        while not (most := self._outbox.look(wake, self._limits)) or not self.connected:
             if self._leaves():
                 self._ending.set()
                 await asyncio.Event().wait()
@@ -325,9 +326,9 @@ class SendingThread:
             return self._is_over
 
     @property
-    def _room(self) -> int:
-        limit = self._connection.max_payload if self._connection else _BUNDLE_BYTES
-        return min(limit - 2 * HEADERS_ROOM, _BUNDLE_BYTES)
+    def _limits(self) -> Limits:
+        payload = self._connection.max_payload if self._connection else _BUNDLE_BYTES
+        return Limits(_PER_LOGGER, self._bundle_entries, min(payload - 2 * HEADERS_ROOM, _BUNDLE_BYTES))
 
     async def _deliver(self, group: asyncio.TaskGroup, bundle: Bundle, *, sent_before: bool) -> None:
         publication = await self._made(bundle)
