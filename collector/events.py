@@ -10,18 +10,18 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, TypeAlias
 
+from collector.readings import Declared, Sampled, Storage, Waiting
+
 if TYPE_CHECKING:
     from collections import Counter
 
     from collector.model import Reason, Trigger
-    from transfer.difference import Difference
 
 
 class Stage(StrEnum):
     """Where a failure happened."""
 
     PULL = "pull"
-    DECODE = "decode"
     WRITE = "write"
     SETTLE = "settle"
     DEAD_LETTER = "dead_letter"
@@ -227,37 +227,6 @@ class GivenUp:
 
 
 @dataclass(frozen=True, slots=True)
-class Sampled:
-    """What the server says of a logger's stream and durable."""
-
-    logger: str
-    messages: int
-    bytes: int
-    oldest_age_seconds: float
-    pending: int
-    ack_pending: int
-    ack_pending_limit: int
-    redelivered: int
-    waiting_pulls: int
-    at: float
-    """Of the replica's clock, in seconds since 1970."""
-    ack_wait: float | None = None
-    """Of the durable, in seconds; None where it was not asked this time."""
-    differences: tuple[Difference, ...] = ()
-    """What of stream and durable is not as needed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """What waits for a logger whose durable nobody could read: the messages of its stream, 0 where there is none."""
-
-    logger: str
-    messages: int
-    at: float
-    """Of the replica's clock, in seconds since 1970."""
-
-
-@dataclass(frozen=True, slots=True)
 class Mended:
     """A durable that somebody else had made or changed was brought in line, or made anew."""
 
@@ -265,18 +234,6 @@ class Mended:
     messages: int
     """At least so many had been given to nobody any more, and are now."""
     what: str
-
-
-@dataclass(frozen=True, slots=True)
-class Declared:
-    """The bucket of loggers was looked at."""
-
-    trouble: str = ""
-    """Why it cannot be trusted, so that what runs goes on; empty when it can."""
-    unreadable: int = 0
-    """Keys in it that declare no logger."""
-    looked: bool = True
-    """Whether all that is in it has been read since this process started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,37 +269,6 @@ class Starting:
     settings: Mapping[str, str | int | float]
     ignored: Sequence[str]
     """A sentence for each variable that is set and that nobody reads."""
-
-
-class Limit(StrEnum):
-    """What a stream may have a limit of: a closed list, the label of a metric."""
-
-    BYTES = "bytes"
-    MESSAGES = "messages"
-    AGE = "age"
-
-
-@dataclass(frozen=True, slots=True)
-class Store:
-    """What JetStream stores for our account in files or in memory, in a tier where it has those."""
-
-    kind: str
-    tier: str
-    bytes: int
-    limit: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Storage:
-    """How full JetStream is."""
-
-    stores: Sequence[Store]
-    filled: Mapping[str, Mapping[Limit, float]]
-    """By logger, how much of each limit that its stream has is used, as a share."""
-    messages: Mapping[str, int]
-    """By logger, what is in its stream, whether or not it is declared."""
-    at: float
-    """Of the replica's clock, in seconds since 1970."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,9 @@ from collector.actors.backoff import exponential
 from collector.actors.declarations import Declaration, Declarations
 from collector.actors.waiting import cancel_when
 from collector.errors import BucketMissing
-from collector.events import Declared, Failed, Failure, Report, Stage
+from collector.events import Failed, Failure, Report, Stage
 from collector.jetstream.bucket import Bucket, Change, Gone, Listed, Put
+from collector.readings import Declared
 from transfer.errors import InvalidKey, TransferError, UnreadableSpec
 from transfer.names import check_key
 from transfer.wire import decode_spec

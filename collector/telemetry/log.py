@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import structlog
 
-from collector import events
+from collector import events, readings
 from collector.telemetry.log_lines import Lines
 from collector.telemetry.log_others import take_over
 from collector.telemetry.sentences import alike
@@ -101,7 +101,7 @@ class EventLog:
             events.Ready: self._ready,
             events.Mended: self._mended,
             events.ObserverFailed: self._observer_failed,
-            events.Declared: self._declared,
+            readings.Declared: self._declared,
             events.Stopping: self._stopping,
         }
 
@@ -166,7 +166,7 @@ class EventLog:
         facts = {"observer": event.observer.value, "error": event.error}
         self._warn((event.observer, event.error), "observer failed", **facts, action="going on; it may show less")
 
-    def _declared(self, event: events.Declared) -> None:
+    def _declared(self, event: readings.Declared) -> None:
         """Say when the bucket is well again; its trouble is said as a failure."""
         if self._bucket_trouble and not event.trouble:
             self._log.info("bucket", state="as declared", action="following it again")

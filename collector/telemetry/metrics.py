@@ -7,7 +7,7 @@ from itertools import product
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from collector import events
+from collector import events, readings
 from collector.events import POSSIBLE_FAILURES, Stage, State, Suspicion
 from collector.model import Reason, Trigger
 from collector.telemetry.exposition import ONE, Family, Histogram, Numbers, text_of
@@ -28,11 +28,11 @@ _WITHOUT_PIPELINE = frozenset({State.PARKED, State.MISCONFIGURED})
 """States in which nothing of a logger is moved, however many replicas there are."""
 
 
-def _lag_of(sampled: events.Sampled) -> int:
+def _lag_of(sampled: readings.Sampled) -> int:
     return sampled.pending + sampled.ack_pending
 
 
-_OF_LAG: Mapping[str, tuple[str, Callable[[events.Sampled], float]]] = {
+_OF_LAG: Mapping[str, tuple[str, Callable[[readings.Sampled], float]]] = {
     "lag_messages": ("Messages waiting or being worked on (same on every replica: use max)", _lag_of),
     "lag_oldest_message_age_seconds": (
         "Age of the oldest message by the server's clock, 0 when empty (same)",
@@ -78,12 +78,12 @@ class Metrics:
         self._logger_histograms = logger_histograms
         self._families: list[Numbers | Histogram] = []
         self._of_loggers: list[Numbers | Histogram] = []
-        self._of_lag: list[tuple[Numbers, Callable[[events.Sampled], float]]] = []
+        self._of_lag: list[tuple[Numbers, Callable[[readings.Sampled], float]]] = []
         self._states: dict[str, State] = {}
         self._started: set[str] = set()
         """Loggers that have series: one that never had a pipeline, as its declaration cannot be read, has none."""
-        self._lag: dict[str, events.Sampled] = {}
-        self._waiting: dict[str, events.Waiting] = {}
+        self._lag: dict[str, readings.Sampled] = {}
+        self._waiting: dict[str, readings.Waiting] = {}
         self._storage_read = 0.0
         self._bucket_read = False
         self._lock = Lock()  # `text` is called by the threads of the endpoint, and withdraws what is old
@@ -106,15 +106,15 @@ class Metrics:
             events.Failed: self._count_failed,
             events.Retried: self._count_failed,
             events.Crashed: self._count_crashed,
-            events.Sampled: self._set_lag,
-            events.Waiting: self._set_waiting,
-            events.Storage: self._set_storage,
+            readings.Sampled: self._set_lag,
+            readings.Waiting: self._set_waiting,
+            readings.Storage: self._set_storage,
             events.ConnectionChanged: self._set_connected,
             events.Ready: self._set_ready,
             events.LoopLag: self._set_loop_lag,
             events.LogLost: self._count_lost_lines,
             events.ObserverFailed: self._count_observer_failed,
-            events.Declared: self._set_declared,
+            readings.Declared: self._set_declared,
         }
         self._failures.start_one("", Stage.CONTROL, events.Failure.UNAVAILABLE)
         for actor in ROOT_ACTORS:
@@ -330,7 +330,7 @@ class Metrics:
     def _count_observer_failed(self, event: events.ObserverFailed) -> None:
         self._observer_failures.add(1, event.observer)
 
-    def _set_declared(self, event: events.Declared) -> None:
+    def _set_declared(self, event: readings.Declared) -> None:
         self._bucket_missing.set(bool(event.trouble))
         self._unreadable.set(event.unreadable)
         self._bucket_read = event.looked or bool(event.trouble)  # of a bucket that is gone it is known: nothing
@@ -358,7 +358,7 @@ class Metrics:
             family.forget(logger)
         self._forget_lag(logger)
         self._waiting.pop(logger, None)
-        for limit in events.Limit:
+        for limit in readings.Limit:
             self._filled.forget(logger, limit)
 
     def _count_received(self, event: events.Received) -> None:
@@ -390,7 +390,7 @@ class Metrics:
     def _count_answered(self, event: events.Answered) -> None:
         self._acknowledged.add(event.messages, event.logger)
 
-    def _set_lag(self, event: events.Sampled) -> None:
+    def _set_lag(self, event: readings.Sampled) -> None:
         logger = event.logger
         if logger not in self._states:
             return
@@ -402,7 +402,7 @@ class Metrics:
         for gauge, value in self._of_lag:
             gauge.set(value(event), logger)
 
-    def _set_waiting(self, event: events.Waiting) -> None:
+    def _set_waiting(self, event: readings.Waiting) -> None:
         if event.logger in self._states:
             self._waiting[event.logger] = event
 
@@ -411,7 +411,7 @@ class Metrics:
             for gauge, _ in self._of_lag:
                 gauge.forget(logger)
 
-    def _set_storage(self, event: events.Storage) -> None:
+    def _set_storage(self, event: readings.Storage) -> None:
         stores = event.stores
         self._stored.replace({(store.kind, store.tier): store.bytes for store in stores})
         self._storage_limit.replace(

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from collector import events
+from collector import events, readings
 from collector.telemetry.failing import no_write_succeeds
 from collector.telemetry.rates import Counts, Rates
 from collector.telemetry.restarts import AT_WORK, Restarts
@@ -87,7 +87,7 @@ class _Seen:
     gave_up: str = ""
     connections: dict[str, dict[str, str]] = field(default_factory=dict)
     observer_failures: dict[str, int] = field(default_factory=lambda: {one.value: 0 for one in events.Observer})
-    bucket: events.Declared = field(default_factory=lambda: events.Declared(looked=False))
+    bucket: readings.Declared = field(default_factory=lambda: readings.Declared(looked=False))
     pulse: float = 0.0
     loop_lag: float = 0.0
 
@@ -122,8 +122,8 @@ class Status:
             events.Unsettled: self._stored,
             events.Held: self._held,
             events.WritesInProgress: self._writes,
-            events.Sampled: self._sampled,
-            events.Declared: self._declared,
+            readings.Sampled: self._sampled,
+            readings.Declared: self._declared,
             events.ObserverFailed: self._observer_failed,
         }
 
@@ -275,7 +275,7 @@ class Status:
         else:
             self._note_error("", f"{event.server}: {event.why}")
 
-    def _declared(self, event: events.Declared) -> None:
+    def _declared(self, event: readings.Declared) -> None:
         self._seen.bucket = event
 
     def _stopping(self, _: events.Stopping) -> None:
@@ -344,7 +344,7 @@ class Status:
         if (logger := self._seen.loggers.get(event.logger)) is not None:
             logger.writes_in_progress = event.writes
 
-    def _sampled(self, event: events.Sampled) -> None:
+    def _sampled(self, event: readings.Sampled) -> None:
         if (logger := self._seen.loggers.get(event.logger)) is not None:
             logger.lag_messages = event.pending + event.ack_pending
             logger.oldest_message_age_seconds = round(event.oldest_age_seconds, 3)

@@ -11,9 +11,10 @@ from anyio import Event, create_task_group, fail_after
 
 from collector.actors.registry import Registry
 from collector.errors import BucketMissing
-from collector.events import Declared, Failed
+from collector.events import Failed
 from collector.jetstream.bucket import Gone, Listed, Put
 from collector.jetstream.connection import Reconnects
+from collector.readings import Declared
 from tests.support.fakes import FakeBucket, Reports, settled
 from transfer.errors import JetStreamError, Unavailable
 from transfer.wire import LoggerSpec, encode_spec

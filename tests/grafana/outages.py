@@ -15,21 +15,17 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from collector.events import (
     ConnectionChanged,
-    Declared,
     Event,
     Failure,
     Held,
-    Limit,
     LoggerState,
     Ready,
     Received,
     Retried,
-    Sampled,
     Stage,
     State,
-    Storage,
-    Store,
 )
+from collector.readings import Declared, Limit, Sampled, Storage, Store
 from collector.telemetry.metrics import Metrics
 from tests.support.batches import settled
 

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from collector import events
-from collector.events import POSSIBLE_FAILURES, Failure, Limit, LoggerState, OwnershipChange, Stage, State, Suspicion
+from collector import events, readings
+from collector.events import POSSIBLE_FAILURES, Failure, LoggerState, OwnershipChange, Stage, State, Suspicion
 from collector.model import Reason, Trigger
+from collector.readings import Limit
 from collector.telemetry.metrics import Metrics
 
 NOW = 1_800_000_000.0
@@ -118,7 +119,7 @@ def settled(**changes: Any) -> events.BatchSettled:
     return events.BatchSettled(**values | changes)
 
 
-def sampled(logger: str = "a", at: float = NOW, **changes: Any) -> events.Sampled:
+def sampled(logger: str = "a", at: float = NOW, **changes: Any) -> readings.Sampled:
     values: dict[str, Any] = {
         "messages": 100,
         "bytes": 5000,
@@ -129,7 +130,7 @@ def sampled(logger: str = "a", at: float = NOW, **changes: Any) -> events.Sample
         "redelivered": 4,
         "waiting_pulls": 2,
     }
-    return events.Sampled(logger, at=at, **values | changes)
+    return readings.Sampled(logger, at=at, **values | changes)
 
 
 def test_every_metric_of_the_list_is_there_under_its_name() -> None:
@@ -159,7 +160,7 @@ def test_300_junk_keys_of_the_bucket_have_no_series_and_one_number() -> None:
     before = len(scene.metrics.text(NOW).splitlines())
     for number in range(300):
         scene.metrics.observe(LoggerState(f"junk{number}", State.PARKED, "no logger spec"))
-    scene.metrics.observe(events.Declared(unreadable=300))
+    scene.metrics.observe(readings.Declared(unreadable=300))
     text = scene.metrics.text(NOW).decode()
     assert len(text.splitlines()) == before
     assert "junk" not in text
@@ -431,13 +432,13 @@ def test_what_waits_for_a_logger_whose_durable_cannot_be_read_is_in_its_stream()
     scene = Scene("a", "b")
     scene.metrics.observe(sampled("b"))
     scene.metrics.observe(sampled("a", at=NOW - 61))
-    scene.metrics.observe(events.Waiting("a", 1_000_000, NOW))
+    scene.metrics.observe(readings.Waiting("a", 1_000_000, NOW))
     assert scene.value("lag_messages", logger="a") is None
     assert scene.value("backlog_messages") == 1_000_090
     assert scene.value("backlog_messages", NOW + 61) is None
     scene.metrics.observe(sampled("b", at=NOW + 61))
     assert scene.value("backlog_messages", NOW + 61) is None
-    scene.metrics.observe(events.Waiting("a", 0, NOW + 61))
+    scene.metrics.observe(readings.Waiting("a", 0, NOW + 61))
     assert scene.value("backlog_messages", NOW + 61) == 90
     scene.metrics.observe(sampled("a", at=NOW + 61))
     assert scene.value("backlog_messages", NOW + 61) == 180
@@ -461,16 +462,16 @@ def test_the_backlog_is_0_without_loggers_and_absent_before_the_first_reading_of
     assert scene.value("backlog_messages") == 0
 
 
-def storage(at: float = NOW, **filled: dict[Limit, float]) -> events.Storage:
-    stores = [events.Store("file", "R3", 700, 1000), events.Store("memory", "R3", 5, None)]
-    return events.Storage(stores, filled, {"a": 3, "gone": 5, "lost": 7}, at)
+def storage(at: float = NOW, **filled: dict[Limit, float]) -> readings.Storage:
+    stores = [readings.Store("file", "R3", 700, 1000), readings.Store("memory", "R3", 5, None)]
+    return readings.Storage(stores, filled, {"a": 3, "gone": 5, "lost": 7}, at)
 
 
 def test_what_waits_in_streams_without_a_declaration_is_counted() -> None:
     scene = Scene("a")
     scene.metrics.observe(storage())
     assert scene.value("undeclared_stream_messages") is None, "the bucket was not read yet"
-    scene.metrics.observe(events.Declared())
+    scene.metrics.observe(readings.Declared())
     scene.metrics.observe(storage())
     assert scene.value("undeclared_stream_messages") == 12
     scene.metrics.observe(LoggerState("gone", State.PARKED))
@@ -501,7 +502,7 @@ def test_how_full_jetstream_is_goes_when_it_is_old_or_the_logger_is_gone() -> No
 def test_a_reading_of_a_logger_that_is_gone_is_passed_over() -> None:
     scene = Scene()
     scene.metrics.observe(sampled("gone"))
-    scene.metrics.observe(events.Waiting("gone", 3, NOW))
+    scene.metrics.observe(readings.Waiting("gone", 3, NOW))
     assert scene.value("backlog_messages") == 0
     assert scene.value("lag_messages", logger="gone") is None
 

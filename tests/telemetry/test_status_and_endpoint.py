@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from collector import events
+from collector import events, readings
 from collector.errors import CannotListen
 from collector.events import Failure, LoggerState, Stage, State
 from collector.telemetry.endpoint import serving
@@ -261,7 +261,7 @@ def test_the_snapshot_says_of_each_logger_what_this_replica_knows(scene: Scene) 
         events.Crashed("pipeline", "b", 1, 0.1, ("ValueError('boom')",)),
         events.Failed("", Stage.CONTROL, Failure.UNAVAILABLE, "no bucket", "trying again"),
         events.LoopLag(0.25),
-        events.Sampled(
+        readings.Sampled(
             "a",
             messages=10,
             bytes=1,
@@ -343,8 +343,8 @@ def test_a_logger_that_another_replica_owns_stands_by_and_the_replica_is_ready(s
 # what is over, and what nobody knows
 
 
-def lag(logger: str = "a") -> events.Sampled:
-    return events.Sampled(
+def lag(logger: str = "a") -> readings.Sampled:
+    return readings.Sampled(
         logger,
         messages=10,
         bytes=1,
