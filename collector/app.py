@@ -98,7 +98,7 @@ class Service:
             self._report(events.Listening(host, port))
             async with create_task_group() as group:
                 self._everything = group.cancel_scope
-                group.start_soon(self._obey_signals, name="signals")
+                group.start_soon(self._handle_signals, name="signals")
                 group.start_soon(self._pulse, name="pulse")
                 await self._serve()
                 served = True
@@ -160,7 +160,7 @@ class Service:
                 drained.set()
             group.cancel_scope.cancel()
 
-    async def _obey_signals(self) -> None:
+    async def _handle_signals(self) -> None:
         with open_signal_receiver(*_SIGNALS) as signals:
             async for received in signals:
                 if self._stopping.is_set():
@@ -179,7 +179,7 @@ class Service:
             before = current_time()
             await sleep(_PULSE)
             self._report(events.LoopLag(max(0.0, current_time() - before - _PULSE)))
-            policy.look(self._status.loggers)
+            policy.observe(self._status.loggers)
             if lost := LINES.take_lost():
                 self._report(events.LogLost(lost))
             if (now_ready := not self._status.not_ready) != ready:

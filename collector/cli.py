@@ -10,7 +10,7 @@ import click
 
 from collector.check.command import check
 from collector.dead_letters.command import dead_letters
-from collector.errors import CollectorError, described
+from collector.errors import CollectorError, safe_description
 from collector.telemetry.command import status
 from transfer.errors import WrongSettings
 
@@ -102,4 +102,6 @@ main.add_command(status)
 def _errors(exc: Exception) -> list[str]:
     from collector.errors import leaves  # noqa: PLC0415
 
-    return [str(leaf) if isinstance(leaf, (CollectorError, OSError)) else described(leaf) for leaf in leaves(exc)]
+    return [
+        str(leaf) if isinstance(leaf, (CollectorError, OSError)) else safe_description(leaf) for leaf in leaves(exc)
+    ]

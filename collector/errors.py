@@ -109,7 +109,7 @@ class ConnectionClosed(CollectorError):
     """nats-py has closed the connection for good, which only the server can make it do: the process has to end."""
 
 
-def described(exc: BaseException) -> str:
+def safe_description(exc: BaseException) -> str:
     """Return what may be logged of an error that nobody foresaw: of others than our own only kind and place.
 
     What Python and the drivers say may quote the entry at hand. So may Poison, which is kept and not logged.

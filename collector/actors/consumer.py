@@ -12,8 +12,8 @@ from anyio import CancelScope, lowlevel, move_on_after
 
 from collector.actors.backoff import exponential
 from collector.events import Answered, Failed, Failure, Held, Received, Stage
-from collector.flow.budget import COMES_WITHIN, SMALLEST_ASK
 from collector.flow.in_hand import MESSAGE
+from collector.flow.pool import COMES_WITHIN, SMALLEST_ASK
 from collector.jetstream.pull import LARGEST, Signal, still_pending
 from transfer.errors import TransferError, Unavailable, UnknownStream
 
@@ -85,7 +85,7 @@ class Consumer:
         self._horizon = horizon
         self._accounts = accounts
         self._undecoded: deque[Delivery] = deque()
-        self._together = _SLICE
+        self._max_at_once = _SLICE
         """How many deliveries to look at for the next ones to open: few while there is little room."""
         self._alone = False
         """Whether the last request was for one message."""
@@ -131,7 +131,7 @@ class Consumer:
 
     async def _turn(self, stopping: Event) -> bool:
         """Wait for something to do and do it; return whether stream and durable are still the same."""
-        waits = self._accounts.received.waits or self._accounts.decoded.waits
+        waits = self._accounts.received.is_waiting or self._accounts.decoded.is_waiting
         with move_on_after(min(max(0.0, self._pull.deadline - self._clock()), COMES_WITHIN if waits else math.inf)):
             await self._pull.changed.wait()
         if not waits and not self._pull.changed.is_set() and self._clock() < self._pull.deadline:
@@ -196,7 +196,7 @@ class Consumer:
         if attached.incarnation != self._attached.incarnation:
             self._in_hand.disown()
             return False
-        self._pull.found()
+        self._pull.end_check()
         return True
 
     async def _listens(self) -> bool:
@@ -213,7 +213,7 @@ class Consumer:
         """Look at stream and durable until somebody answers; None when asked to stop before that."""
         attempt = 0
         while True:
-            self._pull.look()
+            self._pull.begin_check()
             try:
                 with CancelScope(shield=True):
                     return await self._source.attach(self._key)
@@ -235,7 +235,7 @@ class Consumer:
         while inflated := self._admitted():
             for _ in inflated.deliveries:
                 self._undecoded.popleft()
-            for one in self._codec.decode_inflated(inflated, closely=self._accounts.decoded.tight):
+            for one in self._codec.decode_inflated(inflated, weigh=self._accounts.decoded.is_scarce):
                 if one is None:
                     await lowlevel.checkpoint()
                     continue
@@ -252,16 +252,16 @@ class Consumer:
         account = self._accounts.decoded
         account.use(self._in_hand.decoded_bytes)
         if not self._undecoded:
-            account.forgo()
+            account.withdraw()
             return None
-        inflated = self._codec.inflated_from(list(islice(self._undecoded, self._together)))
-        while len(inflated.deliveries) > 1 and not account.fits(inflated.ceiling):
-            self._together = len(inflated.deliveries) // 2
-            inflated = self._codec.inflated_from(inflated.deliveries[: self._together])
-        if len(inflated.deliveries) == 1 and not account.admits(inflated.ceiling):
+        inflated = self._codec.inflated_from(list(islice(self._undecoded, self._max_at_once)))
+        while len(inflated.deliveries) > 1 and not account.has_room(inflated.ceiling):
+            self._max_at_once = len(inflated.deliveries) // 2
+            inflated = self._codec.inflated_from(inflated.deliveries[: self._max_at_once])
+        if len(inflated.deliveries) == 1 and not account.reserve(inflated.ceiling):
             return None
-        account.forgo()
-        self._together = min(_SLICE, 2 * self._together)
+        account.withdraw()
+        self._max_at_once = min(_SLICE, 2 * self._max_at_once)
         return inflated
 
     async def _send(self, decoded: list[Decoded]) -> None:
@@ -289,7 +289,7 @@ class Consumer:
             return
         account = self._accounts.received
         if not self._pull.too_small:
-            account.forgo()
+            account.withdraw()
         free = self._room.messages - len(self._in_hand) - outstanding.messages
         if outstanding.requests and free < self._room.messages // 3:
             return
@@ -297,7 +297,7 @@ class Consumer:
             if not outstanding.requests:
                 await self._ask_for_one()
             return
-        free_bytes = min(account.room(flowing=flowing), self._room.request_bytes)
+        free_bytes = min(account.available(flowing=flowing), self._room.request_bytes)
         if free > 0 and free_bytes >= SMALLEST_ASK:
             messages = min(free, free_bytes // (2 * MESSAGE))
             account.use(account.used + free_bytes)
@@ -307,7 +307,7 @@ class Consumer:
     async def _ask_for_one(self) -> None:
         """Ask for a message that is larger than what is free, if the budget has room for it now."""
         account, size = self._accounts.received, self._pull.alone_bytes
-        if account.admits(size + MESSAGE):
+        if account.reserve(size + MESSAGE):
             account.use(account.used + size + MESSAGE)
             self._alone = True
             await self._pull.ask_for_one(size)

@@ -23,8 +23,8 @@ from collector.decoding.codec import Codec
 from collector.errors import CollectionChanged, OwnershipLost, SinkUnavailable, WrongCollection, leaves
 from collector.events import Failed, Failure, Held, LoggerState, Report, Returned, Stage, State
 from collector.flow.batching import BatchPolicy, OpenBatch
-from collector.flow.budget import PATIENCE
 from collector.flow.in_hand import InHand
+from collector.flow.pool import PATIENCE
 from collector.flow.settlement import NAK
 from collector.jetstream.doubts import Doubts
 from collector.jetstream.pull import Pull
@@ -260,7 +260,7 @@ class Pipeline:
             await sleep(period - current_time() % period)
             try:
                 with CancelScope(shield=True):
-                    seen = await self._place.look()
+                    seen = await self._place.inspect()
             except WrongCollection:
                 target.changed.set()
             except SinkUnavailable:
@@ -271,7 +271,7 @@ class Pipeline:
 
     async def _give_way(self, accounts: Accounts, in_hand: InHand, target: _Target) -> None:
         """Begin again, at the end of the line, when what cannot be written keeps others from their next message."""
-        while not (in_hand and accounts.in_the_way):  # noqa: ASYNC110 - it is about nothing that happens
+        while not (in_hand and accounts.blocks_others):  # noqa: ASYNC110 - it is about nothing that happens
             await sleep(_WAY_PERIOD)
         why = f"expected to write within {PATIENCE:g} s what other loggers wait for the room of, but could not"
         action = "giving it back, and taking it again in turn"

@@ -50,7 +50,7 @@ class Registry:
         self._period = period
         self._declarations = Declarations()
         self._looked = False
-        self._said: Declared | None = None
+        self._reported: Declared | None = None
 
     async def run(self, stopping: Event) -> None:
         """Reconcile until asked to stop."""
@@ -89,12 +89,12 @@ class Registry:
             for key in self._declarations.complete(watch.life, self._pipelines.known):
                 self._pipelines.drop(key)
             self._looked = True
-            self._say()
+            self._report_kept()
             while True:
                 self._apply(await watch.next())
-                self._say()
+                self._report_kept()
 
-    def _say(self) -> None:
+    def _report_kept(self) -> None:
         kept = sorted(self._declarations.kept)
         if kept:
             some = ", ".join(kept[:_NAMED]) + (" …" if len(kept) > _NAMED else "")
@@ -108,8 +108,8 @@ class Registry:
 
     def _trouble(self, trouble: str) -> None:
         declared = Declared(trouble, self._declarations.unreadable, looked=self._looked)
-        if declared != self._said:
-            self._said = declared
+        if declared != self._reported:
+            self._reported = declared
             self._report(declared)
         if trouble:
             self._failed(trouble, "going on with the loggers that run")

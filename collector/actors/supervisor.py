@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from anyio import Event, create_task_group, current_time, move_on_after
 
 from collector.actors.backoff import exponential
-from collector.errors import ChildExited, GaveUp, described, leaves
+from collector.errors import ChildExited, GaveUp, leaves, safe_description
 from collector.events import Crashed, GivenUp, LoggerState, Report, State
 
 if TYPE_CHECKING:
@@ -91,11 +91,13 @@ class Supervisor:
             crashes.append(current_time())
             since = crashes[-1] - crashes[0]
             if len(crashes) == self._intensity.crashes and since < self._intensity.seconds:
-                gave_up = GaveUp(child.name, len(crashes), since, described(next(leaves(exc))))
+                gave_up = GaveUp(child.name, len(crashes), since, safe_description(next(leaves(exc))))
                 self._report(GivenUp(child.name, str(gave_up)))
                 raise gave_up from exc
             delay = self._curve(attempt)
-            self._report(Crashed(child.name, None, attempt, delay, tuple(described(leaf) for leaf in leaves(exc))))
+            self._report(
+                Crashed(child.name, None, attempt, delay, tuple(safe_description(leaf) for leaf in leaves(exc)))
+            )
             return delay
 
         await _keep_running(child, stopping, on_crash)
@@ -193,7 +195,7 @@ class Pipelines:
     async def _keep(self, key: str, running: _Running | None) -> None:
         def on_crash(exc: Exception, attempt: int) -> float:
             delay = self._curve(attempt)
-            errors = tuple(described(leaf) for leaf in leaves(exc))
+            errors = tuple(safe_description(leaf) for leaf in leaves(exc))
             state = State.PARKED if delay >= RESTART_CAP else State.BACKING_OFF
             self._report(LoggerState(key, state, errors[0]))  # first: a crash counts for a logger that is known
             self._report(Crashed("pipeline", key, attempt, delay, errors))

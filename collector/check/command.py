@@ -55,10 +55,10 @@ def check(*, replicas: int, as_json_text: bool) -> None:
         findings = [
             wrong(each.variable, expected=each.expected, got=each.got, do="correct it") for each in exc.problems
         ]
-        _say(findings, as_json_text=as_json_text)
+        _print_findings(findings, as_json_text=as_json_text)
         sys.exit(2)
-    findings = [_ignored(one) for one in environment.misspelt("COLLECTOR_")] + anyio.run(look, settings, replicas)
-    _say(findings, as_json_text=as_json_text)
+    findings = [_ignored(one) for one in environment.misspelt("COLLECTOR_")] + anyio.run(inspect, settings, replicas)
+    _print_findings(findings, as_json_text=as_json_text)
     sys.exit(max(_STATUS[finding.level] for finding in findings))
 
 
@@ -67,7 +67,7 @@ def _ignored(one: Misspelt) -> Finding:
     return warning(one.variable, expected="a known variable", got="one that is ignored", do=do)
 
 
-async def look(settings: Settings, replicas: int) -> list[Finding]:
+async def inspect(settings: Settings, replicas: int) -> list[Finding]:
     """Ask both servers, one after the other because the loggers say which collections matter, and judge."""
     from collector.check.mongodb_facts import look_at_mongodb  # noqa: PLC0415
     from collector.check.mongodb_findings import judge_mongodb  # noqa: PLC0415
@@ -86,7 +86,7 @@ async def look(settings: Settings, replicas: int) -> list[Finding]:
     ]
 
 
-def _say(findings: Sequence[Finding], *, as_json_text: bool) -> None:
+def _print_findings(findings: Sequence[Finding], *, as_json_text: bool) -> None:
     if as_json_text:
         click.echo(json.dumps(as_json(findings), indent=2))
         return

@@ -19,8 +19,8 @@ from pymongo.uri_parser import parse_uri
 from collector.check.clock import ahead
 from collector.check.facts import MongoDB
 from collector.check.mongodb_members import look_at_members, members_without_primary
-from collector.mongodb.calls import first_sentence
-from collector.mongodb.errors import said
+from collector.mongodb.calls import summary_of
+from collector.mongodb.errors import describe_failure
 from collector.mongodb.needs import BUCKETS, collections_in, indexes_in
 from collector.sinks.timeseries.claims import CLAIMS, REPLICAS
 
@@ -53,9 +53,9 @@ def look_at_mongodb(uri: str, names: Names, keys: Iterable[str]) -> MongoDB:
             known |= _user(client, names.database)
             known |= _collections(client[names.database], names, keys)
     except OperationFailure as exc:
-        return MongoDB(**known, error=said(exc))
+        return MongoDB(**known, error=describe_failure(exc))
     except PyMongoError as exc:
-        return MongoDB(**known, error=first_sentence(exc))
+        return MongoDB(**known, error=summary_of(exc))
     return MongoDB(**known)
 
 
@@ -122,11 +122,11 @@ def _collections(database: Database[dict[str, Any]], names: Names, keys: Iterabl
     try:
         found = collections_in([one for one in database.list_collections() if one["name"] in wanted])
     except OperationFailure as exc:
-        return {"collections_error": said(exc)}
+        return {"collections_error": describe_failure(exc)}
     for name, one in found.items():
         if one.kind == "collection":
             try:
                 found[name] = replace(one, indexes=indexes_in(database[name].list_indexes()))
             except OperationFailure as exc:
-                indexes_error = said(exc)
+                indexes_error = describe_failure(exc)
     return {"collections": found, "indexes_error": indexes_error}

@@ -13,7 +13,7 @@ from pymongo.errors import OperationFailure
 from collector.decoding.headers import headers as read_headers
 from collector.errors import SinkUnavailable
 from collector.mongodb.calls import MAJORITY, calling
-from collector.mongodb.errors import said
+from collector.mongodb.errors import describe_failure
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -221,4 +221,4 @@ async def _asking() -> AsyncIterator[None]:
         try:
             yield
         except OperationFailure as exc:
-            raise SinkUnavailable(said(exc)) from exc
+            raise SinkUnavailable(describe_failure(exc)) from exc

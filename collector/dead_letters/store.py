@@ -16,7 +16,7 @@ from collector.decoding.headers import attempt, first_published_ns, headers
 from collector.errors import SinkUnavailable
 from collector.mongodb.calls import calling, insert
 from collector.mongodb.codes import failures
-from collector.mongodb.errors import said
+from collector.mongodb.errors import describe_failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -63,7 +63,7 @@ class DeadLetterStore:
         try:
             reply = await insert(self._database, self._collection, letters, self._write_timeout)
         except OperationFailure as exc:
-            raise SinkUnavailable(f"a dead letter was not stored: {said(exc)}") from exc
+            raise SinkUnavailable(f"a dead letter was not stored: {describe_failure(exc)}") from exc
         if failed := failures(reply):
             raise SinkUnavailable(f"dead letters were not stored in {self._collection}: {', '.join(failed)}")
         there = [letters[error["index"]] for error in reply.get("writeErrors", ())]
@@ -84,7 +84,7 @@ class DeadLetterStore:
                     {"update": self._collection, "updates": updates, "ordered": False, "writeConcern": concern}
                 )
             except OperationFailure as exc:
-                raise SinkUnavailable(f"a dead letter was not stored: {said(exc)}") from exc
+                raise SinkUnavailable(f"a dead letter was not stored: {describe_failure(exc)}") from exc
         if reply["n"] < len(letters) or "writeConcernError" in reply:
             raise SinkUnavailable(f"dead letters of {self._collection} were not replaced")
         for letter in letters:
@@ -99,7 +99,7 @@ class DeadLetterStore:
                 async for file in bucket.find(older):
                     await bucket.delete(file._id)  # noqa: SLF001 - GridFS calls it so
             except OperationFailure as exc:
-                raise SinkUnavailable(f"the file of a dead letter: {said(exc)}") from exc
+                raise SinkUnavailable(f"the file of a dead letter: {describe_failure(exc)}") from exc
             except GridFSError as exc:
                 raise SinkUnavailable(f"{type(exc).__name__} for the file of a dead letter") from exc
 
@@ -137,7 +137,7 @@ class DeadLetterStore:
                     return cast("ObjectId", file._id)  # noqa: SLF001 - GridFS calls it so
                 return await bucket.upload_from_stream(name, reject.body, metadata={"attempt": attempted})
             except OperationFailure as exc:
-                raise SinkUnavailable(f"the file of a dead letter: {said(exc)}") from exc
+                raise SinkUnavailable(f"the file of a dead letter: {describe_failure(exc)}") from exc
             except GridFSError as exc:
                 raise SinkUnavailable(f"{type(exc).__name__} for the file of a dead letter") from exc
 

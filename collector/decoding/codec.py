@@ -27,7 +27,7 @@ from collector.decoding.envelope import (
 )
 from collector.decoding.headers import field, first_published_ns, headers
 from collector.decoding.inflate import AS_IT_CAME, inflate
-from collector.decoding.weight import ENTRY, MAX_WEIGHT, SURELY_LIGHT, is_plausible, weigh
+from collector.decoding.weight import ENTRY, MAX_WEIGHT, SURELY_LIGHT, is_plausible, weight_of
 from collector.errors import Poison
 from collector.model import Decoded, Delivery, Entry, Reason, Refusal, Rejected
 from transfer.wire import (
@@ -148,9 +148,9 @@ class Codec:
 
     def decode(self, delivery: Delivery) -> Decoded:
         """Return everything that is in a delivery: each entry once, as an entry or as a reject. Never raises."""
-        return next(one for one in self._decode_one(self.inflated_from([delivery]), closely=True) if one is not None)
+        return next(one for one in self._decode_one(self.inflated_from([delivery]), weigh=True) if one is not None)
 
-    def decode_inflated(self, inflated: Inflated, *, closely: bool) -> Iterable[Decoded | None]:
+    def decode_inflated(self, inflated: Inflated, *, weigh: bool) -> Iterable[Decoded | None]:
         """Yield everything that is in deliveries, see `decode`, and None now and then: time to let others go on.
 
         Where they may take far more memory than can be expected they are weighed, if asked to look closely. Whether a
@@ -158,18 +158,18 @@ class Codec:
         """
         form, deliveries = inflated.form, inflated.deliveries
         if len(deliveries) == 1 or isinstance(form, Poison):
-            return self._decode_one(inflated, closely=closely)
+            return self._decode_one(inflated, weigh=weigh)
         identity = self._incarnation.identity
         try:
             entries = [_entry(delivery, None, form, identity, delivery.body) for delivery in deliveries]
         except Poison:  # one of them: each of them says it for itself
             return [self.decode(delivery) for delivery in deliveries]
         weight = inflated.ceiling
-        if closely and not is_plausible(weight, inflated.size, len(entries)):
-            weight = sum([weigh(entry.document, len(entry.delivery.body)) for entry in entries])
+        if weigh and not is_plausible(weight, inflated.size, len(entries)):
+            weight = sum([weight_of(entry.document, len(entry.delivery.body)) for entry in entries])
         return [Decoded(deliveries, entries, [], inflated.size, weight)]
 
-    def _decode_one(self, inflated: Inflated, *, closely: bool) -> Iterator[Decoded | None]:
+    def _decode_one(self, inflated: Inflated, *, weigh: bool) -> Iterator[Decoded | None]:
         (delivery,), form, identity = inflated.deliveries, inflated.form, inflated.origin.identity
         if isinstance(form, Poison):
             yield self._as_letter(delivery, form)
@@ -179,7 +179,7 @@ class Codec:
         weight = 0
         bounded = inflated.size > SURELY_LIGHT and inflated.ceiling > MAX_WEIGHT
         plausible = is_plausible(inflated.ceiling, inflated.size, len(inflated.sources))
-        weighing = bounded or (closely and not plausible)
+        weighing = bounded or (weigh and not plausible)
         for number, source in enumerate(inflated.sources):
             if number % _WITHOUT_A_PAUSE == _WITHOUT_A_PAUSE - 1:
                 yield None
@@ -193,7 +193,7 @@ class Codec:
                 continue
             entries.append(entry)
             if weighing:
-                weight += weigh(entry.document, len(source))
+                weight += weight_of(entry.document, len(source))
                 if bounded and weight > MAX_WEIGHT:
                     yield self._as_letter(delivery, Poison(Reason.RULE, _TOO_HEAVY))
                     return

@@ -1,8 +1,8 @@
 """What the entries of a message take in memory once they are Python objects: bytes or documents in, bytes out. Pure.
 
-An empty map is one byte on the wire and 64 in memory, so the size of a body says little. A ceiling looks at each of its
-bytes and is never far too low, however the body was made; for text that is not ASCII it is far too high, and `weigh`
-looks at the document itself. Both are estimates, and count what MongoDB is sent too.
+An empty map is one byte on the wire and 64 in memory, so the size of a body says little. A *ceiling* is computed from
+the bytes of a body: it is never far too low, and far too high for text that is not ASCII. A *weight* is computed from
+the decoded document. Both are estimates, and both include the copy that is encoded for MongoDB.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def is_plausible(ceiling: int, size: int, entries: int) -> bool:
     return ceiling <= _PLAUSIBLE * size + ENTRY * entries
 
 
-def weigh(document: dict[str, Any], size: int) -> int:
+def weight_of(document: dict[str, Any], size: int) -> int:
     """Return what a document takes that was `size` bytes on the wire."""
     weight = ENTRY + 3 * size
     level: list[Any] = [document]

@@ -50,7 +50,7 @@ class Display:
         finally:
             seconds = f"{time.monotonic() - started:.1f} s"
             width = self._width - len(self._done) - len(seconds) - 2
-            self.say(f"{mark} {stage.text:<{width}} {seconds}")
+            self.write(f"{mark} {stage.text:<{width}} {seconds}")
 
     def count(self, confirmed: int, arrived: int) -> None:
         """Show how far the entries are."""
@@ -58,7 +58,7 @@ class Display:
         self._counts = f"{confirmed:,} confirmed, {confirmed - behind:,} stored, {behind:,} to go"
         self._draw()
 
-    def say(self, text: str = "") -> None:
+    def write(self, text: str = "") -> None:
         """Write lines that stay."""
         click.echo(f"{_CLEAR if self._live else ''}{text}", file=self._stream)
 

@@ -53,19 +53,19 @@ def run_demo(*, as_json: bool) -> int:
         case Report():
             click.echo(ended.json() if as_json else "\n".join(["", *ended.lines()]))
             if ended.good:
-                display.say(f"\nNext: {called('collector')} local keeps servers and a replica up to try things out.")
+                display.write(f"\nNext: {called('collector')} local keeps servers and a replica up to try things out.")
             return 0 if ended.good else 1
         case signal.Signals():
-            display.say(f"Ended by {ended.name}. All that was started is gone.")
+            display.write(f"Ended by {ended.name}. All that was started is gone.")
             return 128 + ended
         case None:
-            display.say("\n".join(["", *(f"collector: {failure}" for failure in failures)]))
+            display.write("\n".join(["", *(f"collector: {failure}" for failure in failures)]))
             return 1
 
 
 async def _play(display: Display) -> Report:
     started = current_time()
-    display.say(_INTRODUCTION)
+    display.write(_INTRODUCTION)
     async with AsyncExitStack() as stack:
         with display.stage("start nats-server and mongod"):
             servers = await stack.enter_async_context(in_threads(local_servers()))

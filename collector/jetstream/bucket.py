@@ -144,7 +144,7 @@ class KvBucket:
         try:
             return await connection.subscribe(connection.new_inbox(), pending_msgs_limit=0, pending_bytes_limit=0)
         except nats.errors.Error as exc:
-            raise Unavailable(f"expected to watch bucket {self._names.bucket}, got {_sentence(exc)}") from exc
+            raise Unavailable(f"expected to watch bucket {self._names.bucket}, got {_summary_of(exc)}") from exc
 
     async def _make_consumer(self, inbox: str) -> _Made:
         stream = f"KV_{self._names.bucket}"
@@ -168,7 +168,7 @@ class KvBucket:
         try:
             found = await bucket_entries(self._jetstream, self._names, bucket)
         except (nats.errors.Error, TimeoutError) as exc:
-            raise Unavailable(f"expected to list bucket {self._names.bucket}, got {_sentence(exc)}") from exc
+            raise Unavailable(f"expected to list bucket {self._names.bucket}, got {_summary_of(exc)}") from exc
         return [
             Gone(key) if entry is None else Put(key, entry.value or b"", entry.revision or 0)
             for key, entry in found.items()
@@ -210,7 +210,7 @@ class KvWatch:
             try:
                 message = await self._inbox.next_msg(timeout=2.5 * _HEARTBEAT)
             except (nats.errors.Error, TimeoutError) as exc:
-                raise Unavailable(f"expected changes of the bucket or heartbeats, got {_sentence(exc)}") from exc
+                raise Unavailable(f"expected changes of the bucket or heartbeats, got {_summary_of(exc)}") from exc
             if (change := self._read(message)) is not None:
                 return change
         self._listed = True
@@ -264,5 +264,5 @@ def _age(state: StreamState) -> float:
     return (state.server_time - made).total_seconds()
 
 
-def _sentence(exc: Exception) -> str:
+def _summary_of(exc: Exception) -> str:
     return f"{type(exc).__name__}: {exc}"

@@ -54,11 +54,11 @@ class Certainty:
             self.doubt()
         self._gaps += 1
 
-    def look(self) -> None:
+    def begin_check(self) -> None:
         """Say that a look begins: what is heard, or connected anew, before its answer makes it worth nothing."""
         self._looked_from = self._now
 
-    def found(self) -> None:
+    def end_check(self) -> None:
         """Say that the look has found the same stream, and that the durable is there."""
         self._found = self._looked_from
         self.watched()

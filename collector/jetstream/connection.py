@@ -44,7 +44,7 @@ class Reconnects:
         finally:
             self._listeners.discard(listener)
 
-    def tell(self) -> None:
+    def notify(self) -> None:
         """Call all listeners."""
         for listener in list(self._listeners):
             listener()
@@ -108,7 +108,7 @@ class Callbacks:
         """Report that the connection is there again, and tell the listeners."""
         self._connection.why_lost = None
         self._report(events.ConnectionChanged("nats", connected=True, why="connected again", again=True))
-        self.reconnects.tell()
+        self.reconnects.notify()
 
     async def on_closed(self) -> None:
         """Note that nats-py has given the connection up."""

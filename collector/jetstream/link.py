@@ -285,7 +285,7 @@ class BulkParser(Parser):
                     break
                 await self._hand_over(taken)  # what came before a PONG is there before whoever waits for it goes on
                 digits = b""
-                await self._obey(buffer[start:line_end])
+                await self._handle_line(buffer[start:line_end])
                 if self._life != life:  # that line was the end of the connection
                     return b""
                 start = line_end
@@ -314,7 +314,7 @@ class BulkParser(Parser):
         """Return where the frames of a subscription are gathered; None when nats-py has to have them."""
         return taken.setdefault(sid, []) if sid in self.receivers else None
 
-    async def _obey(self, line: bytes) -> None:
+    async def _handle_line(self, line: bytes) -> None:
         """Leave PING, PONG, INFO, +OK and -ERR to nats-py."""
         await super().parse(line)
         if self.buf or self.state != AWAITING_CONTROL_LINE:

@@ -331,7 +331,7 @@ class Pull:
             elif raw_headers and not body:
                 self._count_came(before, size)
                 before, size = self._received, 0
-                self._hear(subject.decode("latin-1"), raw_headers)
+                self._handle_status(subject.decode("latin-1"), raw_headers)
         self._count_came(before, size)
         self._take_in_hand()
 
@@ -384,13 +384,13 @@ class Pull:
         watched = bool(self.outstanding.requests) and self._life == self._link.life
         return self._link.connected and self._certainty.of_answers(watched=watched)
 
-    def look(self) -> None:
-        """Say that somebody begins to look at stream and durable; see `found`."""
-        self._certainty.look()
+    def begin_check(self) -> None:
+        """Say that somebody begins to look at stream and durable; see `end_check`."""
+        self._certainty.begin_check()
 
-    def found(self) -> None:
+    def end_check(self) -> None:
         """Say that the stream is the same, and that the durable is there; what was heard meanwhile makes it unsure."""
-        self._certainty.found()
+        self._certainty.end_check()
 
     # --- answering
 
@@ -419,7 +419,7 @@ class Pull:
         self._in_hand.take(self._deliveries[self._taken_in_hand :])
         self._taken_in_hand = len(self._deliveries)
 
-    def _hear(self, request: str, raw_headers: bytes) -> None:
+    def _handle_status(self, request: str, raw_headers: bytes) -> None:
         self._certainty.watched()
         status, words = read_status(raw_headers)
         if status is PullStatus.HEARTBEAT:

@@ -26,7 +26,7 @@ from pymongo.read_concern import ReadConcern
 
 from collector import events
 from collector.errors import SinkUnavailable, WrongCollection
-from collector.mongodb.errors import said
+from collector.mongodb.errors import describe_failure
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -76,7 +76,7 @@ async def calling(timeout: float) -> AsyncIterator[None]:
             clear_frames(exc.__traceback__)
             if isinstance(exc, _FOR_THE_CALLER) and not isinstance(exc, ExecutionTimeout):
                 raise
-            raise SinkUnavailable(first_sentence(exc), ambiguous=not isinstance(exc, _NOTHING_SENT)) from exc
+            raise SinkUnavailable(summary_of(exc), ambiguous=not isinstance(exc, _NOTHING_SENT)) from exc
 
 
 async def watch_mongo(client: AsyncMongoClient[dict[str, Any]], login: Login, report: Report) -> None:
@@ -101,8 +101,8 @@ def _why_no_primary(client: AsyncMongoClient[dict[str, Any]]) -> str:
     errors = [server.error for server in seen.server_descriptions().values() if server.error is not None]
     refusals = [error for error in errors if isinstance(error, OperationFailure)]
     if refusals:  # a login that fails counts as a failure of its server
-        return f"MongoDB does not let us in: {said(refusals[0])}"
-    return f"{_NO_PRIMARY}: {first_sentence(errors[0])}" if errors else _NO_PRIMARY
+        return f"MongoDB does not let us in: {describe_failure(refusals[0])}"
+    return f"{_NO_PRIMARY}: {summary_of(errors[0])}" if errors else _NO_PRIMARY
 
 
 class Login(Protocol):
@@ -239,15 +239,15 @@ async def make_collection(
                 why = str((exc.details or {}).get("errmsg", ""))[:200]  # it quotes nothing but the declaration
                 raise WrongCollection(
                     f"collection {collection}: expected a declaration that MongoDB can make it by, "
-                    f"got {said(exc)}: {why}; declare it otherwise: transfer set"
+                    f"got {describe_failure(exc)}: {why}; declare it otherwise: transfer set"
                 ) from exc
             if exc.code != _NAMESPACE_EXISTS:
-                raise SinkUnavailable(f"{collection} was not created: {said(exc)}") from exc
+                raise SinkUnavailable(f"{collection} was not created: {describe_failure(exc)}") from exc
             reply = exc.details or {}
     demand_durable(reply, f"{collection} was not created")
 
 
-def first_sentence(exc: BaseException) -> str:
+def summary_of(exc: BaseException) -> str:
     """Return the beginning of a driver's error: its whole text is a description of the cluster."""
     said = str(exc).split(", Timeout:")[0].split(" (configured timeouts")[0].split("\n")[0]
     return f"{type(exc).__name__}: {said[:200]}"

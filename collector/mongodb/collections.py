@@ -10,7 +10,7 @@ from pymongo.errors import OperationFailure
 
 from collector.errors import SinkUnavailable
 from collector.mongodb.calls import calling
-from collector.mongodb.errors import said
+from collector.mongodb.errors import describe_failure
 from collector.mongodb.needs import BUCKETS, collections_in
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class CollectionCatalog:
         self._next = _Question()
         self._asking = Lock()
 
-    async def look(self, *collections: str) -> list[Collection | None]:
+    async def read(self, *collections: str) -> list[Collection | None]:
         """Return what these collections are, looked at after this was called; None for one that is not there.
 
         Raises SinkUnavailable; what one question met, all that had joined in it are told.
@@ -74,4 +74,4 @@ class CollectionCatalog:
                 found = await self._database.cursor_command(command)
                 return collections_in([one async for one in found])
             except OperationFailure as exc:
-                raise SinkUnavailable(f"the kinds of collections were not looked at: {said(exc)}") from exc
+                raise SinkUnavailable(f"the kinds of collections were not looked at: {describe_failure(exc)}") from exc

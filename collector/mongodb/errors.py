@@ -14,7 +14,7 @@ _UNAUTHORIZED = 13
 _COMMAND = re.compile(r'not authorized on (\w[\w-]*) to execute command \{ (\w+): (?:"([\w.-]+)"|1[,. ])')
 
 
-def said(exc: OperationFailure) -> str:
+def describe_failure(exc: OperationFailure) -> str:
     """Name what the server answered; where a privilege is missing, also the command and its collection."""
     details = exc.details or {}
     answered = f"MongoDB answered {named(exc.code, str(details.get('codeName', '')))}"

@@ -19,7 +19,7 @@ from pymongo.errors import OperationFailure, PyMongoError
 from collector import events
 from collector.errors import SinkUnavailable, StillOwned
 from collector.mongodb.calls import calling, new_client
-from collector.mongodb.errors import said
+from collector.mongodb.errors import describe_failure
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -136,7 +136,7 @@ class MongoLogin:
         except SinkUnavailable:
             return False  # the topology tells
         except OperationFailure as exc:
-            self.refused = f"MongoDB does not let us in: {said(exc)}"
+            self.refused = f"MongoDB does not let us in: {describe_failure(exc)}"
             return False
         self.refused = ""
         users = status["authInfo"]["authenticatedUsers"]

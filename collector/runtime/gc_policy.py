@@ -31,7 +31,7 @@ class GcPolicy:
         gc.set_threshold(*_THRESHOLDS)
         self._clean()
 
-    def look(self, loggers: int) -> None:
+    def observe(self, loggers: int) -> None:
         """Freeze what is there while the number changes; look at everything when many have gone and it has settled."""
         before, self._changed = self._changed, loggers != self._loggers
         self._gone += max(0, self._loggers - loggers)

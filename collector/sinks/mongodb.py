@@ -12,7 +12,7 @@ from pymongo.errors import OperationFailure
 from collector.errors import CollectionChanged, SinkUnavailable
 from collector.model import Entry, Reason, Refusal
 from collector.mongodb.calls import calling, insert
-from collector.mongodb.errors import said
+from collector.mongodb.errors import describe_failure
 from collector.sinks import Written
 from collector.sinks.outcomes import (
     UNENCODABLE,
@@ -77,7 +77,7 @@ class MongoSink:
                 found = await database.cursor_command(command, codec_options=_RAW)
                 return {bytes(document.raw) async for document in found}
             except OperationFailure as exc:
-                raise SinkUnavailable(said(exc)) from exc
+                raise SinkUnavailable(describe_failure(exc)) from exc
 
 
 class MongoWriting:
@@ -124,7 +124,7 @@ class MongoWriting:
             if is_elsewhere(exc):
                 raise CollectionChanged(self._sink.collection) from exc
             if not document_at_fault(exc):
-                raise SinkUnavailable(said(exc)) from exc
+                raise SinkUnavailable(describe_failure(exc)) from exc
             if len(group) == 1:
                 self.written.refused.append(refusal_of_command(group[0], exc))
             self._groups[:1] = halves(group) if len(group) > 1 else []

@@ -20,7 +20,7 @@ from collector.mongodb.codes import (
     is_there,
     named,
 )
-from collector.mongodb.errors import said
+from collector.mongodb.errors import describe_failure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -101,7 +101,7 @@ def is_elsewhere(exc: OperationFailure) -> bool:
 
 def refusal_of_command(entry: Entry, exc: OperationFailure) -> Refusal:
     """Return why an entry is refused for which alone a command failed as a whole."""
-    return Refusal(entry, _reason(exc.code, entry), said(exc))
+    return Refusal(entry, _reason(exc.code, entry), describe_failure(exc))
 
 
 def halves(entries: Sequence[Entry]) -> list[Sequence[Entry]]:

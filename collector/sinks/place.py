@@ -13,7 +13,7 @@ from pymongo.errors import OperationFailure
 
 from collector.errors import CollectionChanged, SinkUnavailable, WrongCollection
 from collector.mongodb.calls import compares_uuids, list_indexes, make_collection, make_expiring
-from collector.mongodb.errors import said
+from collector.mongodb.errors import describe_failure
 from collector.mongodb.needs import (
     Collection,
     Weight,
@@ -66,7 +66,7 @@ class Place:
         self._database = database
         self._catalog = catalog
         self._spec = spec
-        self._collection, self._letters = names
+        self._collection, self._dead_letters = names
         self._timeout = timeout
         self._refused: bytes | None = None
         self._tries = _TRIES
@@ -75,18 +75,22 @@ class Place:
         """Make what is declared and not there; return what is. Raises WrongCollection and SinkUnavailable."""
         if self._spec is not None:
             await make_collection(self._database, self._collection, self._spec, self._timeout)
-        seen = await self.look()
+        seen = await self.inspect()
         if self._spec is not None and seen.collection is None:  # an insert would make another one than is declared
             raise SinkUnavailable(f"{self._collection} was dropped while it was looked at")
         return seen
 
-    async def look(self) -> Seen:
+    async def inspect(self) -> Seen:
         """Compare what is there with what is needed. Raises WrongCollection and SinkUnavailable."""
-        found, *own = await self._catalog.look(self._collection, self._letters, CLAIMS, REPLICAS)
+        found, *own = await self._catalog.read(self._collection, self._dead_letters, CLAIMS, REPLICAS)
         if found is not None and self._spec is not None and lacks_expiry(self._spec, found):
             found = await self._with_expiry(found)
         different = differences(self._collection, self._spec, found)
-        needed = (self._letters, CLAIMS, REPLICAS) if found is not None and found.is_timeseries else (self._letters,)
+        needed = (
+            (self._dead_letters, CLAIMS, REPLICAS)
+            if found is not None and found.is_timeseries
+            else (self._dead_letters,)
+        )
         for name, one in zip(needed, own, strict=False):
             different += differences_of_our_own(name, one)
         stopping = [str(each) for each in different if each.weight is Weight.STOPS]
@@ -109,7 +113,7 @@ class Place:
                     return replace(found, indexes_error="(it was not made in time)")
                 found = replace(found, indexes=indexes_in(await self._list_indexes()))
         except OperationFailure as exc:
-            return replace(found, indexes=found.indexes or (), indexes_error=f"({said(exc)})")
+            return replace(found, indexes=found.indexes or (), indexes_error=f"({describe_failure(exc)})")
         return found
 
     async def _make_expiring(self, seconds: int) -> bool:
@@ -130,7 +134,7 @@ class Place:
 
         async def find() -> bytes | None:
             if not known:
-                (found,) = await self._catalog.look(self._collection)
+                (found,) = await self._catalog.read(self._collection)
                 if found is None:
                     return None
                 if found.kind != "collection":

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from collector.errors import described
+from collector.errors import safe_description
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -64,4 +64,4 @@ def _unraisable(args: sys.UnraisableHookArgs) -> None:
 def _facts(exc: BaseException) -> dict[str, Any]:
     frames = traceback.extract_tb(exc.__traceback__)
     places = [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames]
-    return {"error": described(exc), **({"passed": places} if places else {})}
+    return {"error": safe_description(exc), **({"passed": places} if places else {})}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from collector.errors import described
+from collector.errors import safe_description
 from collector.events import ObserverFailed
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Observers:
             try:
                 observe(event)
             except Exception as exc:  # noqa: BLE001 - an actor must not end by a failure of what observes it
-                self._tell_failed(ObserverFailed(name, described(exc)))
+                self._tell_failed(ObserverFailed(name, safe_description(exc)))
 
     def _tell_failed(self, failed: ObserverFailed) -> None:
         for _, observe in self._observers:

@@ -232,7 +232,7 @@ async def test_after_a_reconnect_it_asks_again_and_looks_before_it_hands_on() ->
     async with playing() as scene:
         await settled()
         scene.link.connect_again()
-        scene.reconnects.tell()
+        scene.reconnects.notify()
         await settled()
         assert len(scene.asked) == 2
         looks = scene.source.looks
@@ -252,7 +252,7 @@ async def test_while_disconnected_it_asks_for_nothing() -> None:
         await settled()
         assert len(scene.asked) == 1
         scene.link.connect_again()
-        scene.reconnects.tell()
+        scene.reconnects.notify()
         await settled()
         assert len(scene.asked) == 2
 
@@ -424,7 +424,7 @@ async def test_what_is_owed_is_answered_after_a_reconnect_and_a_look_and_never_t
         await settled()
         assert (scene.link.answers, scene.source.looks) == ([], 0)
         scene.link.connect_again()
-        scene.reconnects.tell()
+        scene.reconnects.notify()
         await settled()
         assert scene.source.looks == 1
         if same:

@@ -8,7 +8,7 @@ import pytest
 from anyio import Event, create_task_group, fail_after
 
 from collector.actors.supervisor import Supervisor
-from collector.errors import Aborted, Poison, SinkUnavailable, described
+from collector.errors import Aborted, Poison, SinkUnavailable, safe_description
 from collector.events import Crashed
 from collector.model import Reason
 from tests.support.fakes import Reports
@@ -47,10 +47,10 @@ async def test_a_crash_says_its_kind_and_place_and_no_payload() -> None:
 def test_what_python_says_of_a_value_is_left_out(broken: Callable[[], object]) -> None:
     with pytest.raises(Exception) as raised:  # noqa: PT011 - whichever it is
         broken()
-    assert leaks(described(raised.value)) == []
+    assert leaks(safe_description(raised.value)) == []
 
 
 def test_our_own_errors_are_said_in_full_but_for_poison() -> None:
     for ours in (Aborted("why"), SinkUnavailable("why"), Unavailable("why")):
-        assert "why" in described(ours)
-    assert leaks(described(Poison(Reason.MALFORMED, PAYLOAD))) == []
+        assert "why" in safe_description(ours)
+    assert leaks(safe_description(Poison(Reason.MALFORMED, PAYLOAD))) == []

@@ -30,7 +30,7 @@ async def connected_again(scene: Scene) -> None:
     scene.link.connected = False
     await settled()
     scene.link.connect_again()
-    scene.reconnects.tell()
+    scene.reconnects.notify()
     await settled()
 
 
@@ -73,7 +73,7 @@ async def asked_to_stop_and_written_long_after(scene: Scene) -> None:
 async def a_long_time_without_a_request(scene: Scene) -> None:
     wanted = scene.link.requests[-1][1]
     rest = (wanted["batch"] - HELD, wanted["max_bytes"] // 2)
-    scene.budget.received.limit = scene.budget.received.promised = 0  # so that none is asked for again
+    scene.budget.received.limit = scene.budget.received.guaranteed = 0  # so that none is asked for again
     scene.link.say(
         "409 Batch Completed", headers="Nats-Pending-Messages: {}\r\nNats-Pending-Bytes: {}\r\n".format(*rest)
     )

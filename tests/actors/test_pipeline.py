@@ -19,7 +19,7 @@ from tests.support.fakes import (
     ANOTHER_LIFE,
     ATTACHED,
     KEY,
-    FakeKinds,
+    FakeCatalog,
     FakeLetters,
     FakeLink,
     FakeSink,
@@ -83,7 +83,7 @@ class Scene:
         monkeypatch.setattr("collector.actors.pipeline.DeadLetterStore", lambda *_: letters)
         client: Any = FakeClient()
         nothing: Any = None
-        catalog: Any = FakeKinds(timeseries=False)
+        catalog: Any = FakeCatalog(timeseries=False)
         shared = Shared(
             names=Names("beta"),
             settings=Settings.read(ENVIRON),

@@ -113,7 +113,7 @@ async def test_a_value_that_cannot_be_read_parks_its_own_logger_and_says_why(cha
 async def test_nothing_is_dropped_before_the_list_is_complete() -> None:
     async with playing() as scene:
         await scene.say(put("a"), put("b"), Listed())
-        scene.reconnects.tell()
+        scene.reconnects.notify()
         await settled()
         await scene.say(put("a"))
         assert sorted(scene.desired.wanted) == ["a", "b"]
@@ -122,7 +122,7 @@ async def test_nothing_is_dropped_before_the_list_is_complete() -> None:
 async def test_after_a_reconnect_the_bucket_is_listed_again_and_what_is_missing_is_dropped() -> None:
     async with playing() as scene:
         await scene.say(put("a"), put("b"), Put("c", b"bad"), Listed())
-        scene.reconnects.tell()
+        scene.reconnects.notify()
         await settled()
         assert scene.bucket.watches == 2
         await scene.say(put("a"), put("b"), Listed())
@@ -167,7 +167,7 @@ async def again(scene: Scene, *changes: object, life: str = "made at 1") -> None
     """Have the bucket listed again, with this in it."""
     scene.bucket.life = life
     watches = scene.bucket.watches
-    scene.reconnects.tell()
+    scene.reconnects.notify()
     while scene.bucket.watches == watches:
         await scene.bucket.decoded.wait()
     await settled()
@@ -219,7 +219,7 @@ async def test_a_bucket_that_is_gone_stops_nothing_and_is_said_until_it_is_back(
     async with playing() as scene:
         await scene.say(put("a"), put("b"), Listed())
         scene.bucket.failures = [BucketMissing("beta_logs", "it was there before")] * 3
-        scene.reconnects.tell()
+        scene.reconnects.notify()
         while scene.bucket.watches < 5:
             await scene.bucket.decoded.wait()
         await settled()
@@ -254,7 +254,7 @@ async def test_what_declares_no_logger_is_counted() -> None:
 async def test_a_bucket_that_cannot_be_listed_is_tried_again_without_a_crash(error: Exception) -> None:
     async with playing() as scene:
         scene.bucket.failures = [error, error]
-        scene.reconnects.tell()
+        scene.reconnects.notify()
         while scene.bucket.watches < 4:
             await scene.bucket.decoded.wait()
         await settled()

@@ -32,7 +32,7 @@ from tests.support.fakes import (
     ANOTHER_LIFE,
     ATTACHED,
     KEY,
-    FakeKinds,
+    FakeCatalog,
     FakeLetters,
     FakeLink,
     FakeSource,
@@ -67,7 +67,7 @@ class Scene:
         claims: Any = self.claims
         owners: Any = self.owners
         nothing: Any = None
-        catalog: Any = FakeKinds(timeseries=True)
+        catalog: Any = FakeCatalog(timeseries=True)
         shared = Shared(
             names=Names("beta"),
             settings=Settings.read({**ENVIRON, "COLLECTOR_WRITES": str(SLOTS), "COLLECTOR_BATCH_ENTRIES": "10"}),

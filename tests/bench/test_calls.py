@@ -22,7 +22,7 @@ from collector.jetstream.link import BulkParser, joined
 from collector.settings import Settings
 from collector.telemetry.metrics import Metrics
 from collector.telemetry.status import Status
-from tests.support.fakes import ATTACHED, KEY, STREAM, FakeKinds, FakeLink, FakeSource
+from tests.support.fakes import ATTACHED, KEY, STREAM, FakeCatalog, FakeLink, FakeSource
 from transfer.names import Names
 from transfer.wire import LoggerSpec
 
@@ -80,7 +80,7 @@ class Scene:
         self.settled, self.all_settled = 0, Event()
         other: Any = type("Client", (), {"max_payload": 1 << 20, "new_inbox": lambda _: "_INBOX.1"})()
         database: Any = MemoryDatabase()
-        catalog: Any = FakeKinds(timeseries=False)
+        catalog: Any = FakeCatalog(timeseries=False)
         nothing: Any = None
         shared = Shared(
             names=Names("beta"),

@@ -17,7 +17,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, DiscardPolicy, StreamConfig
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
-from collector.check.command import look
+from collector.check.command import inspect
 from collector.check.findings import Level
 from collector.local import Mongod, NatsServer
 from collector.settings import Settings
@@ -49,7 +49,7 @@ class Check:
 
     async def findings(self, replicas: int = 1) -> list[Finding]:
         with anyio.fail_after(40):
-            return await look(Settings.read(self.environ), replicas)
+            return await inspect(Settings.read(self.environ), replicas)
 
     async def troubles(self, replicas: int = 1) -> list[str]:
         return [str(finding) for finding in await self.findings(replicas) if finding.level is not Level.OK]

@@ -744,7 +744,7 @@ def pieces(decoded: Iterable[Decoded | None]) -> list[Decoded]:
 
 def test_opening_a_large_bundle_lets_others_go_on_again_and_again() -> None:
     inflated = CODEC.inflated_from([delivery(b"\xdc\x13\x88" + b"\x80" * 5000, BUNDLE)])
-    found = list(CODEC.decode_inflated(inflated, closely=False))
+    found = list(CODEC.decode_inflated(inflated, weigh=False))
     assert found[:-1] == [None] * 10
     assert found[-1] is not None
     assert len(found[-1].rejects) == 5000
@@ -768,7 +768,7 @@ def test_deliveries_opened_together_hold_what_each_holds_alone(
     while left:
         inflated = codec.inflated_from(left)
         left = left[len(inflated.deliveries) :]
-        found += pieces(codec.decode_inflated(inflated, closely=True))
+        found += pieces(codec.decode_inflated(inflated, weigh=True))
     alone = [CODEC.decode(one) for one in deliveries]
     assert [one for decoded in found for one in decoded.deliveries] == deliveries
     assert repr([one for decoded in found for one in decoded.entries]) == repr(
@@ -791,7 +791,7 @@ def test_entries_of_one_form_are_opened_together_until_they_are_64_kib() -> None
 def test_one_bad_entry_among_many_is_a_reject_and_its_neighbours_are_entries() -> None:
     good = [delivery(go(), sequence=sequence) for sequence in (1, 2, 4)]
     inflated = CODEC.inflated_from([*good[:2], delivery(b"\xc1", sequence=3), good[2]])
-    found = pieces(CODEC.decode_inflated(inflated, closely=False))
+    found = pieces(CODEC.decode_inflated(inflated, weigh=False))
     assert [[entry.delivery.sequence for entry in one.entries] for one in found] == [[1], [2], [], [4]]
     assert [len(one.rejects) for one in found] == [0, 0, 1, 0]
 

@@ -13,7 +13,7 @@ import pytest
 
 from collector.decoding.codec import Codec
 from collector.decoding.identity import Incarnation
-from collector.decoding.weight import MAX_VALUES, MAX_WEIGHT, SURELY_LIGHT, check_values, weigh
+from collector.decoding.weight import MAX_VALUES, MAX_WEIGHT, SURELY_LIGHT, check_values, weight_of
 from collector.model import Delivery, Reason
 
 CODEC = Codec(Incarnation("ns:logs:a", "2024-01-01T00:00:00Z"))
@@ -72,7 +72,7 @@ def test_no_entry_takes_much_more_than_its_ceiling_or_its_weight(name: str) -> N
     inflated = CODEC.inflated_from([delivery(body)])
     document = CODEC.decode(delivery(body)).entries[0].document
     assert taken < 1.3 * inflated.ceiling
-    assert taken < 1.3 * weigh(document, len(body))
+    assert taken < 1.3 * weight_of(document, len(body))
 
 
 @pytest.mark.parametrize("name", ["a sentence", "short fields", "numbers", "Cyrillic", "Chinese", "JSON"])
@@ -91,8 +91,8 @@ def test_one_look_at_many_deliveries_finds_no_less_than_looks_at_each() -> None:
 def test_only_with_a_close_look_is_text_that_is_not_ascii_weighed_as_what_it_is() -> None:
     for several in ([delivery(BODIES["Chinese"])], [delivery(BODIES["Chinese"])] * 10):
         inflated = CODEC.inflated_from(several)
-        (roughly,) = CODEC.decode_inflated(inflated, closely=False)
-        (closely,) = CODEC.decode_inflated(inflated, closely=True)
+        (roughly,) = CODEC.decode_inflated(inflated, weigh=False)
+        (closely,) = CODEC.decode_inflated(inflated, weigh=True)
         assert roughly is not None
         assert closely is not None
         assert roughly.weight == inflated.ceiling
@@ -171,7 +171,7 @@ def test_the_heaviest_bytes_of_the_surely_light_size_are_light_enough() -> None:
     for element in (b"\x80", b"\x90", b"\x81\xa0\xc0", b"\x91\x80"):
         body = array_of(element, SURELY_LIGHT // len(element) // 2 - 20)  # more values would be no entry
         (one,) = CODEC.decode(delivery(body)).entries
-        assert 2 * weigh(one.document, len(body)) < MAX_WEIGHT
+        assert 2 * weight_of(one.document, len(body)) < MAX_WEIGHT
 
 
 def test_what_cannot_be_opened_keeps_nothing_of_what_was_inflated() -> None:
@@ -183,6 +183,6 @@ def test_what_cannot_be_opened_keeps_nothing_of_what_was_inflated() -> None:
     finally:
         tracemalloc.stop()
     assert taken < 1024 * 1024
-    (decoded,) = CODEC.decode_inflated(inflated[0], closely=False)
+    (decoded,) = CODEC.decode_inflated(inflated[0], weigh=False)
     assert decoded is not None
     assert decoded.rejects[0].reason is Reason.MALFORMED

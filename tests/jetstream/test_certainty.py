@@ -28,10 +28,10 @@ class Scene:
         self.now += seconds
 
     def look(self) -> None:
-        self.certainty.look()
+        self.certainty.begin_check()
 
     def found(self) -> None:
-        self.certainty.found()
+        self.certainty.end_check()
 
     def doubt(self) -> None:
         self.certainty.doubt()

@@ -34,8 +34,8 @@ PENDING = "Nats-Pending-Messages: {}\r\nNats-Pending-Bytes: {}\r\n"
 
 
 def looked_at(pull: Pull) -> None:
-    pull.look()
-    pull.found()
+    pull.begin_check()
+    pull.end_check()
 
 
 # words

@@ -42,9 +42,9 @@ class Counted:
             raise self.failures.pop(0)
         return await self._list(collections)
 
-    async def look(self, collection: str) -> None:
+    async def read(self, collection: str) -> None:
         try:
-            (found,) = await self.catalog.look(collection)
+            (found,) = await self.catalog.read(collection)
             self.found[collection] = found is not None and found.is_timeseries
         except SinkUnavailable as exc:
             self.found[collection] = str(exc)
@@ -64,7 +64,7 @@ async def counted(mongod: Mongod, namespace: str) -> AsyncIterator[Counted]:
 async def test_a_collection_is_what_it_is_and_one_that_is_not_there_is_none(counted: Counted) -> None:
     counted.let_ask.set()
     for collection in ("plain", "series", "nothing"):
-        await counted.look(collection)
+        await counted.read(collection)
     assert counted.found == {"plain": False, "series": True, "nothing": False}
     assert counted.questions == [{"plain"}, {"series"}, {"nothing"}]
 
@@ -73,7 +73,7 @@ async def test_all_that_wait_while_one_is_asked_about_are_asked_about_together(c
     others = [f"c{number:04}" for number in range(1200)]
     async with create_task_group() as group:
         for collection in ("plain", "series", *others):
-            group.start_soon(counted.look, collection)
+            group.start_soon(counted.read, collection)
         await wait_all_tasks_blocked()
         counted.let_ask.set()
     assert [len(question) for question in counted.questions] in ([1, 1000, 201], [1000, 202])
@@ -83,9 +83,9 @@ async def test_all_that_wait_while_one_is_asked_about_are_asked_about_together(c
 async def test_who_asks_while_an_answer_is_under_way_is_answered_by_a_later_one(counted: Counted) -> None:
     """It may have made the collection after the server had looked."""
     async with create_task_group() as group:
-        group.start_soon(counted.look, "plain")
+        group.start_soon(counted.read, "plain")
         await wait_all_tasks_blocked()
-        group.start_soon(counted.look, "series")
+        group.start_soon(counted.read, "series")
         await wait_all_tasks_blocked()
         assert counted.questions == [{"plain"}]
         counted.let_ask.set()
@@ -96,26 +96,26 @@ async def test_who_asks_while_an_answer_is_under_way_is_answered_by_a_later_one(
 async def test_a_question_that_fails_fails_for_all_in_it_at_once_and_for_nobody_after(counted: Counted) -> None:
     counted.failures.append(SinkUnavailable("down"))
     async with create_task_group() as group:
-        group.start_soon(counted.look, "plain")
+        group.start_soon(counted.read, "plain")
         await wait_all_tasks_blocked()
         counted.failures.append(SinkUnavailable("still down"))
         for collection in ("series", "nothing"):
-            group.start_soon(counted.look, collection)
+            group.start_soon(counted.read, collection)
         await wait_all_tasks_blocked()
         counted.let_ask.set()
     assert counted.found == {"plain": "down", "series": "still down", "nothing": "still down"}
-    await counted.look("series")
+    await counted.read("series")
     assert counted.found["series"] is True
 
 
 async def test_cancelled_while_another_one_asks_nothing_is_left_behind(counted: Counted) -> None:
     async with create_task_group() as group:
-        group.start_soon(counted.look, "plain")
+        group.start_soon(counted.read, "plain")
         await wait_all_tasks_blocked()
         async with create_task_group() as gone:
-            gone.start_soon(counted.look, "nothing")
+            gone.start_soon(counted.read, "nothing")
             await wait_all_tasks_blocked()
             gone.cancel_scope.cancel()
         counted.let_ask.set()
-    await counted.look("series")
+    await counted.read("series")
     assert counted.found == {"plain": False, "series": True}

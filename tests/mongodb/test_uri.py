@@ -100,7 +100,7 @@ async def do_everything(database: AsyncDatabase[dict[str, Any]]) -> list[Any]:
     series, own = entries(3), entry({"own": 1})
     writing = sink.begin(series)
     await writing.attempt()
-    found: list[Any] = [len(await CollectionCatalog(database, TIMEOUT).look(COLLECTION)), writing.written.stored]
+    found: list[Any] = [len(await CollectionCatalog(database, TIMEOUT).read(COLLECTION)), writing.written.stored]
     found.append(len(await sink.store.stored([*series, entry()])))
     await claims.barrier(claim)
     plain = MongoSink(database, "plain_logs", TIMEOUT)

@@ -54,7 +54,7 @@ def thresholds() -> Iterator[None]:
 
 def looked(heap: GcPolicy, recorded: RecordedGc, loggers: int) -> list[str]:
     recorded.calls.clear()
-    heap.look(loggers)
+    heap.observe(loggers)
     return list(recorded.calls)
 
 
@@ -74,7 +74,7 @@ def test_everything_is_looked_through_when_the_number_has_settled_after_many_hav
     before: int, loggers: int, calls: list[str], recorded: RecordedGc
 ) -> None:
     heap = GcPolicy()
-    heap.look(before)
+    heap.observe(before)
     assert looked(heap, recorded, loggers) == ["freeze"]
     assert looked(heap, recorded, loggers) == calls
     assert looked(heap, recorded, loggers) == []
@@ -103,10 +103,10 @@ class Pipeline:
 def test_what_is_left_of_loggers_that_are_gone_is_found_though_it_was_frozen() -> None:
     heap, pipeline = GcPolicy(), Pipeline()
     left = ref(pipeline)
-    heap.look(20)
+    heap.observe(20)
     del pipeline
     gc.collect()
     assert left() is not None, "frozen"
     for _ in range(2):
-        heap.look(0)
+        heap.observe(0)
     assert left() is None

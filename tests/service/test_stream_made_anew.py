@@ -21,7 +21,7 @@ from collector.jetstream.link import BulkLink, PlainLink
 from collector.jetstream.source import JetStreamSource
 from collector.settings import Settings
 from tests.support.ancestor import ancestor, entry
-from tests.support.fakes import FakeKinds, FakeLetters, FakeSink, Reports
+from tests.support.fakes import FakeCatalog, FakeLetters, FakeSink, Reports
 from transfer.jetstream.streams import ensure_durable, stream_state
 from transfer.names import Names
 from transfer.nats_settings import NatsSettings
@@ -60,7 +60,7 @@ class Scene:
         self.names, self.nats, self.source, self.reports = Names(namespace), nats, source, reports
         self.sink, self.stopping = FakeSink(), Event()
         nothing: Any = None
-        catalog: Any = FakeKinds(timeseries=False)
+        catalog: Any = FakeCatalog(timeseries=False)
         environ = {"NAMESPACE": namespace, "NATS_HOSTS": "nats://x", "DATABASE": "mongodb://x"}
         self.shared = Shared(
             names=self.names,

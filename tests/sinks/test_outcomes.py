@@ -13,7 +13,7 @@ from pymongo.errors import DocumentTooLarge, OperationFailure
 
 from collector.errors import SinkUnavailable
 from collector.model import Entry, Reason
-from collector.mongodb.errors import said
+from collector.mongodb.errors import describe_failure
 from collector.sinks.mongodb import MongoWriting
 from collector.sinks.outcomes import (
     Outcomes,
@@ -119,7 +119,7 @@ def test_a_code_that_nobody_knows_leaves_the_entry_for_later(code: int) -> None:
 )
 def test_trouble_of_the_server_is_said_with_its_name(code: int, sentence: str) -> None:
     assert sentence in outcomes(entries(1), reply({0: {"code": code}})).error
-    assert sentence in said(OperationFailure("no", code, {"codeName": f"Location{code}"}))
+    assert sentence in describe_failure(OperationFailure("no", code, {"codeName": f"Location{code}"}))
 
 
 @pytest.mark.parametrize(("code", "reason"), [(2, "invalid"), (121, "invalid"), (10334, "too_large")])
@@ -200,10 +200,10 @@ def test_what_is_not_the_documents_fault_is_never_held_against_them(code: int | 
 
 def test_what_the_server_answered_is_named_without_its_text() -> None:
     exc = OperationFailure("{insert: 'logs', documents: [{password: 1}]}", 2, {"codeName": "BadValue", "code": 2})
-    assert said(exc) == "MongoDB answered BadValue (code 2)"
+    assert describe_failure(exc) == "MongoDB answered BadValue (code 2)"
     (one,) = entries(1)
-    assert refusal_of_command(one, exc).error == said(exc)
-    assert said(OperationFailure("no", 5)) == "MongoDB answered code 5"
+    assert refusal_of_command(one, exc).error == describe_failure(exc)
+    assert describe_failure(OperationFailure("no", 5)) == "MongoDB answered code 5"
 
 
 @given(st.integers(2, 100))

@@ -396,7 +396,7 @@ async def test_a_database_that_is_dropped_while_entries_come_loses_and_refuses_n
 class Dropping:
     """Kinds that find nothing, as if somebody dropped the collection at the very moment."""
 
-    async def look(self, *collections: str) -> list[None]:
+    async def read(self, *collections: str) -> list[None]:
         return [None for _ in collections]
 
 

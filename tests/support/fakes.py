@@ -206,13 +206,13 @@ class FakeSource:
         return found
 
 
-class FakeKinds:
+class FakeCatalog:
     """Collections that are all of one kind."""
 
     def __init__(self, *, timeseries: bool) -> None:
         self._timeseries = timeseries
 
-    async def look(self, *collections: str) -> list[Collection | None]:
+    async def read(self, *collections: str) -> list[Collection | None]:
         """Look."""
         series = Collection(kind="timeseries", time_field="timestamp", meta_field="metadata")
         entries = series if self._timeseries else Collection()

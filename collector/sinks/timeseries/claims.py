@@ -17,7 +17,7 @@ from pymongo.read_concern import ReadConcern
 from collector.errors import OwnershipLost, SinkUnavailable
 from collector.mongodb.calls import calling
 from collector.mongodb.codes import failures
-from collector.mongodb.errors import said
+from collector.mongodb.errors import describe_failure
 from collector.sinks.timeseries.numbered_session import numbered_session, numbered_session_id
 from collector.sinks.timeseries.ownership import Board, Claim, Tenure, session_id, write_number
 
@@ -106,7 +106,7 @@ class Claims:
                 found = local[CLAIMS].find({"_id": {"$in": list(claims)}}, {"owner": 1, "epoch": 1})
                 owned = {one["_id"]: Claim(one["owner"], one["epoch"]) async for one in found}
             except OperationFailure as exc:
-                raise SinkUnavailable(said(exc)) from exc
+                raise SinkUnavailable(describe_failure(exc)) from exc
         return Board(
             claims=owned,
             silent={one["_id"]: one["silence"] / 1000 for one in replicas},
@@ -222,7 +222,7 @@ class Claims:
                     raise OwnershipLost("a claim") from exc
                 if exc.code == _NO_NUMBERS and session is not None:
                     raise SinkUnavailable("expected MongoDB to be a replica set: time-series loggers need one") from exc
-                raise SinkUnavailable(said(exc)) from exc
+                raise SinkUnavailable(describe_failure(exc)) from exc
         if failed := failures(reply):  # an `_id` that is taken is none: somebody else made it
             raise SinkUnavailable(f"MongoDB did not make a change to {CLAIMS} durable: {', '.join(failed)}")
         return reply

@@ -14,7 +14,7 @@ from pymongo.errors import OperationFailure
 
 from collector.errors import CollectionChanged, SinkUnavailable
 from collector.events import Suspected
-from collector.mongodb.errors import said
+from collector.mongodb.errors import describe_failure
 from collector.sinks import Written
 from collector.sinks.mongodb import commands
 from collector.sinks.outcomes import (
@@ -84,7 +84,7 @@ class TimeSeriesSink:
         """Let the next batch write through it."""
         self._free.append(slot)
 
-    def tell(self, suspects: Sequence[Entry]) -> None:
+    def report_suspects(self, suspects: Sequence[Entry]) -> None:
         """Report what was looked up, unless it was for a failed command."""
         if suspects:
             known = self.horizon.suspects
@@ -164,7 +164,7 @@ class TimeSeriesWriting:
             self.written.stored += stored
         else:
             self.written.duplicates += stored
-        self._sink.tell(step.suspects)
+        self._sink.report_suspects(step.suspects)
         return missing
 
     async def _send(self, slot: int, command: _Command) -> None:
@@ -190,7 +190,7 @@ class TimeSeriesWriting:
         if is_elsewhere(exc):
             raise CollectionChanged(f"the collection of {self._sink.key}") from exc
         if not document_at_fault(exc):
-            raise SinkUnavailable(said(exc), ambiguous=True) from exc
+            raise SinkUnavailable(describe_failure(exc), ambiguous=True) from exc
         if len(group) > 1:
             return [_Step((), half, failed=True) for half in halves(group)]
         self.written.refused.append(refusal_of_command(group[0], exc))

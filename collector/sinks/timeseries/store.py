@@ -15,7 +15,7 @@ from pymongo.errors import ExecutionTimeout, NetworkTimeout, OperationFailure
 
 from collector.errors import OwnershipLost, SinkUnavailable
 from collector.mongodb.calls import calling, only_into
-from collector.mongodb.errors import said
+from collector.mongodb.errors import describe_failure
 from collector.sinks.outcomes import UNENCODABLE
 from collector.sinks.timeseries.claims import TOO_OLD
 
@@ -176,7 +176,7 @@ class TimeSeriesStore:
             except OperationFailure as exc:
                 if isinstance(exc, ExecutionTimeout):
                     raise
-                raise SinkUnavailable(said(exc)) from exc
+                raise SinkUnavailable(describe_failure(exc)) from exc
 
 
 def _question(collection: str, group: Sequence[Entry], since: Any, projection: dict[str, int] | None) -> dict[str, Any]:
