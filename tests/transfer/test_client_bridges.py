@@ -1,4 +1,4 @@
-"""The examples of docs/client.md, "Bridges", as they stand there: through real NATS into real MongoDB."""
+"""The examples of docs/recipes.md, "Bridges", as they stand there: through real NATS into real MongoDB."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.timeout(300)
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "client.md").read_text()
+PAGE = (ROOT / "docs" / "recipes.md").read_text()
 EXPECTED: dict[str, tuple[str, list[dict[str, Any]]]] = {
     "Standard library": (
         "standard",

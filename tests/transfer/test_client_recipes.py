@@ -1,4 +1,4 @@
-"""The programs of docs/client.md, run as they stand there."""
+"""The programs of docs/client.md and docs/recipes.md, run as they stand there."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collector.local import NatsServer
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "client.md").read_text()
+PAGE = "\n".join((ROOT / "docs" / name).read_text() for name in ("client.md", "recipes.md"))
 SECTIONS = {
     section.partition("\n")[0].strip(): re.findall(r"```python\n(.*?)```", section, re.DOTALL)
     for section in re.split(r"^##+ ", PAGE, flags=re.MULTILINE)
