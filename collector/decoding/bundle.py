@@ -1,4 +1,4 @@
-"""A bundle, a msgpack array of entries, cut into them: bytes in, slices out, so that each entry stands alone. Pure."""
+"""Cuts a bundle, a msgpack array, into its entries: bytes in, slices out, so that each entry stands alone. Pure."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MAX_ENTRIES = 65_536
-"""Entries of one byte each would otherwise become several hundred times their size in memory."""
+"""Entries of a bundle. Entries of one byte each take several hundred times their size in memory."""
 _ENTRIES = msgspec.msgpack.Decoder(list[msgspec.Raw])
 
 
 def split(body: bytes | bytearray) -> Sequence[bytes]:
-    """Return the entries undecoded, exactly as they stand in the bundle. Raises Poison when it is none."""
+    """Return the undecoded bytes of each entry. Raises Poison when the body is no bundle."""
     if body[:1] == b"\xdd" and (count := int.from_bytes(body[1:5])) > MAX_ENTRIES:
         raise Poison(Reason.MALFORMED, f"bundle: expected at most {MAX_ENTRIES} entries, got {count}")
     try:
@@ -30,7 +30,7 @@ def split(body: bytes | bytearray) -> Sequence[bytes]:
 
 
 def _split_deep(body: bytes | bytearray) -> list[bytes]:
-    """Split without recursion: msgspec gives up a whole bundle for one entry that is nested too deep."""
+    """Split without recursion: msgspec rejects a whole bundle when one entry is nested too deep."""
     header, count = _array_header(body)
     entries, start = [], header
     try:
@@ -46,13 +46,13 @@ def _split_deep(body: bytes | bytearray) -> list[bytes]:
 
 
 def _array_header(body: bytes | bytearray) -> tuple[int, int]:
-    """Return where the first value begins and how many there are."""
+    """Return the offset of the first value and the number of values."""
     width = {0xDC: 2, 0xDD: 4}.get(body[0], 0)
     return 1 + width, int.from_bytes(body[1 : 1 + width]) if width else body[0] & 0x0F
 
 
 def has_more_values(body: memoryview, limit: int) -> bool:
-    """Tell whether a value has more than `limit` values in it, keys too, by what its maps and arrays say."""
+    """Tell whether a value holds more than `limit` values, keys included, by the lengths of its maps and arrays."""
     left, seen, at = 1, 1, 0
     try:
         while left and seen <= limit:
@@ -60,7 +60,7 @@ def has_more_values(body: memoryview, limit: int) -> bool:
             left += inside - 1
             seen += inside
     except IndexError:
-        return False  # it is cut: whoever decodes it will say so
+        return False  # the body is cut; decoding it raises the error
     return seen > limit
 
 
@@ -75,7 +75,7 @@ def _end_of_value(body: bytes | bytearray, at: int) -> int:
 
 
 def _next(body: bytes | bytearray | memoryview, at: int) -> tuple[int, int]:
-    """Return where what follows a value's head begins, its text or bytes passed over, and how many values it is."""
+    """Return the offset behind a value's head and its text or bytes, and how many values follow inside of it."""
     code = body[at]
     at += 1
     if not 0x80 <= code < 0xE0:
@@ -86,7 +86,7 @@ def _next(body: bytes | bytearray | memoryview, at: int) -> tuple[int, int]:
 
 
 def _length_in(code: int) -> int:
-    """Return the length that stands in the first byte: of a short map or array, of a short text, else 0."""
+    """Return the length in the first byte of a short map, array or text; 0 for other values."""
     if code < 0xA0:
         return code & 0x0F
     return code & 0x1F if code < 0xC0 else 0
@@ -106,5 +106,5 @@ _FOLLOWING = (
     *[(2, 0, 1), (4, 0, 1)],  # 0xdc array
     *[(2, 0, 2), (4, 0, 2)],  # 0xde map
 )
-"""For a first byte from 0x80 to 0xdf, by the msgpack specification: how many bytes its length takes, how many more
-follow in any case, and how many values follow for each of its length (none: that many bytes do)."""
+"""For a first byte from 0x80 to 0xdf, by the msgpack specification: how many bytes the length takes, how many bytes
+follow in any case, and how many values follow for each unit of the length (0: a unit is a byte)."""

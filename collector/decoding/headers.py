@@ -15,11 +15,11 @@ _CONTENT_TIME = TRANSFER_CONTENT_TIME.lower().encode()
 _LAST_MS = 253_402_300_799_999
 """The end of the year 9999."""
 MAX_ATTEMPT = 999_999_999
-"""The highest Transfer-Attempt that is believed; with another one a message counts as sent for the first time."""
+"""The highest Transfer-Attempt that is accepted; a message with a higher one counts as sent for the first time."""
 
 
 def headers(raw_headers: bytes) -> list[tuple[str, str]]:
-    """Read a header block: all of its fields, in order, also those that came more than once.
+    """Return all fields of a header block in order; a field that came twice is there twice.
 
     A character stands for a byte, see `_BYTES`. A line without a colon is a name without a value.
     """
@@ -32,19 +32,19 @@ def headers(raw_headers: bytes) -> list[tuple[str, str]]:
 
 
 def field(fields: list[tuple[str, str]], wanted: str) -> str:
-    """Return the value in lower case; what came more than once is one list, as in HTTP."""
+    """Return the value of a field in lower case; the values of a repeated field are joined, as in HTTP."""
     return ", ".join(value.lower() for name, value in fields if name.lower() == wanted.lower())
 
 
 def attempt(raw_headers: bytes) -> int:
-    """Return how many times the entry had been sent when this message was: its header Transfer-Attempt, else 1."""
+    """Return which sending of the entry this message is: its header Transfer-Attempt, else 1."""
     value = field(headers(raw_headers), TRANSFER_ATTEMPT)
     believed = value.isascii() and value.isdigit() and len(value) <= len(str(MAX_ATTEMPT))
     return max(1, int(value)) if believed else 1
 
 
 def first_published_ns(delivery: Delivery) -> int:
-    """Return when a message was first published, also if it was published again, in nanoseconds since 1970."""
+    """Return when a message was first published, in nanoseconds since 1970; a redrive does not change it."""
     if _CONTENT_TIME not in delivery.raw_headers.lower():
         return delivery.published_ns
     value = field(headers(delivery.raw_headers), TRANSFER_CONTENT_TIME)

@@ -1,4 +1,4 @@
-"""The `_id` of an entry that brings none: derived from where JetStream keeps it, always the same for the same entry."""
+"""The `_id` of an entry that brings none: derived from its place in the stream, so the same entry has the same one."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ _POSITION_MASK = (1 << _POSITION_BITS) - 1
 
 
 class Incarnation:
-    """One life of a stream: a stream that is deleted and made again counts from 1 once more and is another one.
+    """One life of a stream: a stream that is deleted and made again has another incarnation, and counts from 1.
 
     An identity is 12 bytes: 5 of a hash, 5 of the stream sequence, 2 of the position in a bundle. Neighbours in the
-    stream are neighbours in `_id`. What sequence and position have above their bits goes into the hash, so there is
-    no limit on either.
+    stream are neighbours in `_id`. Higher bits of sequence and position go into the hash, so neither has a limit.
     """
 
     __slots__ = ("_prefix", "created", "stream")
@@ -36,7 +35,7 @@ class Incarnation:
 
     def identity(self, sequence: int, position: int | None = None) -> ObjectId:
         """Return the one identity of a place in the stream; the position of a lone entry is None."""
-        if position is None and sequence <= _SEQUENCE_MASK:  # as below, for nearly all there are
+        if position is None and sequence <= _SEQUENCE_MASK:  # a faster way to the same result, for nearly all entries
             return ObjectId(self._prefix + (sequence << _POSITION_BITS).to_bytes(7))
         place = 0 if position is None else position
         high, above = sequence >> _SEQUENCE_BITS, place >> _POSITION_BITS

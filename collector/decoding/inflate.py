@@ -1,4 +1,4 @@
-"""Compressed bytes in, inflated bytes out: never more than a limit, whatever the bytes claim. Pure."""
+"""Compressed bytes in, inflated bytes out, in bounded memory: the size that the bytes claim is not trusted. Pure."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 AS_IT_CAME = frozenset({"", "identity"})
-"""The encodings that are none."""
+"""Values of Content-Encoding that stand for no compression."""
 _PIECE = 64 * 1024
 _SMALLEST_WINDOW = 8 * 1024 * 1024
-"""What RFC 8878 asks of every zstd decoder."""
+"""Bytes of the window that RFC 8878 asks of every zstd decoder."""
 
 
 class _Reader(Protocol):
@@ -53,7 +53,7 @@ def _gzip(body: bytes, _max_inflated: int) -> _Reader:
 
 
 def _zstd(body: bytes, max_inflated: int) -> _Reader:
-    """Read zstd frames. A frame that is cut ends early without an error: then what is inside it is cut, and says so."""
+    """Read zstd frames. A frame that is cut ends early without an error; decoding its entries raises the error then."""
     if zstandard.frame_content_size(body) > max_inflated:
         raise _too_large(max_inflated)
     window = max(max_inflated, _SMALLEST_WINDOW)  # a frame that states its size may use a window as large

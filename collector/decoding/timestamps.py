@@ -1,4 +1,4 @@
-"""The `timestamp` of an entry: every form that publishes send, in; a moment in UTC, out. Pure."""
+"""The `timestamp` of an entry: every form that publishers send, in; a moment in UTC, out. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collector.model import Reason
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _GO_ZERO = datetime(1, 1, 1, tzinfo=UTC)
-"""`time.Time{}`: what a Go struct sends that was given no time."""
+"""`time.Time{}`, which a Go struct sends when its time was not set."""
 _MICROSECOND = timedelta(microseconds=1)
 _SECOND = timedelta(seconds=1)
 _TO_THE_MICROSECOND = len("2024-05-06T07:08:09.123456Z")
@@ -19,7 +19,7 @@ _RFC_3339 = "RFC 3339 text like 2024-05-06T07:08:09.123Z"
 
 
 def read_timestamp(value: object) -> datetime | None:
-    """Return the moment, to the microsecond and never rounded up; None for null and Go's zero time. Raises Poison."""
+    """Return the moment in microseconds, rounded down; None for null and for Go's zero time. Raises Poison."""
     if value is None:
         return None
     try:
@@ -57,13 +57,13 @@ def _from_epoch(seconds: float) -> datetime:
 
 
 def _from_text(text: str) -> datetime:
-    """Read RFC 3339; a leap second, 23:59:60, is the second after it, as everywhere where time counts from 1970."""
+    """Read RFC 3339. A leap second, 23:59:60, becomes the second after it, as in all times that count from 1970."""
     if len(text) <= _TO_THE_MICROSECOND and text.endswith("Z") and text[17:19] != "60":
         return _convert(text)
     leap = text[17:19] == "60"
     seconds = f"{text[:17]}59" if leap else text[:19]
     zone = text[19:].lstrip(".0123456789")
-    fraction = text[19 : len(text) - len(zone)][:7]  # msgspec would round what is finer than a microsecond
+    fraction = text[19 : len(text) - len(zone)][:7]  # msgspec would round digits below a microsecond up
     moment = _convert(f"{seconds}{fraction}{zone}").astimezone(UTC)
     return moment + _SECOND if leap else moment
 
@@ -79,7 +79,7 @@ def _convert(text: str) -> datetime:
 
 
 def undo_rounding(moment: datetime, encoded: bytes) -> datetime:
-    """Return what `encoded`, a msgpack time, means without rounding it up to the next millisecond, as msgspec does.
+    """Undo it when msgspec has rounded `encoded`, a msgpack time, up to the next millisecond.
 
     MongoDB keeps milliseconds, so 08:59:59.9999997 would otherwise be stored as 09:00:00.
     """

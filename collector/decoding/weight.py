@@ -1,4 +1,4 @@
-"""What the entries of a message take in memory once they are Python objects: bytes or documents in, bytes out. Pure.
+"""The memory that the entries of a message take as Python objects: bytes or documents in, numbers of bytes out. Pure.
 
 An empty map is one byte on the wire and 64 in memory, so the size of a body says little. A *ceiling* is computed from
 the bytes of a body: it is never far too low, and far too high for text that is not ASCII. A *weight* is computed from
@@ -18,24 +18,24 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 ENTRY = 400
-"""An entry around its fields: document, `_id`, timestamp, and what the pipeline keeps of it."""
+"""Bytes of an entry besides its fields: document, `_id`, timestamp, and the objects of the pipeline."""
 MAX_WEIGHT = 112 * 1024 * 1024
-"""Of all entries of one message. 10 MiB of entries with a dozen short fields each are just below it."""
+"""Bytes that the entries of a message may take. 10 MiB of entries with a dozen short fields each are just below it."""
 MAX_VALUES = 262_144
-"""In an entry that might take more than that: maps, arrays and what is in them, each key too. More are not decoded."""
+"""Values that an entry may have whose ceiling is above `MAX_WEIGHT`: maps, arrays, and each key and value in them."""
 SURELY_LIGHT = 512 * 1024
-"""Bytes that cannot become as much as that, whatever they are."""
+"""Bytes of a body that can never reach `MAX_WEIGHT`."""
 _BYTE, _CONTAINER, _VALUE = 3, 128, 32
 _PLAUSIBLE = 16
-"""Times its size that a body of ordinary fields in ASCII may become."""
+"""How many times its size a body of ordinary fields in ASCII may take in memory."""
 
 
 def _counter(
     containers: bytes, values: bytes, long_arrays: bytes = b""
 ) -> Callable[[Sequence[bytes | bytearray]], int]:
-    """Make a function that counts each byte, and more for one that may begin a map, an array or another value.
+    """Make a function that counts each byte, and counts more for a byte that may begin a map, an array or a value.
 
-    In a long array, which begins with a byte of its own, each byte may be a number and looks like text.
+    A long array begins with a byte of its own. In a body with that byte, each byte is counted as a number.
     """
     table = bytes.maketrans(containers + values, b"c" * len(containers) + b"v" * len(values))
     others = bytes(set(range(256)).difference(containers, values))
@@ -58,12 +58,12 @@ ceiling_of_json = _counter(b"{[", b",:")
 
 
 def is_plausible(ceiling: int, size: int, entries: int) -> bool:
-    """Tell whether a ceiling may stand for the weight; else the documents themselves are to be weighed."""
+    """Tell whether the ceiling may be used as the weight; else the weight has to be computed from the documents."""
     return ceiling <= _PLAUSIBLE * size + ENTRY * entries
 
 
 def weight_of(document: dict[str, Any], size: int) -> int:
-    """Return what a document takes that was `size` bytes on the wire."""
+    """Return the memory that a document takes which had `size` bytes on the wire."""
     weight = ENTRY + 3 * size
     level: list[Any] = [document]
     while level:
@@ -78,7 +78,7 @@ def weight_of(document: dict[str, Any], size: int) -> int:
 
 
 def check_values(source: bytes | bytearray, *, json: bool) -> None:
-    """Raise Poison when an entry holds more values than it may. They are counted undecoded: that takes no memory."""
+    """Raise Poison when an entry has more than `MAX_VALUES` values. They are counted without decoding the entry."""
     if json:
         many = _signs(source) > MAX_VALUES and _signs(_TEXT.sub(b"", source)) > MAX_VALUES
     else:
@@ -92,4 +92,4 @@ def _signs(text: bytes | bytearray) -> int:
 
 
 _TEXT = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)', re.DOTALL)
-"""Text in JSON; one without an end goes to the end of all, or looking for it would take the square of the time."""
+"""A string in JSON. A string without an end reaches to the end of the body, or the search would take quadratic time."""

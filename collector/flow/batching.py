@@ -1,4 +1,4 @@
-"""A batch while it is filled, and when it is full: by entries or by bytes. Pure: its age is the batcher's to watch."""
+"""A batch while it is filled, and when it is full: by entries or by bytes. Pure: the batcher watches its age."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collector.model import Batch, Decoded, Delivery, Entry, Rejected, Trigger
 
 @dataclass(frozen=True, slots=True)
 class BatchPolicy:
-    """When a batch leaves, whichever comes first."""
+    """The limits of a batch: it leaves when it reaches the first of them."""
 
     entries: int
     bytes: int
@@ -17,16 +17,16 @@ class BatchPolicy:
 
 
 class OpenBatch:
-    """A batch that is filled until it is full or taken. A delivery stays whole: the last may take it over its limits.
+    """A batch that is filled until it is full or taken. A delivery stays whole: the last one may exceed the limits.
 
-    It is offered to the writer when it is full or old enough, and taken when it can be written: what comes meanwhile
-    goes with it. So a writer that is behind writes fewer batches, and larger ones.
+    The batch is offered to the writer when it is full or old enough, and taken when it can be written. Deliveries that
+    come between go with it. So a writer that is behind writes fewer batches, and larger ones.
     """
 
     def __init__(self, number: int, policy: BatchPolicy) -> None:
         self.id = number
         self.offered: Trigger | None = None
-        """Why it was, before it was full."""
+        """Why the batch was offered before it was full."""
         self.taken = False
         self._policy = policy
         self._hold_nothing()
@@ -42,18 +42,18 @@ class OpenBatch:
 
     @property
     def room(self) -> int:
-        """How many entries more it takes to be full."""
+        """How many more entries the batch takes until it is full."""
         return self._policy.entries - len(self._entries) - len(self._rejects)
 
     @property
     def full(self) -> Trigger | None:
-        """The limit that is reached."""
+        """The limit that the batch has reached, if any."""
         if self.room <= 0:
             return Trigger.ENTRIES
         return Trigger.BYTES if self._bytes >= self._policy.bytes else None
 
     def add(self, decoded: Decoded) -> None:
-        """Add deliveries, not more than there is room for unless it is one."""
+        """Add deliveries: not more than there is room for, or a single one."""
         self._deliveries += decoded.deliveries
         self._entries += decoded.entries
         self._rejects += decoded.rejects
@@ -61,9 +61,9 @@ class OpenBatch:
         self._weight += decoded.weight
 
     def take(self) -> Batch:
-        """Return what is there as a batch, and hold it no more. Nothing may be added then."""
+        """Return the deliveries as a batch and hold them no more. After this nothing may be added."""
         self.taken = True
         why = self.full or self.offered or Trigger.DRAIN
         batch = Batch(self.id, self._deliveries, self._entries, self._rejects, self._bytes, why, weight=self._weight)
-        self._hold_nothing()  # else who filled it keeps it until more comes, which may be never
+        self._hold_nothing()  # else the batcher keeps the deliveries until the next one comes, which may be never
         return batch

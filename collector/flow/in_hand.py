@@ -1,4 +1,4 @@
-"""What this replica has received and not yet answered: to be kept alive, to be returned, and to be counted."""
+"""The deliveries that this replica has received and not yet answered: kept alive, returned, and counted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collector.model import Decoded, Delivery
 
 MESSAGE = 512
-"""Bytes that a message takes in memory besides its body and headers: what is read from its reply subject, and lists."""
+"""Bytes that a message takes in memory besides its body and headers: fields of its reply subject, and lists."""
 
 
 class InHand:
@@ -19,9 +19,9 @@ class InHand:
 
     def __init__(self) -> None:
         self.bytes = 0
-        """What they take in memory as they came."""
+        """Memory of the deliveries as they were received."""
         self.decoded_bytes = 0
-        """What their entries take, of those that are opened."""
+        """Memory of the entries that were decoded from them."""
         self._deliveries: dict[str, Delivery] = {}
         self._disowned: set[str] = set()
         self._owed: list[Answer] = []
@@ -30,9 +30,10 @@ class InHand:
         return len(self._deliveries)
 
     def take(self, deliveries: Sequence[Delivery]) -> None:
-        """Count what was received, once: a nats-server that was killed may hand over the same again.
+        """Count received deliveries, each once: a nats-server that was killed may hand over the same one again.
 
-        So may a durable that was made anew and counts from 1: what was disowned may be answered again then.
+        A re-created durable counts from 1, so it may reuse the reply subject of a delivery that was disowned. The new
+        delivery is ours, and may be answered.
         """
         held = self._deliveries
         if self._disowned:
@@ -42,7 +43,7 @@ class InHand:
         self.bytes += _bytes(new.values())
 
     def release(self, deliveries: Iterable[Delivery], weight: int = 0) -> None:
-        """Count what was answered, and what its entries took; what is not in hand is passed over."""
+        """Take out answered deliveries and the weight of their entries; deliveries that are not in hand are ignored."""
         pop = self._deliveries.pop
         answered = [delivery for delivery in deliveries if pop(delivery.reply, None) is not None]
         self.bytes -= _bytes(answered)
@@ -51,47 +52,47 @@ class InHand:
             self._disowned.difference_update([delivery.reply for delivery in answered])
 
     def count_decoded(self, decoded: Decoded) -> None:
-        """Count what the entries of deliveries take, until they are released."""
+        """Count the memory of decoded entries, until their deliveries are released."""
         self.decoded_bytes += decoded.weight
 
     def disown(self) -> None:
-        """Have nothing of what is in hand answered for good: its stream or durable is gone.
+        """Let no delivery in hand be answered for good, because its stream or durable is gone.
 
-        The answer would reach what was made anew under the same name, and an ack removes a message there that nobody
-        has written. Giving back is harmless: it makes JetStream deliver once more.
+        The answer would reach the new stream of the same name, and an ack would remove a message there that nobody has
+        written. A nak is harmless: it makes JetStream deliver once more.
         """
         self._disowned.update(self._deliveries)
         self._owed.clear()
 
     def drop(self) -> None:
-        """Forget all without an answer: it is another replica's."""
+        """Forget all deliveries without an answer, because another replica owns the logger."""
         self._deliveries.clear()
         self._disowned.clear()
         self._owed.clear()
         self.bytes = self.decoded_bytes = 0
 
     def owned(self, answers: list[Answer]) -> list[Answer]:
-        """Return the answers that may be sent."""
+        """Return the answers that may be sent: those to deliveries that were not disowned."""
         if not self._disowned:
             return answers
         return [answer for answer in answers if answer[0] not in self._disowned]
 
     def owe(self, answers: Sequence[Answer]) -> None:
-        """Keep answers that there is nobody to send to, of what may be released all the same."""
+        """Keep answers that cannot be sent now; their deliveries may be released all the same."""
         self._owed += answers
 
     @property
     def owes(self) -> bool:
-        """Whether there are such answers."""
+        """Whether answers are kept that could not be sent."""
         return bool(self._owed)
 
     def take_owed(self) -> list[Answer]:
-        """Return them, and owe them no more; it has to be known that stream and durable are the same."""
+        """Return the kept answers, and keep them no more. Stream and durable have to be known to be the same."""
         owed, self._owed = self._owed, []
         return owed
 
     def all(self) -> list[Delivery]:
-        """Return them, the oldest first."""
+        """Return the deliveries in hand, the oldest first."""
         return list(self._deliveries.values())
 
 

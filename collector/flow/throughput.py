@@ -1,10 +1,10 @@
-"""How much came lately: what a logger is worth being lent."""
+"""The bytes that came lately: they decide how much a logger may borrow."""
 
 from __future__ import annotations
 
 
 class Flow:
-    """Bytes that came in this second and the one before it."""
+    """Bytes that came in this second and in the one before it."""
 
     def __init__(self) -> None:
         self._second = 0
@@ -12,12 +12,12 @@ class Flow:
         self._before = 0
 
     def add(self, size: int, second: int) -> None:
-        """Count what came in this second."""
+        """Count `size` bytes that came in this second."""
         self._turn(second)
         self._now += size
 
     def recent(self, second: int) -> int:
-        """Return how much it was until this second."""
+        """Return the bytes of this second and the one before it."""
         self._turn(second)
         return self._before + self._now
 

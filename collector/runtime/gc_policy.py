@@ -1,9 +1,9 @@
-"""The heap of a process with very many loggers: what lives as long as they do is not looked at again and again.
+"""When the garbage collector traverses the objects of long-lived loggers: seldom, because there are very many of them.
 
-CPython looks at all objects that may be in a cycle whenever there are a quarter more of them: 1,000 loggers are half a
-million objects, all of them in use, and the event loop stands still for a second. So what was made with the loggers is
-frozen (https://docs.python.org/3/library/gc.html#gc.freeze), and looked at when a good part of them has gone: what is
-left of a logger that is gone would stay for ever.
+CPython traverses all objects that may be in a cycle whenever their number has grown by a quarter. 1,000 loggers have
+half a million objects, all of them in use, and the event loop stands still for a second. So the objects of loggers are
+frozen (https://docs.python.org/3/library/gc.html#gc.freeze): the collector passes over them. When many loggers have
+gone, all objects are traversed once, or the garbage of those loggers would stay for ever.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from __future__ import annotations
 import gc
 
 _THRESHOLDS = (10_000, 10, 10)
-"""Most of what a batch is made of is gone before so many more objects were made than freed, and is never looked at."""
+"""High enough that a batch's objects are freed before a collection would traverse them."""
 _PART = 0.1
-"""Of the loggers, as many as this have to be gone so that a look at everything pays,"""
+"""The share of the loggers that has to be gone before all objects are traversed."""
 _FEW = 10
-"""or where there are not many, more than these."""
+"""Loggers that have to be gone at least before all objects are traversed."""
 
 
 class GcPolicy:
-    """Told the number of loggers again and again, freezes what was made with them."""
+    """Freezes the objects of loggers; `observe` is called with their number again and again."""
 
     def __init__(self) -> None:
         self._loggers = 0
@@ -27,12 +27,12 @@ class GcPolicy:
         self._changed = False
 
     def begin(self) -> None:
-        """Freeze what the program itself is made of."""
+        """Freeze the objects of the program itself."""
         gc.set_threshold(*_THRESHOLDS)
         self._clean()
 
     def observe(self, loggers: int) -> None:
-        """Freeze what is there while the number changes; look at everything when many have gone and it has settled."""
+        """Freeze all objects while the number changes; traverse them when many loggers are gone and it is stable."""
         before, self._changed = self._changed, loggers != self._loggers
         self._gone += max(0, self._loggers - loggers)
         self._loggers = loggers

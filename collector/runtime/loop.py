@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class _Resolving:
-    """Looks names up in daemon threads: those of asyncio and of uvloop are waited for at the end of the process."""
+    """Looks host names up in daemon threads: the process does not wait for them at its end, as for those of asyncio."""
 
     async def getaddrinfo(self, host: Any, port: Any, **options: int) -> Sequence[tuple[Any, ...]]:
         """See `asyncio.loop.getaddrinfo`; pymongo looks names up with it."""
@@ -20,9 +20,9 @@ class _Resolving:
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
-    """Make uvloop's where it is installed, which is not on every platform."""
+    """Make a loop of uvloop where it is installed, which is not on every platform, else of asyncio."""
     try:
-        import uvloop  # noqa: PLC0415 - as above
+        import uvloop  # noqa: PLC0415 - it may not be installed
     except ImportError:
         kind: type[Any] = asyncio.SelectorEventLoop
     else:

@@ -56,7 +56,7 @@ class MongoSink:
         return MongoWriting(self, entries)
 
     async def insert(self, entries: Sequence[Entry]) -> dict[str, Any]:
-        """Send one command; see `collector.mongodb.calls.insert`. Raises what finding the collection does."""
+        """Send one command; see `collector.mongodb.calls.insert`. Raises the errors of `found` too."""
         documents = [entry.document for entry in entries]
         uuid = None if self._found is None else await self._found()
         return await insert(self._database, self.collection, documents, self._write_timeout, uuid)
@@ -64,7 +64,8 @@ class MongoSink:
     async def stored(self, entries: Sequence[Entry], since: Any) -> set[bytes]:
         """Read the documents that are stored under the `_id`s of these entries, as bytes. Raises SinkUnavailable.
 
-        The read sees what was there at `since`, the operation time of a reply; a new primary could still be before it.
+        `since` is the operation time of a reply: the read sees everything that was stored by then, also on a new
+        primary, which could be behind it.
         """
         command = {
             "find": self.collection,
@@ -73,7 +74,7 @@ class MongoSink:
         }
         async with calling(self._write_timeout):
             try:
-                database = self._database.with_options(_RAW)  # for all batches of the answer but the first
+                database = self._database.with_options(_RAW)  # `codec_options` below covers the first batch only
                 found = await database.cursor_command(command, codec_options=_RAW)
                 return {bytes(document.raw) async for document in found}
             except OperationFailure as exc:
@@ -81,9 +82,9 @@ class MongoSink:
 
 
 class MongoWriting:
-    """The writing of one batch into a plain collection. See `Writing`.
+    """The writing of one batch into a plain collection, by a work list that shrinks with each attempt.
 
-    Raises CollectionChanged besides: then the collection is not the one that was looked at, and has to be found again.
+    Besides the errors of `Writing` it raises CollectionChanged when the collection is another one than was inspected.
     """
 
     def __init__(self, sink: MongoSink, entries: Sequence[Entry]) -> None:
@@ -94,11 +95,11 @@ class MongoWriting:
         self._later: list[Entry] = []
         self._why_later = ""
         self._sent: set[int] = set()
-        """Entries, by `id()`, that an earlier command of this writing has stored, or may have."""
+        """Entries, by `id()`, that an earlier command of this writing has stored or may have stored."""
         self._since: Any = None
 
     async def attempt(self) -> None:
-        """See `Writing`. What is there after an unknown result counts as stored by it."""
+        """See `Writing`. An entry that is there after a command with an unknown result counts as stored by it."""
         while self._groups:
             await self._write(self._groups[0])
         if self._doubtful:
@@ -108,7 +109,7 @@ class MongoWriting:
             raise SinkUnavailable(self._why_later)
 
     async def _write(self, group: Sequence[Entry]) -> None:
-        """Write the first group and replace it by what it leaves to be written at once."""
+        """Write the first group and replace it by the groups that are left of it."""
         try:
             reply = await self._sink.insert(group)
         except SinkUnavailable as exc:
@@ -154,7 +155,7 @@ class MongoWriting:
         self.written.duplicates += len(entries) - ours
 
     def _compare(self, known: set[bytes]) -> None:
-        """Take the same document under a publisher's own `_id` for the entry, and another one for a refusal."""
+        """Count an entry as there when its very document is stored under its `_id`; refuse it when another one is."""
         for entry in self._doubtful:
             if bson.encode({"_id": entry.document["_id"], **entry.document}) in known:
                 self._count_there([entry])
@@ -164,5 +165,5 @@ class MongoWriting:
 
 
 def commands(entries: Sequence[Entry]) -> list[Sequence[Entry]]:
-    """Cut into what one command may hold."""
+    """Cut entries into groups that one command may hold."""
     return [entries[start : start + COMMAND_LIMIT] for start in range(0, len(entries), COMMAND_LIMIT)]

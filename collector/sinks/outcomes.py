@@ -1,4 +1,4 @@
-"""What MongoDB's answer to an insert command means for each of its entries. Pure: nothing is sent from here."""
+"""The outcome of each entry, by MongoDB's reply to an insert command. Pure."""
 
 from __future__ import annotations
 
@@ -28,34 +28,34 @@ if TYPE_CHECKING:
     from pymongo.errors import OperationFailure
 
 UNENCODABLE = (OverflowError, InvalidDocument, UnicodeEncodeError, RecursionError, DocumentTooLarge)
-"""What pymongo raises for a document, before anything is sent."""
+"""Errors that pymongo raises for a document before anything is sent."""
 MAX_DOCUMENT = 16 * 1024 * 1024
 _VALIDATION = 121
 _MOST_SAID = 1000
-"""Letters of what the server says of a document, which it may quote."""
+"""Characters that are kept of the server's text about a document."""
 
 
 @dataclass(slots=True)
 class Outcomes:
-    """What became of the entries of one command: every one of them is in exactly one place of these five."""
+    """The outcomes of one command: every entry is in exactly one of the first five fields."""
 
     stored: int = 0
     duplicates: list[Entry] = field(default_factory=list)
-    """Their derived `_id` is there: they are written."""
+    """Their derived `_id` is stored already, so they are written."""
     doubtful: list[Entry] = field(default_factory=list)
-    """Their publisher's own `_id` is there, which need not be the same entry."""
+    """Their publisher's own `_id` is stored already, which need not be the same entry."""
     refused: list[Refusal] = field(default_factory=list)
     later: list[Entry] = field(default_factory=list)
-    """Not stored durably now, for the reason in `error`, which is not theirs."""
+    """They are not stored durably now, because of the server's state and not of the entries; `error` says why."""
     error: str = ""
     elsewhere: bool = False
-    """The collection is not the one that was looked at."""
+    """Whether the collection is another one than was inspected."""
 
 
 def outcomes(entries: Sequence[Entry], reply: Mapping[str, Any]) -> Outcomes:
-    """Read the reply to an unordered insert; without a majority nothing counts as stored.
+    """Read the reply to an unordered insert; without a majority no entry counts as stored.
 
-    An entry is refused for what is known to speak of a document, and for nothing else.
+    An entry is refused only for an error code that is known to speak of a document.
     """
     if "writeErrors" not in reply and "writeConcernError" not in reply:
         return Outcomes(stored=len(entries))
@@ -69,8 +69,8 @@ def outcomes(entries: Sequence[Entry], reply: Mapping[str, Any]) -> Outcomes:
         refused = [refusal for refusal in found.refused if refusal.reason is not Reason.DUPLICATE_KEY]
         gone = {id(refusal.entry) for refusal in refused}
         later = [entry for entry in entries if id(entry) not in gone]
-        said = f"the write concern was not met: {error.get('codeName', error.get('code'))}"
-        return Outcomes(refused=refused, later=later, error=said, elsewhere=found.elsewhere)
+        unmet = f"the write concern was not met: {error.get('codeName', error.get('code'))}"
+        return Outcomes(refused=refused, later=later, error=unmet, elsewhere=found.elsewhere)
     return found
 
 
@@ -90,33 +90,33 @@ def _note(found: Outcomes, entry: Entry, error: Mapping[str, Any]) -> None:
 
 
 def document_at_fault(exc: OperationFailure) -> bool:
-    """Tell whether a document in it can be why a whole command failed."""
+    """Tell whether a whole command may have failed because of one document in it."""
     return exc.code in OF_A_DOCUMENT_IN_A_COMMAND
 
 
 def is_elsewhere(exc: OperationFailure) -> bool:
-    """Tell whether a whole command failed because the collection is not the one that was looked at."""
+    """Tell whether a whole command failed because the collection is another one than was inspected."""
     return exc.code in OTHER_COLLECTION or exc.code == UNKNOWN_FIELD
 
 
 def refusal_of_command(entry: Entry, exc: OperationFailure) -> Refusal:
-    """Return why an entry is refused for which alone a command failed as a whole."""
+    """Return the refusal of an entry that was alone in a command which failed as a whole."""
     return Refusal(entry, _reason(exc.code, entry), describe_failure(exc))
 
 
 def halves(entries: Sequence[Entry]) -> list[Sequence[Entry]]:
-    """Return the halves, to be written on their own until the guilty entry stands alone."""
+    """Return two halves to write separately, until the entry that MongoDB refuses is alone in a command."""
     middle = len(entries) // 2
     return [entries[:middle], entries[middle:]]
 
 
 def without_unencodable(entries: Sequence[Entry], cause: Exception) -> tuple[list[Refusal], list[Sequence[Entry]]]:
-    """Return whom to refuse and what to write instead, of a command that could not be encoded.
+    """Return the entries to refuse, and the groups to write instead of a command that could not be encoded.
 
-    The cause is one entry, or that all together are too large for a command.
+    Either single entries cannot be encoded, or all of them together are too large for one command.
     """
     guilty = {index: refusal for index, entry in enumerate(entries) if (refusal := _judge(entry)) is not None}
-    if not guilty and len(entries) == 1:  # it can be encoded alone, and not with the command around it
+    if not guilty and len(entries) == 1:  # it fits on its own, but not inside an insert command
         guilty[0] = _unencodable(entries[0], cause)
     if not guilty:
         return [], halves(entries)
@@ -142,7 +142,7 @@ _EXPECTED: dict[type[Exception], str] = {
     RecursionError: "expected fewer levels of nesting",
 }
 _LONGEST_PATH = 200
-"""Letters of the name of a field in a sentence about it; publishers make names of any length."""
+"""Characters of a field's path in an error; publishers may send names of any length."""
 
 
 def _unencodable(entry: Entry, exc: Exception) -> Refusal:
@@ -154,7 +154,7 @@ def _unencodable(entry: Entry, exc: Exception) -> Refusal:
 
 
 def _guilty(value: Any, path: str = "") -> str:
-    """Name the field that cannot be encoded, as far down as only one is to blame."""
+    """Return the path of the field that cannot be encoded."""
     children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, child in children:
         try:
@@ -169,7 +169,7 @@ def _guilty(value: Any, path: str = "") -> str:
 def _reason(code: int | None, entry: Entry) -> Reason:
     if code == DUPLICATE_KEY:
         return Reason.DUPLICATE_KEY
-    # For a document slightly too large the server's code is BadValue.
+    # The server's code for a document that is slightly too large is BadValue.
     too_large = code in TOO_LARGE or len(bson.encode(entry.document)) > MAX_DOCUMENT
     return Reason.DOCUMENT_TOO_LARGE if too_large else Reason.DOCUMENT_INVALID
 

@@ -1,7 +1,7 @@
-"""Where a logger's entries go: its collection, made as declared, compared with what is needed, and looked at again.
+"""The collection of a logger: made as declared, compared with what is needed, and inspected again.
 
-An insert names the UUID of the collection that was looked at. So what was dropped meanwhile is not made anew by the
-insert, as a plain one without what is declared, and no entry lands in a collection that nobody has compared.
+An insert names the UUID of the collection that was inspected. So an insert never makes a dropped collection anew, plain
+and without the declared options, and no entry goes into a collection that was not compared.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ if TYPE_CHECKING:
     from transfer.wire import CollectionSpec
 
 _TRIES = 3
-"""To build an index within the write timeout; of a large collection it takes longer."""
+"""How often an index is tried to be built within the write timeout; in a large collection it takes longer."""
 _SAID = frozenset({Weight.HARMS, Weight.DIFFERS})
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What was there when it was looked at."""
+    """A logger's collection as it was inspected."""
 
     collection: Collection | None
-    """None: it is not there, nothing is declared, and MongoDB makes a plain one at the first insert."""
+    """None when it is not there and nothing is declared: MongoDB makes a plain one at the first insert."""
     differences: str = ""
-    """What is other than declared, and does not keep entries from being moved."""
+    """The differences from the declaration that do not keep entries from being stored."""
 
     @property
     def is_timeseries(self) -> bool:
@@ -53,7 +53,7 @@ class Seen:
 
 
 class Place:
-    """The collections of one logger, and of the claims on it. Each call is shielded and has a deadline of its own."""
+    """The collections of one logger, its dead letters and its claims. Each call is shielded and has a deadline."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class Place:
         self._tries = _TRIES
 
     async def prepare(self) -> Seen:
-        """Make what is declared and not there; return what is. Raises WrongCollection and SinkUnavailable."""
+        """Make the declared collection if it is not there, and inspect it. Raises WrongCollection, SinkUnavailable."""
         if self._spec is not None:
             await make_collection(self._database, self._collection, self._spec, self._timeout)
         seen = await self.inspect()
@@ -81,7 +81,7 @@ class Place:
         return seen
 
     async def inspect(self) -> Seen:
-        """Compare what is there with what is needed. Raises WrongCollection and SinkUnavailable."""
+        """Compare the collections with what is needed. Raises WrongCollection and SinkUnavailable."""
         found, *own = await self._catalog.read(self._collection, self._dead_letters, CLAIMS, REPLICAS)
         if found is not None and self._spec is not None and lacks_expiry(self._spec, found):
             found = await self._with_expiry(found)
@@ -99,9 +99,9 @@ class Place:
         return Seen(found, "; ".join(str(each) for each in different if each.weight in _SAID))
 
     async def _with_expiry(self, found: Collection) -> Collection:
-        """Have documents deleted as declared, unless an index is in the way; return the collection with its indexes.
+        """Make the index that deletes documents as declared, unless another one is in the way; return the collection.
 
-        An index that the server cannot build in time is not tried for ever: it would build and give up again and again.
+        After some tries the index is given up, or the server would build it and run out of time again and again.
         """
         try:
             found = replace(found, indexes=indexes_in(await self._list_indexes()))
@@ -117,7 +117,7 @@ class Place:
         return found
 
     async def _make_expiring(self, seconds: int) -> bool:
-        """Have documents deleted after so many seconds; return whether the index was made in time."""
+        """Make an index that deletes documents after `seconds`; return whether it was made in time."""
         try:
             await make_expiring(self._database, self._collection, seconds, self._timeout)
         except SinkUnavailable as exc:
@@ -129,7 +129,7 @@ class Place:
         return await list_indexes(self._database, self._collection, self._timeout)
 
     def finding(self, seen: Seen) -> Callable[[], Awaitable[bytes | None]]:
-        """Return what tells an insert the UUID to name; one that is not there yet is made by the first insert."""
+        """Return a function that returns the UUID for an insert; None while the collection is not there yet."""
         known = [] if seen.collection is None else [self.uuid(seen.collection)]
 
         async def find() -> bytes | None:
@@ -145,9 +145,9 @@ class Place:
         return find
 
     def uuid(self, found: Collection) -> bytes | None:
-        """Return what inserts have to name; None where no server compares it."""
+        """Return the UUID that inserts have to name; None where a server does not compare it."""
         return None if found.uuid in {None, self._refused} or not compares_uuids(self._database) else found.uuid
 
     def doubt(self, seen: Seen) -> None:
-        """Note that an insert was refused for what it named: where that is what is there, no insert names it again."""
+        """Note that an insert was refused for the UUID of this collection: no insert names that UUID again."""
         self._refused = None if seen.collection is None else seen.collection.uuid

@@ -1,1 +1,1 @@
-"""Time-series collections: each entry once, where no index keeps it. The protocol is in docs/timeseries.md."""
+"""Time-series collections: each entry once, although no unique index is there. The protocol: docs/timeseries.md."""

@@ -1,8 +1,9 @@
-"""Claims on time-series loggers, in MongoDB: who owns which, who is alive, and the fence that an owner begins with.
+"""Claims on time-series loggers, in MongoDB: their owners, the replicas that are alive, and the fence of a new owner.
 
-`collector_claims` has a document for each life of a stream: `owner`, `epoch`, `slots` (the sessions that any owner ever
-wrote through), `mark` (nobody has ever inserted a sequence above it). It is kept for ever: with it goes the knowledge
-of what may have been written. `collector_replicas` has one for each replica: `seen`, by the database's clock.
+`collector_claims` has a document for each incarnation: `owner`, `epoch`, `slots` (the sessions that any owner ever
+wrote through), `mark` (nobody has ever inserted a sequence above it). The document is kept for ever: without it nobody
+knows which entries may have been written. `collector_replicas` has one document for each replica: `seen`, by the
+database's clock.
 """
 
 from __future__ import annotations
@@ -32,33 +33,33 @@ REPLICAS = "collector_replicas"
 TOO_OLD = 225
 """TransactionTooOld: the session has seen a higher number."""
 _NO_NUMBERS = 20
-"""IllegalOperation: what a MongoDB that is no replica set answers to a numbered write."""
+"""IllegalOperation: the answer of a MongoDB that is no replica set to a numbered write."""
 _FORGOTTEN_AFTER = 24 * 3600 * 1000
 """Milliseconds of silence after which a replica's document is removed."""
 _PARTING = 1.0
-"""Seconds for what only spares others a wait, at the end of a tenure or of the process."""
+"""Timeout of the clean-up at the end of a tenure or of the process: if it fails, other replicas only wait longer."""
 _SILENCE = {"$subtract": ["$$NOW", "$seen"]}
 
 
 @dataclass(frozen=True, slots=True)
 class Fenced:
-    """A tenure, and the sessions that it writes through."""
+    """A tenure whose fence is written, and the sessions that its owner writes through."""
 
     tenure: Tenure
     sessions: Sequence[AsyncClientSession]
     since: Any
-    """The operation time of the fence: reads after it see whatever any earlier owner wrote."""
+    """The operation time of the fence: reads after it see all writes of all earlier owners."""
     election: Any
-    """The election of the primary that the fence was written on."""
+    """The election of the primary on which the fence was written."""
 
     async def close(self) -> None:
-        """Let go of the sessions; the server keeps their numbers."""
+        """End the sessions here; the server keeps their numbers."""
         for session in self.sessions:
             await session.end_session()
 
 
 class Claims:
-    """The claims of a namespace, as one replica sees and changes them. Everything raises SinkUnavailable."""
+    """Reads and changes the claims of a namespace for one replica. Every method raises SinkUnavailable."""
 
     def __init__(self, database: AsyncDatabase[dict[str, Any]], me: str, slots: int, timeout: float) -> None:
         self.me = me
@@ -67,12 +68,12 @@ class Claims:
         self._timeout = timeout
 
     async def register(self, claims: Mapping[str, str]) -> None:
-        """Make the documents of these claims, id to logger, where there are none."""
+        """Make the documents of these claims (`_id` to logger) that are not there yet."""
         new = {"owner": None, "epoch": Int64(0), "slots": 0, "mark": Int64(0)}
         await self._insert_missing({claim: {"logger": logger, **new} for claim, logger in claims.items()})
 
     async def restore(self, logger: str, fenced: Fenced) -> None:
-        """Make the document of a claim that this replica owns again, as it was, where somebody has removed it."""
+        """Make the document of an owned claim again, as it was, because somebody has removed it."""
         tenure = fenced.tenure
         slots = max(len(fenced.sessions), tenure.slots)
         known = {"owner": self.me, "epoch": Int64(tenure.epoch), "slots": slots, "mark": Int64(tenure.mark)}
@@ -86,19 +87,19 @@ class Claims:
         await self._command({"update": CLAIMS, "updates": updates, "ordered": False})
 
     async def announce(self, willing: int) -> None:
-        """Say that this replica is alive, and for how many loggers it is a candidate."""
+        """Write this replica's sign of life, and for how many loggers it is a candidate."""
         alive = [{"$set": {"seen": "$$NOW", "willing": willing}}]
         await self._command({"update": REPLICAS, "updates": [{"q": {"_id": self.me}, "u": alive, "upsert": True}]})
 
     async def leave(self) -> None:
-        """Take this replica's sign of life away, and those of replicas that were silent for a day."""
+        """Remove this replica's sign of life, and those of replicas that were silent for a day."""
         old = {"$expr": {"$gt": [_SILENCE, _FORGOTTEN_AFTER]}}
         deletes = [{"q": {"_id": self.me}, "limit": 1}, {"q": old, "limit": 0}]
         await self._command({"delete": REPLICAS, "deletes": deletes}, timeout=_PARTING)
 
     async def board(self, claims: Collection[str]) -> Board:
-        """Read these claims and who is alive."""
-        local = self._database.with_options(read_concern=ReadConcern("local"))  # nothing is decided by it but liveness
+        """Read these claims and the signs of life of all replicas."""
+        local = self._database.with_options(read_concern=ReadConcern("local"))  # it decides about liveness only
         async with calling(self._timeout):
             try:
                 silence = {"willing": 1, "silence": _SILENCE}
@@ -114,9 +115,9 @@ class Claims:
         )
 
     async def take(self, claim: str, seen: Claim) -> Fenced | None:
-        """Take a claim that is still as it was seen, and fence off whoever owned it; None when it is not.
+        """Take a claim that is still as it was seen, and fence off its earlier owners; None when it has changed.
 
-        When this returns, what any earlier owner had under way has ended, and what it sends later is refused.
+        When this returns, every write that an earlier owner had under way has ended, and its later ones are refused.
         """
         reply = await self._command(
             {
@@ -143,7 +144,7 @@ class Claims:
         )
 
     async def give_back(self, tenure: Tenure) -> None:
-        """Make the claim free, unless somebody else has taken it."""
+        """Make the claim free, unless another replica has taken it."""
         mine = {"_id": tenure.claim, "owner": self.me, "epoch": tenure.epoch}
         free = {"q": mine, "u": {"$set": {"owner": None}}}
         await self._command({"update": CLAIMS, "updates": [free]}, timeout=_PARTING)
@@ -154,17 +155,18 @@ class Claims:
         await self._change(claim, raised)
 
     async def barrier(self, claim: str) -> Any:
-        """Return the election of a primary of which the majority has all that it had written when this was called.
+        """Return the election of the primary; the majority has everything that this primary wrote before the call.
 
-        It changes the claim: the reply to a write that changes something is known to wait for the majority.
+        The barrier changes the claim's document, because only the reply to a change surely waits for the majority.
         """
         passed = {"q": {"_id": claim}, "u": {"$inc": {"barriers": Int64(1)}}}
         return (await self._change(claim, passed)).get("electionId")
 
     async def touch(self, owned: Iterable[Fenced]) -> None:
-        """Keep the server from forgetting the sessions of these claims, which it does 30 minutes after their use.
+        """Refresh the sessions of these claims, which the server would forget 30 minutes after their last use.
 
-        Those that only an earlier owner wrote through too: it may be frozen, and has to stay fenced off.
+        Sessions that only an earlier owner wrote through are refreshed too: that owner may be frozen, and has to stay
+        fenced off.
         """
         claims = [(fenced.tenure.claim, len(fenced.sessions)) for fenced in owned]
         ids = [numbered_session_id(session_id(claim, slot)) for claim, slots in claims for slot in range(slots)]
@@ -172,7 +174,7 @@ class Claims:
             await self._command({"refreshSessions": ids[start : start + 1000]}, writes=False)
 
     async def _fence(self, claim: str, epoch: int, slot: int, session: AsyncClientSession) -> dict[str, Any]:
-        """Write once in a session, under the first number of the epoch: a change, because only that is durable."""
+        """Write the fence in a session, under the first number of the epoch; only a change is surely durable."""
         fence = {"q": {"_id": claim, "epoch": epoch}, "u": {"$set": {f"fence.{slot}": epoch}}}
         command = {"update": CLAIMS, "updates": [fence], "txnNumber": Int64(write_number(epoch, 0))}
         reply = await self._command(command, session=session)
@@ -223,6 +225,6 @@ class Claims:
                 if exc.code == _NO_NUMBERS and session is not None:
                     raise SinkUnavailable("expected MongoDB to be a replica set: time-series loggers need one") from exc
                 raise SinkUnavailable(describe_failure(exc)) from exc
-        if failed := failures(reply):  # an `_id` that is taken is none: somebody else made it
+        if failed := failures(reply):  # an `_id` that is taken counts as made: another replica made it
             raise SinkUnavailable(f"MongoDB did not make a change to {CLAIMS} durable: {', '.join(failed)}")
         return reply

@@ -1,7 +1,7 @@
 """Which deliveries of a time-series logger may have been written before: rules 6 to 9 of docs/timeseries.md. Pure.
 
-A time-series collection has no unique index. Its one owner keeps an entry from being written twice by three things it
-knows of every delivery: whether its sequence is new, whether it was published again, and whether a copy is in hand.
+A time-series collection has no unique index. Its one owner knows three things of every delivery, and never writes an
+entry twice: whether the sequence is new, whether the message was published again, and whether a copy is in hand.
 """
 
 from __future__ import annotations
@@ -24,25 +24,26 @@ _ATTEMPT = TRANSFER_ATTEMPT.lower().encode()
 
 
 class Horizon:
-    """The highest sequence that anybody may have written, and what of the stream is in hand.
+    """The highest sequence that any replica may have written, and the sequences and identities in hand.
 
-    It begins at the mark, above which nobody has ever inserted, and never falls. What is new comes in the order of its
-    sequence, so a delivery at or below the horizon may have been written: redelivered, forgotten in a crash of
-    nats-server, or late. Nothing else has to be noticed.
+    The horizon begins at the mark, above which nobody has ever inserted, and never falls. New messages come in the
+    order of their sequences. So a delivery at or below the horizon may have been written before: it was redelivered,
+    was forgotten in a crash of nats-server, or is late.
     """
 
     def __init__(self, mark: int) -> None:
         self.highest = mark
         self.suspects: dict[str, Suspicion] = {}
-        """By reply subject, the deliveries in hand whose entries are looked up before they are inserted."""
+        """The deliveries in hand whose entries are looked up before they are inserted, by reply subject."""
         self._sequences: set[int] = set()
         self._identities: set[Hashable] = set()
         self._waiting: list[tuple[Decoded, Suspicion]] = []
 
     def admitted(self, decoded: Decoded) -> list[Decoded]:
-        """Judge deliveries, once and as they were received; return those that may be written now.
+        """Judge deliveries, once and in the order of their receipt; return those that may be written now.
 
-        A copy of what is in hand, by sequence or by the identity of one entry, waits: `released` returns it later.
+        A delivery waits while a copy of it is in hand: the same sequence, or the same identity of one entry. `released`
+        returns it later.
         """
         if len(decoded.deliveries) > 1 and self._enter_fresh(decoded):
             return [decoded]
@@ -60,7 +61,7 @@ class Horizon:
         return True
 
     def _enter_fresh(self, decoded: Decoded) -> bool:
-        """Enter deliveries together when none of them is a suspect or a copy; else do nothing."""
+        """Enter deliveries all at once when none of them is a suspect or a copy; else do nothing."""
         sequences = [delivery.sequence for delivery in decoded.deliveries]
         if sequences[0] <= self.highest or not all(map(lt, sequences, sequences[1:])):
             return False
@@ -75,7 +76,7 @@ class Horizon:
         return True
 
     def settled(self, deliveries: Collection[Delivery], entries: Iterable[Entry]) -> None:
-        """Let go of deliveries whose result is known; `entries` are all of theirs."""
+        """Forget deliveries whose outcomes are known; `entries` are all entries of these deliveries."""
         self._sequences.difference_update([delivery.sequence for delivery in deliveries])
         if self.suspects:
             for delivery in deliveries:
@@ -83,7 +84,7 @@ class Horizon:
         self._identities.difference_update(_identities(entries))
 
     def released(self) -> list[Decoded]:
-        """Return the copies that wait for nobody any more. They are in hand from now on, as suspects."""
+        """Return the waiting deliveries that have no copy in hand any more. They are in hand now, as suspects."""
         if not self._waiting:
             return []
         released: list[Decoded] = []
@@ -120,9 +121,10 @@ def _identities(entries: Iterable[Entry]) -> list[Hashable]:
 
 
 def hashable(identity: Any) -> Hashable:
-    """Return what stands for an `_id`: publishers may choose a map, or NaN, which is not equal to itself.
+    """Return a hashable value for an `_id`: publishers may choose a map, or NaN, which is not equal to itself.
 
-    Equals of different types only wait too long. The bytes of an ObjectId are hashed in C, and it itself in Python.
+    Values that are equal across types (1, True) merely cause an unnecessary wait. `.binary` is used because hashing an
+    ObjectId runs in Python.
     """
     if type(identity) is ObjectId:
         return identity.binary

@@ -1,7 +1,7 @@
 """Who owns a time-series logger, and what an owner may do: rules 1, 2 and 5 of docs/timeseries.md. Pure.
 
-One replica at a time consumes such a logger, the others stand by. Who it is, is a matter of liveness only: what keeps
-an old owner from writing is the fence, and that is the database's.
+One replica at a time consumes a time-series logger, the others stand by. Claims decide about liveness only: the fence
+in the database keeps an earlier owner from writing.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 CLAIM_TTL = 10.0
 """Seconds without a sign of life after which a replica's claims are free."""
 _PATIENCE = 2.0
-"""Seconds for which a claim that is free is left to the replicas that own fewer."""
+"""Seconds for which a free claim is left to the replicas that own fewer."""
 _EPOCH_BITS = 40
 _MARK_STEP = 20_000
 _SESSIONS = uuid.UUID("6f1ff6a3-9a5c-5c0e-9f0b-2f4d1f1c8a51")
@@ -28,42 +28,42 @@ _SESSIONS = uuid.UUID("6f1ff6a3-9a5c-5c0e-9f0b-2f4d1f1c8a51")
 
 
 def claim_id(incarnation: Incarnation) -> str:
-    """Return the `_id` of the claim document of one life of a stream."""
+    """Return the `_id` of the claim document of an incarnation."""
     return f"{incarnation.stream} {incarnation.created}"
 
 
 def session_id(claim: str, slot: int) -> uuid.UUID:
-    """Return the id of the session through which the owner writes in a slot: every replica knows it."""
+    """Return the id of the session of a slot; it is the same on every replica."""
     return uuid.uuid5(_SESSIONS, f"{claim} {slot}")
 
 
 def write_number(epoch: int, count: int) -> int:
-    """Return the number of a write in a session; count 0 is the fence. Those of a later epoch are all higher."""
+    """Return the number of a write in a session; count 0 is the fence. All numbers of a later epoch are higher."""
     return epoch << _EPOCH_BITS | count
 
 
 @dataclass(slots=True)
 class Tenure:
-    """What an owner was given: its epoch, the slots it may write through, and the mark as it stood after its fence."""
+    """One ownership: its epoch, the slots that the owner may write through, and the mark as read after the fence."""
 
     claim: str
     epoch: int
     slots: int
     mark: int
-    """Nobody has ever inserted a sequence above it."""
+    """No replica has ever inserted a sequence above it."""
 
     def mark_needed(self, sequence: int) -> int | None:
-        """Return where the mark has to be raised to before this sequence is inserted, if it has to."""
+        """Return the mark that has to be durable before this sequence is inserted; None when it is high enough."""
         return sequence + _MARK_STEP if sequence > self.mark else None
 
     def raised(self, mark: int) -> None:
-        """Take note that the mark is durable there."""
+        """Note that this mark is durable."""
         self.mark = max(self.mark, mark)
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Who owns a logger now, by the claim document."""
+    """The owner of a logger, by the claim document."""
 
     owner: str | None
     epoch: int
@@ -71,18 +71,18 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """What a replica sees of all: the claims that it is a candidate for, and who is alive, by the database's clock."""
+    """What a replica reads: the claims that it is a candidate for, and the signs of life, by the database's clock."""
 
     claims: Mapping[str, Claim]
     silent: Mapping[str, float]
     """Seconds since the last sign of life of each replica."""
     willing: Mapping[str, int]
-    """For how many loggers each replica is a candidate."""
+    """The number of loggers that each replica is a candidate for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What to do about claims."""
+    """The claims to take, to hand over, and to give up as lost."""
 
     take: list[str] = field(default_factory=list)
     hand_over: list[str] = field(default_factory=list)
@@ -90,7 +90,7 @@ class Decision:
 
 
 class Shares:
-    """Decides for one replica which claims to take and which to hand over, so that all own about as many."""
+    """Decides for one replica which claims to take and which to hand over, so that all replicas own about as many."""
 
     def __init__(self, me: str) -> None:
         self._me = me
@@ -100,9 +100,10 @@ class Shares:
         self._handed_over = -math.inf
 
     def decide(self, board: Board, standing_by: Collection[str], owning: Mapping[str, int], now: float) -> Decision:
-        """Compare what is with what should be: `owning` has the epochs of what this replica owns.
+        """Decide what to do about the claims of a board; `owning` has the epochs of the claims that this replica owns.
 
-        `now` is in seconds of any clock that never goes back. A board from before a claim was taken says nothing of it.
+        `now` is in seconds of any clock that never goes back. A board that was read before we took a claim may show an
+        older epoch; that does not mean that we lost it.
         """
         lost = [claim for claim, epoch in owning.items() if self._lost(board.claims[claim], epoch)]
         owned = sorted(set(owning) - set(lost))
@@ -123,12 +124,12 @@ class Shares:
         return claim.epoch > epoch or (claim.epoch == epoch and claim.owner != self._me)
 
     def _to_take(self, free: list[str], counts: Counter[str], willing: Mapping[str, int], now: float) -> list[str]:
-        """Take at once what falls to us, and what nobody else took after a while."""
+        """Take the claims that are allotted to this replica, and after a while those that no other replica took."""
         mine = self._allotted(free, counts, willing)
         return [claim for claim in free if claim in mine or now - self._free_since[claim] >= _PATIENCE]
 
     def _allotted(self, free: list[str], counts: Counter[str], willing: Mapping[str, int]) -> set[str]:
-        """Deal what is free, each to the one that owns least, as every other replica does: nobody takes another's."""
+        """Deal each free claim to the replica that owns least. Every replica deals alike, so none is taken twice."""
         mine, counts = set(), counts.copy()
         for claim in free:
             takers = [name for name in counts if name == self._me or counts[name] < willing.get(name, 0)]
@@ -141,9 +142,9 @@ class Shares:
     def _to_hand_over(
         self, owned: list[str], counts: Counter[str], willing: Mapping[str, int], now: float
     ) -> list[str]:
-        """Give half of the difference to the one that owns least, if nobody owns more than we do.
+        """Give half of the difference to the replica that owns least, if no replica owns more than this one.
 
-        What was decided stands for a while: until the other one has taken it, we would give more and more.
+        A decision stands for a while: until the other replica has taken the claims, this one would give ever more.
         """
         if now - self._handed_over < CLAIM_TTL:
             return [claim for claim in owned if claim in self._handing_over]

@@ -1,7 +1,7 @@
 """Writing into a time-series collection, each entry once, by its one owner: rules 3-5, 8, 11, 12 of docs/timeseries.md.
 
-An insert has a session and a number: the same number again is applied once, and a number of an earlier epoch is
-refused. Nothing here decides by a clock.
+Each insert has a session and a number. MongoDB applies the same number once, and refuses a number of an earlier epoch.
+Nothing here decides by a clock.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ if TYPE_CHECKING:
     from collector.sinks.timeseries.ownership import Tenure
 
 _HISTORY_LOST = 217
-"""IncompleteTransactionHistory: the number was used, and what it did is no longer known to the session."""
+"""IncompleteTransactionHistory: the number was used, but the session no longer knows its result."""
 
 
 class Store(Protocol):
     """The database, as the owner of a time-series logger needs it."""
 
     async def stored(self, entries: Sequence[Entry]) -> Sequence[Entry]:
-        """Return those that are stored, by a read that sees every write before the fence. Raises SinkUnavailable."""
+        """Return the entries that are stored; the read sees all writes before the fence. Raises SinkUnavailable."""
 
     async def raise_mark(self, mark: int) -> None:
         """Make the mark at least this, durably. Raises SinkUnavailable."""
@@ -54,8 +54,8 @@ class Store(Protocol):
         """Insert under this number, durably; return the reply.
 
         `again` says that the number was sent before: then the reply alone does not mean that it is durable (rule 11).
-        Raises OwnershipLost when the number is refused, SinkUnavailable when nothing is known, OperationFailure, and
-        what bson raises for a document that cannot be encoded, before anything is sent.
+        Raises OwnershipLost when the number is refused, SinkUnavailable when the result is unknown, OperationFailure,
+        and before anything is sent the errors of bson for a document that cannot be encoded.
         """
 
 
@@ -76,16 +76,16 @@ class TimeSeriesSink:
 
     def take_slot(self) -> Slot:
         """Return a session that no other batch writes through until it is given back. Raises SinkUnavailable."""
-        if not self._free:  # batches that were given up without a result keep theirs: the next owner's fence ends them
+        if not self._free:  # a batch that was given up without a result keeps its slot: the next fence ends its write
             raise SinkUnavailable("every session waits for the result of a write")
         return self._free.pop()
 
     def give_back(self, slot: Slot) -> None:
-        """Let the next batch write through it."""
+        """Let the next batch write through this slot."""
         self._free.append(slot)
 
     def report_suspects(self, suspects: Sequence[Entry]) -> None:
-        """Report what was looked up, unless it was for a failed command."""
+        """Report the suspects that were looked up, but not the entries of a failed command."""
         if suspects:
             known = self.horizon.suspects
             reasons = Counter(known[entry.delivery.reply] for entry in suspects if entry.delivery.reply in known)
@@ -94,7 +94,7 @@ class TimeSeriesSink:
 
 @dataclass(slots=True)
 class Slot:
-    """A session of the owner, and how many numbers of its epoch were used in it; 0 was the fence."""
+    """A session of the owner, and how many numbers of the epoch were used in it; number 0 was the fence."""
 
     index: int
     used: int = 0
@@ -102,17 +102,17 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """What is written in one command, after what is suspect of it was looked up."""
+    """The entries of one command; its suspects are looked up before."""
 
     fresh: Sequence[Entry]
     suspects: Sequence[Entry]
     failed: bool = False
-    """Whether they were in a command that failed: what is found of them, that command has stored."""
+    """Whether the suspects were in a command that failed: those that are found were stored by that command."""
 
 
 @dataclass(slots=True)
 class _Command:
-    """An insert whose result is not known yet: it is sent under its number until it is."""
+    """An insert whose result is not known yet: it is sent again under its number until the result is known."""
 
     number: int
     entries: Sequence[Entry]
@@ -120,10 +120,10 @@ class _Command:
 
 
 class TimeSeriesWriting:
-    """The writing of one batch into a time-series collection. See `Writing`.
+    """The writing of one batch into a time-series collection, by numbered inserts.
 
-    Raises OwnershipLost besides: then another replica owns the logger, and nothing that is in hand may be answered. And
-    CollectionChanged: then the collection is not the one that was looked at, and has to be found again.
+    Besides the errors of `Writing` it raises OwnershipLost, after which no delivery in hand may be answered, and
+    CollectionChanged when the collection is another one than was inspected.
     """
 
     def __init__(self, sink: TimeSeriesSink, entries: Sequence[Entry]) -> None:
@@ -134,7 +134,7 @@ class TimeSeriesWriting:
         self._command: _Command | None = None
 
     async def attempt(self) -> None:
-        """See `Writing`. A command that may have arrived is sent again under the same number and no other."""
+        """See `Writing`. A command that may have arrived is sent again under the same number."""
         slot = self._slot = self._slot or self._sink.take_slot()
         while self._command or self._steps:
             if self._command is None:
@@ -149,7 +149,7 @@ class TimeSeriesWriting:
         self._slot = None
 
     async def _prepare(self, step: _Step) -> Sequence[Entry]:
-        """Look up what is suspect, raise the mark over what is missing, and return that."""
+        """Look the suspects up, and raise the mark above the entries that are not stored; return these entries."""
         missing, stored = step.fresh, 0
         if step.suspects:
             found = {id(entry) for entry in await self._sink.store.stored(step.suspects)}
@@ -184,7 +184,7 @@ class TimeSeriesWriting:
         self._command = None
 
     def _after_failure(self, group: Sequence[Entry], exc: OperationFailure) -> list[_Step]:
-        """Return what to write after a command that failed as a whole: looked up first, for it may have begun."""
+        """Return the steps after a command that failed as a whole: its entries are looked up, for it may have begun."""
         if exc.code == _HISTORY_LOST:
             return [_Step((), group, failed=True)]
         if is_elsewhere(exc):
@@ -197,7 +197,7 @@ class TimeSeriesWriting:
         return []
 
     def _count(self, group: Sequence[Entry], reply: Mapping[str, Any]) -> list[_Step]:
-        """Count what is known, and return what to write after it: each entry alone that is to be refused (rule 12)."""
+        """Count the known outcomes, and return the next steps: an entry is refused only when it was alone (rule 12)."""
         found = outcomes(group, reply)
         if found.elsewhere:
             raise CollectionChanged(f"the collection of {self._sink.key}")
@@ -214,7 +214,7 @@ class TimeSeriesWriting:
 
 
 def _steps(entries: Sequence[Entry], suspects: Collection[str]) -> list[_Step]:
-    """Arrange entries so that no suspect is written together with another one of the same identity."""
+    """Arrange entries in steps so that a suspect is never in one command with another of the same identity."""
     if not suspects:
         return [_Step(group, ()) for group in commands(entries)]
     fresh = [entry for entry in entries if entry.delivery.reply not in suspects]

@@ -32,17 +32,17 @@ _RAW: CodecOptions[RawBSONDocument] = CodecOptions(
     datetime_conversion=DatetimeConversion.DATETIME_AUTO,
     unicode_decode_error_handler="replace",
 )
-"""Others may have stored what Python has no value for: it is not what is looked for, and must not be in the way."""
+"""Reads documents that Python has no values for: others may have stored them, and they must not make a look-up fail."""
 _WIDEST = timedelta(hours=1)
-"""From the first to the last timestamp of a question: the server unpacks every bucket that has something in between."""
+"""Longest time from the first to the last timestamp of a query: the server unpacks every bucket in between."""
 _EARLY = datetime(1971, 2, 1)  # noqa: DTZ001 - as times stand in documents: UTC, without a zone
-"""Before it, `$gte` may find nothing: mongod asks for buckets from up to a year earlier on, and that is before 1970."""
+"""Below this, mongod's bound for buckets (timestamp minus one year) would fall before 1970, and `$gte` find nothing."""
 _POSITION_BITS = 16
 _DENSE = 4
-"""Of so many sequences at least one is asked for, or the range of `_id`s is too wide to be read as one."""
+"""An `_id` range is used if at least one in four sequences inside it is wanted; else the `_id`s are matched singly."""
 _MOST = 10_000
 _MOST_BYTES = 4 * 1024 * 1024
-"""Entries, and bytes of their `_id`s, in a question: a question ends at 16 MiB."""
+"""Entries of a query, and bytes of their `_id`s: a command has at most 16 MiB."""
 _SMALL = 20
 _PAGE = 1000
 """Documents that are read at a time."""
@@ -50,7 +50,7 @@ _T = TypeVar("_T")
 
 
 class TimeSeriesStore:
-    """See `Store`: one tenure of one logger's collection."""
+    """The collection of one logger during one tenure."""
 
     def __init__(
         self,
@@ -86,10 +86,10 @@ class TimeSeriesStore:
         return reply
 
     async def _demand_durable(self, before: Any) -> None:
-        """Wait until the majority has what a repeated number did, which was sent when the primary was `before`'s.
+        """Wait until the majority has the write of a repeated number; `before` is the election when it was first sent.
 
-        mongod answers such a number at once (rule 11). A barrier on the same primary covers it; another primary may
-        never have had it.
+        mongod answers a repeated number at once (rule 11). A barrier on the same primary covers the write; another
+        primary may never have had it.
         """
         self._election = await self._claims.barrier(self._tenure.claim)
         if self._election != before:
@@ -110,7 +110,7 @@ class TimeSeriesStore:
             except OperationFailure as exc:
                 if exc.code == TOO_OLD:
                     raise OwnershipLost(self._tenure.claim) from exc
-                self._seen(exc.details or {})  # it may have begun: whoever looks up after it has to see that
+                self._seen(exc.details or {})  # the insert may have begun: the next look-up has to see its entries
                 raise
         if any(error["code"] == TOO_OLD for error in reply.get("writeErrors", ())):
             raise OwnershipLost(self._tenure.claim)
@@ -132,7 +132,7 @@ class TimeSeriesStore:
         return found
 
     def _seen(self, reply: Mapping[str, Any]) -> None:
-        """Have look-ups from now on see what the server had done when it said this."""
+        """Let all later look-ups see everything that the server had written at the time of this reply."""
         self._since = max(self._since, reply.get("operationTime", self._since))
 
     async def _hits(
@@ -142,9 +142,9 @@ class TimeSeriesStore:
         mark: Callable[[RawBSONDocument], Hashable],
         projection: dict[str, int] | None,
     ) -> Set[Hashable]:
-        """Return which of these marks a stored document has, holding no more documents at a time than a page has.
+        """Return those of the wanted marks that a stored document has; at most one page of documents is held.
 
-        After a question that took the server too long the next ones are about shorter times.
+        After a query that took the server too long, the next queries cover shorter times.
         """
         asked, hits = frozenset(wanted), set[Any]()
         try:
@@ -160,8 +160,8 @@ class TimeSeriesStore:
         return hits
 
     async def _pages(self, command: dict[str, Any]) -> AsyncGenerator[list[RawBSONDocument], None]:
-        """Yield what a command finds; each call to MongoDB has a deadline of its own. Raises SinkUnavailable."""
-        database = self._database.with_options(_RAW)  # for all batches of the answer but the first
+        """Yield the found documents by page; each call to MongoDB has a deadline of its own. Raises SinkUnavailable."""
+        database = self._database.with_options(_RAW)  # the codec of `cursor_command` covers the first batch only
         cursor = await self._asked(database.cursor_command(command, codec_options=_RAW))
         try:
             while page := await self._asked(cursor.to_list(_PAGE)):
@@ -180,7 +180,7 @@ class TimeSeriesStore:
 
 
 def _question(collection: str, group: Sequence[Entry], since: Any, projection: dict[str, int] | None) -> dict[str, Any]:
-    """Ask for what is stored with timestamps and `_id`s like these; a superset may come."""
+    """Return the query for documents with the timestamps and `_id`s of these entries; it may find more."""
     first, last = _timestamp(group[0]), _timestamp(group[-1])
     identities = _identity_filter([entry.document["_id"] for entry in group])
     return {
@@ -193,7 +193,7 @@ def _question(collection: str, group: Sequence[Entry], since: Any, projection: d
 
 
 def _askable(entry: Entry) -> bool:
-    """Tell whether an entry can be looked up: what cannot be encoded is not stored, and refused when it is inserted."""
+    """Tell whether an entry can be looked up. One that cannot be encoded is not stored, and its insert refuses it."""
     try:
         bson.encode(entry.document if entry.own_id else {"_id": entry.document["_id"]})
     except UNENCODABLE:
@@ -202,7 +202,7 @@ def _askable(entry: Entry) -> bool:
 
 
 def _groups(entries: Iterable[Entry], width: timedelta) -> Iterator[list[Entry]]:
-    """Yield entries in the order of time, those together that are no further apart, first to last, and not too many."""
+    """Yield the entries of each query, in the order of time: no more than `width` apart, and not too many."""
     group: list[Entry] = []
     size = 0
     for entry in sorted(entries, key=_timestamp):
@@ -218,7 +218,7 @@ def _groups(entries: Iterable[Entry], width: timedelta) -> Iterator[list[Entry]]
 
 
 def _weight(identity: Any) -> int:
-    """Return about how many bytes an `_id` takes in a question."""
+    """Return about how many bytes an `_id` takes in a query."""
     return _SMALL if isinstance(identity, ObjectId) else len(bson.encode({"": identity}))
 
 
@@ -233,10 +233,11 @@ def _timestamp(entry: Entry) -> datetime:
 
 
 def _identity_filter(identities: list[Any]) -> dict[str, Any]:
-    """Ask for a range where the identities are neighbours, else for each of them, as the documents are read.
+    """Return a range where the identities are neighbours, else a filter that is evaluated for each document.
 
-    mongod would compare every one of an `$in` with every bucket first: seconds, where entries of many sources make
-    many buckets. A map whose first name is that of an operator is none only in `$literal`.
+    mongod evaluates `$in` for every bucket first, which takes seconds where entries of many sources make many buckets;
+    `$nor` with `$nin` is evaluated for each document. A map whose first name begins with `$` would be read as an
+    operator, so it stands in `$literal`.
     """
     if all(type(identity) is ObjectId for identity in identities):
         first, last = min(identities), max(identities)
@@ -264,9 +265,9 @@ def _as_stored(entry: Entry) -> RawBSONDocument:
 
 
 def _print(document: RawBSONDocument) -> Hashable:
-    """Return what equal documents have in common.
+    """Return a value that is equal for equal documents, whatever the order of their fields.
 
-    A time-series collection does not keep the order of fields, and that of the fields in its metaField neither.
+    A time-series collection keeps the order of fields neither at the top level nor in its metaField.
     """
     return frozenset((name, bson.encode({"": _sorted(value)})) for name, value in document.items())
 
