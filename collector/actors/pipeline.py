@@ -271,9 +271,11 @@ class Pipeline:
 
     async def _give_way(self, accounts: Accounts, in_hand: InHand, target: _Target) -> None:
         """Begin again, at the end of the line, when what cannot be written keeps others from their next message."""
-        while not (in_hand and accounts.blocks_others):  # noqa: ASYNC110 - it is about nothing that happens
+        while not (in_hand and accounts.has_to_give_way()):  # noqa: ASYNC110 - it is about nothing that happens
             await sleep(_WAY_PERIOD)
-        why = f"expected to write within {PATIENCE:g} s what other loggers wait for the room of, but could not"
+        why = (
+            f"expected to write what it holds within {PATIENCE:g} s, as other loggers wait for its room, but could not"
+        )
         action = "giving it back, and taking it again in turn"
         self._shared.report(Failed(self._key, Stage.WRITE, Failure.UNAVAILABLE, why, action))
         target.changed.set()
@@ -305,6 +307,7 @@ class Pipeline:
         def on_settled(batch: Batch) -> None:
             if target.horizon is not None:
                 target.horizon.settled(batch.deliveries, batch.entries)
+            accounts.settled()
             pull.wake()
 
         writer = Writer(

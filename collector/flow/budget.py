@@ -6,9 +6,11 @@ times as much. There are two, so that received messages never take the room in w
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from collector.flow.giving_way import GivingWay
 from collector.flow.pool import Pool
 
 if TYPE_CHECKING:
@@ -25,10 +27,14 @@ class Accounts:
         self.decoded = budget.decoded.open(on_room)
         """For the decoded entries of messages in hand."""
 
-    @property
-    def blocks_others(self) -> bool:
-        """See `Account.blocks_others`."""
-        return self.received.blocks_others or self.decoded.blocks_others
+    def has_to_give_way(self) -> bool:
+        """Whether the logger has to give back now what it holds; only loggers that hold something ask."""
+        stuck_since = [one.freed_at for one in (self.received, self.decoded) if one.blocks_others]
+        return bool(stuck_since) and self._budget.giving_way.has_come(min(stuck_since))
+
+    def settled(self) -> None:
+        """Take note that a batch was settled."""
+        self._budget.giving_way.settled()
 
     def close(self) -> None:
         """Give everything back."""
@@ -40,9 +46,10 @@ class Accounts:
 class Budget:
     """The ceiling of one replica."""
 
-    def __init__(self, limit: int) -> None:
-        self.received = Pool(limit // 4, most_excess=0)
-        self.decoded = Pool(limit - self.received.limit)
+    def __init__(self, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.received = Pool(limit // 4, clock, most_excess=0)
+        self.decoded = Pool(limit - self.received.limit, clock)
+        self.giving_way = GivingWay(clock)
         self.accounts: set[Accounts] = set()
 
     @property
