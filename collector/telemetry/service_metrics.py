@@ -1,0 +1,96 @@
+"""The metrics of a replica as a whole: connections, readiness, event loop, actors, loggers by state, own reports."""
+
+from __future__ import annotations
+
+from functools import partial
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+from collector import events
+from collector.events import Observer, State
+from collector.telemetry.restarts import ROOT_ACTORS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from collector.telemetry.families import Families
+
+_CRASHED = "crashed"
+
+
+class ServiceMetrics:
+    """Counts what happens to the replica."""
+
+    def __init__(self, families: Families, version: str, buffer_limit: int) -> None:
+        self._restarts = families.counter(
+            "actor_restarts", "Actors started again after a crash", ("actor", "reason"), [("pipeline", _CRASHED)]
+        )
+        for actor in ROOT_ACTORS:
+            self._restarts.start_one("", actor, _CRASHED)
+        gauge = partial(families.of_service, "gauge")
+        gauge("buffer_limit_bytes", "Bytes this replica may hold").set(buffer_limit)
+        self._nats_connected = gauge("nats_connected", "1 while connected to NATS")
+        self._mongodb_connected = gauge("mongodb_connected", "1 while MongoDB has a primary for us")
+        self._ready = gauge("ready", "1 while /readyz answers 200")
+        self._loop_lag = gauge("event_loop_lag_seconds", "How late the event loop last was")
+        self._loggers = gauge("loggers", "Loggers by state", ("state",), product(State))
+        gauge("build_info", "Always 1", ("version",), [(version,)]).set(1, version)
+        self._declare_counters(families)
+
+    def _declare_counters(self, families: Families) -> None:
+        counter = partial(families.of_service, "counter")
+        self._reconnects = counter("nats_reconnects_total", "Times the connection to NATS came back")
+        self._lost_lines = counter("log_lost_lines_total", "Lines of the log that standard error did not take")
+        self._observer_failures = counter(
+            "observer_failures_total",
+            "Events at which metrics, status or log raised an error, so that what they show may be wrong",
+            ("observer",),
+            product(Observer),
+        )
+
+    @property
+    def counting(self) -> dict[type, Callable[[Any], None]]:
+        """The events that are counted here, each with what takes it in."""
+        return {
+            events.Crashed: self._count_crashed,
+            events.ConnectionChanged: self._set_connected,
+            events.Ready: self._set_ready,
+            events.LoopLag: self._set_loop_lag,
+            events.LogLost: self._count_lost_lines,
+            events.ObserverFailed: self._count_observer_failed,
+        }
+
+    def replace(self, *, ready: bool | None, loop_lag: float | None) -> None:
+        """Set what is given, in place of what events said."""
+        if ready is not None:
+            self._ready.set(ready)
+        if loop_lag is not None:
+            self._loop_lag.set(loop_lag)
+
+    def moved(self, before: State | None, after: State | None) -> None:
+        """Count a logger in another state; None: it was not there, or is gone."""
+        if before is not None:
+            self._loggers.add(-1, before)
+        if after is not None:
+            self._loggers.add(1, after)
+
+    def _count_crashed(self, event: events.Crashed) -> None:
+        self._restarts.add(1, event.logger or "", event.actor, _CRASHED)
+
+    def _set_connected(self, event: events.ConnectionChanged) -> None:
+        gauge = self._nats_connected if event.server == "nats" else self._mongodb_connected
+        gauge.set(event.connected)
+        if event.server == "nats" and event.again:
+            self._reconnects.add(1)
+
+    def _set_ready(self, event: events.Ready) -> None:
+        self._ready.set(event.ready)
+
+    def _set_loop_lag(self, event: events.LoopLag) -> None:
+        self._loop_lag.set(event.seconds)
+
+    def _count_lost_lines(self, event: events.LogLost) -> None:
+        self._lost_lines.add(event.lines)
+
+    def _count_observer_failed(self, event: events.ObserverFailed) -> None:
+        self._observer_failures.add(1, event.observer)
