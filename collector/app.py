@@ -22,8 +22,10 @@ import anyio
 from anyio import CancelScope, Event, Semaphore, create_task_group, current_time, open_signal_receiver, sleep
 
 from collector import events
+from collector.actors.destinations import MongoDestinations
+from collector.actors.moving import Shared
 from collector.actors.owners import Owners
-from collector.actors.pipeline import Pipeline, Shared
+from collector.actors.pipeline import Pipeline
 from collector.actors.registry import Registry
 from collector.actors.sampler import Sampler
 from collector.actors.storage import StorageWatcher
@@ -120,21 +122,27 @@ class Service:
             try:
                 database = database_of(mongo, self._names.database)
                 claims = Claims(database, _replica_id(), self._settings.writes, self._settings.write_timeout)
+                owners = Owners(claims, self._report, self._settings.hand_over_timeout)
                 shared = Shared(
                     names=self._names,
                     settings=self._settings,
                     nats=nats,
                     source=self._source(nats),
-                    database=database,
-                    catalog=CollectionCatalog(database, self._settings.write_timeout),
+                    destinations=MongoDestinations(
+                        names=self._names,
+                        settings=self._settings,
+                        database=database,
+                        catalog=CollectionCatalog(database, self._settings.write_timeout),
+                        claims=claims,
+                        owners=owners,
+                        report=self._report,
+                        write_slots=Semaphore(WRITES, fast_acquire=True),
+                    ),
                     budget=Budget(self._settings.buffer_bytes),
-                    claims=claims,
-                    owners=Owners(claims, self._report, self._settings.hand_over_timeout),
                     report=self._report,
-                    write_slots=Semaphore(WRITES, fast_acquire=True),
                 )
-                group.start_soon(login.follow, mongo, shared.owners.pausing, self._report, name="mongodb login")
-                await self._supervise(shared, nats)
+                group.start_soon(login.follow, mongo, owners.pausing, self._report, name="mongodb login")
+                await self._supervise(shared, owners)
             finally:
                 await close(nats.connection)
             group.cancel_scope.cancel()
@@ -142,8 +150,8 @@ class Service:
     def _source(self, nats: NatsConnection) -> JetStreamSource:
         return JetStreamSource(nats.connection.jetstream(), self._names, self._settings.ack_wait, self._report)
 
-    async def _supervise(self, shared: Shared, nats: NatsConnection) -> None:
-        settings, report = self._settings, self._report
+    async def _supervise(self, shared: Shared, owners: Owners) -> None:
+        settings, report, nats = self._settings, self._report, shared.nats
         pipelines = Pipelines(lambda spec: Pipeline(spec, shared), report)
         bucket = KvBucket(nats.connection.jetstream(), self._names)
         registry = Registry(bucket, pipelines, nats.reconnects, report, settings.reconcile_period)
@@ -155,7 +163,7 @@ class Service:
             group.start_soon(nats.watch, name="nats watch")
             async with create_task_group() as owning:  # claims are kept alive until the last pipeline has drained
                 drained = Event()
-                owning.start_soon(Supervisor((shared.owners,), report).run, drained, name="owners")
+                owning.start_soon(Supervisor((owners,), report).run, drained, name="owners")
                 await Supervisor((pipelines, registry, sampler, watcher), report).run(self._stopping)
                 drained.set()
             group.cancel_scope.cancel()

@@ -18,20 +18,13 @@ from collector.jetstream.pull import LARGEST, Signal, still_pending
 from transfer.errors import TransferError, Unavailable, UnknownStream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from anyio import Event
     from anyio.abc import ObjectSendStream
 
-    from collector.decoding.codec import Codec, Inflated
-    from collector.events import Report
-    from collector.flow.budget import Accounts
-    from collector.flow.in_hand import InHand
-    from collector.jetstream.connection import Reconnects
-    from collector.jetstream.pull import Pull
-    from collector.jetstream.source import Attached, DurableSource
+    from collector.actors.moving import Moving
+    from collector.decoding.codec import Inflated
+    from collector.jetstream.source import Attached
     from collector.model import Decoded, Delivery
-    from collector.sinks.timeseries.horizon import Horizon
 
 _SLICE = 250
 """Messages opened without a checkpoint: about a millisecond."""
@@ -54,51 +47,33 @@ class PullLimits:
 class Consumer:
     """Moves deliveries from a pull subscription to the batcher's mailbox.
 
-    Order: as delivered, but a copy of what is in hand waits where there is a horizon (a time-series collection).
-    Loss: none; what it received is in hand until somebody answers it. It returns when it is asked
-    to stop, after all that was still under way has come, or when stream or durable are not what they were.
+    Order: as delivered, but a delivery waits while the target does not admit it (a copy, for a time-series collection).
+    Loss: none; what it received is in hand until somebody answers it. It returns when it is asked to stop,
+    after all that was still under way has come, or when stream or durable are not what they were.
     """
 
-    def __init__(
-        self,
-        key: str,
-        *,
-        source: DurableSource,
-        attached: Attached,
-        pull: Pull,
-        codec: Codec,
-        in_hand: InHand,
-        horizon: Horizon | None,
-        accounts: Accounts,
-        room: PullLimits,
-        outbox: ObjectSendStream[list[Decoded]],
-        reconnects: Reconnects,
-        report: Report,
-        clock: Callable[[], float],
-    ) -> None:
-        self._key = key
-        self._source = source
-        self._attached = attached
-        self._pull = pull
-        self._codec = codec
-        self._in_hand = in_hand
-        self._horizon = horizon
-        self._accounts = accounts
+    def __init__(self, moving: Moving, outbox: ObjectSendStream[list[Decoded]]) -> None:
+        settings = moving.shared.settings
+        self._key = moving.key
+        self._moving = moving
+        self._pull = moving.pull
+        self._in_hand = moving.in_hand
+        self._accounts = moving.accounts
+        self._admission = moving.target.admission
+        self._limits = PullLimits(settings.most_held, settings.batch_bytes)
+        self._outbox = outbox
+        self._report = moving.shared.report
+        self._clock = moving.shared.clock
         self._undecoded: deque[Delivery] = deque()
         self._max_at_once = _SLICE
         """How many deliveries to look at for the next ones to open: few while there is little room."""
         self._alone = False
         """Whether the last request was for one message."""
-        self._room = room
-        self._outbox = outbox
-        self._reconnects = reconnects
-        self._report = report
-        self._clock = clock
 
     async def run(self, stopping: Event) -> None:
         """Pull until asked to stop, then hand on what is still under way and close the mailbox."""
         async with self._outbox:
-            with self._reconnects.listening(self._pull.forget_requests):
+            with self._moving.shared.nats.reconnects.listening(self._pull.forget_requests):
                 try:
                     await self._pull.open()
                     await self._top_up(flowing=False)
@@ -153,8 +128,7 @@ class Consumer:
         await self._top_up(flowing=bool(deliveries) and self._is_flowing(deliveries[-1]))
         self._undecoded += deliveries
         await self._hand_on()
-        if self._horizon is not None and (released := self._horizon.released()):
-            await self._send(released)
+        await self._send(self._admission.released())
         return True
 
     def _is_flowing(self, last: Delivery) -> bool:
@@ -193,7 +167,7 @@ class Consumer:
             return False
         if attached is None:
             return False
-        if attached.incarnation != self._attached.incarnation:
+        if attached.incarnation != self._moving.attached.incarnation:
             self._in_hand.disown()
             return False
         self._pull.end_check()
@@ -216,7 +190,7 @@ class Consumer:
             self._pull.begin_check()
             try:
                 with CancelScope(shield=True):
-                    return await self._source.attach(self._key)
+                    return await self._moving.shared.source.attach(self._key)
             except Unavailable as exc:
                 self._fail(exc, "asking again")
             attempt += 1
@@ -235,12 +209,12 @@ class Consumer:
         while inflated := self._admitted():
             for _ in inflated.deliveries:
                 self._undecoded.popleft()
-            for one in self._codec.decode_inflated(inflated, weigh=self._accounts.decoded.is_scarce):
+            for one in self._moving.codec.decode_inflated(inflated, weigh=self._accounts.decoded.is_scarce):
                 if one is None:
                     await lowlevel.checkpoint()
                     continue
                 self._in_hand.count_decoded(one)
-                decoded += [one] if self._horizon is None else self._horizon.admitted(one)
+                decoded += self._admission.admitted(one)
             messages, size = messages + len(inflated.deliveries), size + inflated.size
             if messages >= _SLICE or size >= _SLICE_BYTES:
                 await self._send(decoded)
@@ -254,10 +228,10 @@ class Consumer:
         if not self._undecoded:
             account.withdraw()
             return None
-        inflated = self._codec.inflated_from(list(islice(self._undecoded, self._max_at_once)))
+        inflated = self._moving.codec.inflated_from(list(islice(self._undecoded, self._max_at_once)))
         while len(inflated.deliveries) > 1 and not account.has_room(inflated.ceiling):
             self._max_at_once = len(inflated.deliveries) // 2
-            inflated = self._codec.inflated_from(inflated.deliveries[: self._max_at_once])
+            inflated = self._moving.codec.inflated_from(inflated.deliveries[: self._max_at_once])
         if len(inflated.deliveries) == 1 and not account.reserve(inflated.ceiling):
             return None
         account.withdraw()
@@ -290,14 +264,14 @@ class Consumer:
         account = self._accounts.received
         if not self._pull.too_small:
             account.withdraw()
-        free = self._room.messages - len(self._in_hand) - outstanding.messages
-        if outstanding.requests and free < self._room.messages // 3:
+        free = self._limits.messages - len(self._in_hand) - outstanding.messages
+        if outstanding.requests and free < self._limits.messages // 3:
             return
         if self._pull.too_small:
             if not outstanding.requests:
                 await self._ask_for_one()
             return
-        free_bytes = min(account.available(flowing=flowing), self._room.request_bytes)
+        free_bytes = min(account.available(flowing=flowing), self._limits.request_bytes)
         if free > 0 and free_bytes >= SMALLEST_ASK:
             messages = min(free, free_bytes // (2 * MESSAGE))
             account.use(account.used + free_bytes)

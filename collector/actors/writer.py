@@ -15,7 +15,6 @@ from collector.events import (
     Failed,
     Failure,
     LoggerState,
-    Report,
     Retried,
     Stage,
     State,
@@ -31,9 +30,8 @@ if TYPE_CHECKING:
     from anyio import Event
     from anyio.abc import ObjectReceiveStream
 
-    from collector.decoding.codec import Codec
+    from collector.actors.moving import Moving
     from collector.flow.batching import OpenBatch
-    from collector.flow.in_hand import InHand
     from collector.flow.settlement import Answer
     from collector.model import Batch, Entry, Refusal, Rejected
     from collector.sinks import Sink, Writing
@@ -53,13 +51,6 @@ class Answering(Protocol):
         """
 
 
-class DeadLetterSink(Protocol):
-    """Where dead letters go."""
-
-    async def store(self, rejects: Sequence[Rejected]) -> None:
-        """Store them durably, each once. Raises SinkUnavailable."""
-
-
 class Writer:
     """Writes and settles batches, at most `writes` at a time, in no order among them.
 
@@ -73,38 +64,18 @@ class Writer:
     Raises OwnershipLost when the sink does; then nothing that is in hand may be answered.
     """
 
-    def __init__(
-        self,
-        key: str,
-        *,
-        codec: Codec,
-        sink: Sink,
-        letters: DeadLetterSink,
-        answering: Answering,
-        in_hand: InHand,
-        inbox: ObjectReceiveStream[OpenBatch],
-        writes: int,
-        write_slots: Semaphore,
-        on_settled: Callable[[Batch], None],
-        report: Report,
-        clock: Callable[[], float],
-        why: str = "",
-    ) -> None:
-        self._key = key
-        self._why = why
-        self._codec = codec
-        self._sink = sink
-        self._letters = letters
-        self._answering = answering
-        self._in_hand = in_hand
+    def __init__(self, moving: Moving, inbox: ObjectReceiveStream[OpenBatch]) -> None:
+        self._key = moving.key
+        self._moving = moving
+        self._target = moving.target
+        self._in_hand = moving.in_hand
+        self._answering: Answering = moving.pull
         self._inbox = inbox
-        self._free = Semaphore(writes)
-        self._write_slots = write_slots
+        self._free = Semaphore(moving.shared.settings.writes)
         self._writes = 0
         self._failing = Failing()
-        self._on_settled = on_settled
-        self._report = report
-        self._clock = clock
+        self._report = moving.shared.report
+        self._clock = moving.shared.clock
 
     async def run(self, stopping: Event) -> None:
         """Write until the mailbox ends and all writes have."""
@@ -119,7 +90,7 @@ class Writer:
                 del open_batch  # else a logger that nothing comes from keeps its last one in memory
 
     async def _write(self, open_batch: OpenBatch, stopping: Event) -> None:
-        storing = _Storing(open_batch, self._sink, self._clock, lambda: self._count(+1))
+        storing = _Storing(open_batch, self._target.sink, self._clock, lambda: self._count(+1))
         try:
             await self._store_and_settle(storing, stopping)
         except SinkUnavailable as exc:
@@ -144,18 +115,20 @@ class Writer:
         await self._until_done(Stage.WRITE, storing.attempt, stopping)
         batch, written = storing.batch, storing.writing.written
         write_seconds = self._clock() - storing.started
-        rejects = [*batch.rejects, *self._codec.rejects(written.refused)] if written.refused else batch.rejects
+        rejects = [*batch.rejects, *self._moving.codec.rejects(written.refused)] if written.refused else batch.rejects
         oldest = min([delivery.published_ns for delivery in batch.deliveries]) / 1e9
         latency = max(0.0, time.time() - oldest)  # two clocks
         if rejects:
-            await self._until_done(Stage.DEAD_LETTER, lambda: self._letters.store(rejects), stopping)
+            await self._until_done(Stage.DEAD_LETTER, lambda: self._target.letters.store(rejects), stopping)
             storing.kept = rejects
         kept = _kept(batch, written.refused) if rejects else ()
         answers = self._in_hand.owned(settle(batch.deliveries, kept, rejects))
         owed = await self._answer(answers)
         self._in_hand.release(batch.deliveries, batch.weight)
         storing.settled = True
-        self._on_settled(batch)
+        self._target.admission.settled(batch.deliveries, batch.entries)
+        self._moving.accounts.settled()
+        self._moving.pull.wake()
         self._report(
             BatchSettled(
                 self._key,
@@ -174,7 +147,7 @@ class Writer:
             )
         )
         if self._failing.succeeded() and not stopping.is_set():
-            self._report(LoggerState(self._key, State.RUNNING, self._why))
+            self._report(LoggerState(self._key, State.RUNNING, self._moving.risks))
 
     async def _answer(self, answers: list[Answer]) -> int:
         """Send answers, or owe them until stream and durable are looked at; return how many are owed."""
@@ -190,7 +163,7 @@ class Writer:
         curve, number, began = exponential(0.1, RETRY_CAP), 0, self._clock()
         while True:
             try:
-                async with self._write_slots:
+                async with self._target.write_slots:
                     began = self._clock()  # whoever waits for a turn is not failing
                     return await attempt()
             except SinkUnavailable as exc:

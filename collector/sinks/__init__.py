@@ -1,14 +1,19 @@
-"""Where batches are written: the protocol of a sink and what it says about each entry."""
+"""Where entries go: the protocols of a destination, of its sink, and of what a sink says about each entry."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from anyio import Event, Semaphore
 
-    from collector.model import Entry, Refusal
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+    from contextlib import AbstractAsyncContextManager
+
+    from collector.jetstream.source import Attached
+    from collector.model import Decoded, Delivery, Entry, Refusal, Rejected
+    from transfer.wire import LoggerSpec
 
 
 @dataclass(slots=True)
@@ -41,3 +46,81 @@ class Sink(Protocol):
 
     def begin(self, entries: Sequence[Entry]) -> Writing:
         """Return the writing of these entries; nothing is sent before its first attempt."""
+
+
+class DeadLetterSink(Protocol):
+    """Where dead letters go."""
+
+    async def store(self, rejects: Sequence[Rejected]) -> None:
+        """Store them durably, each once. Raises SinkUnavailable."""
+
+
+class Admission(Protocol):
+    """Decides which deliveries may be written now, and which have to wait for another one."""
+
+    def admitted(self, decoded: Decoded) -> list[Decoded]:
+        """Judge deliveries, once and as they were received; return those that may be written now."""
+
+    def released(self) -> list[Decoded]:
+        """Return the deliveries that had to wait, and need not any more."""
+
+    def settled(self, deliveries: Collection[Delivery], entries: Iterable[Entry]) -> None:
+        """Let go of deliveries whose result is known; `entries` are all of theirs."""
+
+
+class PassAll:
+    """The admission of a sink that may write every delivery at any time."""
+
+    def admitted(self, decoded: Decoded) -> list[Decoded]:
+        """Let it pass."""
+        return [decoded]
+
+    def released(self) -> list[Decoded]:
+        """Return nothing: no delivery waits."""
+        return []
+
+    def settled(self, deliveries: Collection[Delivery], entries: Iterable[Entry]) -> None:
+        """Keep nothing."""
+
+
+PASS_ALL = PassAll()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """An open destination: where the entries of one logger go, and until when."""
+
+    sink: Sink
+    letters: DeadLetterSink
+    write_slots: Semaphore
+    """Writes that are under way at a time, of all loggers that share what the sink writes through."""
+    admission: Admission = PASS_ALL
+    leaving: Event = field(default_factory=Event)
+    """Set when the pipeline has to write what it holds, close the destination and open it again."""
+    lost: Event = field(default_factory=Event)
+    """Set when the pipeline has to drop what it holds without an answer: another replica has it."""
+    stood_by: bool = False
+    """Whether the opening waited for other replicas, for any time: then the stream may be another one."""
+    keeps_alive: bool = True
+    """Whether JetStream is told, three times in each ack wait, that all messages in hand are being worked on."""
+    risks: str = ""
+    """What may happen to entries here; an operator reads it beside the state of the logger."""
+
+
+class Destination(Protocol):
+    """Where the entries of a logger go, by its spec."""
+
+    def opened(self, attached: Attached, stopping: Event) -> AbstractAsyncContextManager[Target | None]:
+        """Prepare the place for a stream, and give it up at the end of the block.
+
+        It waits and tries again for as long as it takes. It gives None when it was asked to stop before it was ready.
+        Raises nothing of its own. It swallows OwnershipLost and CollectionChanged out of the block: then the pipeline
+        begins again.
+        """
+
+
+class Destinations(Protocol):
+    """Tells where loggers go."""
+
+    def of(self, spec: LoggerSpec) -> Destination:
+        """Return the destination of one logger. Nothing is opened."""

@@ -10,19 +10,19 @@ import pytest
 from anyio import EndOfStream, Event, create_memory_object_stream, create_task_group, current_time, fail_after, lowlevel
 
 from collector.actors.consumer import Consumer, PullLimits
-from collector.decoding.codec import Codec
 from collector.events import Answered, Failed, Failure, Held, Received, Stage, Suspicion
 from collector.flow.budget import Budget
-from collector.flow.in_hand import MESSAGE, InHand
+from collector.flow.in_hand import MESSAGE
 from collector.jetstream.connection import Reconnects
-from collector.jetstream.pull import LARGEST, Pull
+from collector.jetstream.pull import LARGEST
 from collector.model import Decoded
+from collector.settings import Settings
+from collector.sinks import PASS_ALL, Admission
 from collector.sinks.timeseries.horizon import Horizon
 from tests.support.fakes import (
     ANOTHER_LIFE,
     ATTACHED,
     KEY,
-    STREAM,
     FakeLink,
     FakeSource,
     Reports,
@@ -31,6 +31,7 @@ from tests.support.fakes import (
     frame,
     settled,
 )
+from tests.support.moving import ENVIRON, moving, shared
 from transfer.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -38,7 +39,10 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
-ROOM = PullLimits(messages=300, request_bytes=1024 * 1024)
+SETTINGS = Settings.read(
+    {**ENVIRON, "COLLECTOR_BATCH_ENTRIES": "50", "COLLECTOR_WRITES": "4", "COLLECTOR_BATCH_BYTES": "1MiB"}
+)
+ROOM = PullLimits(messages=SETTINGS.most_held, request_bytes=SETTINGS.batch_bytes)
 
 
 def sequences(several: list[Decoded]) -> list[int]:
@@ -49,38 +53,17 @@ class Scene:
     """A consumer that runs."""
 
     def __init__(
-        self, source: FakeSource, mailbox: float, budget: Budget, horizon: Horizon | None, heartbeat: float
+        self, source: FakeSource, mailbox: float, budget: Budget, admission: Admission, heartbeat: float
     ) -> None:
-        self.source, self.link, self.in_hand, self.reports = source, FakeLink(), InHand(), Reports()
+        self.source, self.link, self.reports = source, FakeLink(), Reports()
         self.reconnects, self.stopping, self.returned = Reconnects(), Event(), Event()
         self.budget = budget
-        self.pull = Pull(
-            self.link,
-            inbox="_INBOX.a",
-            stream=STREAM,
-            durable=STREAM,
-            in_hand=self.in_hand,
-            clock=current_time,
-            heartbeat=heartbeat,
-        )
-        self.accounts = self.budget.open(self.pull.wake)
+        of_replica = shared(self.link, self.reports, self.reconnects, source, budget=budget, settings=SETTINGS)
+        whole = moving(of_replica, admission=admission, heartbeat=heartbeat)
+        self.pull, self.in_hand, self.accounts = whole.pull, whole.in_hand, whole.accounts
         outbox, self.mailbox = create_memory_object_stream[list[Decoded]](mailbox)
         self.group: TaskGroup
-        self.consumer = Consumer(
-            KEY,
-            source=source,
-            attached=ATTACHED,
-            pull=self.pull,
-            codec=Codec(ATTACHED.incarnation),
-            in_hand=self.in_hand,
-            horizon=horizon,
-            accounts=self.accounts,
-            room=ROOM,
-            outbox=outbox,
-            reconnects=self.reconnects,
-            report=self.reports,
-            clock=current_time,
-        )
+        self.consumer = Consumer(whole, outbox)
 
     async def run(self) -> None:
         await self.consumer.run(self.stopping)
@@ -106,7 +89,7 @@ async def playing(
     mailbox: float = math.inf,
     limit: int = 16 * 1024 * 1024,
     heartbeat: float = 60.0,
-    horizon: Horizon | None = None,
+    horizon: Admission = PASS_ALL,
 ) -> AsyncIterator[Scene]:
     scene = Scene(source or FakeSource(), mailbox, Budget(limit), horizon, heartbeat)
     with fail_after(60):
@@ -393,7 +376,7 @@ async def test_no_status_that_comes_again_and_again_makes_a_hot_loop_or_goes_uns
 async def test_200_loggers_whose_next_message_is_large_ask_for_one_pool_and_one_message_at_most() -> None:
     payload = 8 * 1024 * 1024
     budget, most = Budget(64 * 1024 * 1024), 0
-    scenes = [Scene(FakeSource(), math.inf, budget, None, 60.0) for _ in range(200)]
+    scenes = [Scene(FakeSource(), math.inf, budget, PASS_ALL, 60.0) for _ in range(200)]
     with fail_after(60):
         async with create_task_group() as group:
             for scene in scenes:

@@ -110,12 +110,12 @@ HAPPENINGS = [
 @pytest.mark.parametrize("happens", HAPPENINGS, ids=lambda happens: happens.__name__)
 @pytest.mark.parametrize("same", [True, False], ids=["same", "anew"])
 async def test_what_is_written_is_acked_only_by_the_stream_that_it_came_from(
-    happens: Callable[[Scene], Awaitable[None]], monkeypatch: pytest.MonkeyPatch, *, same: bool
+    happens: Callable[[Scene], Awaitable[None]], *, same: bool
 ) -> None:
     sink = FakeSink()
     sink.let_write = Event()
     source = FakeSource(ATTACHED)
-    async with playing(monkeypatch, source, sink) as scene:
+    async with playing(source, sink) as scene:
         await scene.asked()
         scene.link.deliver(*(delivery(number) for number in range(1, HELD + 1)))
         await sink.writing.wait()

@@ -30,9 +30,9 @@ async def test_what_cannot_be_written_is_kept_in_an_outage_and_else_given_back_f
         looked = Event()
         return look(accounts)
 
-    monkeypatch.setattr("collector.actors.pipeline._WAY_PERIOD", 0.001)
+    monkeypatch.setattr("collector.actors.stages._WAY_PERIOD", 0.001)
     monkeypatch.setattr(Accounts, "has_to_give_way", look_and_tell)
-    async with playing(monkeypatch, sink=FakeSink(*[fails(DOWN)] * 10_000)) as scene:
+    async with playing(sink=FakeSink(*[fails(DOWN)] * 10_000)) as scene:
         skew = 0.0
         pools = scene.budget.received, scene.budget.decoded
         for part in (*pools, scene.budget.giving_way):
@@ -59,8 +59,8 @@ async def test_what_cannot_be_written_is_kept_in_an_outage_and_else_given_back_f
             beside.close()
 
 
-async def test_a_batch_that_is_settled_shows_that_mongodb_takes_writes(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with playing(monkeypatch) as scene:
+async def test_a_batch_that_is_settled_shows_that_mongodb_takes_writes() -> None:
+    async with playing() as scene:
         giving_way, begun = scene.budget.giving_way, current_time()
         giving_way._clock = current_time
         await scene.asked()

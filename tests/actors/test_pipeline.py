@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from anyio import Event, Semaphore, create_task_group, current_time, fail_after
+from anyio import Event, create_task_group, current_time, fail_after
 
-from collector.actors.pipeline import Pipeline, Shared
+from collector.actors.pipeline import Pipeline
 from collector.errors import SinkUnavailable
-from collector.events import BatchSettled, Failed, Held, LoggerState, Returned, State
+from collector.events import BatchSettled, Held, LoggerState, Returned, State
 from collector.flow.budget import Budget
-from collector.jetstream.connection import NatsConnection, Reconnects
-from collector.settings import Settings
+from collector.jetstream.connection import Reconnects
 from tests.support.fakes import (
     ANOTHER_LIFE,
     ATTACHED,
     KEY,
-    FakeCatalog,
     FakeLetters,
     FakeLink,
     FakeSink,
@@ -30,9 +28,9 @@ from tests.support.fakes import (
     frame,
     settled,
 )
+from tests.support.moving import FakeDestination, shared
 from transfer.difference import Difference, Remedy
 from transfer.errors import DurableInUse, Misconfigured, Unavailable, UnknownStream
-from transfer.names import Names
 from transfer.wire import LoggerSpec, StreamSpec
 
 if TYPE_CHECKING:
@@ -40,25 +38,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
-ENVIRON = {
-    "NAMESPACE": "beta",
-    "NATS_HOSTS": "nats://127.0.0.1:4222",
-    "DATABASE": "mongodb://127.0.0.1:27017",
-    "COLLECTOR_BATCH_AGE": "10ms",
-    "COLLECTOR_SHUTDOWN_TIMEOUT": "16s",
-}
 NO_STREAM = UnknownStream("$JS.API.STREAM.INFO", 404, 10059, "stream not found")
-
-
-class FakeClient:
-    """What a pipeline takes from nats-py's client."""
-
-    def __init__(self) -> None:
-        self._inboxes = 0
-
-    def new_inbox(self) -> str:
-        self._inboxes += 1
-        return f"_INBOX.{self._inboxes}"
 
 
 class Scene:
@@ -69,7 +49,6 @@ class Scene:
         source: FakeSource,
         sink: FakeSink,
         letters: FakeLetters,
-        monkeypatch: pytest.MonkeyPatch,
         spec: LoggerSpec,
     ) -> None:
         self.source, self.sink, self.letters, self.link = source, sink, letters, FakeLink()
@@ -78,27 +57,17 @@ class Scene:
         self.group: TaskGroup
         self.skew = 0.0
         """Seconds by which the pipeline's clock is ahead."""
-        monkeypatch.setattr("collector.actors.pipeline.current_time", lambda: current_time() + self.skew)
-        monkeypatch.setattr("collector.actors.pipeline.MongoSink", lambda *_: sink)
-        monkeypatch.setattr("collector.actors.pipeline.DeadLetterStore", lambda *_: letters)
-        client: Any = FakeClient()
-        nothing: Any = None
-        catalog: Any = FakeCatalog(timeseries=False)
-        shared = Shared(
-            names=Names("beta"),
-            settings=Settings.read(ENVIRON),
-            nats=NatsConnection(client, self.link, self.reconnects, Event()),
-            source=source,
-            database=nothing,
-            catalog=catalog,
+        of_replica = shared(
+            self.link,
+            self.reports,
+            self.reconnects,
+            source,
+            destinations=FakeDestination(sink, letters),
             budget=self.budget,
-            claims=nothing,
-            owners=nothing,
-            report=self.reports,
-            write_slots=Semaphore(64),
+            clock=lambda: current_time() + self.skew,
         )
-        self.doubts = shared.doubts
-        self.pipeline = Pipeline(spec, shared)
+        self.doubts = of_replica.doubts
+        self.pipeline = Pipeline(spec, of_replica)
 
     async def asked(self, requests: int = 1) -> None:
         while len(self.link.requests) < requests:
@@ -117,14 +86,13 @@ class Scene:
 
 @asynccontextmanager
 async def playing(
-    monkeypatch: pytest.MonkeyPatch,
     source: FakeSource | None = None,
     sink: FakeSink | None = None,
     letters: FakeLetters | None = None,
     spec: LoggerSpec | None = None,
 ) -> AsyncIterator[Scene]:
     actual = spec or LoggerSpec(KEY)
-    scene = Scene(source or FakeSource(), sink or FakeSink(), letters or FakeLetters(), monkeypatch, actual)
+    scene = Scene(source or FakeSource(), sink or FakeSink(), letters or FakeLetters(), actual)
     with fail_after(60):
         async with create_task_group() as scene.group:
             scene.group.start_soon(scene.pipeline.run, scene.stopping)
@@ -135,8 +103,8 @@ async def playing(
     assert not scene.reconnects._listeners
 
 
-async def test_what_comes_is_stored_and_acked(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with playing(monkeypatch) as scene:
+async def test_what_comes_is_stored_and_acked() -> None:
+    async with playing() as scene:
         await scene.asked()
         scene.link.deliver(*(delivery(number) for number in range(1, 6)))
         await scene.until_settled()
@@ -146,37 +114,30 @@ async def test_what_comes_is_stored_and_acked(monkeypatch: pytest.MonkeyPatch) -
     assert scene.reports.of(Held)[-1] == Held(KEY, 0, 0)
 
 
-async def test_a_stream_that_does_not_exist_yet_is_waited_for_and_that_is_said_once(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_a_stream_that_does_not_exist_yet_is_waited_for_and_that_is_said_once() -> None:
     source = FakeSource(NO_STREAM, NO_STREAM, Unavailable("no leader"), ATTACHED)
-    async with playing(monkeypatch, source) as scene:
+    async with playing(source) as scene:
         await scene.asked()
     assert scene.states == [State.BACKING_OFF, State.BACKING_OFF, State.RUNNING, State.DRAINING]
     assert [event.why for event in scene.reports.of(LoggerState)][:2] == [str(NO_STREAM), "no leader"]
-    assert scene.reports.of(Failed) == [], "the state says it"
 
 
 def paused(remedy: Remedy = Remedy.MEND) -> Difference:
     return Difference("durable 'x'", "pause_until", "not in the future", "2124", remedy, "why", "nats consumer resume")
 
 
-async def test_what_somebody_else_has_to_change_is_a_state_of_its_own_until_it_is_changed(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_what_somebody_else_has_to_change_is_a_state_of_its_own_until_it_is_changed() -> None:
     found = (Misconfigured(paused()), Misconfigured(paused()), DurableInUse("x"), ATTACHED)
-    async with playing(monkeypatch, FakeSource(*found)) as scene:
+    async with playing(FakeSource(*found)) as scene:
         await scene.asked()
     assert scene.states == [State.MISCONFIGURED, State.MISCONFIGURED, State.RUNNING, State.DRAINING]
     first = scene.reports.of(LoggerState)[0].why
     assert first == "durable 'x': expected pause_until not in the future, got 2124 (why); nats consumer resume"
 
 
-async def test_a_pipeline_whose_stream_or_durable_is_doubted_writes_what_it_has_and_looks(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_a_pipeline_whose_stream_or_durable_is_doubted_writes_what_it_has_and_looks() -> None:
     source = FakeSource(ATTACHED, ATTACHED, Misconfigured(paused()), ATTACHED)
-    async with playing(monkeypatch, source) as scene:
+    async with playing(source) as scene:
         await scene.asked()
         scene.link.deliver(delivery(1))
         await settled()
@@ -188,25 +149,23 @@ async def test_a_pipeline_whose_stream_or_durable_is_doubted_writes_what_it_has_
     assert scene.states == [*began, State.MISCONFIGURED, *mended]
 
 
-async def test_what_may_happen_to_entries_is_said_of_a_running_logger_unless_its_spec_states_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_what_may_happen_to_entries_is_said_of_a_running_logger_unless_its_spec_states_it() -> None:
     old = Difference("stream 'x'", "max_age", "not set", "60 s", Remedy.RISK, "gone", "", 60 * 10**9, None, "max_age")
     risky = replace(ATTACHED, risks=(paused(Remedy.RISK), old))
     for stated, said in ((None, 2), (StreamSpec(max_age=60.0), 1), (StreamSpec(max_age=61.0), 2)):
-        async with playing(monkeypatch, FakeSource(risky), spec=LoggerSpec(KEY, stream=stated)) as scene:
+        async with playing(FakeSource(risky), spec=LoggerSpec(KEY, stream=stated)) as scene:
             await scene.asked()
         assert len(scene.reports.of(LoggerState)[0].why.split("; stream")) == said
 
 
-async def test_asked_to_stop_while_it_waits_for_a_stream_it_returns(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with playing(monkeypatch, FakeSource(NO_STREAM)) as scene:
+async def test_asked_to_stop_while_it_waits_for_a_stream_it_returns() -> None:
+    async with playing(FakeSource(NO_STREAM)) as scene:
         await scene.reports.until(lambda: scene.states)
     assert scene.link.requests == []
 
 
-async def test_asked_to_stop_what_is_under_way_is_still_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with playing(monkeypatch) as scene:
+async def test_asked_to_stop_what_is_under_way_is_still_written() -> None:
+    async with playing() as scene:
         await scene.asked()
         scene.link.deliver(delivery(1))
         await settled()
@@ -215,8 +174,8 @@ async def test_asked_to_stop_what_is_under_way_is_still_written(monkeypatch: pyt
     assert scene.answers(b"-NAK") == set()
 
 
-async def test_asked_to_stop_in_an_outage_everything_in_hand_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with playing(monkeypatch, sink=FakeSink(*[fails(SinkUnavailable("down"))] * 1000)) as scene:
+async def test_asked_to_stop_in_an_outage_everything_in_hand_is_given_back() -> None:
+    async with playing(sink=FakeSink(*[fails(SinkUnavailable("down"))] * 1000)) as scene:
         await scene.asked()
         scene.link.deliver(*(delivery(number) for number in range(1, 4)))
         await scene.reports.until(lambda: len(scene.sink.writes) > 1)
@@ -224,13 +183,11 @@ async def test_asked_to_stop_in_an_outage_everything_in_hand_is_given_back(monke
     assert scene.reports.of(Returned) == [Returned(KEY, 3)]
 
 
-async def test_what_nobody_foresaw_is_a_crash_that_gives_everything_back_at_once(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_what_nobody_foresaw_is_a_crash_that_gives_everything_back_at_once() -> None:
     """No inbox is open any more by then: what is given back must not come straight back to us."""
     sink = FakeSink(fails(ValueError("boom")))
     with pytest.raises(ExceptionGroup) as raised:  # noqa: PT012 - the crash ends what goes on in the block
-        async with playing(monkeypatch, sink=sink) as scene:
+        async with playing(sink=sink) as scene:
             await scene.asked()
             sink.let_write = Event()
             scene.link.deliver(*(delivery(number) for number in range(1, 4)))
@@ -243,21 +200,19 @@ async def test_what_nobody_foresaw_is_a_crash_that_gives_everything_back_at_once
     assert scene.link.drained.is_set()
 
 
-async def test_a_drain_that_takes_too_long_is_cut_and_the_rest_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_drain_that_takes_too_long_is_cut_and_the_rest_given_back() -> None:
     sink = FakeSink()
     sink.let_write = Event()
-    async with playing(monkeypatch, sink=sink) as scene:  # 16 s less 10 s for a write and 5 s for the closing
+    async with playing(sink=sink) as scene:  # 16 s less 10 s for a write and 5 s for the closing
         await scene.asked()
         scene.link.deliver(delivery(1))
         await sink.writing.wait()
     assert scene.answers(b"-NAK") == {delivery(1).reply}
 
 
-async def test_a_stream_that_is_made_anew_begins_a_new_life_with_other_identities(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_a_stream_that_is_made_anew_begins_a_new_life_with_other_identities() -> None:
     source = FakeSource(ATTACHED, ATTACHED, ANOTHER_LIFE)
-    async with playing(monkeypatch, source) as scene:
+    async with playing(source) as scene:
         await scene.asked()
         scene.link.deliver(delivery(1))
         await scene.until_settled()
@@ -271,10 +226,8 @@ async def test_a_stream_that_is_made_anew_begins_a_new_life_with_other_identitie
     assert scene.states == [State.RUNNING, State.RUNNING, State.DRAINING]
 
 
-async def test_a_poison_message_is_kept_and_terminated_and_its_neighbours_stored(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    async with playing(monkeypatch) as scene:
+async def test_a_poison_message_is_kept_and_terminated_and_its_neighbours_stored() -> None:
+    async with playing() as scene:
         await scene.asked()
         scene.link.deliver(delivery(1), delivery(2, b"\xc1"), delivery(3))
         await scene.until_settled()
@@ -283,10 +236,10 @@ async def test_a_poison_message_is_kept_and_terminated_and_its_neighbours_stored
     assert [letter.body for letter in scene.letters.stored] == [b"\xc1"]
 
 
-async def test_cancelled_everything_in_hand_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_cancelled_everything_in_hand_is_given_back() -> None:
     sink = FakeSink()
     sink.let_write = Event()
-    scene = Scene(FakeSource(), sink, FakeLetters(), monkeypatch, LoggerSpec(KEY))
+    scene = Scene(FakeSource(), sink, FakeLetters(), LoggerSpec(KEY))
     with fail_after(60):
         async with create_task_group() as group:
             group.start_soon(scene.pipeline.run, scene.stopping)

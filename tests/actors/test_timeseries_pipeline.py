@@ -10,7 +10,8 @@ import pytest
 from anyio import Event, Semaphore, create_task_group, fail_after
 from pymongo.errors import OperationFailure
 
-from collector.actors.pipeline import Pipeline, Shared
+from collector.actors.destinations import MongoDestinations
+from collector.actors.pipeline import Pipeline
 from collector.errors import OwnershipLost, SinkUnavailable
 from collector.events import (
     BatchSettled,
@@ -23,11 +24,10 @@ from collector.events import (
     Suspected,
     Suspicion,
 )
-from collector.flow.budget import Budget
-from collector.jetstream.connection import NatsConnection, Reconnects
+from collector.jetstream.connection import Reconnects
 from collector.settings import Settings
 from collector.sinks.timeseries.ownership import Claim, claim_id, write_number
-from tests.actors.test_pipeline import ENVIRON, NO_STREAM, FakeClient
+from tests.actors.test_pipeline import NO_STREAM
 from tests.support.fakes import (
     ANOTHER_LIFE,
     ATTACHED,
@@ -41,6 +41,7 @@ from tests.support.fakes import (
     frame,
     settled,
 )
+from tests.support.moving import ENVIRON, shared
 from tests.support.ownership_fakes import SLOTS, BucketStore, FakeClaims, FakeOwners, FakeStore
 from transfer.names import Names
 from transfer.wire import LoggerSpec
@@ -61,27 +62,27 @@ class Scene:
         self.returned = Event()
         self.claims = FakeClaims(mark=store.mark)
         self.owners = FakeOwners(self.claims, self.reports)
-        monkeypatch.setattr("collector.actors.pipeline.TimeSeriesStore", lambda *_, **__: store)
-        monkeypatch.setattr("collector.actors.pipeline.DeadLetterStore", lambda *_: self.letters)
-        client: Any = FakeClient()
+        monkeypatch.setattr("collector.actors.destinations.TimeSeriesStore", lambda *_, **__: store)
+        monkeypatch.setattr("collector.actors.destinations.DeadLetterStore", lambda *_: self.letters)
         claims: Any = self.claims
         owners: Any = self.owners
         nothing: Any = None
         catalog: Any = FakeCatalog(timeseries=True)
-        shared = Shared(
+        settings = Settings.read({**ENVIRON, "COLLECTOR_WRITES": str(SLOTS), "COLLECTOR_BATCH_ENTRIES": "10"})
+        destinations = MongoDestinations(
             names=Names("beta"),
-            settings=Settings.read({**ENVIRON, "COLLECTOR_WRITES": str(SLOTS), "COLLECTOR_BATCH_ENTRIES": "10"}),
-            nats=NatsConnection(client, self.link, self.reconnects, Event()),
-            source=source,
+            settings=settings,
             database=nothing,
             catalog=catalog,
-            budget=Budget(64 * 1024 * 1024),
             claims=claims,
             owners=owners,
             report=self.reports,
             write_slots=Semaphore(64),
         )
-        self.pipeline = Pipeline(LoggerSpec(KEY), shared)
+        of_replica = shared(
+            self.link, self.reports, self.reconnects, source, settings=settings, destinations=destinations
+        )
+        self.pipeline = Pipeline(LoggerSpec(KEY), of_replica)
 
     async def run(self) -> None:
         await self.pipeline.run(self.stopping)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
-from anyio import Event, Semaphore, WouldBlock, create_memory_object_stream, create_task_group, current_time, fail_after
+from anyio import Event, Semaphore, WouldBlock, create_memory_object_stream, create_task_group, fail_after
 from anyio.lowlevel import checkpoint
 
 from collector.actors.writer import Writer
-from collector.decoding.codec import Codec
 from collector.errors import OwnershipLost, SinkUnavailable
 from collector.events import (
     BatchSettled,
@@ -27,9 +27,10 @@ from collector.events import (
 )
 from collector.flow.batching import OpenBatch
 from collector.flow.in_hand import InHand
-from collector.model import Batch, Decoded, Entry, Reason, Refusal, Trigger
+from collector.model import Decoded, Delivery, Entry, Reason, Refusal, Trigger
+from collector.settings import Settings
+from collector.sinks import PassAll
 from tests.support.fakes import (
-    ATTACHED,
     KEY,
     FakeLetters,
     FakeLink,
@@ -46,13 +47,39 @@ from tests.support.fakes import (
     settled,
     unopened,
 )
+from tests.support.moving import ENVIRON, moving, shared
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 
     from anyio.abc import TaskGroup
 
 DOWN = SinkUnavailable("no primary")
+
+
+class Woken:
+    """What the writer needs of a pull: a link that answers, and to be woken."""
+
+    def __init__(self, link: FakeLink) -> None:
+        self.link = link
+        self.woken = 0
+
+    async def answer(self, answers: Sequence[tuple[str, bytes]]) -> int:
+        return await self.link.answer(answers)
+
+    def wake(self) -> None:
+        self.woken += 1
+
+
+class Settled(PassAll):
+    """An admission that notes what was settled."""
+
+    def __init__(self) -> None:
+        self.batches: list[tuple[list[int], int]] = []
+        """The sequences of each batch, and how many entries it had."""
+
+    def settled(self, deliveries: Collection[Delivery], entries: Iterable[Entry]) -> None:
+        self.batches.append(([one.sequence for one in deliveries], len(list(entries))))
 
 
 class Scene:
@@ -60,26 +87,23 @@ class Scene:
 
     def __init__(self, sink: FakeSink, letters: FakeLetters, writes: int, write_slots: int) -> None:
         self.sink, self.letters, self.link = sink, letters, FakeLink()
-        self.in_hand, self.reports, self.stopping = InHand(), Reports(), Event()
-        self.settled: list[Batch] = []
+        self.reports, self.stopping = Reports(), Event()
         self.write_slots = Semaphore(write_slots)
         self._drafts = 0
         self.send, inbox = create_memory_object_stream[OpenBatch](0)
         self.group: TaskGroup
-        self.writer = Writer(
-            KEY,
-            codec=Codec(ATTACHED.incarnation),
+        settings = Settings.read({**ENVIRON, "COLLECTOR_WRITES": str(writes)})
+        self.admission, self.pull = Settled(), Woken(self.link)
+        pull: Any = self.pull
+        whole = moving(
+            shared(self.link, self.reports, settings=settings),
             sink=sink,
             letters=letters,
-            answering=self.link,
-            in_hand=self.in_hand,
-            inbox=inbox,
-            writes=writes,
+            admission=self.admission,
             write_slots=self.write_slots,
-            on_settled=self.settled.append,
-            report=self.reports,
-            clock=current_time,
         )
+        self.in_hand = whole.in_hand
+        self.writer = Writer(replace(whole, pull=pull), inbox)
 
     async def write(self, *contents: list[Decoded]) -> None:
         """Offer a draft of each, full, and have it in hand."""
@@ -117,7 +141,7 @@ async def test_what_is_stored_is_acked_counted_and_no_longer_in_hand() -> None:
         await scene.write([decoded(1), decoded(2)])
         (event,) = await scene.until_settled(1)
     assert scene.answers == [b"+ACK", b"+ACK"]
-    assert (len(scene.in_hand), [one.id for one in scene.settled]) == (0, [1])
+    assert (len(scene.in_hand), scene.admission.batches, scene.pull.woken) == (0, [([1, 2], 2)], 1)
     assert (event.messages, event.entries, event.written, event.duplicates, event.unanswered) == (2, 2, 2, 0, 0)
     assert (event.trigger, event.bytes, event.dead_letters.total()) == (Trigger.ENTRIES, 2, 0)
     assert scene.reports.of(WritesInProgress) == [WritesInProgress(KEY, 1), WritesInProgress(KEY, 0)]
@@ -429,7 +453,7 @@ async def test_cancelled_anywhere_it_leaves_in_hand_what_it_has_not_answered(whe
             await scene.write([decoded(1)])
         await settled()
         scene.group.cancel_scope.cancel()
-    assert (scene.link.answers, scene.settled) == ([], [])
+    assert (scene.link.answers, scene.admission.batches) == ([], [])
     assert len(scene.in_hand) == (where != "receiving")
 
 

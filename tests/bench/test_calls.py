@@ -14,7 +14,9 @@ import pytest
 from anyio import Event, Semaphore, create_task_group, fail_after, lowlevel
 
 from bench.entries import Form, Traffic
-from collector.actors.pipeline import Pipeline, Shared
+from collector.actors.destinations import MongoDestinations
+from collector.actors.moving import Shared
+from collector.actors.pipeline import Pipeline
 from collector.events import BatchSettled
 from collector.flow.budget import Budget
 from collector.jetstream.connection import NatsConnection, Reconnects
@@ -82,18 +84,24 @@ class Scene:
         database: Any = MemoryDatabase()
         catalog: Any = FakeCatalog(timeseries=False)
         nothing: Any = None
-        shared = Shared(
+        destinations = MongoDestinations(
             names=Names("beta"),
             settings=settings,
-            nats=NatsConnection(other, self.link, Reconnects(), Event()),
-            source=FakeSource(ATTACHED),
             database=database,
-            budget=Budget(settings.buffer_bytes),
             catalog=catalog,
             claims=nothing,
             owners=nothing,
             report=self.report,
             write_slots=Semaphore(64),
+        )
+        shared = Shared(
+            names=Names("beta"),
+            settings=settings,
+            nats=NatsConnection(other, self.link, Reconnects(), Event()),
+            source=FakeSource(ATTACHED),
+            destinations=destinations,
+            budget=Budget(settings.buffer_bytes),
+            report=self.report,
         )
         self.pipeline = Pipeline(LoggerSpec(KEY), shared)
 

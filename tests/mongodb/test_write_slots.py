@@ -10,13 +10,12 @@ import pytest
 from anyio import Semaphore, create_memory_object_stream, create_task_group
 
 from collector.actors.writer import Writer
-from collector.decoding.codec import Codec
 from collector.events import BatchSettled, Retried
 from collector.flow.batching import OpenBatch
-from collector.flow.in_hand import InHand
 from collector.mongodb.calls import WRITES, open_mongo
 from collector.sinks.mongodb import MongoSink
-from tests.support.fakes import ATTACHED, FakeLetters, FakeLink, Reports, decoded, open_batch
+from tests.support.fakes import FakeLink, Reports, decoded, open_batch
+from tests.support.moving import moving, shared
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -75,23 +74,16 @@ async def write_one(
     database: AsyncDatabase[dict[str, Any]], number: int, write_slots: Semaphore, reports: Reports
 ) -> None:
     """Write an entry as the pipeline of a logger does."""
-    one, in_hand = decoded(number), InHand()
-    in_hand.take(one.deliveries)
+    one = decoded(number)
     send, inbox = create_memory_object_stream[OpenBatch](1)
-    writer = Writer(
-        f"logger{number}",
-        codec=Codec(ATTACHED.incarnation),
+    whole = moving(
+        shared(FakeLink(), reports),
+        key=f"logger{number}",
         sink=MongoSink(database, "all", TIMEOUT),
-        letters=FakeLetters(),
-        answering=FakeLink(),
-        in_hand=in_hand,
-        inbox=inbox,
-        writes=1,
         write_slots=write_slots,
-        on_settled=lambda _: None,
-        report=reports,
-        clock=anyio.current_time,
     )
+    whole.in_hand.take(one.deliveries)
+    writer = Writer(whole, inbox)
     await send.send(open_batch(one))
     await send.aclose()
     await writer.run(anyio.Event())

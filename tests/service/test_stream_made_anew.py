@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
-from anyio import Event, Semaphore, create_task_group, fail_after, to_thread
+from anyio import Event, create_task_group, fail_after, to_thread
 
-from collector.actors.pipeline import Pipeline, Shared
+from collector.actors.moving import Shared
+from collector.actors.pipeline import Pipeline
 from collector.events import BatchSettled
 from collector.flow.budget import Budget
 from collector.jetstream.connection import NatsConnection, close, connect
@@ -21,7 +22,8 @@ from collector.jetstream.link import BulkLink, PlainLink
 from collector.jetstream.source import JetStreamSource
 from collector.settings import Settings
 from tests.support.ancestor import ancestor, entry
-from tests.support.fakes import FakeCatalog, FakeLetters, FakeSink, Reports
+from tests.support.fakes import FakeSink, Reports
+from tests.support.moving import FakeDestination
 from transfer.jetstream.streams import ensure_durable, stream_state
 from transfer.names import Names
 from transfer.nats_settings import NatsSettings
@@ -59,21 +61,15 @@ class Scene:
     def __init__(self, namespace: str, nats: NatsConnection, source: GatedSource, reports: Reports) -> None:
         self.names, self.nats, self.source, self.reports = Names(namespace), nats, source, reports
         self.sink, self.stopping = FakeSink(), Event()
-        nothing: Any = None
-        catalog: Any = FakeCatalog(timeseries=False)
         environ = {"NAMESPACE": namespace, "NATS_HOSTS": "nats://x", "DATABASE": "mongodb://x"}
         self.shared = Shared(
             names=self.names,
             settings=Settings.read({**environ, "COLLECTOR_BATCH_AGE": "10ms"}),
             nats=nats,
             source=source,
-            database=nothing,
-            catalog=catalog,
+            destinations=FakeDestination(self.sink),
             budget=Budget(64 * 1024 * 1024),
-            claims=nothing,
-            owners=nothing,
             report=reports,
-            write_slots=Semaphore(64),
         )
 
     async def settled(self) -> None:
@@ -91,8 +87,6 @@ async def moving(
         nats = NatsConnection(opened.connection, link, opened.reconnects, opened.closed)
         source = GatedSource(opened.connection.jetstream(), Names(namespace), 30.0, reports)
         scene = Scene(namespace, nats, source, reports)
-        monkeypatch.setattr("collector.actors.pipeline.MongoSink", lambda *_: scene.sink)
-        monkeypatch.setattr("collector.actors.pipeline.DeadLetters", lambda *_: FakeLetters())
         async with create_task_group() as group:
             group.start_soon(Pipeline(LoggerSpec(KEY), scene.shared).run, scene.stopping)
             yield scene

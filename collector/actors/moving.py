@@ -1,0 +1,55 @@
+"""What the actors share: those of a replica, and the stages of one logger while its entries are moved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from anyio import current_time
+
+from collector.jetstream.doubts import Doubts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from collector.decoding.codec import Codec
+    from collector.events import Report
+    from collector.flow.budget import Accounts, Budget
+    from collector.flow.in_hand import InHand
+    from collector.jetstream.connection import NatsConnection
+    from collector.jetstream.pull import Pull
+    from collector.jetstream.source import Attached, DurableSource
+    from collector.settings import Settings
+    from collector.sinks import Destinations, Target
+    from transfer.names import Names
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shared:
+    """What all pipelines of a replica share."""
+
+    names: Names
+    settings: Settings
+    nats: NatsConnection
+    source: DurableSource
+    destinations: Destinations
+    budget: Budget
+    report: Report
+    doubts: Doubts = field(default_factory=Doubts)
+    clock: Callable[[], float] = current_time
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moving:
+    """What the stages of one logger share, from the opening of its target to the closing."""
+
+    key: str
+    shared: Shared
+    attached: Attached
+    target: Target
+    pull: Pull
+    in_hand: InHand
+    accounts: Accounts
+    codec: Codec
+    risks: str = ""
+    """What may happen to entries; an operator reads it beside the state of the logger."""

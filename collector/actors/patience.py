@@ -1,0 +1,48 @@
+"""Patience: tries what a pipeline needs until it works, and says once what it waits for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from anyio import CancelScope, move_on_after
+
+from collector.actors.backoff import exponential
+from collector.actors.waiting import first_of
+from collector.errors import SinkUnavailable, WrongCollection
+from collector.events import LoggerState, Report, State
+from transfer.errors import Conflict, TransferError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from anyio import Event
+
+_T = TypeVar("_T")
+_CAP = 2.0
+"""Seconds between two tries at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """The patience of one logger's pipeline."""
+
+    key: str
+    report: Report
+
+    async def until_done(self, prepare: Callable[[], Awaitable[_T]], *ends: Event) -> _T | None:
+        """Try until it works; None when one of these is set before that. A reason to wait is reported once."""
+        curve, attempt, said = exponential(0.1, _CAP), 0, ""
+        while not any(end.is_set() for end in ends):
+            try:
+                with CancelScope(shield=True):  # drivers are never cut; each call has a deadline of its own
+                    return await prepare()
+            except (TransferError, SinkUnavailable, WrongCollection) as exc:
+                if str(exc) != said:
+                    said = str(exc)
+                    wrong = isinstance(exc, Conflict | WrongCollection)
+                    self.report(LoggerState(self.key, State.MISCONFIGURED if wrong else State.BACKING_OFF, said))
+            attempt += 1
+            with move_on_after(curve(attempt)):
+                await first_of(*ends)
+        return None

@@ -1,0 +1,123 @@
+"""The stages of one logger in one task group: consumer, batcher and writer, which share their fate.
+
+Beside them run those who watch: for the end of the moving, for messages that must be kept alive, for others that wait.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from anyio import CancelScope, Event, create_memory_object_stream, create_task_group, current_time, move_on_after, sleep
+
+from collector.actors.ack_extender import AckExtender
+from collector.actors.batcher import Batcher
+from collector.actors.consumer import Consumer
+from collector.actors.waiting import first_of
+from collector.actors.writer import Writer
+from collector.errors import OwnershipLost
+from collector.events import Failed, Failure, Held, LoggerState, Returned, Stage, State
+from collector.flow.batching import BatchPolicy, OpenBatch
+from collector.flow.pool import PATIENCE
+from collector.flow.settlement import NAK
+from collector.model import Decoded
+
+if TYPE_CHECKING:
+    from collector.actors.moving import Moving
+
+_RETURN_TIMEOUT = 2.0
+_WAY_PERIOD = 5.0
+"""Seconds between two looks whether others wait for what is held here."""
+
+
+class Stages:
+    """Moves entries of one logger from its pull subscription, which is open, into its target.
+
+    What is in hand at the end is given back, so that another replica gets it now and not after ack wait. Where the
+    target was lost it is dropped without an answer.
+    """
+
+    def __init__(self, moving: Moving) -> None:
+        self._moving = moving
+        self._key = moving.key
+        self._report = moving.shared.report
+        self._ending = Event()
+        """Set when nothing more is to be pulled."""
+        self._giving_way = Event()
+
+    async def run(self, stopping: Event) -> None:
+        """Move entries until asked to stop, or until the target or the stream is to be opened again.
+
+        Raises OwnershipLost when the target is lost, and what a sink raises that is not for the writer.
+        """
+        moving = self._moving
+        doubts = moving.shared.doubts.moving(self._key, moving.attached)
+        with closing(moving.accounts), doubts as doubted, CancelScope() as drained:
+            try:
+                async with create_task_group() as helpers:
+                    ends = (stopping, moving.target.leaving, self._giving_way, doubted)
+                    helpers.start_soon(self._keep_moving, ends, drained, name=f"{self._key} stop")
+                    helpers.start_soon(self._until_lost, name=f"{self._key} loss")
+                    helpers.start_soon(self._give_way, name=f"{self._key} way")
+                    if moving.target.keeps_alive:
+                        helpers.start_soon(self._extender().run, name=f"{self._key} keeper")
+                    self._report(LoggerState(self._key, State.RUNNING, moving.risks))
+                    await self._run_stages()
+                    helpers.cancel_scope.cancel()
+            except* OwnershipLost:
+                moving.in_hand.drop()
+                raise
+            finally:
+                await self._give_back()
+
+    def _extender(self) -> AckExtender:
+        return AckExtender(self._moving.in_hand, self._moving.shared.nats.link, self._moving.attached.ack_wait)
+
+    async def _run_stages(self) -> None:
+        moving, settings = self._moving, self._moving.shared.settings
+        decoded_in, decoded_out = create_memory_object_stream[list[Decoded]](1)
+        open_batches_in, open_batches_out = create_memory_object_stream[OpenBatch](1)
+        policy = BatchPolicy(settings.batch_entries, settings.batch_bytes, settings.batch_age)
+        consumer = Consumer(moving, decoded_in)
+        batcher = Batcher(policy, decoded_out, open_batches_in, moving.shared.clock)
+        writer = Writer(moving, open_batches_out)
+        async with create_task_group() as stages:
+            stages.start_soon(consumer.run, self._ending, name=f"{self._key} consumer")
+            stages.start_soon(batcher.run, name=f"{self._key} batcher")
+            stages.start_soon(writer.run, self._ending, name=f"{self._key} writer")
+        await consumer.settle(self._ending)
+
+    async def _keep_moving(self, ends: tuple[Event, ...], drained: CancelScope) -> None:
+        """Wake the consumer when the moving is to end, and cut the draining short at its deadline."""
+        await first_of(*ends)
+        self._ending.set()
+        self._report(LoggerState(self._key, State.DRAINING))
+        drained.deadline = current_time() + self._moving.shared.settings.drain_timeout
+        self._moving.pull.wake()
+
+    async def _until_lost(self) -> None:
+        await self._moving.target.lost.wait()
+        raise OwnershipLost(self._key)
+
+    async def _give_way(self) -> None:
+        """Begin again, at the end of the line, when what cannot be written keeps others from their next message."""
+        in_hand, accounts = self._moving.in_hand, self._moving.accounts
+        while not (in_hand and accounts.has_to_give_way()):  # noqa: ASYNC110 - it is about nothing that happens
+            await sleep(_WAY_PERIOD)
+        why = (
+            f"expected to write what it holds within {PATIENCE:g} s, as other loggers wait for its room, but could not"
+        )
+        action = "giving it back, and taking it again in turn"
+        self._report(Failed(self._key, Stage.WRITE, Failure.UNAVAILABLE, why, action))
+        self._giving_way.set()
+
+    async def _give_back(self) -> None:
+        """Nak what is left in hand."""
+        left = self._moving.in_hand.all()
+        if left:
+            unsent = len(left)
+            with CancelScope(shield=True), move_on_after(_RETURN_TIMEOUT):
+                unsent = await self._moving.shared.nats.link.answer([(delivery.reply, NAK) for delivery in left])
+            if len(left) > unsent:
+                self._report(Returned(self._key, len(left) - unsent))
+        self._report(Held(self._key, 0, 0))

@@ -1,0 +1,126 @@
+"""What the stages of a pipeline share, made for tests: a scripted link, a sink of the test's, and settings."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from anyio import Event, Semaphore, current_time
+
+from collector.actors.moving import Moving, Shared
+from collector.decoding.codec import Codec
+from collector.flow.budget import Budget
+from collector.flow.in_hand import InHand
+from collector.jetstream.connection import NatsConnection, Reconnects
+from collector.jetstream.pull import HEARTBEAT, Pull
+from collector.settings import Settings
+from collector.sinks import PASS_ALL, Admission, DeadLetterSink, Sink, Target
+from tests.support.fakes import ATTACHED, KEY, STREAM, FakeLetters, FakeSink, FakeSource, Reports
+from transfer.names import Names
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from collector.jetstream.link import Link
+    from collector.jetstream.source import Attached, DurableSource
+    from transfer.wire import LoggerSpec
+
+ENVIRON = {
+    "NAMESPACE": "beta",
+    "NATS_HOSTS": "nats://127.0.0.1:4222",
+    "DATABASE": "mongodb://127.0.0.1:27017",
+    "COLLECTOR_BATCH_AGE": "10ms",
+    "COLLECTOR_SHUTDOWN_TIMEOUT": "16s",
+}
+MIB = 1024 * 1024
+
+
+class FakeClient:
+    """What a pipeline takes from nats-py's client."""
+
+    def __init__(self) -> None:
+        self._inboxes = 0
+
+    def new_inbox(self) -> str:
+        self._inboxes += 1
+        return f"_INBOX.{self._inboxes}"
+
+
+@dataclass
+class FakeDestination:
+    """A destination, and that of all loggers, which gives its sink at once; each opening gives another target."""
+
+    sink: Sink = field(default_factory=FakeSink)
+    letters: DeadLetterSink = field(default_factory=FakeLetters)
+    keeps_alive: bool = True
+    opened_with: list[LoggerSpec] = field(default_factory=list)
+    targets: list[Target] = field(default_factory=list)
+
+    def of(self, spec: LoggerSpec) -> FakeDestination:
+        """See `Destinations`."""
+        self.opened_with.append(spec)
+        return self
+
+    @asynccontextmanager
+    async def opened(self, attached: Attached, stopping: Event) -> AsyncIterator[Target | None]:
+        """See `Destination`."""
+        del attached, stopping
+        self.targets.append(target(self.sink, self.letters, keeps_alive=self.keeps_alive))
+        yield self.targets[-1]
+
+
+def target(sink: Sink | None = None, letters: DeadLetterSink | None = None, **changes: Any) -> Target:
+    """Make an open target."""
+    whole = {"write_slots": Semaphore(64), **changes}
+    return Target(sink=sink or FakeSink(), letters=letters or FakeLetters(), **whole)
+
+
+def shared(
+    link: Link, reports: Reports, reconnects: Reconnects | None = None, source: DurableSource | None = None, **more: Any
+) -> Shared:
+    """Make what all pipelines of a replica share."""
+    client: Any = FakeClient()
+    whole: dict[str, Any] = {
+        "names": Names("beta"),
+        "settings": Settings.read(ENVIRON),
+        "destinations": FakeDestination(),
+        "budget": Budget(64 * MIB),
+        **more,
+    }
+    nats = NatsConnection(client, link, reconnects or Reconnects(), Event())
+    return Shared(nats=nats, source=source or FakeSource(), report=reports, **whole)
+
+
+def moving(
+    of: Shared,
+    *,
+    key: str = KEY,
+    sink: Sink | None = None,
+    letters: DeadLetterSink | None = None,
+    admission: Admission = PASS_ALL,
+    heartbeat: float = HEARTBEAT,
+    write_slots: Semaphore | None = None,
+    clock: Callable[[], float] = current_time,
+) -> Moving:
+    """Make what the stages of one logger share."""
+    in_hand = InHand()
+    pull = Pull(
+        of.nats.link,
+        inbox="_INBOX.a",
+        stream=STREAM,
+        durable=STREAM,
+        in_hand=in_hand,
+        clock=clock,
+        heartbeat=heartbeat,
+    )
+    return Moving(
+        key=key,
+        shared=of,
+        attached=ATTACHED,
+        target=target(sink, letters, admission=admission, write_slots=write_slots or Semaphore(64)),
+        pull=pull,
+        in_hand=in_hand,
+        accounts=of.budget.open(pull.wake),
+        codec=Codec(ATTACHED.incarnation),
+    )
