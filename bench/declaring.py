@@ -10,7 +10,8 @@ from anyio import CapacityLimiter, create_task_group
 
 from bench.errors import NotAsExpected
 from transfer import Logger, Transfer
-from transfer.jetstream.streams import ensure_bucket, ensure_durable, ensure_stream
+from transfer.jetstream.durables import ensure_durable
+from transfer.jetstream.streams import ensure_bucket, ensure_stream
 from transfer.wire import CollectionSpec, LoggerSpec, encode_spec
 
 if TYPE_CHECKING:

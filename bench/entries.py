@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import bson
 
 from bench.template import Template
-from transfer.wire import BUNDLE, CONTENT_TYPE, JSON, MESSAGE_ID, encode_entry
+from transfer.entries.entry import encode_entry
+from transfer.wire import BUNDLE, CONTENT_TYPE, JSON, MESSAGE_ID
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

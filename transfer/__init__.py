@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from transfer.background.sender import Stats
     from transfer.blocking import BlockingTransfer
-    from transfer.client import Confirmation, Found, Logger, Transfer
+    from transfer.client import Found, Logger, Transfer
+    from transfer.entries.entry import new_id
     from transfer.errors import (
         Conflict,
         DurableInUse,
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
         WrongSettings,
     )
     from transfer.handler import TransferHandler
-    from transfer.wire import CollectionSpec, StreamSpec, new_id
+    from transfer.publishing import Confirmation
+    from transfer.wire import CollectionSpec, StreamSpec
 
 __all__ = [
     "BlockingTransfer",
@@ -58,13 +60,15 @@ __all__ = [
     "new_id",
 ]
 
-_ELSEWHERE = dict.fromkeys(("Confirmation", "Found", "Logger", "Transfer"), "transfer.client")
+_ELSEWHERE = dict.fromkeys(("Found", "Logger", "Transfer"), "transfer.client")
 _ELSEWHERE |= {
     "BlockingTransfer": "transfer.blocking",
     "TransferHandler": "transfer.handler",
+    "Confirmation": "transfer.publishing",
     "Stats": "transfer.background.sender",
+    "new_id": "transfer.entries.entry",
 }
-_ELSEWHERE |= dict.fromkeys(("CollectionSpec", "StreamSpec", "new_id"), "transfer.wire")
+_ELSEWHERE |= dict.fromkeys(("CollectionSpec", "StreamSpec"), "transfer.wire")
 
 
 def __getattr__(name: str) -> object:

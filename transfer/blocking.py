@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
     from typing import Self, Unpack
 
-    from transfer.client import Confirmation, Found, Logger
+    from transfer.client import Found, Logger
     from transfer.errors import UnreadableSpec
+    from transfer.publishing import Confirmation
 
 _T = TypeVar("_T")
 

@@ -12,7 +12,7 @@ from nats import errors as nats_errors
 from nats.js import errors as js_errors
 
 from transfer.background.sender import EXIT_TIMEOUT, Sender, Stats
-from transfer.entries.entry import moment_of
+from transfer.entries.entry import encode_entry, moment_of, new_id
 from transfer.errors import (
     Conflict,
     JetStreamError,
@@ -40,7 +40,7 @@ from transfer.jetstream.streams import (
 from transfer.names import Names
 from transfer.options import Options, SendOptions, read_options
 from transfer.publishing import Confirmation, Publication, confirm
-from transfer.wire import LoggerSpec, decode_spec, encode_entry, encode_spec, new_id
+from transfer.wire import LoggerSpec, decode_spec, encode_spec
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -49,8 +49,6 @@ if TYPE_CHECKING:
 
     from nats.js import JetStreamContext
     from nats.js.kv import KeyValue
-
-__all__ = ["Confirmation", "Found", "Logger", "Transfer"]
 
 Logger: TypeAlias = LoggerSpec
 """What is declared: `Logger("system", description=..., collection=CollectionSpec(...), stream=StreamSpec(...))`."""

@@ -10,6 +10,8 @@ from transfer.errors import InvalidKey, InvalidNamespace
 MAX_KEY = 128
 MAX_NAMESPACE = 63
 """A namespace is the name of a MongoDB database too."""
+SUFFIXES = ("_logs", "_fail")
+"""What stands behind the key of a logger in the names of its collections."""
 _TAKEN = frozenset({"admin", "config", "local"})
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -43,6 +45,20 @@ class Names:
         return f"{self.namespace}_logs"
 
     @property
+    def bucket_stream(self) -> str:
+        """The stream that JetStream keeps the bucket in."""
+        return f"KV_{self.bucket}"
+
+    @property
+    def bucket_subjects(self) -> str:
+        """A wildcard for the subjects of all values of the bucket."""
+        return self.bucket_subject(">")
+
+    def bucket_subject(self, key: str) -> str:
+        """Name the subject of one value of the bucket; of the empty key, what all of them begin with."""
+        return f"$KV.{self.bucket}.{key}"
+
+    @property
     def database(self) -> str:
         """The MongoDB database."""
         return self.namespace
@@ -71,8 +87,8 @@ class Names:
 
     def collection(self, key: str) -> str:
         """Name the collection that entries arrive in."""
-        return f"{check_key(key)}_logs"
+        return check_key(key) + SUFFIXES[0]
 
     def dead_letters(self, key: str) -> str:
         """Name the collection that keeps what could not be stored."""
-        return f"{check_key(key)}_fail"
+        return check_key(key) + SUFFIXES[1]

@@ -18,14 +18,15 @@ import msgspec
 
 from transfer.background.outbox import Dropped
 from transfer.background.sender import Stats
-from transfer.client import Confirmation, Found, Logger
-from transfer.entries.entry import moment_of
+from transfer.client import Found, Logger
+from transfer.entries.entry import encode_entry, moment_of, new_id
 from transfer.entries.lenient import encode_anything
 from transfer.entries.record import record_data
 from transfer.errors import InvalidKey, LoggerNotEmpty, TransferError, UnknownLogger
 from transfer.jetstream.streams import StreamState
 from transfer.names import Names, check_key
-from transfer.wire import decode_spec, encode_entry, encode_spec, new_id
+from transfer.publishing import Confirmation
+from transfer.wire import decode_spec, encode_spec
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping

@@ -6,30 +6,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from transfer.entries.entry import encode_entry, nanoseconds, new_id
 from transfer.errors import UnreadableSpec
 from transfer.names import check_key
-
-__all__ = [
-    "BUNDLE",
-    "CONTENT_ENCODING",
-    "CONTENT_TYPE",
-    "JSON",
-    "MAX_INFLATED",
-    "MESSAGE_ID",
-    "MSGPACK",
-    "TRANSFER_ATTEMPT",
-    "TRANSFER_CONTENT_ID",
-    "TRANSFER_CONTENT_TIME",
-    "CollectionSpec",
-    "LoggerSpec",
-    "StreamSpec",
-    "decode_spec",
-    "encode_entry",
-    "encode_spec",
-    "nanoseconds",
-    "new_id",
-]
 
 CONTENT_TYPE = "Content-Type"
 MSGPACK = "application/msgpack"

@@ -113,7 +113,7 @@ class _Look:
 
     @property
     def _bucket(self) -> str:
-        return f"KV_{self._names.bucket}"
+        return self._names.bucket_stream
 
     def _subjects(self, stream: str) -> list[str]:
         """Return a subject of each kind that the service publishes to."""
@@ -123,7 +123,7 @@ class _Look:
             "$JS.API.STREAM.LIST",
             f"$JS.API.STREAM.CREATE.{self._bucket}",
             f"$JS.API.CONSUMER.CREATE.{self._bucket}",
-            f"$JS.API.DIRECT.GET.{self._bucket}.$KV.{self._names.bucket}.{_NOBODY}",
+            f"$JS.API.DIRECT.GET.{self._bucket}.{self._names.bucket_subject(_NOBODY)}",
             f"$JS.API.CONSUMER.INFO.{stream}.{_NOBODY}",
             f"$JS.API.CONSUMER.CREATE.{stream}.{_NOBODY}",
             f"$JS.API.CONSUMER.DELETE.{stream}.{_NOBODY}",

@@ -1,5 +1,6 @@
 """`collector demo` and `collector local`: the whole system on servers of its own, to be seen and to be tried.
 
+command.py     the two commands
 main.py        the demo: what is opened, what ends it, the exit status
 scenario.py    what happens in it, act by act
 feeds.py       what is published: live logs and a shop's orders     poison.py   the bad messages

@@ -89,7 +89,7 @@ class KvBucket:
         self._jetstream = jetstream
         self._names = names
         self._seen = False
-        self._subject = f"$KV.{names.bucket}."
+        self._subject = names.bucket_subject("")
 
     @asynccontextmanager
     async def watch(self) -> AsyncIterator[Watch]:
@@ -120,7 +120,7 @@ class KvBucket:
 
     async def _life(self) -> str:
         """Return when the bucket was made; make it if there was none. Raises BucketMissing."""
-        stream = f"KV_{self._names.bucket}"
+        stream = self._names.bucket_stream
         try:
             state = await stream_state(self._jetstream, stream)
         except UnknownStream:
@@ -147,11 +147,11 @@ class KvBucket:
             raise Unavailable(f"expected to watch bucket {self._names.bucket}, got {_summary_of(exc)}") from exc
 
     async def _make_consumer(self, inbox: str) -> _Made:
-        stream = f"KV_{self._names.bucket}"
+        stream = self._names.bucket_stream
         config = {
             "deliver_subject": inbox,
             "deliver_policy": "last_per_subject",
-            "filter_subject": f"{self._subject}>",
+            "filter_subject": self._names.bucket_subjects,
             "ack_policy": "none",
             "max_deliver": 1,
             "idle_heartbeat": int(_HEARTBEAT * NANOSECONDS),
@@ -180,7 +180,7 @@ class KvBucket:
         with suppress(nats.errors.Error):  # the connection is closed, and the watch with it
             await inbox.unsubscribe()
             if made is not None:
-                delete = f"{api_prefix(self._jetstream)}.CONSUMER.DELETE.KV_{self._names.bucket}.{made.name}"
+                delete = f"{api_prefix(self._jetstream)}.CONSUMER.DELETE.{self._names.bucket_stream}.{made.name}"
                 await connection.publish(delete, reply=connection.new_inbox())
 
 

@@ -12,15 +12,9 @@ from anyio import create_task_group
 from collector.jetstream.stuck import Stuck, stuck_messages
 from collector.readings import Sampled, Waiting
 from transfer.errors import JetStreamError, TransferError, Unavailable, UnknownDurable, UnknownStream
+from transfer.jetstream.durables import durable_info, give_up_durable
 from transfer.jetstream.needs import ACK_WAIT, compare_bucket, compare_durable, compare_stream, durable_needs
-from transfer.jetstream.streams import (
-    DurableInfo,
-    StreamState,
-    durable_info,
-    give_up_durable,
-    listed_streams,
-    stream_state,
-)
+from transfer.jetstream.streams import StreamState, listed_streams, stream_state
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Container, Iterable
@@ -29,7 +23,7 @@ if TYPE_CHECKING:
 
     from transfer.difference import Difference
     from transfer.jetstream.comparison import Need
-    from transfer.jetstream.configurations import DurableConfig, StreamConfig
+    from transfer.jetstream.configurations import DurableConfig, DurableInfo, StreamConfig
     from transfer.names import Names
 
 
@@ -141,7 +135,7 @@ class JetStreamLag:
     async def bucket(self) -> tuple[Difference, ...]:
         """See `Lag`."""
         try:
-            state = await stream_state(self._jetstream, f"KV_{self._names.bucket}")
+            state = await stream_state(self._jetstream, self._names.bucket_stream)
         except UnknownStream:
             return ()
         return compare_bucket(state.config, self._names)

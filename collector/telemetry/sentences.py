@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+from transfer.names import SUFFIXES
+
 _NUMBERS = re.compile(r"[0-9]+")
 
 
@@ -17,4 +19,4 @@ def alike(error: str, logger: str = "") -> str:
 def _things(logger: str) -> re.Pattern[str]:
     """Match a logger's key where it stands in quotes, in a stream, a subject or a collection; else it is a word."""
     key = re.escape(logger)
-    return re.compile(rf"(?<=[:.]){key}(?![\w-])|(?<=['\"`]){key}(?=['\"`])|(?<![\w-]){key}(?=_logs|_fail)")
+    return re.compile(rf"(?<=[:.]){key}(?![\w-])|(?<=['\"`]){key}(?=['\"`])|(?<![\w-]){key}(?={'|'.join(SUFFIXES)})")

@@ -13,7 +13,8 @@ from collector.model import Reason
 from tests.chaos.content import data, metadata, moment
 from tests.chaos.world import TAKEN
 from transfer import new_id
-from transfer.wire import BUNDLE, CONTENT_ENCODING, CONTENT_TYPE, JSON, MAX_INFLATED, encode_entry
+from transfer.entries.entry import encode_entry
+from transfer.wire import BUNDLE, CONTENT_ENCODING, CONTENT_TYPE, JSON, MAX_INFLATED
 
 _DEEP = 300
 _TOO_MANY = 1_500_000

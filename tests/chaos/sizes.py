@@ -12,7 +12,8 @@ import zstandard
 
 from tests.chaos.content import data, metadata, moment
 from transfer import new_id
-from transfer.wire import CONTENT_ENCODING, CONTENT_TYPE, JSON, MAX_INFLATED, encode_entry
+from transfer.entries.entry import encode_entry
+from transfer.wire import CONTENT_ENCODING, CONTENT_TYPE, JSON, MAX_INFLATED
 
 _ROOM = 512
 """Bytes of headers, which count in NATS's limit of a message."""

@@ -13,7 +13,8 @@ from nats.js import errors as js_errors
 from tests.chaos.content import data, metadata, moment
 from tests.chaos.ledger import State
 from transfer import PublishUnconfirmed, TransferError, new_id
-from transfer.wire import BUNDLE, CONTENT_TYPE, MESSAGE_ID, TRANSFER_ATTEMPT, encode_entry
+from transfer.entries.entry import encode_entry
+from transfer.wire import BUNDLE, CONTENT_TYPE, MESSAGE_ID, TRANSFER_ATTEMPT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -26,7 +26,8 @@ from tests.support.guarded import AsUser, guarded_mongod
 from tests.support.logins import tls_config
 from tests.support.planted import planted
 from tests.support.security_page import mongodb_role, permissions, subjects
-from transfer.jetstream.streams import ensure_bucket, ensure_durable
+from transfer.jetstream.durables import ensure_durable
+from transfer.jetstream.streams import ensure_bucket
 from transfer.names import Names
 
 if TYPE_CHECKING:

@@ -20,8 +20,9 @@ from collector.demo.signals import in_threads
 from collector.local import LocalServers, Replica, local_servers
 from tests.grafana.prometheus import Prometheus
 from transfer import Transfer
+from transfer.entries.entry import encode_entry
 from transfer.jetstream.connection import Connection
-from transfer.wire import BUNDLE, CONTENT_TYPE, CollectionSpec, LoggerSpec, StreamSpec, encode_entry, encode_spec
+from transfer.wire import BUNDLE, CONTENT_TYPE, CollectionSpec, LoggerSpec, StreamSpec, encode_spec
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

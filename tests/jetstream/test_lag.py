@@ -15,7 +15,8 @@ from collector.jetstream.stuck import Stuck
 from collector.readings import Sampled, Waiting
 from transfer import Logger, Transfer
 from transfer.errors import JetStreamError, Unavailable
-from transfer.jetstream.streams import durable_info, ensure_durable, listed_streams
+from transfer.jetstream.durables import durable_info, ensure_durable
+from transfer.jetstream.streams import listed_streams
 from transfer.names import Names
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from nats.js import JetStreamContext
 
     from collector.local import NatsServer
-    from transfer.jetstream.streams import DurableInfo, StreamState
+    from transfer.jetstream.configurations import DurableInfo
+    from transfer.jetstream.streams import StreamState
 
 pytestmark = pytest.mark.timeout(180)
 LOGGERS = [f"l{number:02}" for number in range(20)]

@@ -12,7 +12,7 @@ from pymongo import MongoClient
 
 from tests.support.ancestor import Ancestor, entry
 from tests.support.waiting import count, numbers, state, until
-from transfer.jetstream.streams import durable_info
+from transfer.jetstream.durables import durable_info
 from transfer.names import Names
 
 if TYPE_CHECKING:

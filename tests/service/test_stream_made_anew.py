@@ -24,7 +24,8 @@ from collector.settings import Settings
 from tests.support.ancestor import ancestor, entry
 from tests.support.fakes import FakeSink, Reports
 from tests.support.moving import FakeDestination
-from transfer.jetstream.streams import ensure_durable, stream_state
+from transfer.jetstream.durables import ensure_durable
+from transfer.jetstream.streams import stream_state
 from transfer.names import Names
 from transfer.nats_settings import NatsSettings
 from transfer.wire import LoggerSpec

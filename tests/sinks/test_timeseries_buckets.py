@@ -15,7 +15,7 @@ from collector.model import Delivery, Reason, Rejected
 from collector.mongodb.calls import database_of, open_mongo
 from tests.dead_letters.test_command import Command
 from tests.support.waiting import until, until_empty
-from transfer.wire import encode_entry
+from transfer.entries.entry import encode_entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable

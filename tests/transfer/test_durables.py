@@ -11,15 +11,10 @@ from nats.js.api import AckPolicy, ConsumerConfig
 
 from transfer import DurableInUse, Logger, Transfer
 from transfer.errors import Misconfigured, UnknownDurable, UnknownStream
+from transfer.jetstream.configurations import DurableInfo
+from transfer.jetstream.durables import durable_info, ensure_durable
 from transfer.jetstream.needs import ACK_WAIT, LONGEST_ACK_WAIT
-from transfer.jetstream.streams import (
-    DurableInfo,
-    durable_info,
-    ensure_bucket,
-    ensure_durable,
-    ensure_stream,
-    stream_state,
-)
+from transfer.jetstream.streams import ensure_bucket, ensure_stream, stream_state
 from transfer.names import Names
 
 if TYPE_CHECKING:
@@ -132,15 +127,22 @@ async def test_replicas_may_replace_a_push_durable_at_once(jetstream: JetStreamC
     assert not (await durable_info(jetstream, names, "a")).is_push
 
 
+async def until_bound(jetstream: JetStreamContext, names: Names, *, bound: bool) -> None:
+    """Wait until the server knows it too: it hears of a subscription a moment after it has confirmed it."""
+    with anyio.fail_after(30):
+        while (await durable_info(jetstream, names, "a")).push_bound != bound:  # noqa: ASYNC110 - nobody here could set an event
+            await anyio.sleep(0.01)
+
+
 async def test_a_push_durable_is_replaced_only_when_nobody_is_bound(jetstream: JetStreamContext, names: Names) -> None:
     await go_durable(jetstream, names)
     await jetstream.publish(names.subject("a"), b"waiting")
     bound = await jetstream._nc.subscribe(f"_INBOX.{names.namespace}", queue=names.durable("a"))
-    await jetstream._nc.flush()
+    await until_bound(jetstream, names, bound=True)
     with pytest.raises(DurableInUse, match="somebody is bound"):
         await ensure_durable(jetstream, names, "a")
     await bound.unsubscribe()
-    await jetstream._nc.flush()
+    await until_bound(jetstream, names, bound=False)
     replaced = await ensure_durable(jetstream, names, "a")
     assert (replaced.is_push, replaced.num_pending) == (False, 1)
 

@@ -22,11 +22,11 @@ from tests.transfer.terminal import on_terminal
 from transfer import Logger, Transfer
 from transfer.bulk.line_cutter import LineCutter
 from transfer.bulk.pipelined import BulkPublisher, NotTaken
+from transfer.entries.entry import new_id
 from transfer.environment import Environment
 from transfer.jetstream.connection import open_connection
 from transfer.nats_settings import NatsSettings
 from transfer.publishing import ATTEMPT_TIMEOUT, Publication
-from transfer.wire import new_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transfer.entries.entry import moment_of
+from transfer.entries.entry import encode_entry, moment_of, new_id
 from transfer.errors import InvalidEntry, InvalidKey, UnreadableSpec
-from transfer.wire import CollectionSpec, LoggerSpec, StreamSpec, decode_spec, encode_entry, encode_spec, new_id
+from transfer.wire import CollectionSpec, LoggerSpec, StreamSpec, decode_spec, encode_spec
 
 HEAD = bytes.fromhex("83 a8") + b"metadata" + bytes.fromhex("c0 a4") + b"data" + bytes.fromhex("80 a9") + b"timestamp"
 SECOND = 1_000_000_000
@@ -219,7 +219,7 @@ def test_ids_are_object_ids_of_now_that_never_repeat() -> None:
 def test_a_fork_makes_ids_of_its_own() -> None:
     program = """
 import os
-from transfer.wire import new_id
+from transfer.entries.entry import new_id
 mine, (reader, writer) = new_id(), os.pipe()
 if os.fork():
     assert os.read(reader, 12)[4:9] != mine[4:9] == new_id()[4:9]

@@ -19,6 +19,7 @@ from weakref import WeakSet
 from transfer.background.outbox import Dropped, Outbox
 from transfer.background.thread import Call, SendingThread, say
 from transfer.entries import inside
+from transfer.entries.entry import new_id
 from transfer.entries.inside import Making, is_making
 from transfer.entries.lenient import encode_anything, safe_repr
 from transfer.errors import TransferError
@@ -26,7 +27,6 @@ from transfer.names import Names
 from transfer.options import Overflow
 from transfer.system.forks import in_each_child, is_child, is_to_be_forked, look
 from transfer.system.native import original
-from transfer.wire import new_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping

@@ -267,11 +267,11 @@ _STREAM = (
 )
 
 
-def bucket_needs(bucket: str) -> tuple[Need, ...]:
+def bucket_needs(names: Names) -> tuple[Need, ...]:
     """Return what is needed of the bucket of the loggers, which is a stream too."""
     vanish = "declarations would vanish, and their loggers stop"
     go = "Go clients of v1.7 stop on such a bucket; others do not mind"
-    subject = f"$KV.{bucket}.>"
+    subject = names.bucket_subjects
     return (
         Need(
             "subjects",
@@ -324,9 +324,9 @@ def compare_stream(config: StreamConfig, names: Names, key: str) -> tuple[Differ
 
 def compare_bucket(config: StreamConfig, names: Names) -> tuple[Difference, ...]:
     """Return what of the bucket is not as needed."""
-    needs = bucket_needs(names.bucket)
+    needs = bucket_needs(names)
     return tuple(
-        differences(f"bucket {names.bucket!r}", needs, config, {"stream": f"KV_{names.bucket}", "bucket": names.bucket})
+        differences(f"bucket {names.bucket!r}", needs, config, {"stream": names.bucket_stream, "bucket": names.bucket})
     )
 
 

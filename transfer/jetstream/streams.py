@@ -1,6 +1,6 @@
 """What exists in JetStream for a logger: bucket and stream, made exactly as the Go client v1.7 makes them.
 
-Its durable is in `durables.py`, the requests themselves in `jetstream_api.py`; both can be had from here.
+Its durable is in `durables.py`, the requests themselves in `api.py`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ from nats.js import errors as js_errors
 
 from transfer.difference import Remedy, with_remedy
 from transfer.errors import Conflict, JetStreamError, Misconfigured, Unavailable, UnknownStream
-from transfer.jetstream.api import NAME_IN_USE, NANOSECONDS, SUBJECTS_OVERLAP, api, request
-from transfer.jetstream.configurations import DurableConfig, DurableInfo, StreamConfig
-from transfer.jetstream.durables import durable_info, ensure_durable, give_up_durable
+from transfer.jetstream.api import NAME_IN_USE, NANOSECONDS, SUBJECTS_OVERLAP, request
+from transfer.jetstream.configurations import StreamConfig
 from transfer.jetstream.needs import compare_stream
 
 if TYPE_CHECKING:
@@ -28,25 +27,6 @@ if TYPE_CHECKING:
     from transfer.names import Names
     from transfer.wire import LoggerSpec
 
-__all__ = [
-    "DurableConfig",
-    "DurableInfo",
-    "StreamConfig",
-    "StreamState",
-    "api",
-    "bind_bucket",
-    "bucket_entries",
-    "delete_stream",
-    "durable_info",
-    "ensure_bucket",
-    "ensure_durable",
-    "ensure_stream",
-    "give_up_durable",
-    "listed_streams",
-    "stream_state",
-    "stream_states",
-]
-
 _PAGE = 256
 """Streams in one answer of STREAM.LIST."""
 _AT_ONCE = 64
@@ -55,17 +35,16 @@ _AT_ONCE = 64
 
 async def ensure_bucket(jetstream: JetStreamContext, names: Names) -> KeyValue:
     """Bind the KV bucket of the loggers; make it, as Go makes it, when there is none."""
-    stream = f"KV_{names.bucket}"
     try:
-        await request(jetstream, f"STREAM.INFO.{stream}")
+        await request(jetstream, f"STREAM.INFO.{names.bucket_stream}")
     except UnknownStream:
-        await _make_bucket(jetstream, stream, names.bucket)
+        await _make_bucket(jetstream, names)
     return await bind_bucket(jetstream, names)
 
 
 async def bind_bucket(jetstream: JetStreamContext, names: Names) -> KeyValue:
     """Bind the KV bucket of the loggers, or raise `UnknownStream`."""
-    await request(jetstream, f"STREAM.INFO.KV_{names.bucket}")
+    await request(jetstream, f"STREAM.INFO.{names.bucket_stream}")
     try:
         return await jetstream.key_value(names.bucket)
     except (nats_errors.Error, TimeoutError) as error:
@@ -80,8 +59,8 @@ async def bucket_entries(
     Asks for the keys and then for each of them. nats-py's own list is a watch: its end may come before the first value,
     and it leaves a consumer in the server for five minutes.
     """
-    prefix = f"$KV.{names.bucket}."
-    keys = [subject.removeprefix(prefix) for subject in await _subjects(jetstream, f"KV_{names.bucket}", prefix)]
+    prefix = names.bucket_subject("")
+    keys = [subject.removeprefix(prefix) for subject in await _subjects(jetstream, names.bucket_stream, prefix)]
     entries: dict[str, KeyValue.Entry | None] = dict.fromkeys(keys)
 
     async def read(key: str) -> None:
@@ -114,10 +93,10 @@ async def _subjects(jetstream: JetStreamContext, stream: str, prefix: str) -> li
             return subjects
 
 
-async def _make_bucket(jetstream: JetStreamContext, stream: str, bucket: str) -> None:
+async def _make_bucket(jetstream: JetStreamContext, names: Names) -> None:
     config = {
-        "name": stream,
-        "subjects": [f"$KV.{bucket}.>"],
+        "name": names.bucket_stream,
+        "subjects": [names.bucket_subjects],
         "max_msgs_per_subject": 1,
         "discard": "new",
         "storage": "file",
@@ -127,7 +106,7 @@ async def _make_bucket(jetstream: JetStreamContext, stream: str, bucket: str) ->
         "allow_rollup_hdrs": True,
     }
     try:
-        await request(jetstream, f"STREAM.CREATE.{stream}", config)
+        await request(jetstream, f"STREAM.CREATE.{names.bucket_stream}", config)
     except JetStreamError as error:
         if error.err_code != NAME_IN_USE:  # somebody else was quicker, with limits of their own
             raise

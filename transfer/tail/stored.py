@@ -18,6 +18,7 @@ from pymongo import MongoClient, ReadPreference
 from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 
 from transfer.errors import Problem, Refused, TransferError, Unavailable, WrongSettings
+from transfer.names import Names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -77,15 +78,16 @@ def open_collection(uri: str, namespace: str, key: str) -> Iterator[Collection[d
     except (PyMongoError, ValueError) as error:
         expected = "a MongoDB URI such as mongodb://127.0.0.1:27017"
         raise WrongSettings([Problem("DATABASE", expected, type(error).__name__)]) from error
+    names = Names(namespace)
     with client:
         # the primary: another member may lack what the change stream, opened after it was stored, does not tell
-        database = client.get_database(namespace, _OPTIONS, ReadPreference.PRIMARY)
+        database = client.get_database(names.database, _OPTIONS, ReadPreference.PRIMARY)
         try:
-            yield database[f"{key}_logs"]
+            yield database[names.collection(key)]
         except ConnectionFailure as error:
             raise Unavailable(f"expected MongoDB (DATABASE) to answer, got {first_sentence(error)}") from error
         except OperationFailure as error:
-            raise _refused(error, f"{namespace}.{key}_logs") from error
+            raise _refused(error, f"{names.database}.{names.collection(key)}") from error
 
 
 def _refused(error: OperationFailure, collection: str) -> TransferError:
