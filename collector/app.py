@@ -53,7 +53,7 @@ from transfer.names import Names
 if TYPE_CHECKING:
     from collector.jetstream.connection import NatsConnection
     from collector.settings import Settings
-    from collector.telemetry.status import Tally
+    from collector.telemetry.logger_status import Tally
     from transfer.environment import Environment
 
 _PULSE = 1.0

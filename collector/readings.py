@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
     from transfer.difference import Difference
 
+STALE_AFTER = 60.0
+"""Seconds after which a reading says nothing about the present, and is not shown any more: absent beats wrong."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sampled:

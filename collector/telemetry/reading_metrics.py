@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from collector.events import State
-from collector.readings import Declared, Limit, Sampled, Storage, Waiting
+from collector.readings import STALE_AFTER, Declared, Limit, Sampled, Storage, Waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from collector.telemetry.families import Families
 
-STALE_AFTER = 60.0
-"""Seconds after which a reading is withdrawn: absent beats wrong."""
 _WITHOUT_PIPELINE = frozenset({State.PARKED, State.MISCONFIGURED})
 """States in which no replica moves a logger, however many there are."""
 

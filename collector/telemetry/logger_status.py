@@ -1,0 +1,212 @@
+"""The loggers of a replica as it sees them: state, counts, lag and last error of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from collector import events
+from collector.events import Stage, State
+from collector.readings import STALE_AFTER, Sampled
+from collector.telemetry.failing import no_write_succeeds
+from collector.telemetry.last_error import LastError, time_of_day
+from collector.telemetry.rates import Counts, Rates
+from collector.telemetry.restarts import AT_WORK
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from collector.telemetry.restarts import Restarts
+
+_MOVING = frozenset({State.RUNNING, State.FAILING, State.DRAINING})
+"""States of a logger whose entries are being written."""
+_WAITING = frozenset({State.BACKING_OFF, State.MISCONFIGURED})
+"""States of a logger whose reason is an error."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts of this process: `returned` in messages, all others in entries."""
+
+    received: int = 0
+    written: int = 0
+    duplicates: int = 0
+    dead_lettered: int = 0
+    returned: int = 0
+
+
+@dataclass(slots=True)
+class LoggerStatus:
+    """One logger. Counts are entries since the start of this process."""
+
+    state: State
+    since: str = field(default_factory=time_of_day)
+    why: str = ""
+    lag_messages: int = 0
+    oldest_message_age_seconds: float = 0.0
+    lag_read: float | None = None
+    in_hand_messages: int = 0
+    in_hand_bytes: int = 0
+    writes_in_progress: int = 0
+    received: int = 0
+    written: int = 0
+    duplicates: int = 0
+    dead_lettered: int = 0
+    failing_since: float | None = None
+    error: LastError = field(default_factory=LastError)
+
+    def move(self, state: State, why: str, now: float) -> None:
+        """Take in a state."""
+        if self.state is not state:
+            self.state, self.since = state, time_of_day()
+        self.why = why
+        if state in _WAITING and why:
+            self.error.note(why, now)
+        if state is not State.FAILING:
+            self.failing_since = None
+        elif self.failing_since is None:
+            self.failing_since = now
+        if state is State.RUNNING:
+            self.error.recover()
+
+    def sample(self, sampled: Sampled, now: float) -> None:
+        """Take in a reading of the lag."""
+        self.lag_messages = sampled.pending + sampled.ack_pending
+        self.oldest_message_age_seconds = round(sampled.oldest_age_seconds, 3)
+        self.lag_read = now
+
+    def as_json(self, now: float) -> dict[str, Any]:
+        """Return it as JSON values; a lag that is too old is unknown."""
+        known = self.lag_read is not None and now - self.lag_read <= STALE_AFTER
+        return {
+            "state": self.state.value,
+            "since": self.since,
+            "why": self.why,
+            "lag_messages": self.lag_messages if known else None,
+            "oldest_message_age_seconds": self.oldest_message_age_seconds if known else None,
+            "in_hand_messages": self.in_hand_messages,
+            "in_hand_bytes": self.in_hand_bytes,
+            "writes_in_progress": self.writes_in_progress,
+            "received": self.received,
+            "written": self.written,
+            "duplicates": self.duplicates,
+            "dead_lettered": self.dead_lettered,
+            **self.error.as_json(past=self.state in AT_WORK and self.error.is_past(now)),
+        }
+
+
+class Loggers:
+    """Takes in the events of loggers. An event of a logger that is not there, or gone, is passed over."""
+
+    def __init__(self, clock: Callable[[], float], restarts: Restarts) -> None:
+        self._clock = clock
+        self._restarts = restarts
+        self._rates = Rates()
+        self._all: dict[str, LoggerStatus] = {}
+        self._last_success: float | None = None
+        self.tally = Tally()
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    @property
+    def taking(self) -> dict[type, Callable[[Any], None]]:
+        """The events that are taken in here, each with what takes it in."""
+        return {
+            events.LoggerState: self._move,
+            events.Returned: self._returned,
+            events.Received: self._received,
+            events.BatchSettled: self._settled,
+            events.Unsettled: self._stored,
+            events.Held: self._held,
+            events.WritesInProgress: self._writes,
+            Sampled: self._sampled,
+        }
+
+    def error_of(self, key: str) -> LastError | None:
+        """Return the last error of a logger; None when there is no such logger."""
+        logger = self._all.get(key)
+        return None if logger is None else logger.error
+
+    def mark(self, now: float) -> None:
+        """Take note of the counts, now and then: rates are made of them."""
+        self._rates.mark(now, {key: Counts(logger.received, logger.written) for key, logger in self._all.items()})
+
+    def given_up(self) -> list[str]:
+        """Return the loggers whose pipelines crashed until they were parked."""
+        return sorted(key for key, logger in self._all.items() if self._is_given_up(key, logger))
+
+    def _is_given_up(self, key: str, logger: LoggerStatus) -> bool:
+        _, backoff = self._restarts.of_logger(key)
+        return logger.state is State.PARKED and backoff is not None
+
+    def failing(self) -> list[str]:
+        """Return why no write of this replica succeeds, or nothing."""
+        failing = {key: one.failing_since for key, one in self._all.items() if one.failing_since is not None}
+        writing = sum(logger.state in _MOVING for logger in self._all.values())
+        if not no_write_succeeds(failing, writing, self._last_success):
+            return []
+        first = min(failing, key=lambda key: (failing[key], key))
+        return [f"no write succeeds, {first}: {self._all[first].why}"]
+
+    def as_json(self, now: float) -> dict[str, dict[str, Any]]:
+        """Return all loggers by key as JSON values."""
+        return {key: self._logger(key, logger, now) for key, logger in sorted(self._all.items())}
+
+    def _logger(self, key: str, logger: LoggerStatus, now: float) -> dict[str, Any]:
+        received, written = self._rates.of(key, now, Counts(logger.received, logger.written))
+        restarts, backoff = self._restarts.of_logger(key)
+        return {
+            **logger.as_json(now),
+            "received_per_second": received,
+            "written_per_second": written,
+            "restarts": restarts,
+            "backoff": backoff.as_json(now) if backoff else None,
+        }
+
+    def _move(self, event: events.LoggerState) -> None:
+        key, state = event.logger, event.state
+        if state is None:
+            self._restarts.forget(key)
+            self._all.pop(key, None)
+            return
+        if state in AT_WORK:
+            self._restarts.at_work(key)
+        self._all.setdefault(key, LoggerStatus(state)).move(state, event.why, self._clock())
+
+    def _returned(self, event: events.Returned) -> None:
+        self.tally.returned += event.messages
+
+    def _received(self, event: events.Received) -> None:
+        if (logger := self._all.get(event.logger)) is not None:
+            logger.received += event.entries
+            self.tally.received += event.entries
+            if logger.error.stage is Stage.PULL:
+                logger.error.recover()
+
+    def _settled(self, event: events.BatchSettled) -> None:
+        if (logger := self._all.get(event.logger)) is not None:
+            self._last_success = self._clock()
+            logger.error.recover()
+            self._stored(event)
+
+    def _stored(self, event: events.BatchSettled | events.Unsettled) -> None:
+        if (logger := self._all.get(event.logger)) is None:
+            return
+        dead = event.dead_letters.total()
+        for counted in (logger, self.tally):
+            counted.written += event.written
+            counted.duplicates += event.duplicates
+            counted.dead_lettered += dead
+
+    def _held(self, event: events.Held) -> None:
+        if (logger := self._all.get(event.logger)) is not None:
+            logger.in_hand_messages, logger.in_hand_bytes = event.messages, event.bytes
+
+    def _writes(self, event: events.WritesInProgress) -> None:
+        if (logger := self._all.get(event.logger)) is not None:
+            logger.writes_in_progress = event.writes
+
+    def _sampled(self, event: Sampled) -> None:
+        if (logger := self._all.get(event.logger)) is not None:
+            logger.sample(event, self._clock())
