@@ -1,4 +1,4 @@
-"""What can go wrong in the collector: one class for each decision that the caller can take."""
+"""The errors of the collector: one class for each decision that the caller can take."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from transfer.errors import TransferError
+from collector.events import Failure
+from transfer.errors import Refused, TransferError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -15,11 +16,11 @@ if TYPE_CHECKING:
 
 
 class CollectorError(Exception):
-    """Base of everything raised by this package."""
+    """Base of all errors of this package."""
 
 
 class Poison(CollectorError):
-    """An entry or a message that can never be stored: keep it as a dead letter and go on with its neighbours."""
+    """An entry or a message can never be stored: keep it as a dead letter and go on with its neighbours."""
 
     def __init__(self, reason: Reason, error: str) -> None:
         super().__init__(f"{reason.value}: {error}")
@@ -28,7 +29,7 @@ class Poison(CollectorError):
 
 
 class BucketMissing(CollectorError):
-    """The bucket of loggers is gone: what runs goes on, and somebody has to bring it back."""
+    """The bucket of loggers is gone: running pipelines go on, and somebody has to bring the bucket back."""
 
     def __init__(self, bucket: str, why: str) -> None:
         super().__init__(
@@ -43,11 +44,11 @@ class SinkUnavailable(CollectorError):
     def __init__(self, error: str, *, ambiguous: bool = False) -> None:
         super().__init__(error)
         self.ambiguous = ambiguous
-        """All, some or nothing of it may be stored; the same identities make a second try harmless."""
+        """Whether entries may be stored all the same; a second try is harmless, for their identities are the same."""
 
 
 class OwnershipLost(CollectorError):
-    """Another replica writes the logger's entries now: drop all that is held of it, without a word, and stand by."""
+    """Another replica writes the logger's entries now: drop its deliveries without an answer, and stand by."""
 
     def __init__(self, what: str) -> None:
         super().__init__(f"expected to be the owner of {what}, but another replica has taken it over")
@@ -64,7 +65,7 @@ class StillOwned(CollectorError):
 
 
 class CollectionChanged(CollectorError):
-    """The collection is not the one that was looked at: look again, make it where it is gone, and begin anew."""
+    """The collection is another one than was inspected: inspect it again, make it if it is gone, and begin anew."""
 
     def __init__(self, collection: str) -> None:
         super().__init__(
@@ -73,11 +74,11 @@ class CollectionChanged(CollectorError):
 
 
 class WrongCollection(CollectorError):
-    """A collection is not as needed, and somebody else has to change it: nothing of its logger is moved until then."""
+    """A collection is not as needed, and somebody else has to change it: the logger's entries wait until then."""
 
 
 class ChildExited(CollectorError):
-    """An actor ended although nobody asked it to."""
+    """An actor ended although it was not asked to stop."""
 
     def __init__(self, name: str) -> None:
         super().__init__(f"expected {name} to run until it is asked to stop, but it returned or was cancelled")
@@ -91,7 +92,7 @@ class GaveUp(CollectorError):
 
 
 class CannotListen(CollectorError):
-    """The endpoint's address cannot be listened on: it is taken, or none of this machine's."""
+    """The endpoint cannot listen on its address: the address is taken, or is not one of this machine."""
 
     def __init__(self, host: str, port: int, why: str) -> None:
         shown = f"[{host}]" if ":" in host else host
@@ -102,23 +103,28 @@ class CannotListen(CollectorError):
 
 
 class Aborted(CollectorError):
-    """The service was ended before it had drained: by a second signal, or at the end of its shutdown timeout."""
+    """The service ended before it had drained: by a second signal, or at the end of its shutdown timeout."""
 
 
 class ConnectionClosed(CollectorError):
-    """nats-py has closed the connection for good, which only the server can make it do: the process has to end."""
+    """nats-py has closed the connection for good, because of the server: the process has to end."""
 
 
 def safe_description(exc: BaseException) -> str:
-    """Return what may be logged of an error that nobody foresaw: of others than our own only kind and place.
+    """Return a description of an unforeseen error that may be logged: only kind and place, unless the error is ours.
 
-    What Python and the drivers say may quote the entry at hand. So may Poison, which is kept and not logged.
+    Errors of Python and of the drivers may quote an entry. So may Poison, which is kept with its dead letter.
     """
     if isinstance(exc, (CollectorError, TransferError)) and not isinstance(exc, Poison):
         return repr(exc)
     frames = traceback.extract_tb(exc.__traceback__)
     where = "".join(f" at {Path(frame.filename).name}:{frame.lineno}" for frame in frames[-2:])
     return f"{type(exc).__name__}{where}"
+
+
+def failure_of(exc: TransferError) -> Failure:
+    """Return the label of an error of NATS for the metric `failures_total`."""
+    return Failure.REFUSED if isinstance(exc, Refused) else Failure.UNAVAILABLE
 
 
 def leaves(exc: BaseException) -> Iterator[BaseException]:

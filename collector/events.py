@@ -32,23 +32,30 @@ class Failure(StrEnum):
     """Why something failed: a closed list, the label of a metric. The text goes to the log."""
 
     UNAVAILABLE = "unavailable"
+    REFUSED = "refused"
+    """A permission is missing."""
     AMBIGUOUS = "ambiguous"
     DURABLE_LOST = "durable_lost"
     SILENT = "silent"
+    CLAIM_REMOVED = "claim_removed"
+    """Somebody has removed the document of a claim."""
 
 
 POSSIBLE_FAILURES = (
     (Stage.PULL, Failure.SILENT),
     (Stage.PULL, Failure.DURABLE_LOST),
     (Stage.PULL, Failure.UNAVAILABLE),
+    (Stage.PULL, Failure.REFUSED),
     (Stage.WRITE, Failure.UNAVAILABLE),
     (Stage.WRITE, Failure.AMBIGUOUS),
     (Stage.DEAD_LETTER, Failure.UNAVAILABLE),
     (Stage.DEAD_LETTER, Failure.AMBIGUOUS),
     (Stage.SETTLE, Failure.UNAVAILABLE),
     (Stage.CONTROL, Failure.UNAVAILABLE),
+    (Stage.CONTROL, Failure.REFUSED),
+    (Stage.CONTROL, Failure.CLAIM_REMOVED),
 )
-"""What can fail how: a closed list, so that each is exported as 0 before it happens."""
+"""The failures of each stage: a closed list, so that each is exported as 0 before it happens."""
 
 
 class State(StrEnum):

@@ -1,6 +1,6 @@
-"""Owners: says that this replica is alive, watches the claims on time-series loggers, and tells pipelines their turn.
+"""Owners: writes this replica's sign of life, watches the claims on time-series loggers, and offers them to pipelines.
 
-While the replica has no time-series logger, nothing is asked of MongoDB.
+While the replica has no time-series logger, MongoDB is not asked.
 """
 
 from __future__ import annotations
@@ -44,23 +44,23 @@ class Candidacy:
     ) -> None:
         self.claim = claim
         self.logger = logger
-        self.turn = Event()
+        self.offered = Event()
         """Set when the claim may be taken."""
         self.handing_over = Event()
         """Set when the owner has to drain and give the claim back."""
         self.lost = Event()
-        """Set when the claim is another replica's."""
+        """Set when another replica has taken the claim."""
         self.seen = Claim(None, 0)
         self.fenced: Fenced | None = None
         self.changing = False
         """Whether the claim is just being taken or given back."""
         self.registered = False
         self.missing_since: float | None = None
-        """Since when the claim's document, which had been registered, is not there."""
+        """Since when the document of the claim is missing although it was registered."""
         self._claims = claims
         self._report = report
         self._left = left
-        """Takes a tenure that could not be given back."""
+        """Called with a tenure that could not be given back."""
         self._may_take = may_take
 
     @property
@@ -69,10 +69,10 @@ class Candidacy:
         return self.changing or self.fenced is not None
 
     async def own(self, stopping: Event) -> Fenced | None:
-        """Stand by until this replica is the owner, with every earlier one fenced off; None when asked to stop."""
+        """Stand by until this replica is the owner and every earlier one is fenced off; None when asked to stop."""
         while not stopping.is_set():
-            await first_of(stopping, self.turn)
-            self.turn = Event()
+            await first_of(stopping, self.offered)
+            self.offered = Event()
             if stopping.is_set():
                 break
             if not self._may_take():
@@ -86,9 +86,9 @@ class Candidacy:
         return None
 
     async def give_back(self, *, lost: bool) -> None:
-        """Own no more: let another replica take the claim now, unless it has been taken already.
+        """End the ownership: let another replica take the claim now, unless one has taken it already.
 
-        When MongoDB does not do it, the claim is this replica's in the eyes of all others until somebody tries again.
+        When MongoDB does not answer, the claim stays this replica's for all others, until it is given back later.
         """
         fenced, self.fenced = self.fenced, None
         if fenced is None:
@@ -124,19 +124,19 @@ class Candidacy:
 
 
 class Owners:
-    """Keeps this replica's candidacies, and its share of the loggers about equal to that of the others."""
+    """Keeps this replica's candidacies, and takes and hands over claims so that all replicas own about as many."""
 
     name = "owners"
 
     def __init__(self, claims: Claims, report: Report, patience: float) -> None:
-        """`patience` is how many seconds owners may take to drain and give back before that counts as not done."""
+        """`patience` is the number of seconds after which `pausing` gives up on claims that are still held."""
         self._claims = claims
         self._report = report
         self._patience = patience
         self._shares = Shares(claims.me)
         self._candidacies: dict[str, Candidacy] = {}
         self._left: dict[str, Tenure] = {}
-        """By claim, the last tenure that has ended here and could not be given back."""
+        """The last tenure of each claim that has ended here and could not be given back."""
         self._changed = Event()
         self._touched = -math.inf
         self._pausing = False
@@ -161,14 +161,14 @@ class Owners:
 
     @asynccontextmanager
     async def pausing(self) -> AsyncIterator[None]:
-        """Own nothing while the block lasts: what is owned is drained and given back first, and nothing is taken.
+        """Own no logger while the block lasts: owned ones are drained and given back first, and no claim is taken.
 
-        Raises StillOwned, before the block, when the owners do not give back in time.
+        Raises StillOwned, before the block, when claims are not given back in time.
         """
         self._pausing = True
         try:
             with move_on_after(self._patience):
-                while self._hand_over_all():  # noqa: ASYNC110 - also of claims that are taken meanwhile
+                while self._hand_over_all():  # noqa: ASYNC110 - claims that are taken meanwhile are handed over too
                     await sleep(_LOOK)
             if held := self._hand_over_all():
                 raise StillOwned(held, self._patience)
@@ -177,27 +177,27 @@ class Owners:
             self._pausing = False
 
     def _hand_over_all(self) -> list[str]:
-        """Have all claims given back; return the loggers whose claims are held."""
+        """Ask for all claims back; return the loggers whose claims are still held."""
         held = [one for one in self._candidacies.values() if one.holds]
         for one in held:
             one.handing_over.set()
         return [one.logger for one in held]
 
     async def run(self, stopping: Event) -> None:
-        """Watch until asked to stop, which has to be after the pipelines have ended."""
+        """Watch the claims until asked to stop. The pipelines have to end before."""
         announced = False
         while not stopping.is_set():
             self._changed = Event()
             if self._candidacies or self._left:
                 announced = True
-                await self._turn()
+                await self._step()
             with move_on_after(_PERIOD if announced else None):
                 await first_of(stopping, self._changed)
         if announced:
             await self._leave()
 
-    async def _turn(self) -> None:
-        """Look at the claims once; what MongoDB does not answer now is asked again in a second."""
+    async def _step(self) -> None:
+        """Read and decide about the claims once; when MongoDB does not answer, it is asked again in a second."""
         try:
             with CancelScope(shield=True):
                 await self._claims.announce(len(self._candidacies))
@@ -209,17 +209,17 @@ class Owners:
         except SinkUnavailable as exc:
             self._report(Failed("", Stage.CONTROL, Failure.UNAVAILABLE, str(exc), "looking at the claims again"))
         else:
-            self._tell(board)
+            self._apply(board)
 
     async def _give_back_left(self) -> None:
-        """Give back what could not be given back at its end; a claim that was taken since is left as it is."""
+        """Give back the claims that could not be given back before; one that was taken since is left as it is."""
         for claim, tenure in list(self._left.items()):
             try:
                 await self._claims.give_back(tenure)
-            except SinkUnavailable as exc:  # the other claims are looked at all the same
+            except SinkUnavailable as exc:  # the board is read all the same
                 self._report(Failed("", Stage.CONTROL, Failure.UNAVAILABLE, str(exc), "giving the claim back later"))
                 return
-            if self._left.get(claim) is tenure:  # not one that has ended meanwhile
+            if self._left.get(claim) is tenure:  # another tenure may have ended meanwhile
                 del self._left[claim]
 
     async def _register(self) -> None:
@@ -230,36 +230,36 @@ class Owners:
                 candidacy.registered = True
 
     async def _restore(self, board: Board) -> None:
-        """Have documents made again that somebody has removed: by their owner as they were, without one as new ones."""
+        """Make documents of claims again that somebody has removed: an owned one as it was, else a new one."""
         now = current_time()
         for candidacy in list(self._candidacies.values()):
             if candidacy.claim in board.claims or not candidacy.registered:
                 candidacy.missing_since = None
             elif candidacy.fenced is not None:
-                self._say_removed(candidacy)
+                self._report_removed(candidacy)
                 await self._claims.restore(candidacy.logger, candidacy.fenced)
             elif candidacy.missing_since is None:
                 candidacy.missing_since = now
             elif now - candidacy.missing_since >= CLAIM_TTL:
-                self._say_removed(candidacy)
+                self._report_removed(candidacy)
                 candidacy.registered = False
 
-    def _say_removed(self, candidacy: Candidacy) -> None:
+    def _report_removed(self, candidacy: Candidacy) -> None:
         error = f"somebody has removed the document of claim {candidacy.claim}"
-        self._report(Failed(candidacy.logger, Stage.CONTROL, Failure.UNAVAILABLE, error, "making it again"))
+        self._report(Failed(candidacy.logger, Stage.CONTROL, Failure.CLAIM_REMOVED, error, "making it again"))
 
     async def _touch(self) -> None:
         if current_time() - self._touched > _TOUCH_PERIOD:
             await self._claims.touch(one.fenced for one in self._candidacies.values() if one.fenced is not None)
             self._touched = current_time()
 
-    def _tell(self, board: Board) -> None:
+    def _apply(self, board: Board) -> None:
         known = {claim: one for claim, one in self._candidacies.items() if claim in board.claims}
         owning = {claim: one.fenced.tenure.epoch for claim, one in known.items() if one.fenced is not None}
         decision = self._shares.decide(board, known.keys() - owning, owning, current_time())
         for claim in () if self._pausing else decision.take:
             known[claim].seen = board.claims[claim]
-            known[claim].turn.set()
+            known[claim].offered.set()
         for claim in decision.hand_over:
             known[claim].handing_over.set()
         for claim in decision.lost:

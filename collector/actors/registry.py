@@ -1,4 +1,4 @@
-"""The registry: compares what the bucket says with what runs, and has the difference started and stopped."""
+"""The registry: compares the declared loggers with the running pipelines, and starts and stops pipelines."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from anyio import CancelScope, create_task_group, current_time, sleep
 from collector.actors.backoff import exponential
 from collector.actors.declarations import Declaration, Declarations
 from collector.actors.waiting import cancel_when
-from collector.errors import BucketMissing
+from collector.errors import BucketMissing, failure_of
 from collector.events import Failed, Failure, Report, Stage
 from collector.jetstream.bucket import Bucket, Change, Gone, Listed, Put
 from collector.readings import Declared
@@ -70,7 +70,7 @@ class Registry:
             except BucketMissing as exc:
                 trouble = str(exc)
             except TransferError as exc:
-                self._failed(str(exc), "listing the bucket again")
+                self._failed(str(exc), "listing the bucket again", failure_of(exc))
             if trouble:
                 self._trouble(trouble)
             attempt += 1
@@ -114,8 +114,8 @@ class Registry:
         if trouble:
             self._failed(trouble, "going on with the loggers that run")
 
-    def _failed(self, error: str, action: str) -> None:
-        self._report(Failed("", Stage.CONTROL, Failure.UNAVAILABLE, error, action))
+    def _failed(self, error: str, action: str, failure: Failure = Failure.UNAVAILABLE) -> None:
+        self._report(Failed("", Stage.CONTROL, failure, error, action))
 
     def _apply(self, change: Change) -> None:
         match change:
@@ -125,10 +125,10 @@ class Registry:
                 self._declarations.delete(key)
                 self._pipelines.drop(key)
             case Listed():
-                pass  # a watch says it once
+                pass  # a watch lists once
 
     def _put(self, key: str, value: bytes) -> str:
-        """Have a pipeline. A value that cannot be read parks its own logger and no other; return why, else nothing."""
+        """Want a pipeline, or park a logger whose value cannot be read; return why the value cannot be read."""
         try:
             check_key(key)
             spec = decode_spec(key, value)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from anyio import CancelScope, current_time, move_on_after
 
-from collector.events import Failed, Failure, Mended, Report, Stage
+from collector.errors import failure_of
+from collector.events import Failed, Mended, Report, Stage
 from collector.jetstream.stuck import Sightings
 from collector.readings import Sampled
 from transfer.difference import Remedy, with_remedy, without_risks
@@ -119,4 +120,4 @@ class Sampler:
             self._report(Mended(key, stuck.messages, "the durable gave messages to nobody any more and was made anew"))
 
     def _failed(self, key: str, exc: TransferError, action: str) -> None:
-        self._report(Failed(key, Stage.CONTROL, Failure.UNAVAILABLE, str(exc), action))
+        self._report(Failed(key, Stage.CONTROL, failure_of(exc), str(exc), action))

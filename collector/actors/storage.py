@@ -1,4 +1,4 @@
-"""The storage watcher: reads now and then how full JetStream is, which is how entries are lost in a long outage."""
+"""The storage watcher: reads now and then how full JetStream is, because a full one loses entries."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from anyio import CancelScope, move_on_after
 
-from collector.events import Failed, Failure, Report, Stage
+from collector.errors import failure_of
+from collector.events import Failed, Report, Stage
 from transfer.errors import Refused, TransferError
 
 if TYPE_CHECKING:
@@ -15,13 +16,14 @@ if TYPE_CHECKING:
     from collector.jetstream.storage import Reading
 
 _NOT_PERMITTED = 600.0
-"""Seconds until it is asked again what we may not ask."""
+"""Seconds before a request is repeated that is not permitted."""
 
 
 class StorageWatcher:
-    """Reports `Storage` once in `period` seconds; a failing reading is said and left out.
+    """Reports `Storage` once in `period` seconds; a failing reading is reported and left out.
 
-    The first one comes after a period, when the bucket has been listed: a stream is then undeclared or is not.
+    The first reading comes after a period. By then the bucket has been listed, so it is known which streams are
+    declared.
     """
 
     name = "storage"
@@ -50,5 +52,5 @@ class StorageWatcher:
             if isinstance(exc, Refused):
                 pause = max(pause, _NOT_PERMITTED)
             action = f"asking how full JetStream is again in {pause:.3g} s"
-            self._report(Failed("", Stage.CONTROL, Failure.UNAVAILABLE, str(exc), action))
+            self._report(Failed("", Stage.CONTROL, failure_of(exc), str(exc), action))
         return pause

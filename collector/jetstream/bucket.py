@@ -1,4 +1,4 @@
-"""The KV bucket of loggers as a stream of changes: first all that is there, then what happens."""
+"""The KV bucket of loggers as a stream of changes: first all present keys, then each later change."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ if TYPE_CHECKING:
 _DELETED = frozenset({"DEL", "PURGE"})
 _HEARTBEAT = 2.0
 _INACTIVE = 5.0
-"""Seconds without us after which the server deletes what it has made for a watch."""
+"""Seconds without us after which the server deletes the consumer of a watch."""
 _FRESH = 2.0
-"""Seconds within which a stream may be made before its bucket, by somebody who begins at the same time as we do."""
+"""Seconds by which a stream may be older than the bucket: somebody else may begin at the same time as this replica."""
 _LIST_AGAIN = 3.0
-"""Seconds between two lists where NATS lets us not watch; fewer than the shortest period."""
+"""Seconds between two lists where NATS refuses a watch; fewer than the shortest reconcile period."""
 
 
 @dataclass(frozen=True, slots=True)
 class Put:
-    """A key with its value, which may be no spec of a logger."""
+    """A key with its value, which need not be a logger spec."""
 
     key: str
     value: bytes
     revision: int = 0
-    """Which message of the bucket's stream it is: another one after every put."""
+    """The sequence in the bucket's stream: another one after every put."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Gone:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """All that was in the bucket has been said; what follows happens now."""
+    """All keys of the bucket have been listed; later changes follow."""
 
 
 Change = Put | Gone | Listed
@@ -69,20 +69,20 @@ class Watch(Protocol):
     """When the bucket was made, as the server wrote it."""
 
     async def next(self) -> Change:
-        """Wait for the next change. Raises Unavailable when the watch is dead."""
+        """Wait for the next change. Raises Unavailable when the watch has ended."""
 
 
 class Bucket(Protocol):
     """Where the loggers are declared."""
 
     def watch(self) -> AbstractAsyncContextManager[Watch]:
-        """Open a watch that begins with all that is there. Raises BucketMissing, or TransferError."""
+        """Open a watch that begins with all present keys. Raises BucketMissing, or TransferError."""
 
 
 class KvBucket:
-    """The bucket of a namespace in NATS; made as the ancestor makes it when there never was one.
+    """The bucket of a namespace in NATS. A bucket that never existed is made.
 
-    One that is gone is not made anew: an empty bucket would tell all replicas to stop all loggers.
+    A bucket that has vanished is not made anew: an empty bucket would stop all loggers on all replicas.
     """
 
     def __init__(self, jetstream: JetStreamContext, names: Names) -> None:
@@ -93,11 +93,11 @@ class KvBucket:
 
     @asynccontextmanager
     async def watch(self) -> AsyncIterator[Watch]:
-        """See `Bucket`. What it makes in NATS it deletes, and NATS deletes it when we are gone.
+        """See `Bucket`. The watch deletes its consumer in NATS; NATS deletes it too when this replica is gone.
 
-        When NATS makes no consumer for us, for example at the limit of an account, the bucket is listed without one.
+        When NATS refuses a consumer, for example at the limit of an account, the bucket is listed without one.
         """
-        with CancelScope(shield=True):  # each request has a deadline of its own; cut, it leaves something behind
+        with CancelScope(shield=True):  # each request has a deadline of its own; a cut one may leave a consumer behind
             life = await self._life()
             inbox = await self._listen()
         made: _Made | None = None
@@ -119,7 +119,7 @@ class KvBucket:
                 await self._end(inbox, made)
 
     async def _life(self) -> str:
-        """Return when the bucket was made; make it if there was none. Raises BucketMissing."""
+        """Return when the bucket was made, after making a missing one. Raises BucketMissing."""
         stream = self._names.bucket_stream
         try:
             state = await stream_state(self._jetstream, stream)
@@ -175,7 +175,7 @@ class KvBucket:
         ]
 
     async def _end(self, inbox: Subscription, made: _Made | None) -> None:
-        """Have the consumer deleted; whether it was is not waited for, as NATS does it soon by itself."""
+        """Ask NATS to delete the consumer, and do not wait: without us NATS deletes it soon by itself."""
         connection = connection_of(self._jetstream)
         with suppress(nats.errors.Error):  # the connection is closed, and the watch with it
             await inbox.unsubscribe()
@@ -190,10 +190,10 @@ class _Made(msgspec.Struct):
 
 
 class KvWatch:
-    """What a consumer of the bucket brings: the last of every key, and then what happens.
+    """The messages of a consumer of the bucket: the last one of every key, and then each change.
 
-    The list ends when the server has nothing more for us, by its own count; a heartbeat says so too, when what was
-    counted has been purged meanwhile. A gap in what comes, or silence, ends the watch.
+    The list ends when the server's count of pending messages is 0. A heartbeat ends it too, for the counted messages
+    may have been purged meanwhile. A gap in the sequence, or silence, ends the watch.
     """
 
     def __init__(self, inbox: Subscription, prefix: str, life: str, pending: int) -> None:
@@ -243,7 +243,7 @@ class KvWatch:
 
 
 class ListOnly:
-    """All that is there, once, where NATS lets us not watch: then it is time to list again."""
+    """One list of all keys, where NATS refuses a watch; after some seconds the list has to be made again."""
 
     def __init__(self, listed: list[Put | Gone], life: str, refusal: JetStreamError | Refused) -> None:
         self.life = life
@@ -259,7 +259,7 @@ class ListOnly:
 
 
 def _age(state: StreamState) -> float:
-    """Return for how many seconds a stream has been there."""
+    """Return the age of a stream in seconds."""
     made = datetime.fromisoformat(f"{state.created[:19]}+00:00")
     return (state.server_time - made).total_seconds()
 

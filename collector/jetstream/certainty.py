@@ -1,7 +1,8 @@
-"""Whether stream and durable still are those that somebody has looked at.
+"""Whether stream and durable are still those that were checked.
 
-A stream that was made anew has the name of the old one, and its messages have the same reply subjects. An answer to an
-old message would be taken as one to a new message, which nobody has written. So an answer waits until it is certain.
+A stream that was made anew has the name of the old one, and its messages have the same reply subjects. There an answer
+to an old message would settle a new message, which nobody has written. So an answer waits until it is certain that the
+stream is the same.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 UNWATCHED = 1.0
-"""Seconds without an outstanding request after which stream and durable may be others for an answer. The server tells
-only whoever has a request outstanding that they are deleted; and in less time nobody notices that they are gone, makes
-them anew, fills the stream, and is given a message of it."""
+"""Seconds without an outstanding request after which stream and durable may have been replaced. Only an outstanding
+request is told by the server that they were deleted. In less time nobody can make them anew, fill the stream, and be
+given a message of it."""
 
 
 class _State(NamedTuple):
@@ -22,11 +23,11 @@ class _State(NamedTuple):
     """Of the connection."""
     doubts: int
     gaps: int
-    """Times without an outstanding request, however short."""
+    """How often there was no outstanding request, however shortly."""
 
 
 class Certainty:
-    """What is certain about one logger's stream and durable; nothing is before the first look."""
+    """Knows whether one logger's stream and durable are those of the last check; before the first check nothing is."""
 
     def __init__(self, life: Callable[[], int], clock: Callable[[], float]) -> None:
         self._life = life
@@ -41,35 +42,35 @@ class Certainty:
         return _State(self._life(), self._doubts, self._gaps)
 
     def doubt(self) -> None:
-        """Take note of a word of the server, or of a message, after which nothing is certain."""
+        """Note that a status or a message has come after which nothing is certain."""
         self._doubts += 1
 
     def watched(self) -> None:
-        """Take note that a request was outstanding until now."""
+        """Note that a request was outstanding until now."""
         self._watched_until = self._clock()
 
     def gap(self) -> None:
-        """Take note that a request begins after a time without one."""
+        """Note that a request begins after a time without one."""
         if not self._is_watched:
             self.doubt()
         self._gaps += 1
 
     def begin_check(self) -> None:
-        """Say that a look begins: what is heard, or connected anew, before its answer makes it worth nothing."""
+        """Begin a check; a doubt, a gap or a new connection before `end_check` makes it worthless."""
         self._looked_from = self._now
 
     def end_check(self) -> None:
-        """Say that the look has found the same stream, and that the durable is there."""
+        """End a check that has found the same stream, and the durable in it."""
         self._found = self._looked_from
         self.watched()
 
     @property
     def of_deliveries(self) -> bool:
-        """Whether what has come is of the stream that was looked at."""
+        """Whether the received deliveries are of the stream that was checked."""
         return self._found == self._now
 
     def of_answers(self, *, watched: bool) -> bool:
-        """Whether what is answered is of that stream; `watched` says that a request is outstanding."""
+        """Whether answers reach the stream that was checked; `watched` says that a request is outstanding."""
         now, found = self._now, self._found
         same = found is not None and (found.life, found.doubts) == (now.life, now.doubts)
         return same and (watched or self._is_watched)

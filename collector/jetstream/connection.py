@@ -1,4 +1,4 @@
-"""The connection to NATS: opened until it works, kept for ever, closed with a deadline; reconnects have listeners."""
+"""The connection to NATS: tried until it opens, kept for ever, closed with a deadline; reconnects have listeners."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 _CLOSE_TIMEOUT = 5.0
 _INBOX = "_INBOX.collector"
-"""Prefix of the inboxes for messages. It is not the client's, so that a publisher's permissions do not include it."""
+"""Inbox prefix for deliveries, separate from `_INBOX.transfer` so that publishers' permissions do not include it."""
 
 
 class Reconnects:
-    """Tells listeners that the connection is a new one: the server knows nothing of what was asked on the old one."""
+    """Notifies listeners of a new connection: the server knows none of the requests that were made on the old one."""
 
     def __init__(self) -> None:
         self._listeners: set[Callable[[], None]] = set()
@@ -67,7 +67,7 @@ class NatsConnection:
 
 
 class Callbacks:
-    """Takes what nats-py says of a connection, and reports it; each method is one of nats-py's callbacks."""
+    """Reports the state of a connection; each method is a callback of nats-py."""
 
     def __init__(self, connection: Connection, report: Report) -> None:
         self._connection = connection
@@ -85,19 +85,19 @@ class Callbacks:
         }
 
     async def on_error(self, exc: Exception) -> None:
-        """Report an error: of the connection while there is none, of one request while there is one."""
+        """Report an error: of the connection while it is lost, else of one request."""
         if self._connection.is_closed:
             return
         if not self._connection.is_connected:
             self._report(events.ConnectionChanged("nats", connected=False, why=why(exc)))
             return
-        action, error = "going on", f"NATS: {why(exc)}"
+        failure, action, error = events.Failure.UNAVAILABLE, "going on", f"NATS: {why(exc)}"
         if missing := missing_permission(str(exc)):
-            action, error = "waiting until it is granted", str(missing)
-        self._report(events.Failed("", events.Stage.CONTROL, events.Failure.UNAVAILABLE, error, action))
+            failure, action, error = events.Failure.REFUSED, "waiting until it is granted", str(missing)
+        self._report(events.Failed("", events.Stage.CONTROL, failure, error, action))
 
     async def on_disconnect(self) -> None:
-        """Report that the connection was lost, unless we closed it, and end what was asked or to be said on it."""
+        """Report that the connection was lost, unless we closed it, and drop its requests and unsent messages."""
         self._connection.forget_unsent()
         self._connection.fail_requests()
         if not self._connection.is_closed:
@@ -105,7 +105,7 @@ class Callbacks:
             self._report(events.ConnectionChanged("nats", connected=False, why=lost))
 
     async def on_reconnect(self) -> None:
-        """Report that the connection is there again, and tell the listeners."""
+        """Report that the connection is there again, and notify the listeners."""
         self._connection.why_lost = None
         self._report(events.ConnectionChanged("nats", connected=True, why="connected again", again=True))
         self.reconnects.notify()
@@ -129,7 +129,7 @@ async def connect(settings: NatsSettings, report: Report) -> NatsConnection:
 
 
 async def close(connection: Client) -> None:
-    """Send what is still to be sent and close, within a few seconds.
+    """Send the unsent messages and close, within a few seconds.
 
     nats-py's own `drain` is not used: it raises while the connection is being made again.
     """
@@ -138,6 +138,6 @@ async def close(connection: Client) -> None:
             if connection.is_connected:
                 await connection.flush(timeout=2)
         except (nats.errors.Error, OSError):
-            pass  # the server is gone: the messages that were not answered come again
+            pass  # the server is gone: unanswered messages come again
         finally:
             await connection.close()

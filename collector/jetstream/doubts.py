@@ -1,4 +1,4 @@
-"""Which loggers are being moved, and who doubts that their stream and durable still are what they were."""
+"""The pipelines that move entries now, and doubts whether stream and durable of a logger are still the same."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 class Doubts:
-    """A pipeline that moves entries says so here; when it is doubted, it ends that and attaches again."""
+    """Each pipeline that moves entries is registered here; at a doubt it stops moving and attaches again."""
 
     def __init__(self) -> None:
         self._moving: dict[str, tuple[Attached, Event]] = {}
 
     @contextmanager
     def moving(self, key: str, attached: Attached) -> Iterator[Event]:
-        """Note that a logger is being moved inside of this; give what is set when somebody doubts."""
+        """Register a moving logger while the block lasts; yield an event that is set at a doubt."""
         doubted = Event()
         self._moving[key] = attached, doubted
         try:
@@ -30,12 +30,12 @@ class Doubts:
             del self._moving[key]
 
     def attached(self, key: str) -> Attached | None:
-        """Return what was found when the moving of a logger began; None while it is not moved."""
+        """Return stream and durable as they were when moving began; None while the logger is not moved."""
         attached, _ = self._moving.get(key, (None, None))
         return attached
 
     def doubt(self, key: str) -> None:
-        """Have the logger's pipeline attach again, if it moves entries."""
+        """Let the logger's pipeline attach again, if it moves entries."""
         _, doubted = self._moving.get(key, (None, None))
         if doubted is not None:
             doubted.set()

@@ -18,6 +18,7 @@ from anyio import Lock, lowlevel
 from nats.errors import ProtocolError
 from nats.protocol.parser import AWAITING_CONTROL_LINE, Parser
 
+from collector.errors import safe_description
 from transfer.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -34,19 +35,19 @@ _MAX_LINE = 1024 * 1024  # the INFO of a large cluster names all its servers; no
 _PRIVATE_NAMES = ("_ps", "_send_command", "_flush_pending", "_process_msg")
 _NO_HEADERS = b""
 # https://docs.nats.io/reference/reference-protocols/nats-protocol, written as nats-server writes it
-# A field is anything up to the next space: of a single byte sre looks for in a tight loop. Without a reply there is a
-# number where the reply would be, and then the end of the line. $JS.API.CONSUMER.RESET answers with an empty reply.
+# `[^ ]+` is fast because the regex engine scans for one excluded byte in C. If a message has no reply subject, its size
+# follows directly. The answer to $JS.API.CONSUMER.RESET has an empty reply subject.
 _PLAIN = re.compile(rb"MSG ([^ ]+) (\d+) (?:(\d+)|([^ ]*) (\d+))\r\n")
 _HEADED = re.compile(rb"HMSG ([^ ]+) (\d+) (?:(\d+) (\d+)|([^ ]*) (\d+) (\d+))\r\n")
 
 
 class Frame(NamedTuple):
-    """One message as it stood on the wire. Where there are very many, plain tuples of these four stand for it."""
+    """One message as it stood on the wire. `BulkLink` hands over plain tuples of these four fields instead."""
 
     subject: bytes
     reply: bytes
     raw_headers: bytes
-    """From `NATS/1.0` to the empty line, empty when there are none."""
+    """The header block from `NATS/1.0` to the empty line; empty when the message has no headers."""
     body: bytes
 
 
@@ -55,30 +56,30 @@ Receive: TypeAlias = "Callable[[Sequence[AnyFrame]], None]"
 
 
 class Subscribed(Protocol):
-    """A subscription that is open."""
+    """An open subscription."""
 
     async def drain(self) -> None:
-        """End it: after this no frame comes any more, and none that the server had sent by then is lost.
+        """End the subscription: after this no frame comes any more, and no frame that the server had sent is lost.
 
-        It ends by itself when the server does not answer in time.
+        The drain ends by itself when the server does not answer in time.
         """
 
 
 class Link(Protocol):
-    """What the collector needs of a NATS connection to move many messages."""
+    """A NATS connection as the collector needs it to move many messages."""
 
     @property
     def connected(self) -> bool:
-        """Whether there is a server at the other end now."""
+        """Whether the connection is open now."""
 
     @property
     def life(self) -> int:
-        """The number of the connection: another one as soon as `connected` is true again after it was not."""
+        """The number of the connection: it changes as soon as `connected` is true again after a loss."""
 
     async def subscribe(self, subject: str, receive: Receive) -> Subscribed:
         """Hand every frame to `receive`, in order; it is called from the reading loop and must not block or raise.
 
-        Raises `Unavailable` with the server's word when it takes no more subscriptions, or not this one.
+        Raises `Unavailable` with the server's words when the server refuses the subscription.
         """
 
     async def publish(self, subject: str, payload: bytes, reply: str) -> None:
@@ -87,12 +88,13 @@ class Link(Protocol):
     async def answer(self, answers: Sequence[tuple[str, bytes]]) -> int:
         """Publish each payload to its reply subject, in order; return how many of the last were not sent.
 
-        Without a connection nothing is sent, also not on the next one: the same subjects may mean other messages there.
+        Without a connection no answer is sent, also not on the next one: there the same subjects may belong to other
+        messages.
         """
 
 
 def open_link(connection: Client) -> Link:
-    """Make the fast link, or the plain one when nats-py's inner names are not what this file knows."""
+    """Make the fast link, or the plain one when nats-py's private names have changed."""
     known = all(hasattr(connection, name) for name in _PRIVATE_NAMES)
     if known and type(connection._ps) is Parser:  # noqa: SLF001 - see the module's docstring
         return BulkLink(connection)
@@ -100,7 +102,7 @@ def open_link(connection: Client) -> Link:
 
 
 class PlainLink:
-    """The link by public means of nats-py only."""
+    """A link that uses public means of nats-py only."""
 
     def __init__(self, connection: Client) -> None:
         self._connection = connection
@@ -116,7 +118,7 @@ class PlainLink:
         return self._connection.stats["reconnects"]
 
     async def subscribe(self, subject: str, receive: Receive) -> Subscribed:
-        """See `Link`. Headers that came more than once are seen once: nats-py keeps a dict of them."""
+        """See `Link`. A repeated header is seen once, because nats-py keeps headers in a dict."""
 
         async def receive_one(message: Msg) -> None:
             receive([_frame_of(message)])
@@ -163,7 +165,7 @@ class BulkLink(PlainLink):
 
     async def subscribe(self, subject: str, receive: Receive) -> Subscribed:
         """See `Link`."""
-        # With a future nats-py starts no task and no iterator; the parser takes the frames before it is looked at.
+        # With a future nats-py starts no task and no iterator. The parser takes the frames, and the future stays unset.
         subscription = await self._connection.subscribe(subject, future=asyncio.Future())
         self._parser.receivers[subscription._id] = receive  # noqa: SLF001
         subscribed = _BulkSubscribed(self._connection, self._parser, subscription)
@@ -173,22 +175,22 @@ class BulkLink(PlainLink):
         return subscribed
 
     async def _refusal(self, subject: str) -> str | None:
-        """Return what the server says against a subscription that was just sent: its answer to PING comes after that.
+        """Return the server's refusal of a subscription that was just sent: it comes before the answer to a PING.
 
-        While it does not answer nothing is known; then silence tells.
+        None when the server does not refuse it, or does not answer; then the pull notices the silence.
         """
         connection = self._connection
-        async with self._one_at_a_time:  # the server does not say which one is beyond the limit
+        async with self._one_at_a_time:  # the server does not say which subscription is beyond the limit
             before = getattr(connection, "last_refusal", None)
             with suppress(nats.errors.Error, OSError):
-                # nats-py writes PING past what is still to be written, so also past SUB
+                # nats-py writes PING before commands that wait in its buffer, so SUB has to be written first
                 await connection._flush_pending(force_flush=True)  # noqa: SLF001
                 if connection.is_connected:
                     await connection.flush(_DRAIN_TIMEOUT)
-            said = getattr(connection, "last_refusal", None)
-        if said is None or said is before or not (subject in said.words or said.words.startswith("max")):
+            refusal = getattr(connection, "last_refusal", None)
+        if refusal is None or refusal is before or not (subject in refusal.words or refusal.words.startswith("max")):
             return None
-        return str(said)
+        return str(refusal)
 
     async def answer(self, answers: Sequence[tuple[str, bytes]]) -> int:
         """See `Link`."""
@@ -200,13 +202,13 @@ class BulkLink(PlainLink):
         await connection._send_command(joined(answers))  # noqa: SLF001
         await connection._flush_pending()  # noqa: SLF001
         if (self.connected, self.life) != (True, life):
-            return len(answers)  # nobody knows how many the old connection took; to be answered twice harms nothing
+            return len(answers)  # nobody knows how many answers the old connection took; a second answer is harmless
         connection.stats["out_msgs"] += len(answers)
         return 0
 
 
 def joined(answers: Sequence[tuple[str, bytes]]) -> bytes:
-    """Return the commands that publish each payload to its reply subject; most often it is the same for all."""
+    """Return the commands that publish each payload to its reply subject; most often all payloads are the same."""
     replies, payloads = zip(*answers, strict=True)
     if payloads.count(payloads[0]) < len(payloads):
         return b"".join([joined((answer,)) for answer in answers])
@@ -221,22 +223,22 @@ class _BulkSubscribed:
         self._subscription = subscription
 
     async def drain(self) -> None:
-        """See `Subscribed`: what the server sent before it saw UNSUB comes before its answer to PING."""
+        """See `Subscribed`. Frames that the server sent before it read UNSUB come before its answer to PING."""
         try:
             if not self._connection.is_closed and not self._connection.is_draining:
                 await self._subscription.unsubscribe()
                 if self._connection.is_connected:
-                    # as above: also past UNSUB
+                    # as above: UNSUB has to be written before PING
                     await self._connection._flush_pending(force_flush=True)  # noqa: SLF001
                     await self._connection.flush(_DRAIN_TIMEOUT)
         except (nats.errors.Error, OSError):
-            pass  # the server does not answer: what it had sent comes again after ack wait
+            pass  # the server does not answer: messages that it had sent come again after the ack wait
         finally:
             self._parser.receivers.pop(self._subscription._id, None)  # noqa: SLF001
 
 
 class BulkParser(Parser):
-    """nats-py's parser, with the frames of some subscriptions taken out on the way, a list for each read."""
+    """nats-py's parser, which hands the frames of some subscriptions to receivers, as one list for each read."""
 
     def __init__(self, connection: Client) -> None:
         self.receivers: dict[int, Receive] = {}
@@ -244,7 +246,7 @@ class BulkParser(Parser):
         super().__init__(connection)
 
     def reset(self) -> None:
-        """Forget what is half read: the connection is a new one."""
+        """Forget a frame that was read in part: the connection is a new one."""
         super().reset()
         self._life += 1
         self._chunks: list[bytes] = []
@@ -252,19 +254,30 @@ class BulkParser(Parser):
         self._need = 0
 
     async def parse(self, data: bytes = b"") -> None:
-        """Take the whole frames out of what was read and keep the rest for the next read."""
+        """Take the whole frames out of the data and keep the rest for the next read.
+
+        Raises ProtocolError for every error: nats-py connects again after it. Any other error would end nats-py's
+        reading loop, and the connection would be deaf until the next pings fail.
+        """
         self._chunks.append(data)
         self._have += len(data)
-        if self._have < self._need:  # a large message in many reads is put together once, not at every read
+        if self._have < self._need:  # a large message in many reads is joined once, not at every read
             return
         buffer = data if len(self._chunks) == 1 else b"".join(self._chunks)
         self._chunks, self._have, self._need = [], 0, 0
-        rest = await self._take_frames(buffer)
+        try:
+            rest = await self._take_frames(buffer)
+        except (ProtocolError, OSError):
+            raise
+        except Exception as error:
+            with suppress(Exception):
+                await self._report(error)
+            raise ProtocolError from error
         if rest:
             self._chunks, self._have = [rest], len(rest)
 
     async def _take_frames(self, buffer: bytes) -> bytes:  # noqa: C901 - the hot path: one loop, no calls
-        """Return what is left over; set `_need` when it is known how long the first unfinished frame is."""
+        """Return the unfinished frame at the end; set `_need` when the length of that frame is known."""
         taken: dict[int, list[AnyFrame]] = {}
         life, start, end = self._life, 0, len(buffer)
         digits, frames = b"", None  # of the frame before: most come for the same subscription
@@ -283,7 +296,7 @@ class BulkParser(Parser):
                 line_end = buffer.find(b"\r\n", start) + 2
                 if line_end < 2:
                     break
-                await self._hand_over(taken)  # what came before a PONG is there before whoever waits for it goes on
+                await self._hand_over(taken)  # frames that came before a PONG are handed over before `flush` returns
                 digits = b""
                 await self._handle_line(buffer[start:line_end])
                 if self._life != life:  # that line was the end of the connection
@@ -311,7 +324,7 @@ class BulkParser(Parser):
         return buffer[start:]
 
     def _frames(self, taken: dict[int, list[AnyFrame]], sid: int) -> list[AnyFrame] | None:
-        """Return where the frames of a subscription are gathered; None when nats-py has to have them."""
+        """Return the list for the frames of a subscription; None when nats-py handles that subscription."""
         return taken.setdefault(sid, []) if sid in self.receivers else None
 
     async def _handle_line(self, line: bytes) -> None:
@@ -325,5 +338,9 @@ class BulkParser(Parser):
             try:
                 self.receivers[sid](frames)
             except Exception as error:  # noqa: BLE001 - one logger's trouble is its own
-                await self.nc._error_cb(error)  # noqa: SLF001
+                await self._report(error)
         taken.clear()
+
+    async def _report(self, error: Exception) -> None:
+        """Report an error that nobody foresaw without its text, which may quote a message."""
+        await self.nc._error_cb(nats.errors.Error(f"reading messages failed: {safe_description(error)}"))  # noqa: SLF001

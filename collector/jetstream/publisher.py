@@ -37,7 +37,7 @@ class _PubAck(msgspec.Struct):
 
 
 class RawPublisher:
-    """Publishes to the subject of one logger and waits for its stream to confirm."""
+    """Publishes to the subject of one logger and waits until its stream confirms."""
 
     def __init__(self, connection: Client, subject: str, stream: str) -> None:
         self._connection = connection
@@ -57,14 +57,14 @@ class RawPublisher:
 
     @property
     def max_bytes(self) -> int:
-        """The bytes that a message may have, headers included: the server closes the connection for more."""
+        """The bytes that a message may have, headers included: the server closes the connection when it has more."""
         return self._connection.max_payload
 
     async def publish(self, headers: bytes, body: bytes) -> None:
-        """Return when the stream has the message; until then it is sent again and again, always the same.
+        """Return when the stream has the message; until then the same message is sent again and again.
 
         Raises JetStreamError when JetStream refuses it, Conflict when another stream took it, Refused when something
-        is not permitted, and Unavailable when there was no answer for some seconds: then it is there or not.
+        is not permitted, and Unavailable when there was no answer for some seconds: then the stream may have it.
         """
         await self._retrying(self._try, headers, body)
 
@@ -115,7 +115,7 @@ class RawPublisher:
 
 @asynccontextmanager
 async def publishing(connection: Client, subject: str, stream: str) -> AsyncIterator[RawPublisher]:
-    """Give a publisher that hears JetStream's answers while the block lasts."""
+    """Give a publisher that receives JetStream's answers while the block lasts."""
     publisher = RawPublisher(connection, subject, stream)
     async with publisher._listening():  # noqa: SLF001 - it is of no use without
         yield publisher

@@ -1,10 +1,10 @@
-"""The pull subscription of one durable: what is asked for, what came, what JetStream says about it.
+"""The pull subscription of one durable: requests, deliveries, and the statuses of JetStream.
 
-In: frames of one inbox. Out: deliveries in the order they came, and `Signal`s for what they do not say.
+In: frames of one inbox. Out: deliveries in the order in which they came, and `Signal`s for the consumer.
 The requests are the documented ones (https://docs.nats.io/reference/reference-protocols/nats_api_reference,
 `$JS.API.CONSUMER.MSG.NEXT`): `batch`, `max_bytes`, `expires`, `idle_heartbeat`. Every request has `max_bytes`, because
-nats-server then says when a request is done ("Batch Completed") and how much of it was not used, so that what is
-outstanding is known exactly while requests overlap.
+nats-server then reports when a request is done ("Batch Completed") and how much of it was not used. So the outstanding
+messages and bytes are known exactly while requests overlap.
 """
 
 from __future__ import annotations
@@ -33,22 +33,24 @@ if TYPE_CHECKING:
 REQUEST_LIFETIME = 60.0
 """Seconds a request lives at the server."""
 HEARTBEAT = 2.0
-"""Seconds of silence after which the server says that a request is still alive."""
+"""Seconds of silence after which the server sends a heartbeat for a request."""
 _CUT_TIMES = 3
-"""Times that a message is asked for again because it came without its body."""
+"""How often a message is asked for again because it came without its body."""
 _MOST_CUT = 10_000
-_LULL, _FLOWING = 0.02, 0.5
-"""Seconds without a message after which nothing is under way, and seconds that this is waited for."""
+_LULL = 0.02
+"""Seconds without a message after which we assume that no message is in flight."""
+_FLOWING = 0.5
+"""Seconds that a drain waits for such a lull at most."""
 _NANOSECONDS = 1_000_000_000
 _ALONE = 2.5
-"""Heartbeats that a request for a lone message lives: what it keeps from the others comes back soon when none comes."""
+"""Heartbeats that a request for a lone message lives: if none comes, its bytes return to the other loggers soon."""
 LARGEST = 64 * 1024 * 1024 + 64 * 1024
-"""Bytes of the largest message that is asked for, its subject and headers included: nats-server's own limit of what may
-wait for one client (`max_pending`)."""
+"""Bytes of the largest message that is asked for, with subject and headers: nats-server lets no more bytes wait for one
+client (`max_pending`)."""
 
 
 class PullStatus(Enum):
-    """What a message without a body means, by the server's own words (server/consumer.go)."""
+    """The meaning of a status message, by its code and text in nats-server (server/consumer.go)."""
 
     HEARTBEAT = auto()
     REQUEST_DONE = auto()
@@ -65,14 +67,14 @@ class PullStatus(Enum):
 
 
 class Signal(Enum):
-    """What the consumer has to act on."""
+    """A state of the pull that the consumer has to act on."""
 
     RECHECK = auto()
-    """Stream or durable may be gone or changed: look, re-create or wait."""
+    """Stream or durable may be gone or changed: check, re-create or wait."""
     SILENT = auto()
     """Neither a message nor a heartbeat for two heartbeats: the requests may be lost (nats.py#504)."""
     REFUSED = auto()
-    """The server does not take our requests, or ends them again and again with nothing done: ask again later."""
+    """The server refuses our requests, or ends them again and again without a message: ask again later."""
     CUT = auto()
     """A message came without its body: the durable may deliver headers only."""
 
@@ -107,13 +109,13 @@ def read_status(raw_headers: bytes) -> tuple[PullStatus, str]:
     _, _, words = line.partition(" ")
     code, _, text = words.partition(" ")
     if code == "409":
-        said = text.lower()
-        return next((status for start, status in _CONFLICTS if said.startswith(start)), PullStatus.UNKNOWN), words
+        text = text.lower()
+        return next((status for start, status in _CONFLICTS if text.startswith(start)), PullStatus.UNKNOWN), words
     return _BY_CODE.get(code, PullStatus.UNKNOWN), words
 
 
 def unused(raw_headers: bytes) -> tuple[int, int]:
-    """Messages and bytes of an ended request that were never sent; zeros where the server does not say."""
+    """Return the messages and bytes of an ended request that were not sent; 0 where the server does not tell."""
     values = {b"nats-pending-messages": 0, b"nats-pending-bytes": 0}
     for line in raw_headers.split(b"\r\n")[1:]:
         name, _, value = line.partition(b":")
@@ -123,18 +125,18 @@ def unused(raw_headers: bytes) -> tuple[int, int]:
 
 
 class Bare(Enum):
-    """What a message without a body is, by its headers."""
+    """The kind of a message without a body, by its headers."""
 
     ENTRY = auto()
-    """One that was published so."""
+    """The message was published without a body."""
     CUT = auto()
-    """One whose body the server has left out."""
+    """The server has left the body out."""
     MARKER = auto()
-    """The server's own note that the last message of a subject is gone; nobody has published it."""
+    """The server's own note that the last message of a subject is gone; no publisher sent it."""
 
 
 def read_bare(raw_headers: bytes) -> Bare:
-    """Tell what a message without a body is."""
+    """Return the kind of a message without a body."""
     fields = headers(raw_headers)
     if header(fields, "Nats-Marker-Reason"):
         return Bare.MARKER
@@ -145,8 +147,8 @@ def read_bare(raw_headers: bytes) -> Bare:
 def read_delivery(frame: AnyFrame, head: str = "", stream: str = "") -> Delivery:
     """Read the reply subject `$JS.ACK.[domain.account.]stream.durable.delivered.sequence.sequence.time.pending[.x]`.
 
-    One that begins with `head` is of `stream`. Raises ValueError when it is another kind of subject: then the message
-    was not delivered by JetStream.
+    A reply subject that begins with `head` is of `stream`. Raises ValueError for another kind of subject: then the
+    message was not delivered by JetStream.
     """
     subject, encoded, raw_headers, body = frame
     reply = encoded.decode()
@@ -157,7 +159,7 @@ def read_delivery(frame: AnyFrame, head: str = "", stream: str = "") -> Delivery
 
 
 def still_pending(delivery: Delivery) -> int:
-    """Return how many messages had not been delivered to anybody when this one was."""
+    """Return how many messages were not delivered yet at the time of this delivery."""
     return int(_read_reply(delivery.reply)[1][4])
 
 
@@ -173,18 +175,18 @@ def _read_reply(reply: str) -> tuple[str, list[str]]:
 
 
 class Asked(NamedTuple):
-    """A request as it was made."""
+    """An outstanding request as it was made."""
 
     messages: int
     bytes: int
     number: int = 0
     early: float = -math.inf
-    """Until when, by the clock, its end is one that the server made before its time."""
+    """The time until which its end is early: before it, the server has ended the request for another reason."""
 
 
 @dataclass(slots=True)
 class Outstanding:
-    """What was asked for and has not come: exact while every request ends with a word of the server."""
+    """The messages and bytes that were asked for and have not come: exact while a status ends every request."""
 
     messages: int = 0
     bytes: int = 0
@@ -197,12 +199,12 @@ class Outstanding:
         self.bytes += max_bytes
 
     def came(self, messages: int, size: int) -> None:
-        """Count messages; what nobody asked for any more (see `forget`) counts for nothing."""
+        """Count messages that came; messages of forgotten requests (see `forget`) never make it negative."""
         self.messages = max(0, self.messages - messages)
         self.bytes = max(0, self.bytes - size)
 
     def ended(self, request: str, messages: int, max_bytes: int) -> None:
-        """Count what an ended request leaves; a request that was forgotten counts for nothing."""
+        """Take out the unused rest of an ended request; a forgotten request is ignored."""
         if self.requests.pop(request, None) is None:
             return
         self.messages = max(0, self.messages - messages)
@@ -211,18 +213,18 @@ class Outstanding:
             self.messages = self.bytes = 0
 
     def ended_at_once(self, request: str) -> None:
-        """Count a request that the server refused, or that ended without a word about the rest."""
+        """Take out a request that the server refused, or that ended without a count of the rest."""
         if asked := self.requests.get(request):
             self.ended(request, asked.messages, asked.bytes)
 
     def forget(self) -> None:
-        """Nothing of what was asked for is waited for any more."""
+        """Drop all outstanding requests."""
         self.requests.clear()
         self.messages = self.bytes = 0
 
 
 class Pull:
-    """The pull subscription of one durable, from `open` to `drain`. Not more comes than was asked for."""
+    """The pull subscription of one durable, from `open` to `drain`. Never more messages come than were asked for."""
 
     def __init__(
         self,
@@ -237,11 +239,11 @@ class Pull:
     ) -> None:
         self.outstanding = Outstanding()
         self.too_small = 0
-        """Bytes of the last request, if the next message is larger: ask for it alone, with more. 0 when it is not."""
+        """Bytes of the last request if the next message is larger, else 0: then that message is asked for alone."""
         self.fruitless = 0
-        """How often in a row the server has ended what was asked for before its time, and nothing came."""
+        """How often in a row the server has ended the requests early without a message."""
         self.last_words = ""
-        """What the server said when it last ended a request otherwise than by doing it."""
+        """The server's status line when it last ended a request without fulfilling it."""
         self._link = link
         self._inbox = inbox
         self._stream = stream
@@ -251,39 +253,40 @@ class Pull:
         self._clock = clock
         self._certainty = Certainty(lambda: link.life, clock)
         self._life = link.life
-        """Of the connection on which the outstanding requests were made."""
+        """The connection on which the outstanding requests were made."""
         self._heartbeat = heartbeat
         self._subscribed: Subscribed | None = None
         self._number = 0
         self._counted = 0
-        """Requests up to this number had their part in `fruitless`: one event may end several."""
+        """Requests up to this number are counted in `fruitless`: one event may end several requests."""
         self._last_size = 0
         """Bytes of the last message that was asked for alone."""
         self._deliveries: list[Delivery] = []
         self._taken_in_hand = 0
         self._aside: list[Answer] = []
         self._cut: dict[int, int] = {}
-        """How often a message came without its body, by its sequence."""
+        """How often each message came without its body, by sequence."""
         self._signals: set[Signal] = set()
         self._heard = clock()
         self.changed = Event()
 
     async def open(self) -> None:
-        """Listen on the inbox, unless it does; nothing comes before `ask`. Raises `Unavailable` when refused."""
+        """Subscribe to the inbox, unless that is done; no message comes before `ask`. Raises `Unavailable`."""
         if self._subscribed is None:
             self._subscribed = await self._link.subscribe(f"{self._inbox}.*", self.receive)
 
     async def open_anew(self) -> None:
-        """Listen again, because the server may have ended the subscription: it does not say so to a new connection."""
+        """Subscribe again: the server may have ended the subscription, and does not tell that to a new connection."""
         subscribed, self._subscribed = self._subscribed, None
         if subscribed is not None:
             await subscribed.drain()
         await self.open()
 
     async def ask(self, messages: int, max_bytes: int, expires: float = REQUEST_LIFETIME) -> None:
-        """Ask for that many messages, and not more than that many bytes of them; requests add up.
+        """Ask for at most `messages` messages with at most `max_bytes` bytes; requests add up.
 
-        While a request is outstanding the server says when the durable is deleted. A time without one makes `unsure`.
+        Only an outstanding request is told by the server that the durable was deleted. A time without one makes the
+        pull `unsure`.
         """
         self._forget_what_is_lost()
         self._number += 1
@@ -303,19 +306,19 @@ class Pull:
 
     @property
     def alone_bytes(self) -> int:
-        """How much to ask for when the next message is too large: as much as the last such one took, or twice as much.
+        """Bytes to ask for when the next message is too large: a quarter more than the last such one, or twice as much.
 
-        How large it is nobody says beforehand, and `max_payload` may have been another when it was published.
+        The server does not tell the size beforehand, and `max_payload` may have been another one at the publishing.
         """
         like_the_last = self._last_size * 5 // 4
         return min(LARGEST, like_the_last if self.too_small < like_the_last else 2 * self.too_small)
 
     async def ask_for_one(self, max_bytes: int) -> None:
-        """Ask for a lone message, because it is larger than what is free."""
+        """Ask for a lone message, because it is larger than an ordinary request."""
         await self.ask(1, max_bytes, min(REQUEST_LIFETIME, _ALONE * self._heartbeat))
 
     def receive(self, frames: Sequence[AnyFrame]) -> None:
-        """Take what the connection read; called from its reading loop. From here on deliveries are in hand."""
+        """Take the frames of one read; called from the reading loop. From here on the deliveries are in hand."""
         self._heard = self._clock()
         before, size = self._received, 0
         for frame in frames:
@@ -349,10 +352,10 @@ class Pull:
         return len(self._deliveries) + len(self._aside)
 
     def _is_set_aside(self, delivery: Delivery) -> bool:
-        """Keep what is no entry out of the way, to be answered by `answer_aside`.
+        """Set a message that is no entry aside, to be answered by `answer_aside`; return whether it was.
 
-        A publisher may have sent the header of a message that is cut. So one that comes cut again and again, although
-        the durable was looked at in between, is taken as it is.
+        A publisher may send the header of a cut message itself. So a message that comes cut again and again, although
+        the durable was checked in between, is taken as it is.
         """
         bare = read_bare(delivery.raw_headers)
         if bare is Bare.ENTRY:
@@ -371,11 +374,11 @@ class Pull:
         self._certainty.doubt()
         return True
 
-    # --- what is known of stream and durable
+    # --- whether stream and durable are the same
 
     @property
     def unsure(self) -> bool:
-        """Whether stream and durable may have been made anew unnoticed since the last look, for what has come."""
+        """Whether stream and durable may have been made anew unnoticed since the last check, before the deliveries."""
         return not self._certainty.of_deliveries
 
     @property
@@ -385,30 +388,30 @@ class Pull:
         return self._link.connected and self._certainty.of_answers(watched=watched)
 
     def begin_check(self) -> None:
-        """Say that somebody begins to look at stream and durable; see `end_check`."""
+        """Begin a check of stream and durable; see `end_check`."""
         self._certainty.begin_check()
 
     def end_check(self) -> None:
-        """Say that the stream is the same, and that the durable is there; what was heard meanwhile makes it unsure."""
+        """End a check that found the same stream and the durable; a status that came meanwhile makes it unsure."""
         self._certainty.end_check()
 
     # --- answering
 
     async def answer(self, answers: Sequence[Answer]) -> int:
-        """Send answers in order, when they may be sent; return how many of the last were not."""
+        """Send answers in order, if they may be sent; return how many of the last were not sent."""
         if not self.may_answer:
             return len(answers)
         return await self._link.answer(answers)
 
     @property
     def has_aside(self) -> bool:
-        """Whether `answer_aside` has something to do."""
+        """Whether messages wait for `answer_aside`."""
         return bool(self._aside)
 
     async def answer_aside(self) -> None:
-        """Have what came cut delivered again, and what is no message be gone; call it after a look at the durable.
+        """Let cut messages be delivered again, and remove markers; call it after a check of the durable.
 
-        To be delivered again harms nothing. What is to be gone waits until it may be answered.
+        A second delivery is harmless, so a nak is sent always. An ack waits until it may be sent.
         """
         may_answer, aside = self.may_answer, self._aside
         self._aside = [] if may_answer else [one for one in aside if one[1] == ACK]
@@ -423,7 +426,7 @@ class Pull:
         self._certainty.watched()
         status, words = read_status(raw_headers)
         if status is PullStatus.HEARTBEAT:
-            return  # nobody is woken: that it came is in the deadline
+            return  # the consumer is not woken: the heartbeat has moved the deadline
         self.changed.set()
         asked = self.outstanding.requests.get(request)
         if status in {PullStatus.REQUEST_DONE, PullStatus.REQUEST_EXPIRED, PullStatus.MESSAGE_TOO_LARGE}:
@@ -444,10 +447,10 @@ class Pull:
             self._certainty.doubt()
 
     def _note_end(self, status: PullStatus, asked: Asked, rest: tuple[int, int], words: str) -> None:
-        """Take note of how a request ended: by what it brought, at its time, or for no good."""
+        """Note how a request ended: fulfilled, at its time, or early and without a message."""
         if status is PullStatus.MESSAGE_TOO_LARGE:
             if rest != asked[:2]:
-                return  # what there was room for has come
+                return  # the messages that fit have come
             grew, self.too_small = asked.bytes > self.too_small, asked.bytes
             if grew and asked.bytes < LARGEST:
                 return  # the next one is larger, which is progress
@@ -457,7 +460,7 @@ class Pull:
         self._count_fruitless(status, asked, words)
 
     def _count_fruitless(self, status: PullStatus, asked: Asked, words: str) -> None:
-        """Count an end for no good, once for all requests that were outstanding. Twice in a row is a refusal."""
+        """Count an early end, once for all requests that were outstanding. Two in a row are a refusal."""
         if asked.number <= self._counted:
             return
         self._counted, self.last_words = self._number, words
@@ -467,13 +470,13 @@ class Pull:
             self._certainty.doubt()
 
     def take(self) -> list[Delivery]:
-        """Return what has come, in order, and be ready for the next `changed`."""
+        """Return the deliveries that have come, in order, and renew `changed`."""
         deliveries, self._deliveries, self._taken_in_hand = self._deliveries, [], 0
         self.changed = Event()
         return deliveries
 
     def signals(self) -> set[Signal]:
-        """Return what is to be acted on, once."""
+        """Return the signals to act on, each once."""
         signals, self._signals = self._signals, set()
         if self._clock() >= self.deadline:
             self.outstanding.forget()
@@ -483,35 +486,35 @@ class Pull:
 
     @property
     def deadline(self) -> float:
-        """When silence becomes a signal, by the clock; never while nothing is asked for."""
+        """When silence becomes a signal, by the clock; infinite while no request is outstanding."""
         return self._heard + 2.5 * self._heartbeat if self.outstanding.requests else math.inf
 
     @property
     def can_ask(self) -> bool:
-        """Whether a request would reach anybody; when it does again, `forget_requests` is called."""
+        """Whether a request would reach the server; after a reconnect `forget_requests` is called."""
         return self._link.connected
 
     def forget_requests(self) -> None:
-        """Take note of a new connection: what was asked for on the old one is lost."""
+        """Drop the requests of the old connection, because the connection is a new one."""
         self._forget_what_is_lost()
         self.wake()
 
     def _forget_what_is_lost(self) -> None:
-        """Forget what was asked for on a connection that is gone; it may be known before anybody says so."""
+        """Drop requests whose connection is gone; this may be noticed before `forget_requests` is called."""
         if self._life != self._link.life:
             self._life = self._link.life
             self.outstanding.forget()
             self._heard = self._clock()
 
     def wake(self) -> None:
-        """Make whoever waits for `changed` look again."""
+        """Wake the tasks that wait for `changed`."""
         self.changed.set()
 
     async def drain(self) -> list[Delivery]:
-        """End the subscription; return what had still come.
+        """End the subscription; return the deliveries that had still come.
 
-        What nats-server is just sending when a subscription ends counts as delivered, reaches nobody, and comes again
-        only after ack wait. So what was asked for and comes at once is taken first, for half a second at most.
+        A message that nats-server is sending when the subscription ends counts as delivered, reaches nobody, and comes
+        again only after the ack wait. So messages in flight are awaited first, for half a second at most.
         """
         came = self.take()
         with move_on_after(_FLOWING):

@@ -1,4 +1,4 @@
-"""The JetStream side of one logger: its stream and durable, found or made, before messages are pulled from them."""
+"""The JetStream side of one logger: its stream and durable, checked or made before messages are pulled."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Attached:
-    """What a pipeline has to know before it pulls."""
+    """The stream and durable of a logger, as a pipeline has to know them before it pulls."""
 
     incarnation: Incarnation
     ack_wait: float
-    """Seconds, as the durable has it: it may be longer than what this replica asks for."""
+    """Seconds, as the durable has it: they may be more than this replica's setting."""
     risks: tuple[Difference, ...] = ()
-    """What may happen to the entries by stream and durable as they are."""
+    """Differences of stream and durable that may harm entries."""
 
 
 class DurableSource(Protocol):
     """Where a pipeline's messages come from."""
 
     async def attach(self, key: str) -> Attached:
-        """Make sure of stream and durable, and bring the durable in line with what is needed.
+        """Check the stream, and make or update the durable as it is needed.
 
         Raises UnknownStream while there is no stream, Misconfigured while somebody else has to change stream or
         durable, DurableInUse while the durable of the Go collector is still used by somebody, Unavailable while
@@ -56,11 +56,11 @@ class JetStreamSource:
         self._report = report
 
     async def attach(self, key: str) -> Attached:
-        """See `DurableSource`. A durable that is deleted is made again; what was brought in line is reported."""
+        """See `DurableSource`. A deleted durable is made again; each change of a durable is reported."""
         state = await stream_state(self._jetstream, self._names.stream(key))
         stream = compare_stream(state.config, self._names, key)
         mend = with_remedy(stream, Remedy.MEND)
-        if mend and state.config.retention != "interest":  # there, what no durable waits for is gone at once
+        if mend and state.config.retention != "interest":  # else messages go at once without a durable
             raise Misconfigured(*mend)
         durable = await self._ensure_durable(key)
         if mend:

@@ -1,4 +1,4 @@
-"""How full JetStream is: what it stores for this account, and how near each stream is to the limits that it has.
+"""How full JetStream is: what it stores for this account, and how near each stream is to its limits.
 
 When a limit is reached, entries are lost: a stream drops its oldest ones, or publishers are refused.
 """
@@ -52,7 +52,7 @@ class _State(msgspec.Struct):
 
 
 class StreamUse(msgspec.Struct):
-    """A stream: what is in it, and what may be."""
+    """A stream: its limits and its content."""
 
     config: _Config
     state: _State
@@ -65,14 +65,14 @@ class _Page(msgspec.Struct):
 
 
 class Reading(Protocol):
-    """Where it is read."""
+    """Reads how full JetStream is."""
 
     async def read(self) -> Storage:
-        """Read all of it. Raises TransferError."""
+        """Read the account and all streams. Raises TransferError."""
 
 
 class JetStreamStorage:
-    """One request for the account, and one for 256 streams."""
+    """Reads with one request for the account, and one for 256 streams."""
 
     def __init__(self, jetstream: JetStreamContext, names: Names) -> None:
         self._jetstream = jetstream
@@ -98,14 +98,14 @@ class JetStreamStorage:
 
 
 def stores(account: _Account) -> Iterator[Store]:
-    """Yield what is stored, by kind and tier; an account has tiers or limits of its own."""
+    """Yield the stored bytes by kind and tier; an account has either tiers or limits of its own."""
     for name, tier in (account.tiers or {"": account}).items():
         yield Store("file", name, tier.storage, _limit(tier.limits.max_storage))
         yield Store("memory", name, tier.memory, _limit(tier.limits.max_memory))
 
 
 def fill(use: StreamUse) -> dict[Limit, float]:
-    """Return how much of each limit that a stream has is used, as a share; without limits it is empty."""
+    """Return the share of each limit that is used, for the limits that the stream has."""
     config, state = use.config, use.state
     messages = [most for most in (config.max_msgs, config.max_msgs_per_subject) if most > 0]
     shares = {}
@@ -120,5 +120,5 @@ def fill(use: StreamUse) -> dict[Limit, float]:
 
 
 def _limit(most: int) -> int | None:
-    """Return a limit; -1 is none, and 0 permits nothing, so that there is nothing to fill."""
+    """Return a limit, or None: -1 is no limit, and 0 permits nothing, so that nothing can become full."""
     return most if most > 0 else None

@@ -49,7 +49,8 @@ class EntryMetrics:
         self._failures = families.counter(
             "failures", "What failed and is dealt with", ("stage", "reason"), POSSIBLE_FAILURES
         )
-        self._failures.start_one("", Stage.CONTROL, Failure.UNAVAILABLE)
+        for failure in (Failure.UNAVAILABLE, Failure.REFUSED):
+            self._failures.start_one("", Stage.CONTROL, failure)
         self._retries = families.counter(
             "retries", "Tries after a failure", ("stage",), [(Stage.WRITE,), (Stage.DEAD_LETTER,)]
         )

@@ -78,7 +78,7 @@ class Alone:
 
     def give_turn(self, seen: Claim | None = None) -> None:
         self.candidacy.seen = seen or self.claims.claims[CLAIM]
-        self.candidacy.turn.set()
+        self.candidacy.offered.set()
 
     @property
     def changes(self) -> list[tuple[OwnershipChange, int]]:
@@ -316,7 +316,7 @@ async def test_a_new_candidate_is_announced_registered_and_given_its_turn_at_onc
     async with playing() as scene:
         with scene.candidacy() as candidacy:
             await settled()
-            assert candidacy.turn.is_set()
+            assert candidacy.offered.is_set()
             assert candidacy.seen == Claim(None, 0)
         assert scene.claims.willing == {"me": 1}
     assert [call for call in scene.claims.calls if call.endswith(".")][:3] == ["announce.", "register.", "board."]
@@ -366,7 +366,7 @@ async def test_who_stands_by_leaves_a_removed_claim_to_its_owner_for_a_while_and
             removed = current_time()
             await scene.claims.until("register", 2)
             assert current_time() - removed >= 0.2
-            await candidacy.turn.wait()
+            await candidacy.offered.wait()
             assert candidacy.seen == Claim(None, 0)
     assert scene.claims.calls.count("register") == 2
 
@@ -379,9 +379,9 @@ async def test_a_claim_that_another_replica_owns_is_left_to_it_while_it_is_alive
         scene.claims.silent["other"], scene.claims.willing["other"] = 1.0, 1
         with scene.candidacy() as candidacy:
             await scene.claims.until("board", 3)
-            assert not candidacy.turn.is_set()
+            assert not candidacy.offered.is_set()
             scene.claims.silent["other"] = CLAIM_TTL
-            await candidacy.turn.wait()
+            await candidacy.offered.wait()
             assert candidacy.seen == Claim("other", 9)
 
 
@@ -417,11 +417,11 @@ async def test_while_mongodb_is_away_it_says_so_and_looks_again(call: str, monke
         scene.claims.down.add(call)
         with scene.candidacy() as candidacy:
             await scene.claims.until(f"{call}.", 3)
-            assert not candidacy.turn.is_set()
+            assert not candidacy.offered.is_set()
             failed = scene.reports.of(Failed)[0]
             assert (failed.logger, failed.stage, failed.error) == ("", Stage.CONTROL, f"no {call}")
             scene.claims.down.clear()
-            await candidacy.turn.wait()
+            await candidacy.offered.wait()
 
 
 async def test_on_a_machine_that_was_just_started_the_first_look_touches_too(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -92,7 +92,7 @@ async def has_its_turn(scene: Scene) -> None:
     """Give it its turn, with which it has not begun yet."""
     await scene.claims.until("board.")
     scene.candidacy.seen = Claim(None, 0)
-    scene.candidacy.turn.set()
+    scene.candidacy.offered.set()
 
 
 @pytest.mark.parametrize("state", [owns, takes, gives_back, has_its_turn], ids=lambda state: state.__name__)

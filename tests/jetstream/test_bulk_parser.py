@@ -195,3 +195,36 @@ def test_a_line_that_ends_the_connection_ends_the_read_too(after: bytes) -> None
 def test_what_is_no_line_of_the_protocol_is_an_error_for_nats_py_to_handle(line: bytes) -> None:
     with pytest.raises(ProtocolError):
         feed(HeardInBulk(), [line])
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"INFO no JSON\r\n",
+        b"INFO \xff\r\n",
+        b"MSG a 7 " + b"9" * 5000 + b"\r\n",
+        b"-ERR '\xff'\r\n",
+        msg(OTHER, b"secret"),
+    ],
+    ids=["info", "info_not_utf8", "number", "err_not_utf8", "callback"],
+)
+@pytest.mark.parametrize("reporting_fails", [False, True])
+def test_every_error_makes_nats_py_connect_again_and_its_text_is_not_reported(
+    line: bytes, *, reporting_fails: bool
+) -> None:
+    """nats-py ends its reading loop for any other error and does not connect again."""
+    heard, reported = HeardInBulk(), list[str]()
+
+    async def fail(*_: Any) -> None:
+        raise RuntimeError("secret")
+
+    async def report(error: Exception) -> None:
+        reported.append(str(error))
+        if reporting_fails:
+            await fail()
+
+    vars(heard).update(_process_msg=fail, _process_err=fail, _error_cb=report)
+    with pytest.raises(ProtocolError):
+        feed(heard, [line])
+    assert len(reported) == 1
+    assert "secret" not in reported[0]

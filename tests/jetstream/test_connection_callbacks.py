@@ -32,8 +32,8 @@ class Played:
 UP, AWAY, CLOSED = Played(), Played(is_connected=False), Played(is_connected=False, is_closed=True)
 
 
-def failed(error: str, action: str) -> Failed:
-    return Failed("", Stage.CONTROL, Failure.UNAVAILABLE, error, action)
+def failed(error: str, action: str, failure: Failure = Failure.UNAVAILABLE) -> Failed:
+    return Failed("", Stage.CONTROL, failure, error, action)
 
 
 def callbacks(connection: Played) -> tuple[Callbacks, list[Event]]:
@@ -53,6 +53,7 @@ def callbacks(connection: Played) -> tuple[Callbacks, list[Event]]:
                 failed(
                     "NATS does not permit us to publish to $JS.API.STREAM.LIST",
                     "waiting until it is granted",
+                    Failure.REFUSED,
                 )
             ],
         ),

@@ -146,7 +146,7 @@ class FakeOwners:
         """Let the last candidate take the claim as it is."""
         candidacy = self.all[-1]
         candidacy.seen = self.claims.claims[candidacy.claim]
-        candidacy.turn.set()
+        candidacy.offered.set()
 
 
 class FakeStore:

@@ -137,7 +137,8 @@ def test_every_child_of_a_logger_is_0_from_its_start() -> None:
 
 def test_what_belongs_to_no_logger_is_0_from_the_start_too() -> None:
     scene = Scene()
-    assert scene.value("failures_total", logger="", stage="control", reason="unavailable") == 0
+    for reason in ("unavailable", "refused"):
+        assert scene.value("failures_total", logger="", stage="control", reason=reason) == 0
     for actor in ("owners", "registry", "sampler", "storage", "pipelines"):
         assert scene.value("actor_restarts_total", logger="", actor=actor, reason="crashed") == 0
     for state in State:
