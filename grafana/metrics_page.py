@@ -21,15 +21,15 @@ _SAME = "(same"
 _HEAD = """\
 # Metrics
 
-Generated from the code by `make dashboards`. Each replica answers them at `/metrics`. What to make of them:
-[the dashboards](../grafana/README.md) and [the runbooks](runbooks.md).
+Generated from the code by `make dashboards`. Each replica answers them at `/metrics`. [The dashboards](../grafana/README.md) draw
+them, and [the runbooks](runbooks.md) say what to do.
 
 - **same**: every replica reports what the server says of one shared stream and durable. Take
   `max by (log_namespace, logger)`, never `sum`. A reading older than 60 s is withdrawn: absent beats wrong.
 - **own, counted**: counters and histograms belong to a replica. Take `rate`, then `sum`.
 - **own**: a gauge of this replica.
 - Labels with a closed list have all their values from a logger's start, at 0, and go with the logger. An empty `logger`
-  is what befalls the replica as a whole. Nothing that a publisher wrote is ever a label.
+  stands for the replica as a whole. Nothing that a publisher wrote is ever a label.
 - With `COLLECTOR_HISTOGRAMS=service` the histograms have no label `logger`.
 - A message is JetStream's unit, an entry ours: a message may carry many entries. Lag counts messages, writing entries.
 
