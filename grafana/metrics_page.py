@@ -21,8 +21,8 @@ _SAME = "(same"
 _HEAD = """\
 # Metrics
 
-Generated from the code by `make dashboards`. Each replica answers them at `/metrics`. [The dashboards](../grafana/README.md) draw
-them, and [the runbooks](runbooks.md) say what to do.
+Generated from the code by `make dashboards`. Each replica answers them at `/metrics`.
+[The dashboards](../grafana/README.md) draw them, and [the runbooks](runbooks.md) say what to do.
 
 - **same**: every replica reports what the server says of one shared stream and durable. Take
   `max by (log_namespace, logger)`, never `sum`. A reading older than 60 s is withdrawn: absent beats wrong.
