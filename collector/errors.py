@@ -6,8 +6,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from collector.events import Failure
-from transfer.errors import Refused, TransferError
+from transfer.errors import TransferError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -39,7 +38,7 @@ class BucketMissing(CollectorError):
 
 
 class SinkUnavailable(CollectorError):
-    """MongoDB did not take it now and will later: try the same again, in place."""
+    """The sink cannot store entries now: try the same again later, in place."""
 
     def __init__(self, error: str, *, ambiguous: bool = False) -> None:
         super().__init__(error)
@@ -120,11 +119,6 @@ def safe_description(exc: BaseException) -> str:
     frames = traceback.extract_tb(exc.__traceback__)
     where = "".join(f" at {Path(frame.filename).name}:{frame.lineno}" for frame in frames[-2:])
     return f"{type(exc).__name__}{where}"
-
-
-def failure_of(exc: TransferError) -> Failure:
-    """Return the label of an error of NATS for the metric `failures_total`."""
-    return Failure.REFUSED if isinstance(exc, Refused) else Failure.UNAVAILABLE
 
 
 def leaves(exc: BaseException) -> Iterator[BaseException]:

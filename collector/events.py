@@ -11,11 +11,13 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, TypeAlias
 
 from collector.readings import Declared, Sampled, Storage, Waiting
+from transfer.errors import Refused
 
 if TYPE_CHECKING:
     from collections import Counter
 
     from collector.model import Reason, Trigger
+    from transfer.errors import TransferError
 
 
 class Stage(StrEnum):
@@ -39,6 +41,11 @@ class Failure(StrEnum):
     SILENT = "silent"
     CLAIM_REMOVED = "claim_removed"
     """Somebody has removed the document of a claim."""
+
+
+def failure_of(exc: TransferError) -> Failure:
+    """Return the label of an error of NATS for the metric `failures_total`."""
+    return Failure.REFUSED if isinstance(exc, Refused) else Failure.UNAVAILABLE
 
 
 POSSIBLE_FAILURES = (

@@ -1,4 +1,4 @@
-"""What the bucket declares, key by key, and which loggers go on although no key declares them. Pure."""
+"""The declarations of the bucket, key by key, and the loggers that go on although no key declares them. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """A key of the bucket as it was last heard."""
+    """A key of the bucket as it was last listed or changed."""
 
     revision: int
     unreadable: str = ""
@@ -31,9 +31,9 @@ def are_lost(absent: Collection[str], before: Mapping[str, int], now: Mapping[st
 class Declarations:
     """Remembers the keys of the bucket from list to list.
 
-    A delete is a wish, always. A key that is absent from a list without a delete is a wish too, but for two accidents:
-    the bucket is another one than before, or `are_lost`. An accident is remembered: its loggers go on until their keys
-    are put or deleted, whatever later lists hold.
+    A deleted key always stops its logger. A key that is absent from a list without a delete stops it too, except in two
+    accidents: the bucket is another one than before, or `are_lost`. An accident is remembered: its loggers go on until
+    their keys are put or deleted, whatever later lists hold.
     """
 
     def __init__(self) -> None:
@@ -60,12 +60,12 @@ class Declarations:
         self._held = self._held_before | self._held
 
     def put(self, key: str, declaration: Declaration) -> None:
-        """Take in a key that is there."""
+        """Note a key that is there."""
         self.kept.discard(key)
         self._held[key] = declaration
 
     def delete(self, key: str) -> None:
-        """Take in a delete of a key."""
+        """Note the delete of a key."""
         self.kept.discard(key)
         self._held.pop(key, None)
         self._held_before.pop(key, None)

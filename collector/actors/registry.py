@@ -9,8 +9,8 @@ from anyio import CancelScope, create_task_group, current_time, sleep
 from collector.actors.backoff import exponential
 from collector.actors.declarations import Declaration, Declarations
 from collector.actors.waiting import cancel_when
-from collector.errors import BucketMissing, failure_of
-from collector.events import Failed, Failure, Report, Stage
+from collector.errors import BucketMissing
+from collector.events import Failed, Failure, Report, Stage, failure_of
 from collector.jetstream.bucket import Bucket, Change, Gone, Listed, Put
 from collector.readings import Declared
 from transfer.errors import InvalidKey, TransferError, UnreadableSpec

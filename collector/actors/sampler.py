@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 from anyio import CancelScope, current_time, move_on_after
 
-from collector.errors import failure_of
-from collector.events import Failed, Mended, Report, Stage
+from collector.events import Failed, Mended, Report, Stage, failure_of
 from collector.jetstream.stuck import Sightings
 from collector.readings import Sampled
 from transfer.difference import Remedy, with_remedy, without_risks

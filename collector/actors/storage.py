@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 from anyio import CancelScope, move_on_after
 
-from collector.errors import failure_of
-from collector.events import Failed, Report, Stage
+from collector.events import Failed, Report, Stage, failure_of
 from transfer.errors import Refused, TransferError
 
 if TYPE_CHECKING:

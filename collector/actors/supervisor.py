@@ -1,4 +1,4 @@
-"""Supervision: children that crash are started again with backoff; what each does to the others is its strategy.
+"""Supervision: children that crash are started again with backoff. Restarts are one for one: other children go on.
 
 `Supervisor` keeps the permanent children of the root, one for one, and gives up when one crashes too often.
 `Pipelines` keeps one child for each logger, one for one, and never gives up.
@@ -30,26 +30,26 @@ _HEALTHY_AFTER = 60.0
 
 
 class Child(Protocol):
-    """What is supervised."""
+    """An actor that a supervisor starts."""
 
     @property
     def name(self) -> str:
-        """What the log calls it."""
+        """The child's name in the log."""
 
     async def run(self, stopping: Event) -> None:
-        """Run until asked to stop; everything else is a crash."""
+        """Run until asked to stop; every other end is a crash."""
 
 
 @dataclass(frozen=True, slots=True)
 class Intensity:
-    """How many crashes within how many seconds are too many."""
+    """The number of crashes within `seconds` that is too high."""
 
     crashes: int = 10
     seconds: float = 300.0
 
 
 async def _run_walled(child: Child, stopping: Event) -> None:
-    """Run the child in a task group of its own, so that a stray CancelledError in it is a crash and not an end."""
+    """Run the child in a task group of its own, so that a stray CancelledError in it is a crash."""
     async with create_task_group() as wall:
         wall.start_soon(child.run, stopping, name=child.name)
     if not stopping.is_set():
@@ -57,7 +57,7 @@ async def _run_walled(child: Child, stopping: Event) -> None:
 
 
 async def _keep_running(child: Child, stopping: Event, on_crash: Callable[[Exception, int], float]) -> None:
-    """Run a child again and again until it is asked to stop; `on_crash` says how long to wait."""
+    """Run a child again and again until it is asked to stop; `on_crash` returns the seconds to wait."""
     attempt = 0
     while not stopping.is_set():
         started = current_time()
@@ -110,7 +110,7 @@ class _Running:
 
 
 class Pipelines:
-    """Keeps one pipeline for each desired logger, one for one; the crashes of one are no other's affair.
+    """Keeps one pipeline for each desired logger, one for one; a crash of one pipeline does not affect the others.
 
     `want`, `drop` and `park` only say what is desired and return at once; a pipeline that has to stop drains first, and
     one that is wanted again meanwhile starts when the old one has ended, so that there is never a second one.

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 async def first_of(*events: Event) -> None:
-    """Return when any of the events is set."""
+    """Return as soon as one of the events is set."""
     async with create_task_group() as group:
         for event in events:
             group.start_soon(cancel_when, event, group.cancel_scope)

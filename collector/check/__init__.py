@@ -1,5 +1,5 @@
-"""`collector check`: whether everything is there that a replica needs, before it is deployed.
+"""`collector check`: whether NATS and MongoDB are as a replica needs them, before a deployment.
 
-Facts are asked for (`nats_facts`, `mongodb_facts`), then judged without asking anybody (`nats_findings`,
-`mongodb_findings`). Nothing is changed by it, in NATS or in MongoDB.
+Facts are read from the servers (`nats_facts`, `mongodb_facts`), then judged without any request (`nats_findings`,
+`mongodb_findings`). The check changes nothing in NATS or MongoDB.
 """

@@ -14,7 +14,7 @@ TOLERATED = 1.0
 
 
 def ahead(theirs: float, asked: float, answered: float) -> float:
-    """Return by how much a clock is ahead of ours at least: it was read at some moment between asking and answer."""
+    """Return by how much a clock is ahead of ours at least; it was read between `asked` and `answered`."""
     if theirs > answered:
         return theirs - answered
     return min(0.0, theirs - asked)

@@ -44,7 +44,7 @@ Example:
 @click.option("--replicas", type=click.IntRange(1), default=1, show_default=True, help="How many will run at most.")
 @click.option("--json", "as_json_text", is_flag=True, help="Answer in JSON.")
 def check(*, replicas: int, as_json_text: bool) -> None:
-    """Look at everything; `_HELP` is what a user reads."""
+    """Run the check; a user reads `_HELP`."""
     from collector.settings import Settings  # noqa: PLC0415 - --help need not load the drivers
     from transfer.environment import Environment  # noqa: PLC0415 - as above
 
@@ -68,18 +68,18 @@ def _ignored(one: Misspelt) -> Finding:
 
 
 async def inspect(settings: Settings, replicas: int) -> list[Finding]:
-    """Ask both servers, one after the other because the loggers say which collections matter, and judge."""
-    from collector.check.mongodb_facts import look_at_mongodb  # noqa: PLC0415
+    """Read the facts of both servers and judge them. NATS comes first: its loggers tell which collections matter."""
+    from collector.check.mongodb_facts import read_mongodb  # noqa: PLC0415
     from collector.check.mongodb_findings import judge_mongodb  # noqa: PLC0415
-    from collector.check.nats_facts import look_at_nats  # noqa: PLC0415
+    from collector.check.nats_facts import read_nats  # noqa: PLC0415
     from collector.check.nats_findings import Plan, judge_nats  # noqa: PLC0415
 
     names = Names(settings.namespace)
     plan = Plan(names=names, replicas=replicas, held=settings.most_held, ack_wait=settings.ack_wait)
-    nats = await look_at_nats(settings.nats, names)
+    nats = await read_nats(settings.nats, names)
     loggers = [logger for logger in nats.loggers if logger.spec is not None]
     keys = [logger.key for logger in loggers]
-    mongodb = await to_thread.run_sync(look_at_mongodb, settings.database.read(), names, keys)
+    mongodb = await to_thread.run_sync(read_mongodb, settings.database.read(), names, keys)
     return [
         *judge_nats(nats, plan),
         *judge_mongodb(mongodb, loggers, names),

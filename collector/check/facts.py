@@ -1,4 +1,4 @@
-"""What `collector check` knows of NATS and MongoDB before it judges: plain values, as the servers said them."""
+"""The facts that `collector check` judges: plain values from the answers of NATS and MongoDB."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stream:
-    """A stream's configuration and what is in it."""
+    """A stream's configuration and content."""
 
     config: StreamConfig
     messages: int = 0
@@ -24,75 +24,75 @@ class Stream:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoggerFacts:
-    """One entry of the bucket, with what JetStream has for it."""
+    """One declaration in the bucket, with its stream and durable."""
 
     key: str
     spec: LoggerSpec | None
     unreadable: str = ""
-    """Why there is no spec."""
+    """Why the spec cannot be read."""
     stream: Stream | None = None
     durable: DurableInfo | None = None
     not_seen: str = ""
-    """Why stream or durable could not be looked at."""
+    """Why stream or durable could not be read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Nats:
-    """The NATS side."""
+    """The facts about NATS."""
 
     hosts: str
     error: str = ""
-    """Why there is no connection; then nothing else is known."""
+    """Why there is no connection; then no other fact is known."""
     version: str = ""
     not_permitted: tuple[str, ...] = ()
-    """What the service will do and may not, each as a sentence."""
+    """A sentence for each permission that the service needs and does not have."""
     unheard: bool = False
-    """Whether too little is permitted to ask for anything else."""
+    """Whether the permissions do not suffice to read any other fact."""
     jetstream_error: str = ""
     api_level: int | None = None
     bucket: Stream | None = None
     loggers: tuple[LoggerFacts, ...] = ()
     loggers_error: str = ""
     undeclared: tuple[tuple[str, int], ...] = ()
-    """Streams of loggers that hold messages and are declared nowhere, and how many."""
+    """Streams that hold messages of loggers which are not declared, each with the number of its messages."""
     clock_ahead: float | None = None
     """Seconds by which the server's clock is ahead of ours; None when no answer had a time in it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Members:
-    """The members of a replica set, as far as they can be seen from here."""
+    """The members of a replica set."""
 
     reachable: int
-    """Those with data that answer."""
+    """Data-bearing members that can be reached."""
     bearing_data: int
     needed: int
-    """How many of them a majority write waits for."""
+    """Data-bearing members that a majority write waits for."""
     confirm: bool
-    """Whether the majority has what the primary has."""
+    """Whether the majority follows the primary."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MongoDB:
-    """The MongoDB side."""
+    """The facts about MongoDB."""
 
     hosts: str
     database: str
     error: str = ""
-    """Why nobody answers or lets us in; then only `replica_set` may be known, else it is the one that is wanted."""
+    """Why there is no connection; then `replica_set` is the wanted one, unless the real one is known."""
     version: tuple[int, ...] = ()
     replica_set: str | None = None
-    """Its name; None when it is a standalone server."""
+    """The name of the set; None for a standalone server."""
     wanted_set: str | None = None
     """The name in the URI."""
     sharded: bool = False
     writable: bool = False
     members: Members | None = None
-    """None where they cannot be seen."""
+    """None where the members cannot be seen."""
     user: str = ""
-    """Who we are; nobody where no login is demanded."""
+    """The user of the login; empty where no login is demanded."""
     granted: frozenset[str] = frozenset()
-    """What the user may do on all collections of the database."""
+    """The actions that the user may do on all collections of the database."""
     collections: Mapping[str, Collection] = field(default_factory=dict)
     collections_error: str = ""
     indexes_error: str = ""

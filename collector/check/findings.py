@@ -1,4 +1,4 @@
-"""A finding: what was looked at, what was expected, what came, and what to do about it."""
+"""A finding: its subject, the expected and the found state, and the advice."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
 
 
 class Level(StrEnum):
-    """How bad it is."""
+    """How bad a finding is."""
 
     OK = "ok"
     WARNING = "warning"
-    """It works, and may surprise."""
+    """The service works, and may surprise."""
     WRONG = "wrong"
     """Entries would not arrive, or could be lost."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was found about one thing; nothing is expected where all is well."""
+    """One finding; `expected` and `do` are empty where all is well."""
 
     level: Level
     about: str
@@ -34,7 +34,7 @@ class Finding:
 
     @property
     def line(self) -> str:
-        """Return all but the level as one line, whatever others have written into it."""
+        """Return the finding without its level as one printable line, also when a value has line ends in it."""
         expected = f"expected {self.expected}, got " if self.expected else ""
         line = f"{self.about}: {expected}{self.got}{f' -> {self.do}' if self.do else ''}"
         return " ".join(printable(line).splitlines())
@@ -44,25 +44,25 @@ class Finding:
 
 
 def ok(about: str, got: str) -> Finding:
-    """Say that all is well."""
+    """Make a finding that all is well."""
     return Finding(Level.OK, about, got)
 
 
 def warning(about: str, *, expected: str, got: str, do: str) -> Finding:
-    """Say what may surprise."""
+    """Make a finding about something that may surprise."""
     return Finding(Level.WARNING, about, got, expected, do)
 
 
 def wrong(about: str, *, expected: str, got: str, do: str) -> Finding:
-    """Say what would not work."""
+    """Make a finding about something that does not work."""
     return Finding(Level.WRONG, about, got, expected, do)
 
 
 def counted(findings: Sequence[Finding]) -> dict[str, int]:
-    """Return how many there are of each level."""
+    """Return the number of findings of each level."""
     return {level.value: sum(finding.level is level for finding in findings) for level in Level}
 
 
 def as_json(findings: Sequence[Finding]) -> dict[str, Any]:
-    """Return all as JSON values."""
+    """Return all findings as JSON values."""
     return {**counted(findings), "findings": [asdict(finding) for finding in findings]}

@@ -1,7 +1,7 @@
-"""Asks MongoDB for what `collector check` judges; changes nothing.
+"""Reads the facts of MongoDB for `collector check`, and changes nothing.
 
-Everything here blocks. An AsyncMongoClient that is closed as soon as this is may leave a socket open: what watches the
-servers is then cut while it connects.
+All functions here block. An AsyncMongoClient that is closed so soon after its opening may leave a socket open, because
+the tasks that watch the servers are cut while they connect.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pymongo.uri_parser import parse_uri
 
 from collector.check.clock import ahead
 from collector.check.facts import MongoDB
-from collector.check.mongodb_members import look_at_members, members_without_primary
+from collector.check.mongodb_members import members_without_primary, read_members
 from collector.mongodb.calls import summary_of
 from collector.mongodb.errors import describe_failure
 from collector.mongodb.needs import BUCKETS, collections_in, indexes_in
@@ -35,8 +35,8 @@ _Client = MongoClient[dict[str, Any]]
 _TIMEOUT = 5.0
 
 
-def look_at_mongodb(uri: str, names: Names, keys: Iterable[str]) -> MongoDB:
-    """Connect and look at everything; what is wrong is a fact and not an error."""
+def read_mongodb(uri: str, names: Names, keys: Iterable[str]) -> MongoDB:
+    """Connect and read all facts; a failure is a fact and not an error."""
     hosts, wanted = _in_uri(uri)
     known: dict[str, Any] = {"hosts": hosts, "wanted_set": wanted, "database": names.database, "replica_set": wanted}
     try:
@@ -61,13 +61,13 @@ def look_at_mongodb(uri: str, names: Names, keys: Iterable[str]) -> MongoDB:
 
 @contextmanager
 def _opened(uri: str, **options: Any) -> Iterator[_Client]:
-    """Open a client, and give what is asked with it a few seconds in all."""
+    """Open a client, and give all its calls together a few seconds."""
     with _Client(uri, appname="collector check", tz_aware=True, **options) as client, pymongo.timeout(_TIMEOUT):
         yield client
 
 
 def _in_uri(uri: str) -> tuple[str, str | None]:
-    """Return hosts, and the replica set's name, as they may be shown. Names of SRV records are not looked up."""
+    """Return hosts and replica set of a URI, without its secrets. SRV records are not looked up."""
     hosts = uri.partition("://")[2].rpartition("@")[2].partition("/")[0]
     if uri.startswith("mongodb+srv://"):
         return hosts, None
@@ -75,9 +75,9 @@ def _in_uri(uri: str) -> tuple[str, str | None]:
 
 
 def _set_at_one_host(uri: str) -> str | None:
-    """Return the replica set that is there, whatever the URI calls it; None for a standalone server.
+    """Return the name of the server's own replica set; None for a standalone server.
 
-    Asked for another set than is there, pymongo only says that it found nobody.
+    With another name in the URI, pymongo would only report that it found no server.
     """
     with _opened(uri, replicaSet=None, directConnection=True) as client:
         name: str | None = client.admin.command("hello").get("setName")
@@ -85,7 +85,7 @@ def _set_at_one_host(uri: str) -> str | None:
 
 
 def _server(client: _Client, database: str) -> dict[str, Any]:
-    client.admin.command("ping")  # it connects first, and the clocks are compared over one round trip
+    client.admin.command("ping")  # connects, so that the clocks are compared over one round trip
     asked = time.time()
     hello = client.admin.command("hello")
     answered = time.time()
@@ -96,7 +96,7 @@ def _server(client: _Client, database: str) -> dict[str, Any]:
         "sharded": hello.get("msg") == "isdbgrid",
         "writable": bool(hello["isWritablePrimary"]),
         "clock_ahead": ahead(hello["localTime"].timestamp(), asked, answered),
-        "members": look_at_members(client, database, hello) if hello["isWritablePrimary"] else None,
+        "members": read_members(client, database, hello) if hello["isWritablePrimary"] else None,
     }
 
 

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from transfer.names import Names
 
 NEEDED = frozenset({"insert", "find", "update", "remove", "listCollections", "createIndex"})
-"""What docs/security.md's role collector may do, and the service does."""
+"""The actions of the role `collector` in docs/security.md."""
 _TESTED = (6, 0)
 _MAJORITY = "MongoDB majority"
 _HAS_TIMESERIES = (5, 0)
 
 
 def judge_mongodb(facts: MongoDB, loggers: Iterable[LoggerFacts], names: Names) -> Iterator[Finding]:
-    """Yield what is right and wrong; `loggers` are those of which the spec could be read."""
+    """Yield all findings; `loggers` are those whose spec could be read."""
     if facts.error:
         yield from _unreachable(facts)
         return

@@ -1,4 +1,4 @@
-"""Asks a replica set whether its majority is there: every write waits for it."""
+"""Reads whether the majority of a replica set is there, because every write waits for it."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     from pymongo.server_description import ServerDescription
 
 _UNTIL_SEEN = 1.0
-"""Seconds for the other members to be seen, once the primary is."""
+"""Seconds for pymongo to see the other members after the primary."""
 _CONFIRMS = 2.0
 _POLL = 0.02
 _WITH_DATA = ("RSPrimary", "RSSecondary")
 _ARBITER = "RSArbiter"
 
 
-def look_at_members(client: MongoClient[dict[str, Any]], database: str, hello: Mapping[str, Any]) -> Members | None:
-    """Count the members that the primary's `hello` names, and ask it for a read that waits for their majority.
+def read_members(client: MongoClient[dict[str, Any]], database: str, hello: Mapping[str, Any]) -> Members | None:
+    """Count the members in the primary's `hello`, and send a read that waits for their majority.
 
-    None where the set cannot be seen: through mongos, and where the URI asks for one server alone.
+    None where the members cannot be seen: through mongos, and where the URI names one server only.
     """
     named = {*hello.get("hosts", ()), *hello.get("passives", ())}
     if not named or client.topology_description.topology_type_name == "Single":
@@ -43,7 +43,7 @@ def look_at_members(client: MongoClient[dict[str, Any]], database: str, hello: M
 
 
 def members_without_primary(client: MongoClient[dict[str, Any]], exc: PyMongoError) -> Members | None:
-    """Count the members of a set that has no primary now; None when it is not that, or nobody is there at all."""
+    """Count the members of a set without a primary; None when `exc` has another cause, or no secondary is there."""
     found = list(client.topology_description.server_descriptions().values())
     seen = [one.server_type_name for one in found]
     if not isinstance(exc, ServerSelectionTimeoutError) or "RSSecondary" not in seen:
@@ -67,21 +67,21 @@ def _has_data(one: ServerDescription) -> bool:
 
 
 def _confirm(client: MongoClient[dict[str, Any]], database: str) -> bool:
-    """Tell whether the majority has what the primary has, or has it soon."""
+    """Tell whether the majority has the primary's writes, or has them soon."""
     concern = {"level": "majority", "afterClusterTime": _time_of(client)}
     read = {"find": CLAIMS, "limit": 1, "readConcern": {name: value for name, value in concern.items() if value}}
     try:
         with pymongo.timeout(_CONFIRMS):
             client[database].command(read)
     except OperationFailure as exc:
-        return not exc.timeout  # else a privilege is missing, which is found elsewhere
+        return not exc.timeout  # without a timeout a privilege is missing, which is another finding
     except PyMongoError:
         return False
     return True
 
 
 def _time_of(client: MongoClient[dict[str, Any]]) -> Any:
-    """Return the primary's time. A server with logins that has just started names none for a moment; then None."""
+    """Return the primary's operation time; None while a server with logins that has just started names none."""
     until = time.monotonic() + _UNTIL_SEEN
     while (now := client.admin.command("ping").get("operationTime")) is None and time.monotonic() < until:
         time.sleep(_POLL)

@@ -1,4 +1,4 @@
-"""Asks NATS for what `collector check` judges, over the very connection that the service makes; changes nothing."""
+"""Reads the facts of NATS for `collector check`, over the same connection as the service, and changes nothing."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT = 5.0
 _NOBODY = "collector-check"
-"""The name of a stream and durable that are not there: what is asked of them is permitted or not, and does nothing."""
+"""The name of a stream and a durable that do not exist: a request to them has no effect, and shows the permission."""
 _NO_JSON = b"?"
-"""A body that JetStream refuses, whatever is asked with it."""
+"""A body that JetStream refuses in every request."""
 
 
 class _Trouble:
-    """What went wrong on a connection: the first that is heard of every server ends the wait for it."""
+    """The errors of a connection; when there is one for each server, the wait for the connection ends."""
 
     def __init__(self, servers: int) -> None:
         self.heard: list[str] = []
@@ -55,8 +55,8 @@ class _Trouble:
                 self.waiting.cancel()
 
 
-async def look_at_nats(settings: NatsSettings, names: Names) -> Nats:
-    """Connect once and look at everything; what is wrong is a fact and not an error."""
+async def read_nats(settings: NatsSettings, names: Names) -> Nats:
+    """Connect once and read all facts; a failure is a fact and not an error."""
     hosts = ", ".join(without_userinfo(host) for host in settings.hosts)
     trouble, connection = _Trouble(len(settings.hosts)), None
     with trouble.waiting, move_on_after(CONNECT_TIMEOUT):
@@ -66,12 +66,12 @@ async def look_at_nats(settings: NatsSettings, names: Names) -> Nats:
     trouble.waiting = CancelScope()  # what is heard from here on is no reason to give up
     trouble.heard.clear()
     try:
-        return await _Look(connection, names, trouble).at_everything(hosts)
+        return await _Reader(connection, names, trouble).read(hosts)
     finally:
         await close(connection.connection)
 
 
-class _Look:
+class _Reader:
     def __init__(self, connection: NatsConnection, names: Names, trouble: _Trouble) -> None:
         self._connection: Client = connection.connection
         self._jetstream: JetStreamContext = connection.connection.jetstream()
@@ -79,7 +79,7 @@ class _Look:
         self._trouble = trouble
         self._clocks: list[float] = []
 
-    async def at_everything(self, hosts: str) -> Nats:
+    async def read(self, hosts: str) -> Nats:
         version = str(self._connection.connected_server_version).strip("<>").removeprefix("nats server v")
         not_permitted = await self._refused(self._subjects(_NOBODY))
         deaf = any("subscribe" in sentence for sentence in not_permitted)
@@ -132,10 +132,10 @@ class _Look:
         ]
 
     async def _refused(self, subjects: list[str]) -> tuple[str, ...]:
-        """Publish nothing of any effect to each, listen for a moment, and return what the server says to that.
+        """Publish a message without effect to each subject, and return the server's refusals as sentences.
 
-        It answers in order: with the second flush, every refusal has come. The ping of nats-py's first one may overtake
-        what waits to be sent.
+        The server answers in order, so after the second flush every refusal has come. The first flush may overtake
+        messages that wait in nats-py's buffer.
         """
         self._trouble.heard.clear()
         inbox = await self._connection.subscribe(self._connection.new_inbox())
@@ -169,11 +169,11 @@ class _Look:
             yield await self._logger(put)
 
     async def _undeclared(self, declared: set[str]) -> tuple[tuple[str, int], ...]:
-        """Return the streams that hold messages of loggers that are not declared; none where we may not list them."""
+        """Return the streams that hold messages of undeclared loggers; none where listing is not permitted."""
         try:
             states = await stream_states(self._jetstream, self._names)
         except Refused:
-            return ()  # a finding about permissions says so
+            return ()  # the finding about permissions covers it
         held = [(name, state.messages, self._names.key_of(name)) for name, state in sorted(states.items())]
         return tuple((name, messages) for name, messages, key in held if messages and key and key not in declared)
 

@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from transfer.names import Names
 
 TESTED_API_LEVEL = 1
-"""Of nats-server 2.11, the oldest that this is tested with."""
+"""The API level of nats-server 2.11, the oldest version that the collector is tested with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """How the service is going to be run."""
+    """The planned deployment of the service."""
 
     names: Names
     replicas: int
@@ -43,7 +43,7 @@ class Plan:
 
 
 def judge_nats(facts: Nats, plan: Plan) -> Iterator[Finding]:
-    """Yield what is right and wrong."""
+    """Yield all findings."""
     yield _replicas(plan)
     if facts.error:
         yield wrong(
@@ -73,7 +73,7 @@ def judge_nats(facts: Nats, plan: Plan) -> Iterator[Finding]:
 
 
 def _replicas(plan: Plan) -> Finding:
-    """Judge whether all replicas together can hold what each may: at the durable's limit all of them are given none."""
+    """Judge whether all replicas can be filled: at the durable's limit of unanswered messages none is given more."""
     unanswered = plan.replicas * plan.held
     if unanswered <= MAX_ACK_PENDING:
         return ok(
@@ -148,7 +148,7 @@ def _bucket(facts: Nats, plan: Plan) -> Iterator[Finding]:
 
 
 def _finding(about: str, difference: Difference) -> Finding:
-    """Say what is not as needed: wrong is what stops a logger until somebody else changes it."""
+    """Return the finding for a difference: wrong when it stops a logger until somebody else changes it."""
     expected, got = f"{difference.field} {difference.expected}", f"{difference.got}: {difference.why}"
     if difference.remedy is Remedy.MEND:
         return wrong(about, expected=expected, got=got, do=difference.command)

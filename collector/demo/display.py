@@ -1,4 +1,4 @@
-"""What is seen while the demo works: a line for each stage, and on a terminal one line below them that moves."""
+"""The progress of the demo: a line for each step, and on a terminal a moving line below them."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _CLEAR = "\r\x1b[K"
 
 
 class Step:
-    """One step of the demo; what it found out is said behind its text."""
+    """One step of the demo; its result is added to its text."""
 
     def __init__(self, text: str) -> None:
         self.text = text
 
     def add(self, text: str) -> None:
-        """Say more about it."""
+        """Add to the text of the step."""
         self.text += text
 
 
 class Display:
-    """Writes to a terminal or a pipe."""
+    """Writes the progress to a terminal or a pipe."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -39,7 +39,7 @@ class Display:
 
     @contextmanager
     def stage(self, text: str) -> Iterator[Step]:
-        """Show a stage while the block lasts; then a line stays that says how it went and how long it took."""
+        """Show a step while the block lasts; afterwards a line stays with its result and duration."""
         stage, started = Step(text), time.monotonic()
         self.doing = text
         self._draw()
@@ -53,7 +53,7 @@ class Display:
             self.write(f"{mark} {stage.text:<{width}} {seconds}")
 
     def count(self, confirmed: int, arrived: int) -> None:
-        """Show how far the entries are."""
+        """Show the numbers of confirmed and stored entries."""
         behind = max(0, confirmed - arrived)
         self._counts = f"{confirmed:,} confirmed, {confirmed - behind:,} stored, {behind:,} to go"
         self._draw()
@@ -67,7 +67,7 @@ class Display:
         return min(_WIDTH, shutil.get_terminal_size((_WIDTH, 0)).columns) - 1 if self._live else _WIDTH
 
     def _draw(self) -> None:
-        """Write the line that moves over the one before; the counts are at its end, as far as there is room."""
+        """Write the moving line over the one before; the counts stand at its end, as far as there is room."""
         if self._live:
             room = max(0, self._width - len(self._counts) - 1)
             text = f"{self._working} {self.doing}"

@@ -1,4 +1,4 @@
-"""What is published: the live logs of servers and replicas, and the orders of a shop. All of it is confirmed."""
+"""The entries of the demo: live logs of servers and replicas, and orders of a shop. Each publish is confirmed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CONFIRM_TIMEOUT = 30.0
 
 
 class Publisher:
-    """Publishes entries one by one; each that JetStream confirmed is in the ledger."""
+    """Publishes entries one by one; the ledger has each entry that JetStream has confirmed."""
 
     def __init__(self, transfer: Transfer, ledger: Ledger) -> None:
         self._transfer = transfer
@@ -41,7 +41,7 @@ class LogFile:
         self._read = 0
 
     def lines(self) -> list[str]:
-        """Return the lines that were completed since the last call; never wait."""
+        """Return the lines that were completed since the last call, without waiting."""
         with self._path.open("rb") as file:
             file.seek(self._read)
             complete, newline, _ = file.read().rpartition(b"\n")
@@ -60,7 +60,7 @@ class LogFeed:
         self._publisher = publisher
 
     async def run(self, stopping: Event) -> None:
-        """Follow the log until asked to stop; what was written before that is published."""
+        """Follow the log until asked to stop; all lines that were written before are published."""
         last = False
         while not last:
             last = stopping.is_set()
@@ -79,7 +79,7 @@ def _data(line: str) -> dict[str, Any]:
 
 
 class Shop:
-    """An application: publishes so many orders, a few at the same time, at so many a second at most."""
+    """An application that publishes `entries` orders, some at the same time, at most `rate` a second."""
 
     name = "shop"
 
@@ -92,7 +92,7 @@ class Shop:
         self.finished = Event()
 
     async def run(self) -> None:
-        """Publish all of them, and return when they are confirmed."""
+        """Publish all orders, and return when they are confirmed."""
         orders = _orders(self._entries)
         for start in range(0, self._entries, self._at_once):
             tick = current_time() + _TICK

@@ -1,4 +1,4 @@
-"""What the demo looks up in MongoDB."""
+"""The look-ups of the demo in MongoDB."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ class Lookup:
         return found is not None
 
     async def count(self, keys: Iterable[str]) -> int:
-        """Count documents and dead letters of these loggers, quickly and not exactly."""
+        """Return about how many documents and dead letters these loggers have."""
         names = [name for key in keys for name in (self._names.collection(key), self._names.dead_letters(key))]
         async with calling(_TIMEOUT):
             return sum([await self._database[name].estimated_document_count() for name in names])
 
     async def find(self, keys: Iterable[str]) -> dict[str, Verdict]:
-        """Read the identities of everything that these loggers have stored."""
+        """Read the identities of all documents and dead letters of these loggers."""
         return {key: await self._find(key) for key in keys}
 
     async def _find(self, key: str) -> Verdict:

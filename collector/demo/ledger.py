@@ -1,4 +1,4 @@
-"""What was confirmed, entry by entry, and its comparison with what was found in MongoDB. Pure."""
+"""The confirmed entries, and their comparison with the entries that were found in MongoDB. Pure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Bad:
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """A dead letter, as far as it is compared and shown."""
+    """The fields of a dead letter that are compared and shown."""
 
     identity: ObjectId
     reason: str
@@ -33,7 +33,7 @@ class Letter:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a logger's two collections hold."""
+    """The content of a logger's two collections."""
 
     stored: Sequence[ObjectId]
     letters: Sequence[Letter]
@@ -41,22 +41,22 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What became of the confirmed entries of a logger."""
+    """The outcomes of the confirmed entries of a logger."""
 
     logger: str
     confirmed: int
     stored: int
     dead_lettered: int
     missing: int
-    """Confirmed and nowhere."""
+    """Entries that were confirmed and are nowhere."""
     duplicated: int
     """Documents and dead letters beyond one for each confirmed entry."""
     misplaced: int
-    """Stored and should be a dead letter, or the other way round, or with another reason."""
+    """Documents that should be dead letters, dead letters that should be documents, and wrong reasons."""
 
     @property
     def right(self) -> bool:
-        """Whether each entry is where it belongs, once."""
+        """Whether each entry is there once, where it belongs."""
         return not (self.missing or self.duplicated or self.misplaced)
 
 
@@ -76,7 +76,7 @@ class Ledger:
 
     @property
     def total(self) -> int:
-        """How many entries were confirmed."""
+        """The number of confirmed entries."""
         return sum(map(len, self._confirmed.values()))
 
     @property

@@ -1,4 +1,4 @@
-"""`collector demo`: what is opened in which order, what ends it, and with which exit status."""
+"""`collector demo`: the order in which servers and replicas are opened, the end, and the exit status."""
 
 from __future__ import annotations
 
@@ -78,15 +78,15 @@ async def _play(display: Display) -> Report:
         with CancelScope(deadline=started + _DEADLINE) as patience:
             await scenario.play()
         if patience.cancelled_caught:
-            hung = f"it hung at {display.doing!r}, and\n{replicas.said()}"
+            hung = f"it hung at {display.doing!r}, and\n{replicas.log_ends()}"
             raise NotAsPromised(f"expected the demo to end within {_DEADLINE:.0f} s, but {hung}")
         ledger, found = scenario.ledger, await lookup.find(scenario.ledger.keys)
-        return Report(ledger.compare(found), ledger.letters(found), current_time() - started, replicas.said())
+        return Report(ledger.compare(found), ledger.letters(found), current_time() - started, replicas.log_ends())
 
 
 @asynccontextmanager
 async def _connected(url: str) -> AsyncIterator[Client]:
-    """Connect as what is in the environment cannot change."""
+    """Connect without any setting of the environment."""
     connection = await nats.connect(url, name="demo")
     try:
         yield connection

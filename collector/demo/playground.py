@@ -1,4 +1,4 @@
-"""`collector local`: the embedded servers and one replica, until Ctrl-C, for whoever wants to try things out."""
+"""`collector local`: the embedded servers and one replica, until Ctrl-C, to try things out."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 _NAMESPACE = "beta"
 _NATS_PORT, _MONGODB_PORT, _HTTP_PORT = 4222, 27017, 8080
-"""The ports that everybody knows; others when somebody has them."""
+"""The well-known ports; other ones are used when these are taken."""
 _LOOK = 0.1
 BEFORE = "Paste this into another terminal: it declares a logger, logs an entry and shows what is stored."
 AFTER = "Ctrl-C, here, ends it all. What follows is the log of the replica."
 
 
 def stay_up() -> int:
-    """Keep everything up until a signal, and return the exit status."""
+    """Keep servers and replica up until a signal, and return the exit status."""
     failures: list[BaseException] = []
     try:
         anyio.run(until_signal, _stay_up)

@@ -1,4 +1,4 @@
-"""Messages that no collector can store as they are, sent past the client as a broken program would send them."""
+"""Messages that no collector can store, sent past the client as a broken program would send them."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ _GOOD_IN_BUNDLE = 10
 
 @dataclass(frozen=True, slots=True)
 class BadMessage:
-    """A message with one entry that has to become a dead letter, and maybe good ones around it."""
+    """A message with one entry that has to become a dead letter, and possibly good entries around it."""
 
     what: str
     body: bytes
     headers: dict[str, str]
     reason: Reason
     entry_id: bytes | None = None
-    """Of the bad entry, when it has one that can be read."""
+    """The id of the bad entry, when it can be read."""
     good: tuple[bytes, ...] = ()
-    """The ids of the others in the same bundle."""
+    """The ids of the other entries in the same bundle."""
 
 
 def bad_messages() -> tuple[BadMessage, ...]:
-    """Make one of each kind."""
+    """Make one bad message of each kind."""
     return (
         BadMessage("bytes that are no msgpack", b"\xc1\xc1\xc1", {}, Reason.MALFORMED),
         _null_data(),
@@ -71,7 +71,7 @@ def _bundle() -> BadMessage:
 async def send(
     messages: tuple[BadMessage, ...], key: str, transfer: Transfer, jetstream: JetStreamContext, ledger: Ledger
 ) -> None:
-    """Publish them with nothing but NATS; each entry in them is in the ledger when JetStream has confirmed it."""
+    """Publish the messages by NATS alone; the ledger has their entries when JetStream has confirmed them."""
     stream = (await transfer.get(key)).stream
     incarnation = Incarnation(transfer.names.stream(key), stream.created if stream else "")
     for message in messages:

@@ -1,4 +1,4 @@
-"""The replicas of a run, and the processes that must not die meanwhile."""
+"""The replicas of a run, and the processes that must not end by themselves."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LAST_LINES = 15
 
 
 class ProcessEnded(CollectorError):
-    """A server or replica ended although nobody asked it to, or not as it should: the message ends with its log."""
+    """A server or replica ended by itself, or with a failure: the message ends with its log."""
 
     def __init__(self, what: str, log_path: Path) -> None:
         super().__init__(f"{what}; the end of its log:\n{_end(log_path)}")
@@ -31,7 +31,7 @@ def _end(log_path: Path) -> str:
 
 
 class Numbered(Replica):
-    """A replica with a number to call it by."""
+    """A replica that is named by a number."""
 
     def __init__(
         self, number: int, namespace: str, servers: LocalServers, settings: Mapping[str, str], *, port: int | None
@@ -41,7 +41,7 @@ class Numbered(Replica):
         self.title = f"replica {number}"
 
     def end(self) -> None:
-        """Have it drain and end; raise ProcessEnded unless it does so in time with exit status 0."""
+        """Let the replica drain and end; raise ProcessEnded unless it ends in time with exit status 0."""
         if not self.alive:
             return
         try:
@@ -53,7 +53,7 @@ class Numbered(Replica):
             raise ProcessEnded(f"expected {self.title} to end with status 0, got {status}", self.log_path)
 
     def redelivered(self) -> int:
-        """Return how many messages it was given that had been given to somebody before."""
+        """Return the number of messages that the replica received as a further delivery."""
         return int(self.metric("collector_redelivered_messages_total"))
 
 
@@ -76,11 +76,11 @@ class Replicas:
 
     @property
     def running(self) -> list[Numbered]:
-        """Those that have to be alive."""
+        """The replicas that have to be alive."""
         return [server for server in self._watched if isinstance(server, Numbered)]
 
     async def start(self, count: int, *, port: int | None = None) -> list[Numbered]:
-        """Start some more at the same time; return when all of them are ready."""
+        """Start `count` more replicas at the same time; return when all of them are ready."""
         numbers = range(len(self._started) + 1, len(self._started) + 1 + count)
         new = [Numbered(number, self._namespace, self._servers, self._settings, port=port) for number in numbers]
         self._started += new
@@ -91,12 +91,12 @@ class Replicas:
         return new
 
     def kill(self, replica: Numbered) -> None:
-        """End one with SIGKILL."""
+        """End a replica with SIGKILL."""
         self._watched.remove(replica)
         replica.kill()
 
     async def end(self) -> None:
-        """Have all of them drain and end at the same time; raise ProcessEnded when one does not do it well."""
+        """Let all replicas drain and end at the same time; raise ProcessEnded when one fails to."""
         ending = self.running
         self._watched = [server for server in self._watched if server not in ending]
         async with create_task_group() as group:
@@ -104,15 +104,15 @@ class Replicas:
                 group.start_soon(to_thread.run_sync, replica.end, name=f"end {replica.title}")
 
     async def redelivered(self) -> int:
-        """How many messages the running ones were given that had been given to somebody before."""
+        """Return the number of messages that the running replicas received as a further delivery."""
         return sum([await to_thread.run_sync(replica.redelivered) for replica in self.running])
 
-    def said(self) -> str:
-        """Return the end of the log of each, also of those that have ended."""
+    def log_ends(self) -> str:
+        """Return the end of the log of each replica, also of those that have ended."""
         return "\n".join(f"the end of the log of {one.title}:\n{_end(one.log_path)}" for one in self._started)
 
     async def watch(self) -> None:
-        """Raise ProcessEnded when a server or replica dies that nobody killed."""
+        """Raise ProcessEnded when a server or replica ends by itself."""
         while True:
             for server in self._watched:
                 if not server.alive:

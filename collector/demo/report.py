@@ -1,4 +1,4 @@
-"""What is said at the end: the table, the dead letters and the verdict, for people or as JSON. Pure."""
+"""The result of the demo: the table, the dead letters and the verdict, for people or as JSON. Pure."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ _NUMBERS = ("confirmed", "stored", "dead_lettered", "missing", "duplicated")
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What became of everything that was confirmed."""
+    """The outcomes of all confirmed entries."""
 
     rows: Sequence[Row]
     bad: Sequence[tuple[str, Bad, Letter | None]]
     seconds: float
-    replicas_said: str
-    """The ends of their logs, for when something is wrong."""
+    log_ends: str
+    """The ends of the replicas' logs, shown when something is wrong."""
 
     @property
     def good(self) -> bool:
-        """Whether nothing is missing, nothing twice, and each bad entry, and no other, is a dead letter."""
+        """Whether no entry is missing or twice, and exactly the bad entries are dead letters."""
         return bool(self.rows) and all(row.right for row in self.rows)
 
     @property
     def verdict(self) -> str:
-        """One sentence."""
+        """The result in one sentence."""
         whole = total(self.rows)
         if self.good:
             stored, letters = f"{whole.stored:,} entries stored", f"{whole.dead_lettered} dead-lettered"
@@ -42,7 +42,7 @@ class Report:
         return f"Promise broken: of {whole.confirmed:,} confirmed entries {wrong}."
 
     def lines(self) -> Iterator[str]:
-        """Yield the table and what explains it."""
+        """Yield the lines of the table, the dead letters and the verdict."""
         rows = [*self.rows, total(self.rows)]
         width = max(len(row.logger) for row in rows)
         heads = [name.replace("_", "-") for name in _NUMBERS]
@@ -60,12 +60,12 @@ class Report:
             yield f"    {letter.reason}: {letter.error}" if letter else f"    expected {bad.reason}, got no dead letter"
         yield ""
         if not self.good:
-            yield self.replicas_said
+            yield self.log_ends
             yield ""
         yield self.verdict
 
     def json(self) -> str:
-        """Return the same for a machine."""
+        """Return the result as JSON."""
         letters = [
             {
                 "logger": key,
@@ -76,9 +76,9 @@ class Report:
             }
             for key, bad, letter in self.bad
         ]
-        said = {"good": self.good, "verdict": self.verdict, "seconds": round(self.seconds, 1)}
+        verdict = {"good": self.good, "verdict": self.verdict, "seconds": round(self.seconds, 1)}
         rows = {"loggers": [asdict(row) for row in self.rows], "total": asdict(total(self.rows))}
-        return json.dumps({**said, **rows, "dead_letters": letters}, indent=2)
+        return json.dumps({**verdict, **rows, "dead_letters": letters}, indent=2)
 
 
 def _column(head: str) -> int:

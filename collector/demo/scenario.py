@@ -1,4 +1,4 @@
-"""What happens in the demo, act by act, while logs and orders flow: loggers come and go, a replica dies, poison."""
+"""The acts of the demo, while logs and orders flow: loggers come and go, a replica is killed, bad messages arrive."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 NAMESPACE = "demo"
 SETTINGS = {"MODE": "release", "COLLECTOR_ACK_WAIT": "5s", "COLLECTOR_SHUTDOWN_TIMEOUT": "15s"}
-"""A replica's. What a killed one had in hand comes again after the ack wait: the demo does not wait for 30 s."""
+"""The settings of the replicas. Messages of a killed replica come again after the ack wait, so it is short."""
 
 _MONGOD, _NATS, _COLLECTOR, _SHOP, _TRIAL, _PAYMENTS = "mongod", "nats", "collector", "shop", "trial", "payments"
 _ORDERS, _ORDERS_A_SECOND = 6000, 500
@@ -41,12 +41,12 @@ _LOOK_AT_ALL = 0.25
 
 
 class NotAsPromised(CollectorError):
-    """The service did something else than it promises, before the entries were compared."""
+    """The service broke a promise before the entries were compared."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stand:
-    """Everything that the scenario plays with."""
+    """The servers and clients that the scenario uses."""
 
     servers: LocalServers
     replicas: Replicas
@@ -57,7 +57,7 @@ class Stand:
 
 
 class Scenario:
-    """The acts, in their order. `play` returns when all replicas have ended, and the ledger has what was confirmed."""
+    """The acts in their order. After `play` all replicas have ended, and the ledger has all confirmed entries."""
 
     def __init__(self, stand: Stand) -> None:
         self.ledger = Ledger()
@@ -66,7 +66,7 @@ class Scenario:
         self._quiet = Event()
 
     async def play(self) -> None:
-        """Play them all. Raises ProcessEnded, NotAsPromised and TransferError."""
+        """Play all acts. Raises ProcessEnded, NotAsPromised and TransferError."""
         stand = self._stand
         with stand.display.stage("start two replicas of `collector run`"):
             first, second = await stand.replicas.start(2)
@@ -99,7 +99,7 @@ class Scenario:
 
     @asynccontextmanager
     async def _feeding(self, *replicas: Numbered) -> AsyncIterator[tuple[TaskGroup, Shop]]:
-        """Publish live logs and orders while the block lasts, and what the logs still hold when it ends."""
+        """Publish live logs and orders while the block lasts, and the rest of the logs at its end."""
         servers = self._stand.servers
         shop = Shop(_SHOP, self._publisher, _ORDERS, _ORDERS_A_SECOND)
         async with create_task_group() as feeds:
@@ -163,7 +163,7 @@ class Scenario:
             self._quiet.set()
 
     async def _see_all_arrive(self, killed: Numbered) -> None:
-        """Wait until nothing is missing and nothing waits to be delivered again; not for ever: the table says it."""
+        """Wait until no entry is missing and no message is unanswered, for a limited time; the table shows the rest."""
         with self._stand.display.stage("wait for the last") as stage:
             with move_on_after(_ARRIVAL_TIMEOUT) as patience:
                 while await self._waiting() or await self._missing():  # noqa: ASYNC110 - nor does JetStream
@@ -175,11 +175,11 @@ class Scenario:
                 stage.add(f": {again} messages of {killed.title} were delivered again")
 
     async def _waiting(self) -> int:
-        """How many messages are in the streams, unanswered."""
+        """Return the number of unanswered messages in all streams."""
         loggers = await self._stand.transfer.list()
         return sum(one.stream.messages for one in loggers if isinstance(one, Found) and one.stream)
 
     async def _missing(self) -> int:
-        """How many confirmed entries are not in MongoDB."""
+        """Return the number of confirmed entries that are not in MongoDB."""
         found = await self._stand.lookup.find(self.ledger.keys)
         return sum(row.missing for row in self.ledger.compare(found))

@@ -1,4 +1,4 @@
-"""How somebody calls our commands in a shell, and what they paste there first. Pure but for a look at the PATH."""
+"""The commands as a shell finds them, and the first lines to paste into it. Pure, but for reading the PATH."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def called(command: str) -> str:
 
 
 def first_steps(namespace: str, nats_url: str, mongodb_url: str) -> str:
-    """Return lines for a shell in any folder: settings, declare a logger, log an entry, show what is stored."""
+    """Return lines for a shell in any folder: settings, a declared logger, a logged entry, and `transfer tail`."""
     transfer = "transfer" if _script("transfer") else "python -m transfer"
     return f"""\
 export NAMESPACE={namespace} NATS_HOSTS={nats_url}

@@ -1,4 +1,4 @@
-"""Work that a signal ends in good order, and blocking calls that it waits for instead of cutting."""
+"""Work that a signal cancels, with its clean-up, and blocking calls that are never cut."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 async def until_signal(work: Callable[[], Awaitable[_T]]) -> _T | signal.Signals:
-    """Return what `work` returns, or the signal that cancelled it; the receiver outlives its cleaning up.
+    """Return the result of `work`, or the signal that cancelled it.
 
-    More signals while it cleans up change nothing: that is bounded, and must not be cut.
+    Further signals do not cut the clean-up of `work`, which is bounded.
     """
     outcome: list[_T | signal.Signals] = []
     with open_signal_receiver(*_SIGNALS) as signals:
         async with create_task_group() as group:
 
-            async def obey() -> None:
+            async def handle_signals() -> None:
                 async for received in signals:
                     outcome.append(received)
                     group.cancel_scope.cancel()
                     return
 
-            group.start_soon(obey, name="signals")
+            group.start_soon(handle_signals, name="signals")
             result = await work()
             outcome.append(result)
             group.cancel_scope.cancel()
@@ -40,7 +40,7 @@ async def until_signal(work: Callable[[], Awaitable[_T]]) -> _T | signal.Signals
 
 @asynccontextmanager
 async def in_threads(manager: AbstractContextManager[_T]) -> AsyncIterator[_T]:
-    """Enter and leave a manager that blocks without blocking the event loop; neither is ever cut."""
+    """Enter and leave a blocking context manager in a thread; neither call is ever cut."""
     entered = await to_thread.run_sync(manager.__enter__)
     try:
         yield entered

@@ -1,4 +1,4 @@
-"""Where the embedded programs are, and what they need of this system to run."""
+"""The programs of the embedded servers, and the libraries that they need from this system."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _DEBIAN_PACKAGES = {"libcurl": "libcurl4", "liblzma": "liblzma5", "libssl": "lib
 
 
 class MissingServer(CollectorError):
-    """A server's program is not here or cannot run here: the message has the command that mends it."""
+    """A server's program is missing or cannot run: the message has the command that mends it."""
 
 
 def find_nats_server() -> Path:
@@ -50,10 +50,10 @@ def _find(program: str, variable: str, embedded: Path) -> Path:
 
 
 def loadable(program: Path, folder: Path) -> Mapping[str, str]:
-    """Make the environment in which `program` finds its libraries; raise MissingServer when there is none.
+    """Make the environment in which `program` finds its libraries; raise MissingServer when a library is missing.
 
-    The embedded mongod needs a libcurl. Where the system has none, the one inside the pycurl wheel is given to it, and
-    only to it, under the name that it looks for (a link in `folder`).
+    The embedded mongod needs a libcurl. Where the system has none, only mongod is given the one inside the pycurl
+    wheel, under the name that mongod expects (a link in `folder`).
     """
     environment = dict(os.environ)
     missing = _missing_library(program, environment)
@@ -71,7 +71,7 @@ def loadable(program: Path, folder: Path) -> Mapping[str, str]:
 
 
 def _missing_library(program: Path, environment: Mapping[str, str]) -> str | None:
-    """Try it, which is surer than asking: the loader says what it does not find."""
+    """Run the program once, and return the first library that the loader does not find."""
     english = {**environment, "LC_ALL": "C"}
     tried = subprocess.run([program, "--version"], env=english, capture_output=True, text=True, check=False)  # noqa: S603
     if tried.returncode == 0:

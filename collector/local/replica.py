@@ -1,4 +1,4 @@
-"""`collector run` as a process of its own, and what it says of itself."""
+"""`collector run` as a process of its own, with its status and metrics."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _END_TIMEOUT = 40.0
 class Replica(Server):
     """One replica of the collector, with settings of its own and none of the environment's.
 
-    It has started when it says that it is ready. What it writes goes to `log_path`.
+    The replica has started when it is ready. Its output goes to `log_path`.
     """
 
     name = "replica"
@@ -46,14 +46,14 @@ class Replica(Server):
 
     @property
     def url(self) -> str:
-        """Where it answers HTTP."""
+        """The address of its HTTP endpoint."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
     def status(self) -> dict[str, Any]:
-        """What /status says."""
-        said: dict[str, Any] = json.loads(self.get("/status")[1])
-        return said
+        """The answer of /status."""
+        status: dict[str, Any] = json.loads(self.get("/status")[1])
+        return status
 
     def metric(self, name: str) -> float:
         """Return the sum of a metric over its children."""
@@ -65,11 +65,11 @@ class Replica(Server):
         return http_get(self.port, path)
 
     def terminate(self) -> None:
-        """Ask it with SIGTERM to drain and end."""
+        """Ask the replica with SIGTERM to drain and end."""
         os.kill(self.pid, signal.SIGTERM)
 
     def wait(self) -> int:
-        """Return its exit status when it has ended. Raises ServerDidNotEnd when it takes too long."""
+        """Return the exit status when the replica has ended. Raises ServerDidNotEnd when that takes too long."""
         if self._process is None:
             raise ProcessLookupError(f"expected {self.name} to be started, got one that is not")
         try:

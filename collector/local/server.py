@@ -1,6 +1,6 @@
 """A server process that answers once it has started, keeps port and data over restarts, and ends with its starter.
 
-Everything here blocks, and may be called from any thread. Linux and macOS.
+All functions here block, and may be called from any thread. Linux and macOS.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ STOP_TIMEOUT = 10.0
 _POLL = 0.01
 _PORT_TRIES = 5
 _PORTS = range(20_000, 32_000)
-"""Below those that Linux and macOS give to outgoing connections: while a server is down, nobody is given its port."""
+"""Ports below those that Linux and macOS give to outgoing connections, so that a stopped server keeps its port."""
 _WATCHDOG = 'read -r _; kill -KILL "$1"'
-"""Waits for the end of a pipe whose other end only our process holds. Linux's parent-death signal would be sent when
-the *thread* that started the server ends, which is too early."""
+"""A shell that waits for the end of a pipe whose other end only our process holds. Linux's parent-death signal would
+come too early: when the *thread* ends that started the server."""
 
 
 class ServerDidNotStart(CollectorError):
-    """A server ended, or did not answer in time, while it was being started: the message ends with its last words."""
+    """A server ended, or did not answer in time, while it was being started: the message ends with its last lines."""
 
 
 class ServerDidNotEnd(CollectorError):
-    """A server is still there although it was asked to end."""
+    """A server still runs although it was asked to end."""
 
 
 class Server(ABC):
-    """One server process: started when it answers, ended with us; the same port and data over restarts.
+    """One server process. It has started when it answers, ends with our process, and keeps port and data.
 
     `port` is chosen when none is given, and chosen anew when somebody else takes it before the first start.
     `log_path` is where the server itself writes its log; a restart appends. Leaving the `with` block stops it.
@@ -56,7 +56,7 @@ class Server(ABC):
         self.program = program
         self.port = port or free_port()
         self.log_path = folder / f"{self.name}.log"
-        self._output_path = folder / f"{self.name}.out"  # what it says before it has its log
+        self._output_path = folder / f"{self.name}.out"  # its output before it opens its log
         self._port_tries = 1 if port else _PORT_TRIES
         self._process: subprocess.Popen[bytes] | None = None
         self._watchdog: subprocess.Popen[bytes] | None = None
@@ -72,7 +72,7 @@ class Server(ABC):
     @property
     @abstractmethod
     def url(self) -> str:
-        """What a client connects to."""
+        """The address for clients."""
 
     @property
     def pid(self) -> int:
@@ -83,7 +83,7 @@ class Server(ABC):
 
     @property
     def alive(self) -> bool:
-        """Whether the process is there; a paused one is."""
+        """Whether the process runs or is paused."""
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
@@ -104,7 +104,7 @@ class Server(ABC):
                 return
 
     def stop(self) -> None:
-        """End it with SIGTERM, as an administrator would; with SIGKILL when that takes too long."""
+        """End the server with SIGTERM, as an administrator would; with SIGKILL when that takes too long."""
         if self._process is None:
             return
         self._process.terminate()
@@ -116,46 +116,46 @@ class Server(ABC):
         self._reap()
 
     def kill(self) -> None:
-        """End it with SIGKILL, as a power cut would."""
+        """End the server with SIGKILL, as a power cut would."""
         if self._process is not None:
             self._process.kill()
             self._reap()
 
     def restart(self) -> None:
-        """Stop it, and start it again on the same port with the same data."""
+        """Stop the server, and start it again on the same port with the same data."""
         self.stop()
         self.start()
 
     def pause(self) -> None:
-        """Make it hang: connections stay open and nothing answers. Return when its last thread has stopped."""
+        """Pause the server: connections stay open without an answer. Return when its last thread has stopped."""
         os.kill(self.pid, signal.SIGSTOP)
         deadline = time.monotonic() + 1
         while os.waitpid(self.pid, os.WUNTRACED | os.WNOHANG) == (0, 0) and time.monotonic() < deadline:
             time.sleep(_POLL / 10)
 
     def resume(self) -> None:
-        """Let a paused one go on."""
+        """Let a paused server go on."""
         os.kill(self.pid, signal.SIGCONT)
 
     @abstractmethod
     def _command(self) -> list[str]:
-        """Prepare the folder, and return the command that starts it."""
+        """Prepare the folder, and return the command that starts the server."""
 
     def _environment(self) -> Mapping[str, str]:
         return os.environ
 
     @abstractmethod
     def _answers(self) -> bool:
-        """Tell whether this very process serves requests, and not somebody else on its port."""
+        """Tell whether this very process serves requests, and not another one on its port."""
 
     def _tells_why(self, line: str) -> bool:
-        """Tell whether a line of the log belongs to the last words."""
+        """Tell whether a line of the log may explain why the server ended."""
         return bool(line)
 
     def _launch(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._logged_before = self.log_path.stat().st_size if self.log_path.exists() else 0
-        # Sessions of their own: a Ctrl-C on the terminal is for us, and we stop the servers when nobody needs them.
+        # Each process has a session of its own, so that a Ctrl-C on the terminal reaches only us.
         with self._output_path.open("wb") as output:
             self._process = subprocess.Popen(  # noqa: S603 - the program was looked for by name
                 self._command(),
@@ -184,8 +184,8 @@ class Server(ABC):
 
     def _last_words(self) -> str:
         logged = self.log_path.read_bytes() if self.log_path.exists() else b""
-        said = self._output_path.read_bytes() + logged[self._logged_before :]
-        lines = [line for line in said.decode(errors="replace").splitlines() if self._tells_why(line)]
+        output = self._output_path.read_bytes() + logged[self._logged_before :]
+        lines = [line for line in output.decode(errors="replace").splitlines() if self._tells_why(line)]
         return "\n".join(lines[-10:])
 
     def _reap(self) -> None:
@@ -199,7 +199,7 @@ class Server(ABC):
 
 
 def http_get(port: int, path: str, timeout: float = 5.0) -> tuple[int, str]:
-    """Return status and text of what a port of 127.0.0.1 answers. Raises OSError or HTTPException without an answer."""
+    """Return status and text of an answer from a port of 127.0.0.1. Raises OSError or HTTPException without one."""
     connection = HTTPConnection("127.0.0.1", port, timeout=timeout)
     try:
         connection.request("GET", path)
@@ -210,7 +210,7 @@ def http_get(port: int, path: str, timeout: float = 5.0) -> tuple[int, str]:
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody uses now, and that no outgoing connection is given."""
+    """Return a port of 127.0.0.1 that no process uses now, and that no outgoing connection is given."""
     while True:
         port = secrets.choice(_PORTS)
         with suppress(OSError), socket.socket() as probe:

@@ -1,4 +1,4 @@
-"""The two servers that the collector stands between, embedded."""
+"""Embedded nats-server and mongod, the two servers that the collector connects."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class NatsServer(Server):
-    """A `nats-server` with JetStream. `config` is appended to its configuration and read again at every start."""
+    """A `nats-server` with JetStream. `config` is appended to the configuration and read again at every start."""
 
     name = "nats-server"
 
@@ -31,7 +31,7 @@ class NatsServer(Server):
 
     @property
     def url(self) -> str:
-        """What a client connects to; user, password and scheme are the configuration's."""
+        """The address for clients, without the login and TLS that `config` may demand."""
         return f"nats://127.0.0.1:{self.port}"
 
     def _command(self) -> list[str]:
@@ -47,7 +47,7 @@ class NatsServer(Server):
         return [str(self.program), "--config", str(path)]
 
     def _answers(self) -> bool:
-        """Read what a server says first, also before TLS and without credentials."""
+        """Read the first line, which the server sends before TLS and without a login."""
         try:
             with self._connected() as connection, connection.makefile("rb") as stream:
                 return f'"server_name":"{self._server_name}"'.encode() in stream.readline()
@@ -56,7 +56,7 @@ class NatsServer(Server):
 
 
 class Mongod(Server):
-    """A `mongod` that is a whole replica set, as majority writes and change streams need; `parameters` are its own."""
+    """A `mongod` that is a whole replica set, as majority writes and change streams need, with `parameters`."""
 
     name = "mongod"
 
@@ -64,14 +64,14 @@ class Mongod(Server):
         self, folder: Path, *, port: int | None = None, parameters: Mapping[str, object] | None = None
     ) -> None:
         super().__init__(folder, find_mongod(), port=port)
-        # No other member to hand over to at the end, and nobody who reads diagnostic data.
+        # There is no other member to hand over to at the end, and diagnostic data is not read.
         quiet = {"shutdownTimeoutMillisForSignaledShutdown": 100, "diagnosticDataCollectionEnabled": "false"}
         self.parameters = {**quiet, **(parameters or {})}
         self._loadable: Mapping[str, str] | None = None
 
     @property
     def url(self) -> str:
-        """What a client connects to; without a database."""
+        """The address for clients, without a database."""
         return f"mongodb://127.0.0.1:{self.port}/?replicaSet=rs0"
 
     def _command(self) -> list[str]:
@@ -88,7 +88,7 @@ class Mongod(Server):
             f"--logpath={self.log_path}",
             "--logappend",
             "--wiredTigerCacheSizeGB=0.25",
-            # Journal files as long as they are needed: 17 MB instead of 300 MB, and a restart in half the time.
+            # Journal files are kept only as long as needed: 17 MB instead of 300 MB, and a restart in half the time.
             "--wiredTigerEngineConfigString=log=(file_max=32MB,prealloc=false)",
             *(f"--setParameter={name}={value}" for name, value in self.parameters.items()),
         ]
@@ -102,7 +102,7 @@ class Mongod(Server):
         return not line.startswith("{") or '"s":"E"' in line or '"s":"F"' in line
 
     def _answers(self) -> bool:
-        """Tell whether it is the primary, after making it a replica set at its first start."""
+        """Tell whether the server is the primary; at its first start make it a replica set."""
         try:
             self._connected().close()
             with MongoClient[dict[str, Any]](
@@ -132,7 +132,7 @@ class LocalServers:
 def local_servers(
     *, nats_port: int | None = None, mongodb_port: int | None = None, nats_config: str = ""
 ) -> Iterator[LocalServers]:
-    """Start both in a temporary folder; leaving ends both at once and removes the folder with everything in it."""
+    """Start both servers in a temporary folder; leaving the block ends them at once and removes the folder."""
     with TemporaryDirectory(prefix="collector-") as name:
         folder = Path(name)
         with (
@@ -141,6 +141,6 @@ def local_servers(
         ):
             try:
                 yield LocalServers(folder, nats, mongod)
-            finally:  # nobody will read their data: no need for mongod's second of thought
+            finally:  # the data is not needed any more, so mongod's slow shutdown is skipped
                 nats.kill()
                 mongod.kill()

@@ -1,4 +1,4 @@
-"""Calls to MongoDB: never cut by a cancellation, each with a deadline of its own, foreign errors translated."""
+"""Calls to MongoDB: shielded from cancellation, each with a deadline of its own, with errors of pymongo translated."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 _NAMESPACE_EXISTS = 48
 _OF_THE_DECLARATION = frozenset({2, 9, 14, 72, 73})
-"""BadValue, FailedToParse, TypeMismatch, InvalidOptions, InvalidNamespace: answered to `create`, they stay so."""
+"""BadValue, FailedToParse, TypeMismatch, InvalidOptions, InvalidNamespace: another `create` would fail alike."""
 _TAKES_UUID = 17
 """The wire version of MongoDB 6.0."""
 _SELECTION_MS = 5000
@@ -46,10 +46,10 @@ _CLOSE_TIMEOUT = 1.0
 _LOOK = 0.1
 _NO_PRIMARY = "no primary takes writes"
 WRITES = 64
-"""Through one client at a time; the rest of its 100 connections is for other calls."""
+"""Writes at a time through one client; the rest of its 100 connections is for other calls."""
 _NOTHING_SENT = (ServerSelectionTimeoutError, NotPrimaryError, WaitQueueTimeoutError, ConfigurationError)
 _FOR_THE_CALLER = (OperationFailure, GridFSError, InvalidOperation)
-"""What a server answers, what GridFS finds, and what we do wrong. All else is of the way to the server."""
+"""Errors in the answer of a server, of GridFS, and of wrong calls. All others are errors of the connection."""
 MAJORITY: Any = MappingProxyType(
     {
         "read_concern": ReadConcern("majority"),
@@ -57,14 +57,14 @@ MAJORITY: Any = MappingProxyType(
         "read_preference": ReadPreference.PRIMARY,
     }
 )
-"""Keywords of pymongo: every read that decides is the primary's and the majority's, every write the majority's."""
+"""Keywords of pymongo: reads are from the primary with majority read concern, writes wait for the majority."""
 
 
 @asynccontextmanager
 async def calling(timeout: float) -> AsyncIterator[None]:
-    """Shield what is called within, and give it `timeout` seconds.
+    """Shield the calls in the block from cancellation, and give them `timeout` seconds.
 
-    On Python 3.11 a cancellation that reaches pymongo while it selects a server breaks its lock or hangs.
+    On Python 3.11 a cancellation that reaches pymongo during server selection breaks its lock or hangs.
     Raises SinkUnavailable when MongoDB cannot be reached or does not answer in time.
     """
     with CancelScope(shield=True):
@@ -72,7 +72,7 @@ async def calling(timeout: float) -> AsyncIterator[None]:
             with pymongo.timeout(timeout):
                 yield
         except PyMongoError as exc:
-            # pymongo's frames hold the whole command in a cycle, and in an outage hardly anything has it collected
+            # pymongo's frames hold the whole command in a cycle, and in an outage the garbage collector seldom runs
             clear_frames(exc.__traceback__)
             if isinstance(exc, _FOR_THE_CALLER) and not isinstance(exc, ExecutionTimeout):
                 raise
@@ -80,9 +80,9 @@ async def calling(timeout: float) -> AsyncIterator[None]:
 
 
 async def watch_mongo(client: AsyncMongoClient[dict[str, Any]], login: Login, report: Report) -> None:
-    """Report when MongoDB lets us in and has a primary that takes writes, and when not any more, until cancelled.
+    """Report when MongoDB accepts the login and has a primary that takes writes, and when not, until cancelled.
 
-    The client's own topology is looked at: its listeners are called up to a second late.
+    The client's topology is polled, because pymongo calls its listeners up to a second late.
     """
     before, again = _NO_PRIMARY, False
     while True:
@@ -100,23 +100,24 @@ def _why_no_primary(client: AsyncMongoClient[dict[str, Any]]) -> str:
         return ""
     errors = [server.error for server in seen.server_descriptions().values() if server.error is not None]
     refusals = [error for error in errors if isinstance(error, OperationFailure)]
-    if refusals:  # a login that fails counts as a failure of its server
+    if refusals:  # pymongo counts a failed login as a failure of the server
         return f"MongoDB does not let us in: {describe_failure(refusals[0])}"
     return f"{_NO_PRIMARY}: {summary_of(errors[0])}" if errors else _NO_PRIMARY
 
 
 class Login(Protocol):
-    """What is known of our login."""
+    """The state of our login."""
 
     @property
     def refused(self) -> str:
-        """Why the server does not take it; empty while it does."""
+        """Why the server refuses the login; empty while it accepts it."""
 
 
 def new_client(uri: str) -> AsyncMongoClient[dict[str, Any]]:
-    """Make a client, which is not connected.
+    """Make a client that is not connected yet.
 
-    No retries by the driver: the identities of entries make our own harmless, and theirs would hide an outage.
+    The driver does not retry: retries of ours are harmless by the identities of entries, and the driver's would hide an
+    outage.
     """
     return AsyncMongoClient(
         uri,
@@ -142,16 +143,16 @@ async def open_mongo(uri: str) -> AsyncIterator[AsyncMongoClient[dict[str, Any]]
 
 
 def database_of(client: AsyncMongoClient[dict[str, Any]], name: str) -> AsyncDatabase[dict[str, Any]]:
-    """Return a database whose reads are the primary's and the majority's, and whose writes wait for the majority.
+    """Return a database with majority reads from the primary, and writes that wait for the majority.
 
-    No option of the URI changes that, nor how documents are read: a guarantee is no setting. `command` reads with no
-    read concern but the one that stands in the command itself.
+    Options of the URI change neither that nor how documents are read, because a guarantee is no setting. `command` uses
+    only the read concern that stands in the command itself.
     """
     return client.get_database(name, codec_options=CodecOptions(tz_aware=True), **MAJORITY)
 
 
 def demand_durable(reply: Mapping[str, Any], what: str) -> None:
-    """Raise SinkUnavailable when the majority did not have a write in time: a change of primary may undo it."""
+    """Raise SinkUnavailable when the majority did not have the write in time: a change of primary may undo it."""
     error = reply.get("writeConcernError")
     if error is not None:
         code = error.get("codeName", error.get("code"))
@@ -167,9 +168,9 @@ async def insert(
 ) -> dict[str, Any]:
     """Send one unordered insert with majority write concern and return the server's reply.
 
-    With a UUID it stores nothing in a collection of another one, and makes none: see `collector.sinks.place`.
-    The reply may hold `writeErrors` and `writeConcernError`; nothing is raised for them. Raises SinkUnavailable, what
-    bson raises for a document that cannot be encoded, and OperationFailure for a command that was refused as a whole.
+    With a UUID, MongoDB refuses the insert when the collection has another UUID: see `collector.sinks.place`.
+    The reply may hold `writeErrors` and `writeConcernError`, which are not raised. Raises SinkUnavailable, bson's
+    errors for a document that cannot be encoded, and OperationFailure for a command that was refused as a whole.
     """
     async with calling(timeout):
         return await database.command(
@@ -184,12 +185,12 @@ async def insert(
 
 
 def only_into(uuid: bytes | None) -> dict[str, bytes]:
-    """Return what an insert says besides, to be refused where the collection is not the one with this UUID."""
+    """Return the field of an insert by which MongoDB refuses it when the collection has another UUID."""
     return {} if uuid is None else {"collectionUUID": uuid}
 
 
 def compares_uuids(database: AsyncDatabase[dict[str, Any]]) -> bool:
-    """Tell whether every server that is known takes the UUID in an insert."""
+    """Tell whether all known servers accept a UUID in an insert."""
     servers = database.client.topology_description.server_descriptions().values()
     return all(server.max_wire_version >= _TAKES_UUID for server in servers if server.is_server_type_known)
 
@@ -197,16 +198,16 @@ def compares_uuids(database: AsyncDatabase[dict[str, Any]]) -> bool:
 async def list_indexes(
     database: AsyncDatabase[dict[str, Any]], collection: str, timeout: float
 ) -> list[Mapping[str, Any]]:
-    """Return the indexes of a collection, as the server says them. Raises SinkUnavailable and OperationFailure."""
+    """Return the server's list of a collection's indexes. Raises SinkUnavailable and OperationFailure."""
     async with calling(timeout):
         found = await database.cursor_command({"listIndexes": collection, "cursor": {}})
         return [one async for one in found]
 
 
 async def make_expiring(database: AsyncDatabase[dict[str, Any]], collection: str, seconds: int, timeout: float) -> None:
-    """Have documents deleted that long after their `timestamp`, by an index. Raises SinkUnavailable, OperationFailure.
+    """Make an index that deletes documents `seconds` after their `timestamp`. Raises SinkUnavailable, OperationFailure.
 
-    The server gives up building it when the time is over.
+    The server gives the index up when it is not built within `timeout`.
     """
     index = {"key": {"timestamp": 1}, "name": "timestamp_1", "expireAfterSeconds": seconds}
     concern = {"w": "majority", "wtimeout": int(timeout * 1000)}
@@ -219,10 +220,10 @@ async def make_expiring(database: AsyncDatabase[dict[str, Any]], collection: str
 async def make_collection(
     database: AsyncDatabase[dict[str, Any]], collection: str, spec: CollectionSpec, timeout: float
 ) -> None:
-    """Create the collection as the spec asks, when there is none of that name; one that exists is never altered.
+    """Create the collection as the spec asks, unless one of that name exists; an existing one is never altered.
 
-    When this returns the majority has it: where a change of primary undoes one, the next insert makes a plain one.
-    Raises SinkUnavailable when MongoDB cannot do it now, or refuses, and WrongCollection where it never can.
+    When this returns, the majority has the collection: else a change of primary could undo it, and the next insert
+    would make a plain one. Raises SinkUnavailable, and WrongCollection when MongoDB can never make it as declared.
     """
     concern = {"w": "majority", "wtimeout": int(timeout * 1000)}
     command: dict[str, Any] = {"create": collection, "writeConcern": concern}
@@ -236,7 +237,7 @@ async def make_collection(
             reply: Mapping[str, Any] = await database.command(command)
         except OperationFailure as exc:
             if exc.code in _OF_THE_DECLARATION:
-                why = str((exc.details or {}).get("errmsg", ""))[:200]  # it quotes nothing but the declaration
+                why = str((exc.details or {}).get("errmsg", ""))[:200]  # it quotes only the declaration
                 raise WrongCollection(
                     f"collection {collection}: expected a declaration that MongoDB can make it by, "
                     f"got {describe_failure(exc)}: {why}; declare it otherwise: transfer set"
@@ -248,6 +249,6 @@ async def make_collection(
 
 
 def summary_of(exc: BaseException) -> str:
-    """Return the beginning of a driver's error: its whole text is a description of the cluster."""
-    said = str(exc).split(", Timeout:")[0].split(" (configured timeouts")[0].split("\n")[0]
-    return f"{type(exc).__name__}: {said[:200]}"
+    """Return kind and beginning of a driver's error; the rest of its text describes the whole cluster."""
+    beginning = str(exc).split(", Timeout:")[0].split(" (configured timeouts")[0].split("\n")[0]
+    return f"{type(exc).__name__}: {beginning[:200]}"

@@ -1,7 +1,7 @@
-"""Codes of MongoDB's errors, by what they speak of: a closed list of those that speak of a document.
+"""Error codes of MongoDB: a closed list of those that blame a document.
 
-Whatever is not in it speaks of the collection, the user or the server: a view, a quota, a missing privilege, a full
-disk. Then no entry is to blame, and it is tried again for as long as it takes.
+Every other code blames the collection, the user or the server: a view, a quota, a missing privilege, a full disk. Then
+the write is tried again for as long as it takes.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 DUPLICATE_KEY = 11000
-"""Speaks of a document, unless it is the entry's own `_id` that is there: see `is_there`."""
+"""Blames a document, unless the entry's own `_id` is stored already: see `is_there`."""
 OTHER_COLLECTION = frozenset({166, 361})
-"""CommandNotSupportedOnView, CollectionUUIDMismatch: it is not the one that was looked at."""
+"""CommandNotSupportedOnView, CollectionUUIDMismatch: the collection is another one than was inspected."""
 UNKNOWN_FIELD = 40415
-"""IDLUnknownField: the server does not take a UUID in an insert."""
+"""IDLUnknownField: the server does not accept a UUID in an insert."""
 TOO_LARGE = frozenset({10334, 17419, 17420})
 
 # https://github.com/mongodb/mongo/blob/master/src/mongo/base/error_codes.yml
@@ -46,8 +46,8 @@ _NAMED = {
     10334: "BSONObjectTooLarge",
     17280: "KeyTooLong",
 }
-# Assertions have numbers and no names. Those of indexes are the ones that mongod itself forgives a document for while
-# an index is built (index_access_method.cpp, getKeys), and those of what came after that list was made.
+# Assertions have numbers and no names. Those about indexes are the list of errors that mongod itself ignores while it
+# builds an index (index_access_method.cpp, getKeys), and newer ones of the same kind.
 _ASSERTED = {
     **dict.fromkeys((13026, 13027, 13067, 13068, 16804), "a value that a 2d index cannot hold"),
     **dict.fromkeys((16755, 16756, 183493, 183934), "a value that a 2dsphere index cannot hold"),
@@ -62,9 +62,9 @@ _ASSERTED = {
     17420: "a document that is too large",
 }
 OF_A_DOCUMENT: Mapping[int, str] = {**_NAMED, **_ASSERTED}
-"""As the error of one document in a command."""
+"""Codes that blame a document when they are the error of that document in a reply."""
 OF_A_DOCUMENT_IN_A_COMMAND = OF_A_DOCUMENT.keys() - {2, 9, 14}
-"""As the error of a whole command. One that names no field and suits anything, such as BadValue, accuses nobody."""
+"""Codes that blame a document when they are the error of a whole command. General ones such as BadValue do not."""
 
 _OTHERS = {
     1: "InternalError",
@@ -98,18 +98,18 @@ _OTHERS = {
 
 
 def named(code: int | None, name: str = "") -> str:
-    """Return a code with what is known of it; the server itself names none in the error of one document."""
+    """Return a code with its name, if one is known; the server sends no name in the error of one document."""
     known = _OTHERS.get(code or 0) or OF_A_DOCUMENT.get(code or 0) or name
     return f"{known} (code {code})" if known else f"code {code}"
 
 
 def is_there(error: Mapping[str, Any]) -> bool:
-    """Tell whether a write error says that the `_id` is taken. Another unique index stores nothing under it."""
+    """Tell whether a write error says that the `_id` is stored already, and not a value of another unique index."""
     return error["code"] == DUPLICATE_KEY and list(error.get("keyPattern", ())) == ["_id"]
 
 
 def failures(reply: Mapping[str, Any]) -> list[str]:
-    """Return what was not done durably, named, of a command for which an `_id` that is taken is as good as stored."""
+    """Return the failures in a reply, by name; an `_id` that is stored already counts as stored."""
     codes = {error["code"] for error in reply.get("writeErrors", ()) if not is_there(error)}
     unmet = "writeConcernError" in reply
     return [*(named(code) for code in sorted(codes)), *(["the write concern was not met"] if unmet else [])]

@@ -1,4 +1,4 @@
-"""What collections there are: asked by one pipeline after another, answered for all that wait together."""
+"""The collections that are there: one question to MongoDB answers all pipelines that wait at the same time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collector.mongodb.needs import Collection
 
 _MOST = 1000
-"""Collections in one question."""
+"""Collections in one question at most."""
 
 
 @dataclass(slots=True)
@@ -32,7 +32,7 @@ class _Question:
 
 
 class CollectionCatalog:
-    """Asks about many collections with one command: 1,000 pipelines that start together ask a few times."""
+    """Asks about many collections with one command: 1,000 pipelines that start together need a few commands."""
 
     def __init__(self, database: AsyncDatabase[dict[str, Any]], timeout: float) -> None:
         self._database = database
@@ -41,9 +41,9 @@ class CollectionCatalog:
         self._asking = Lock()
 
     async def read(self, *collections: str) -> list[Collection | None]:
-        """Return what these collections are, looked at after this was called; None for one that is not there.
+        """Return these collections as they are after the call; None for one that is not there.
 
-        Raises SinkUnavailable; what one question met, all that had joined in it are told.
+        Raises SinkUnavailable, for all callers that share a failed question.
         """
         if len(self._next.collections) + len(collections) > _MOST:
             self._next = _Question()
@@ -67,7 +67,7 @@ class CollectionCatalog:
 
     async def _list(self, collections: Sequence[str]) -> Mapping[str, Collection]:
         names = set(collections)
-        wanted = [*names, *(BUCKETS + name for name in names)]  # no more than that, or mongod looks at all there are
+        wanted = [*names, *(BUCKETS + name for name in names)]  # without a filter by name, mongod reads all collections
         async with calling(self._timeout):
             try:
                 command = {"listCollections": 1, "filter": {"name": {"$in": wanted}}}

@@ -1,4 +1,4 @@
-"""What MongoDB answered, in a sentence that may be logged: its own text may quote a command, documents included."""
+"""Errors of MongoDB as sentences that may be logged: the server's own text may quote documents of a command."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _COMMAND = re.compile(r'not authorized on (\w[\w-]*) to execute command \{ (\w+)
 
 
 def describe_failure(exc: OperationFailure) -> str:
-    """Name what the server answered; where a privilege is missing, also the command and its collection."""
+    """Return the server's error by name and code; where a privilege is missing, also the command and its collection."""
     details = exc.details or {}
     answered = f"MongoDB answered {named(exc.code, str(details.get('codeName', '')))}"
     return answered if exc.code != _UNAUTHORIZED else f"{answered}: {_missing(str(details.get('errmsg', '')))}"

@@ -1,8 +1,8 @@
-"""The login to MongoDB: URI and certificates as their files are now, and whether the server takes them.
+"""The login to MongoDB: URI and certificates as their files are now, and whether the server accepts them.
 
-pymongo reads both once. Here a client goes over to what they have become, in place: everything that was made of it,
-databases, collections and sessions, goes on. That needs names which pymongo calls private: they are used in `renew`
-only, and `tests/service/test_rotation.py` fails when they change.
+pymongo reads URI and certificates once. Here a client changes to the new ones in place: databases, collections and
+sessions that were made from it go on. That needs private names of pymongo: only `renew` uses them, and
+`tests/service/test_rotation.py` fails when they change.
 """
 
 from __future__ import annotations
@@ -31,35 +31,35 @@ if TYPE_CHECKING:
     from transfer.secret import Secret
 
 _PERIOD = 2.0
-"""Seconds between two looks. What is found twice is whole."""
+"""Seconds between two readings of the files. A content that is read twice in a row is complete."""
 _TIMEOUT = 5.0
 _GRACE = 15.0
-"""Seconds in which calls that are under way may end on the connections of the old login."""
+"""Seconds that running calls have to end on the connections of the old login."""
 _FILES = ("tlscafile", "tlscertificatekeyfile", "tlscrlfile")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Access:
-    """What a client is made of: a URI, and what is in the files that it names."""
+    """A URI, and the content of the files that it names."""
 
     uri: str
     files: tuple[bytes, ...]
 
     @classmethod
     def read(cls, secret: Secret) -> Access:
-        """Read it as it is now. Raises OSError, and ValueError when the URI is none."""
+        """Read URI and files as they are now. Raises OSError, and ValueError when the URI is not valid."""
         uri = secret.read()
         options = {name.lower(): values[-1] for name, values in parse_qs(urlsplit(uri).query).items()}
         return cls(uri, tuple(Path(options[name]).read_bytes() for name in _FILES if name in options))
 
     @property
     def user(self) -> str:
-        """Who logs in."""
+        """The user that logs in, or an empty text."""
         return urlsplit(self.uri).username or ""
 
 
 class MongoLogin:
-    """Follows the files of a login; `refused` is why the server does not take it now, in its own words, or empty."""
+    """Follows the files of a login; `refused` says why the server refuses it now, and is empty while it does not."""
 
     def __init__(self, secret: Secret) -> None:
         self.refused = ""
@@ -67,13 +67,13 @@ class MongoLogin:
         self._place = Access.read(secret)
         self._last = self._place
         self._refused_place: Access | None = None
-        """What the files held last that no client can be made of."""
+        """The last content of the files that no client can be made of."""
         self._had_user = bool(self._place.user)
-        """Without it a client is not renewed again and again for a server that never names us."""
+        """Whether the server has named a user: else the client would be renewed again and again without an effect."""
 
     @property
     def uri(self) -> str:
-        """The URI that is in force."""
+        """The URI that is used now."""
         return self._place.uri
 
     async def follow(
@@ -113,28 +113,28 @@ class MongoLogin:
         place: Access,
         owning_nothing: Callable[[], AbstractAsyncContextManager[None]],
     ) -> Callable[[], Awaitable[None]]:
-        new_client(place.uri)  # never opened: one that is none is known before anything is given up for it
+        new_client(place.uri)  # never opened: it raises for a wrong URI before anything is given up
         async with owning_nothing() if place.user != self._place.user else nullcontext():
             close = await renew(client, place.uri)
         self._place, self._had_user = place, False
         return close
 
     def _changed(self) -> Access | None:
-        """Return what the files hold when it is not what is in force, and was there at the last look too."""
+        """Return the content of the files if it is new and was the same at the last reading, else None."""
         try:
             now = Access.read(self._secret)
         except (OSError, ValueError):
-            return None  # it is being replaced; the old one goes as far as it goes
+            return None  # a file is being replaced; the old login is used on
         before, self._last = self._last, now
         return now if now == before and now not in (self._place, self._refused_place) else None
 
     async def _is_void(self, client: AsyncMongoClient[dict[str, Any]]) -> bool:
-        """Ask who we are; true when connections that had logged in are nobody's: their user was made anew."""
+        """Ask the server for our user; True when it names none any more, because the user was made anew."""
         try:
             async with calling(_TIMEOUT):
                 status = await client.admin.command("connectionStatus")
         except SinkUnavailable:
-            return False  # the topology tells
+            return False  # the topology shows an outage
         except OperationFailure as exc:
             self.refused = f"MongoDB does not let us in: {describe_failure(exc)}"
             return False
@@ -145,12 +145,12 @@ class MongoLogin:
 
 
 async def renew(client: AsyncMongoClient[dict[str, Any]], uri: str) -> Callable[[], Awaitable[None]]:
-    """Have a client go over to another URI, or to the certificates that the same one names now.
+    """Change a client to another URI, or to the present certificates of the same one.
 
-    pymongo does the same to itself after a fork. Calls that are under way end on the old connections; what is returned
-    closes those. Raises what pymongo raises for a URI or a certificate that is none; then nothing has changed.
+    pymongo does the same to itself after a fork. Running calls end on the old connections; the returned function closes
+    these. Raises pymongo's errors for a wrong URI or certificate; then nothing has changed.
     """
-    fresh = new_client(uri)  # never opened: only its parts are wanted
+    fresh = new_client(uri)  # never opened: only its parts are used
     topology, executor = client._topology, client._kill_cursors_executor  # noqa: SLF001 - see the module's docstring
 
     async def close() -> None:

@@ -1,7 +1,7 @@
-"""What is needed of a logger's collections, written down once: pipelines and `collector check` compare with it.
+"""The needs of a logger's collections, as one list: pipelines and `collector check` compare collections with it.
 
-A collection that exists is never altered. What is other than needed or declared is said, with the command that mends
-it; only where entries would be lost, refused or stored twice, nothing is moved until then.
+An existing collection is never altered. Each difference is reported with the command that mends it. Only where entries
+would be lost, refused or stored twice, the logger's entries wait until somebody has mended it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from transfer.wire import CollectionSpec
 
 BUCKETS = "system.buckets."
-"""Where MongoDB keeps what is in a time-series collection; of both, this is the one with a UUID."""
+"""Prefix of the collection in which MongoDB keeps the data of a time-series collection; that one has the UUID."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,49 +27,49 @@ class Index:
     fields: tuple[str, ...]
     unique: bool = False
     partial: bool = False
-    """Whether it passes over documents, as sparse and partial ones do."""
+    """Whether the index is sparse or partial, so that it does not cover all documents."""
     expires: int | None = None
-    """Seconds after which it deletes documents."""
+    """Seconds after which the index deletes documents."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collection:
-    """One collection or view, as the server has it."""
+    """One collection or view on the server."""
 
     kind: str = "collection"
-    """As `listCollections` has it: collection, timeseries or view."""
+    """The type in `listCollections`: collection, timeseries or view."""
     time_field: str = ""
     meta_field: str = ""
     granularity: str = ""
-    """Empty where its buckets are of a size of their own."""
+    """Empty where the size of buckets is set by numbers."""
     expires: int | None = None
-    """Seconds after which MongoDB deletes what is in a time-series collection."""
+    """Seconds after which MongoDB deletes documents of a time-series collection."""
     capped: bool = False
     validated: bool = False
     uuid: bytes | None = None
     indexes: tuple[Index, ...] | None = None
-    """None where they were not looked at."""
+    """None where the indexes were not read."""
     indexes_error: str = ""
-    """Why an index that is needed was not looked at, or not made."""
+    """Why the indexes were not read, or a needed one not made."""
 
     @property
     def is_timeseries(self) -> bool:
-        """Whether it takes any `_id`, so that each logger of it has one writer."""
+        """Whether the collection stores an `_id` twice, so that its logger has one writer."""
         return self.kind == "timeseries"
 
     @property
     def names_meta(self) -> str:
-        """Name its meta field."""
+        """The meta field, for a sentence."""
         return self.meta_field or "none"
 
     @property
     def names_buckets(self) -> str:
-        """Name its granularity."""
+        """The granularity, for a sentence."""
         return self.granularity or "buckets of a size of their own"
 
     @property
     def names_expiry(self) -> str:
-        """Say when it deletes what is in it."""
+        """When documents are deleted, for a sentence."""
         return "never" if self.expires is None else f"after {self.expires} s"
 
 
@@ -77,18 +77,18 @@ class Weight(Enum):
     """How bad a difference is."""
 
     STOPS = "stops"
-    """Nothing of the logger is moved until somebody has changed it."""
+    """The logger's entries wait until somebody has changed the collection."""
     HARMS = "harms"
-    """Some entries become dead letters, or letters are lost."""
+    """Some entries become dead letters, or dead letters are lost."""
     DIFFERS = "differs"
-    """It is not what was declared; entries are stored."""
+    """The collection is not as declared; entries are stored."""
     SURPRISES = "surprises"
-    """Nobody declared otherwise, and it may be meant."""
+    """The declaration does not forbid it, and it may be intended."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Something that is not as needed."""
+    """One property of a collection that is not as needed."""
 
     about: str
     weight: Weight
@@ -102,7 +102,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class _Need:
-    """One thing that is needed. In the texts `{db}` stands for the collection as mongosh names it."""
+    """One need. In its texts `{db}` stands for the collection in mongosh."""
 
     weight: Weight
     is_broken: Callable[[CollectionSpec | None, Collection], bool]
@@ -131,7 +131,7 @@ def _on_timestamp(found: Collection) -> list[Index]:
 
 
 def lacks_expiry(spec: CollectionSpec | None, found: Collection) -> bool:
-    """Tell whether an index that deletes documents is declared, and there is none on `timestamp` to be in its way."""
+    """Tell whether a declared index that deletes documents is missing, and no index on `timestamp` is in its way."""
     declared = spec is not None and spec.kind == "plain" and spec.expire_after_seconds is not None
     return declared and found.kind == "collection" and not _on_timestamp(found)
 
@@ -261,12 +261,12 @@ _NEEDS_OF_OUR_OWN = (
 
 
 def differences(name: str, spec: CollectionSpec | None, found: Collection | None) -> list[Difference]:
-    """Compare a collection of entries with what is needed and declared; one that is not there is as it should be."""
+    """Compare a collection of entries with needs and declaration; a missing one has no difference."""
     return [] if found is None else [*_compare(name, spec, found, _NEEDS), *_unique(name, found)]
 
 
 def differences_of_our_own(name: str, found: Collection | None) -> list[Difference]:
-    """Compare a collection of dead letters, or of claims, with what is needed."""
+    """Compare a collection of dead letters or of claims with its needs."""
     if found is None:
         return []
     unique = [
@@ -315,11 +315,11 @@ def _difference(name: str, weight: Weight, expected: str, got: str, do: str) -> 
     return Difference(f"collection {name}", weight, expected, " ".join(got.split()), do)
 
 
-# --- as the server says it
+# --- from replies of the server
 
 
 def collections_in(listed: Iterable[Mapping[str, Any]]) -> dict[str, Collection]:
-    """Return what `listCollections` has listed, by name, with the UUIDs that inserts are compared with."""
+    """Return the collections of a `listCollections` reply by name, with the UUIDs that inserts are compared with."""
     by_name = {one["name"]: one for one in listed}
     return {
         name: _collection(one, by_name.get(BUCKETS + name, one))
@@ -348,7 +348,7 @@ def _refuses(options: Mapping[str, Any]) -> bool:
 
 
 def indexes_in(listed: Iterable[Mapping[str, Any]]) -> tuple[Index, ...]:
-    """Return what `listIndexes` has listed, but for that of `_id`."""
+    """Return the indexes of a `listIndexes` reply, without the one of `_id`."""
     return tuple(
         Index(
             name=one["name"],

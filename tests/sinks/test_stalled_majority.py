@@ -25,7 +25,7 @@ from bson import Int64, ObjectId
 from pymongo import MongoClient, WriteConcern
 
 from collector.check.findings import Level
-from collector.check.mongodb_facts import look_at_mongodb
+from collector.check.mongodb_facts import read_mongodb
 from collector.check.mongodb_findings import judge_mongodb
 from collector.dead_letters.letters import DeadLetterReader, Filter, Summary
 from collector.dead_letters.store import DeadLetterStore
@@ -276,7 +276,7 @@ async def test_what_an_unknown_result_had_stored_is_counted_once_and_as_written(
 
 async def majority(stalling: ReplicaSet) -> list[tuple[Level, str]]:
     names = Names("stalled")
-    facts = await to_thread.run_sync(look_at_mongodb, stalling.url, names, [])
+    facts = await to_thread.run_sync(read_mongodb, stalling.url, names, [])
     assert not facts.error or facts.members is not None, facts.error
     return [(one.level, one.got) for one in judge_mongodb(facts, [], names) if one.about == "MongoDB majority"]
 
