@@ -14,7 +14,8 @@ from collector.actors.backoff import exponential
 from collector.events import Answered, Failed, Failure, Held, Received, Stage
 from collector.flow.in_hand import MESSAGE
 from collector.flow.pool import COMES_WITHIN, SMALLEST_ASK
-from collector.jetstream.pull import LARGEST, Signal, still_pending
+from collector.jetstream.messages import Signal, still_pending
+from collector.jetstream.pull import LARGEST
 from transfer.errors import TransferError, Unavailable, UnknownStream
 
 if TYPE_CHECKING:

@@ -10,18 +10,15 @@ messages and bytes are known exactly while requests overlap.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from enum import Enum, auto
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import msgspec
 from anyio import Event, move_on_after
 
-from collector.decoding.headers import field as header
-from collector.decoding.headers import headers
-from collector.flow.settlement import ACK, NAK
+from collector.jetstream.aside import Aside
 from collector.jetstream.certainty import Certainty
-from collector.model import Delivery
+from collector.jetstream.messages import Bare, PullStatus, Signal, read_delivery, read_status, signal_of, unused
+from collector.jetstream.outstanding import Outstanding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,14 +26,13 @@ if TYPE_CHECKING:
     from collector.flow.in_hand import InHand
     from collector.flow.settlement import Answer
     from collector.jetstream.link import AnyFrame, Link, Subscribed
+    from collector.jetstream.outstanding import Asked
+    from collector.model import Delivery
 
 REQUEST_LIFETIME = 60.0
 """Seconds a request lives at the server."""
 HEARTBEAT = 2.0
 """Seconds of silence after which the server sends a heartbeat for a request."""
-_CUT_TIMES = 3
-"""How often a message is asked for again because it came without its body."""
-_MOST_CUT = 10_000
 _LULL = 0.02
 """Seconds without a message after which we assume that no message is in flight."""
 _FLOWING = 0.5
@@ -47,180 +43,6 @@ _ALONE = 2.5
 LARGEST = 64 * 1024 * 1024 + 64 * 1024
 """Bytes of the largest message that is asked for, with subject and headers: nats-server lets no more bytes wait for one
 client (`max_pending`)."""
-
-
-class PullStatus(Enum):
-    """The meaning of a status message, by its code and text in nats-server (server/consumer.go)."""
-
-    HEARTBEAT = auto()
-    REQUEST_DONE = auto()
-    REQUEST_EXPIRED = auto()
-    NO_MESSAGES = auto()
-    MESSAGE_TOO_LARGE = auto()
-    DURABLE_DELETED = auto()
-    DURABLE_IS_PUSH = auto()
-    LEADER_CHANGED = auto()
-    SERVER_STOPS = auto()
-    LIMIT_EXCEEDED = auto()
-    NOBODY_ANSWERS = auto()
-    UNKNOWN = auto()
-
-
-class Signal(Enum):
-    """A state of the pull that the consumer has to act on."""
-
-    RECHECK = auto()
-    """Stream or durable may be gone or changed: check, re-create or wait."""
-    SILENT = auto()
-    """Neither a message nor a heartbeat for two heartbeats: the requests may be lost (nats.py#504)."""
-    REFUSED = auto()
-    """The server refuses our requests, or ends them again and again without a message: ask again later."""
-    CUT = auto()
-    """A message came without its body: the durable may deliver headers only."""
-
-
-_BY_CODE = {
-    "100": PullStatus.HEARTBEAT,
-    "404": PullStatus.NO_MESSAGES,
-    "408": PullStatus.REQUEST_EXPIRED,
-    "503": PullStatus.NOBODY_ANSWERS,
-}
-_CONFLICTS = (
-    ("batch completed", PullStatus.REQUEST_DONE),
-    ("message size exceeds maxbytes", PullStatus.MESSAGE_TOO_LARGE),
-    ("consumer deleted", PullStatus.DURABLE_DELETED),
-    ("consumer is push based", PullStatus.DURABLE_IS_PUSH),
-    ("leadership change", PullStatus.LEADER_CHANGED),
-    ("server shutdown", PullStatus.SERVER_STOPS),
-    ("exceeded max", PullStatus.LIMIT_EXCEEDED),
-)
-_SIGNALS = {
-    PullStatus.DURABLE_DELETED: Signal.RECHECK,
-    PullStatus.DURABLE_IS_PUSH: Signal.RECHECK,
-    PullStatus.NOBODY_ANSWERS: Signal.RECHECK,
-    PullStatus.LIMIT_EXCEEDED: Signal.REFUSED,
-    PullStatus.UNKNOWN: Signal.REFUSED,
-}
-
-
-def read_status(raw_headers: bytes) -> tuple[PullStatus, str]:
-    """Name the status of a header block `NATS/1.0 CODE text`; return it with the server's own line."""
-    line = raw_headers.split(b"\r\n", 1)[0].decode("latin-1")
-    _, _, words = line.partition(" ")
-    code, _, text = words.partition(" ")
-    if code == "409":
-        text = text.lower()
-        return next((status for start, status in _CONFLICTS if text.startswith(start)), PullStatus.UNKNOWN), words
-    return _BY_CODE.get(code, PullStatus.UNKNOWN), words
-
-
-def unused(raw_headers: bytes) -> tuple[int, int]:
-    """Return the messages and bytes of an ended request that were not sent; 0 where the server does not tell."""
-    values = {b"nats-pending-messages": 0, b"nats-pending-bytes": 0}
-    for line in raw_headers.split(b"\r\n")[1:]:
-        name, _, value = line.partition(b":")
-        if name.lower() in values and value.strip().isdigit():
-            values[name.lower()] = int(value)
-    return values[b"nats-pending-messages"], values[b"nats-pending-bytes"]
-
-
-class Bare(Enum):
-    """The kind of a message without a body, by its headers."""
-
-    ENTRY = auto()
-    """The message was published without a body."""
-    CUT = auto()
-    """The server has left the body out."""
-    MARKER = auto()
-    """The server's own note that the last message of a subject is gone; no publisher sent it."""
-
-
-def read_bare(raw_headers: bytes) -> Bare:
-    """Return the kind of a message without a body."""
-    fields = headers(raw_headers)
-    if header(fields, "Nats-Marker-Reason"):
-        return Bare.MARKER
-    size = header(fields, "Nats-Msg-Size")
-    return Bare.CUT if size.isdecimal() and size.strip("0") else Bare.ENTRY
-
-
-def read_delivery(frame: AnyFrame, head: str = "", stream: str = "") -> Delivery:
-    """Read the reply subject `$JS.ACK.[domain.account.]stream.durable.delivered.sequence.sequence.time.pending[.x]`.
-
-    A reply subject that begins with `head` is of `stream`. Raises ValueError for another kind of subject: then the
-    message was not delivered by JetStream.
-    """
-    subject, encoded, raw_headers, body = frame
-    reply = encoded.decode()
-    before, *fields = reply.rsplit(".", 5)
-    if before != head or not head:
-        stream, fields = _read_reply(reply)
-    return Delivery(subject.decode(), reply, body, raw_headers, stream, int(fields[1]), int(fields[0]), int(fields[3]))
-
-
-def still_pending(delivery: Delivery) -> int:
-    """Return how many messages were not delivered yet at the time of this delivery."""
-    return int(_read_reply(delivery.reply)[1][4])
-
-
-def _read_reply(reply: str) -> tuple[str, list[str]]:
-    """Return the stream, and the fields behind the durable. Raises ValueError."""
-    fields = reply.split(".")
-    if len(fields) >= 11:  # with domain and account hash: ADR-15
-        del fields[2:4]
-    if len(fields) < 9 or fields[0] != "$JS" or fields[1] != "ACK":
-        message = f"expected a reply subject $JS.ACK.<stream>.<durable>.<five numbers>, got {reply!r}"
-        raise ValueError(message)
-    return fields[2], fields[4:]
-
-
-class Asked(NamedTuple):
-    """An outstanding request as it was made."""
-
-    messages: int
-    bytes: int
-    number: int = 0
-    early: float = -math.inf
-    """The time until which its end is early: before it, the server has ended the request for another reason."""
-
-
-@dataclass(slots=True)
-class Outstanding:
-    """The messages and bytes that were asked for and have not come: exact while a status ends every request."""
-
-    messages: int = 0
-    bytes: int = 0
-    requests: dict[str, Asked] = field(default_factory=dict)
-
-    def asked(self, request: str, messages: int, max_bytes: int, number: int = 0, early: float = -math.inf) -> None:
-        """Count a request."""
-        self.requests[request] = Asked(messages, max_bytes, number, early)
-        self.messages += messages
-        self.bytes += max_bytes
-
-    def came(self, messages: int, size: int) -> None:
-        """Count messages that came; messages of forgotten requests (see `forget`) never make it negative."""
-        self.messages = max(0, self.messages - messages)
-        self.bytes = max(0, self.bytes - size)
-
-    def ended(self, request: str, messages: int, max_bytes: int) -> None:
-        """Take out the unused rest of an ended request; a forgotten request is ignored."""
-        if self.requests.pop(request, None) is None:
-            return
-        self.messages = max(0, self.messages - messages)
-        self.bytes = max(0, self.bytes - max_bytes)
-        if not self.requests:
-            self.messages = self.bytes = 0
-
-    def ended_at_once(self, request: str) -> None:
-        """Take out a request that the server refused, or that ended without a count of the rest."""
-        if asked := self.requests.get(request):
-            self.ended(request, asked.messages, asked.bytes)
-
-    def forget(self) -> None:
-        """Drop all outstanding requests."""
-        self.requests.clear()
-        self.messages = self.bytes = 0
 
 
 class Pull:
@@ -263,9 +85,7 @@ class Pull:
         """Bytes of the last message that was asked for alone."""
         self._deliveries: list[Delivery] = []
         self._taken_in_hand = 0
-        self._aside: list[Answer] = []
-        self._cut: dict[int, int] = {}
-        """How often each message came without its body, by sequence."""
+        self._aside = Aside()
         self._signals: set[Signal] = set()
         self._heard = clock()
         self.changed = Event()
@@ -349,30 +169,15 @@ class Pull:
 
     @property
     def _received(self) -> int:
-        return len(self._deliveries) + len(self._aside)
+        return len(self._deliveries) + len(self._aside.answers)
 
     def _is_set_aside(self, delivery: Delivery) -> bool:
-        """Set a message that is no entry aside, to be answered by `answer_aside`; return whether it was.
-
-        A publisher may send the header of a cut message itself. So a message that comes cut again and again, although
-        the durable was checked in between, is taken as it is.
-        """
-        bare = read_bare(delivery.raw_headers)
-        if bare is Bare.ENTRY:
-            return False
-        if bare is Bare.MARKER:
-            self._aside.append((delivery.reply, ACK))
-            return True
-        times = self._cut.pop(delivery.sequence, 0) + 1
-        if times > _CUT_TIMES:
-            return False
-        self._cut[delivery.sequence] = times
-        if len(self._cut) > _MOST_CUT:
-            del self._cut[next(iter(self._cut))]
-        self._aside.append((delivery.reply, NAK))
-        self._signals.add(Signal.CUT)
-        self._certainty.doubt()
-        return True
+        """Set a message that is no entry aside, to be answered by `answer_aside`; return whether it was."""
+        bare = self._aside.keep(delivery)
+        if bare is Bare.CUT:
+            self._signals.add(Signal.CUT)
+            self._certainty.doubt()
+        return bare is not Bare.ENTRY
 
     # --- whether stream and durable are the same
 
@@ -406,16 +211,14 @@ class Pull:
     @property
     def has_aside(self) -> bool:
         """Whether messages wait for `answer_aside`."""
-        return bool(self._aside)
+        return bool(self._aside.answers)
 
     async def answer_aside(self) -> None:
         """Let cut messages be delivered again, and remove markers; call it after a check of the durable.
 
         A second delivery is harmless, so a nak is sent always. An ack waits until it may be sent.
         """
-        may_answer, aside = self.may_answer, self._aside
-        self._aside = [] if may_answer else [one for one in aside if one[1] == ACK]
-        if answers := aside if may_answer else [one for one in aside if one[1] != ACK]:
+        if answers := self._aside.take(certain=self.may_answer):
             await self._link.answer(answers)
 
     def _take_in_hand(self) -> None:
@@ -442,7 +245,7 @@ class Pull:
             self._in_hand.disown()
         if asked is not None:
             self._count_fruitless(status, asked, words)
-        if signal := _SIGNALS.get(status):
+        if signal := signal_of(status):
             self._signals.add(signal)
             self._certainty.doubt()
 
@@ -466,7 +269,7 @@ class Pull:
         self._counted, self.last_words = self._number, words
         self.fruitless += 1
         if self.fruitless > 1:
-            self._signals.add(_SIGNALS.get(status, Signal.REFUSED))
+            self._signals.add(signal_of(status) or Signal.REFUSED)
             self._certainty.doubt()
 
     def take(self) -> list[Delivery]:

@@ -15,7 +15,8 @@ from collector.events import Failed
 from collector.jetstream.bucket import Gone, Listed, Put
 from collector.jetstream.connection import Reconnects
 from collector.readings import Declared
-from tests.support.fakes import FakeBucket, Reports, settled
+from tests.support.fake_bucket import FakeBucket
+from tests.support.fakes import Reports, settled
 from transfer.errors import JetStreamError, Unavailable
 from transfer.wire import LoggerSpec, encode_spec
 
@@ -148,14 +149,14 @@ async def test_the_bucket_is_listed_again_a_period_after_it_was_listed() -> None
             assert scene.bucket.watches == watches
             await scene.say(Listed())
             while scene.bucket.watches == watches:
-                await scene.bucket.decoded.wait()
+                await scene.bucket.opened.wait()
 
 
 async def test_a_listing_that_takes_longer_than_the_period_is_not_cut() -> None:
     async with playing(period=0.01) as scene:
         await scene.say(put("a"), put("b"), Listed())
         while scene.bucket.watches < 2:
-            await scene.bucket.decoded.wait()
+            await scene.bucket.opened.wait()
         await scene.say(put("a"))
         await anyio.sleep(0.05)
         assert scene.bucket.watches == 2
@@ -169,7 +170,7 @@ async def again(scene: Scene, *changes: object, life: str = "made at 1") -> None
     watches = scene.bucket.watches
     scene.reconnects.notify()
     while scene.bucket.watches == watches:
-        await scene.bucket.decoded.wait()
+        await scene.bucket.opened.wait()
     await settled()
     await scene.say(*changes, Listed())
 
@@ -221,7 +222,7 @@ async def test_a_bucket_that_is_gone_stops_nothing_and_is_said_until_it_is_back(
         scene.bucket.failures = [BucketMissing("beta_logs", "it was there before")] * 3
         scene.reconnects.notify()
         while scene.bucket.watches < 5:
-            await scene.bucket.decoded.wait()
+            await scene.bucket.opened.wait()
         await settled()
         assert scene.desired.known == {"a", "b"}
         assert "beta_logs" in trouble(scene)
@@ -256,7 +257,7 @@ async def test_a_bucket_that_cannot_be_listed_is_tried_again_without_a_crash(err
         scene.bucket.failures = [error, error]
         scene.reconnects.notify()
         while scene.bucket.watches < 4:
-            await scene.bucket.decoded.wait()
+            await scene.bucket.opened.wait()
         await settled()
         await scene.say(put("a"), Listed())
         assert list(scene.desired.wanted) == ["a"]
@@ -267,7 +268,7 @@ async def test_a_watch_that_dies_is_opened_again() -> None:
     async with playing() as scene:
         await scene.say(put("a"), Listed(), Unavailable("gone"))
         while scene.bucket.watches < 2:
-            await scene.bucket.decoded.wait()
+            await scene.bucket.opened.wait()
         assert list(scene.desired.wanted) == ["a"]
 
 

@@ -12,7 +12,8 @@ from collector.actors.supervisor import Intensity, Pipelines, Supervisor
 from collector.errors import GaveUp
 from collector.events import Crashed, GivenUp, LoggerState, State
 from collector.telemetry.metrics import Metrics
-from tests.support.fakes import Reports, ScriptedChild, settled
+from tests.support.fakes import Reports, settled
+from tests.support.scripted_child import ScriptedChild
 from transfer.wire import CollectionSpec, LoggerSpec, StreamSpec
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from nats.aio.client import Client
 from collector import events
 from collector.jetstream.connection import close, connect
 from collector.jetstream.link import PlainLink
-from tests.jetstream.test_link import LINKS, Inbox, connected, quiet, written
 from tests.support.fakes import Reports
+from tests.support.pulling import LINKS, Inbox, connected, quiet, written
 from transfer.jetstream.connection import Connection
 from transfer.nats_settings import NatsSettings
 

@@ -1,34 +1,20 @@
-"""The pull subscription: what the server's words mean, what is outstanding, when it is silent."""
+"""The pull subscription: what is asked for, what came, when it is silent."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec import structs
 
 from collector.flow.in_hand import InHand
 from collector.jetstream.link import Frame
-from collector.jetstream.pull import (
-    HEARTBEAT,
-    LARGEST,
-    Bare,
-    Outstanding,
-    Pull,
-    PullStatus,
-    Signal,
-    read_bare,
-    read_delivery,
-    read_status,
-    unused,
-)
+from collector.jetstream.messages import Signal
+from collector.jetstream.outstanding import Outstanding
+from collector.jetstream.pull import HEARTBEAT, LARGEST, Pull
 from tests.support.fakes import STREAM, FakeLink, delivery, frame
-
-if TYPE_CHECKING:
-    from collector.model import Delivery
+from tests.support.frames import FOREIGN, bare
 
 PENDING = "Nats-Pending-Messages: {}\r\nNats-Pending-Bytes: {}\r\n"
 
@@ -36,153 +22,6 @@ PENDING = "Nats-Pending-Messages: {}\r\nNats-Pending-Bytes: {}\r\n"
 def looked_at(pull: Pull) -> None:
     pull.begin_check()
     pull.end_check()
-
-
-# words
-
-
-@pytest.mark.parametrize(
-    ("line", "status"),
-    [
-        # server/consumer.go and server/client.go of nats-server 2.15
-        ("100 Idle Heartbeat", PullStatus.HEARTBEAT),
-        ("404 No Messages", PullStatus.NO_MESSAGES),
-        ("408 Request Timeout", PullStatus.REQUEST_EXPIRED),
-        ("408 Interest Expired", PullStatus.REQUEST_EXPIRED),
-        ("409 Batch Completed", PullStatus.REQUEST_DONE),
-        ("409 Message Size Exceeds MaxBytes", PullStatus.MESSAGE_TOO_LARGE),
-        ("409 Consumer Deleted", PullStatus.DURABLE_DELETED),
-        ("409 Consumer is push based", PullStatus.DURABLE_IS_PUSH),
-        ("409 Leadership Change", PullStatus.LEADER_CHANGED),
-        ("409 Server Shutdown", PullStatus.SERVER_STOPS),
-        ("409 Exceeded MaxWaiting", PullStatus.LIMIT_EXCEEDED),
-        ("409 Exceeded MaxRequestBatch of 100", PullStatus.LIMIT_EXCEEDED),
-        ("409 Exceeded MaxRequestExpires of 1s", PullStatus.LIMIT_EXCEEDED),
-        ("409 Exceeded MaxRequestMaxBytes of 1024", PullStatus.LIMIT_EXCEEDED),
-        ("409 Something New", PullStatus.UNKNOWN),
-        ("423 Nats-Wrong-Pin-Id", PullStatus.UNKNOWN),
-        ("503", PullStatus.NOBODY_ANSWERS),
-        ("", PullStatus.UNKNOWN),
-    ],
-)
-def test_every_status_of_the_server_is_named(line: str, status: PullStatus) -> None:
-    assert read_status(f"NATS/1.0 {line}\r\n\r\n".encode()) == (status, line)
-
-
-@given(st.binary(max_size=60))
-def test_no_header_block_is_too_strange_to_read(raw: bytes) -> None:
-    assert isinstance(read_status(raw)[0], PullStatus)
-    assert min(unused(raw)) >= 0
-
-
-def test_what_a_request_leaves_unused_is_read_from_its_end() -> None:
-    assert unused(b"NATS/1.0 408 Request Timeout\r\nNats-Pending-Messages: 7\r\nNats-Pending-Bytes: 1024\r\n\r\n") == (
-        7,
-        1024,
-    )
-    assert unused(b"NATS/1.0 409 Leadership Change\r\n\r\n") == (0, 0)
-    assert unused(b"NATS/1.0 408 Request Timeout\r\nNats-Pending-Messages: many\r\n\r\n") == (0, 0)
-
-
-# reply subjects
-
-
-@pytest.mark.parametrize(
-    "reply",
-    [
-        "$JS.ACK.beta:logs:system.durable.3.42.57.1714979289123456789.8",
-        "$JS.ACK.hub.ACCOUNT4HASH.beta:logs:system.durable.3.42.57.1714979289123456789.8",  # ADR-15
-        "$JS.ACK._.ACCOUNT4HASH.beta:logs:system.durable.3.42.57.1714979289123456789.8.rAnDoM",
-    ],
-)
-def test_both_forms_of_the_reply_subject_are_read(reply: str) -> None:
-    found = read_delivery(Frame(b"beta.logs.system", reply.encode(), b"NATS/1.0\r\n\r\n", b"body"))
-    assert (found.stream, found.sequence, found.num_delivered) == ("beta:logs:system", 42, 3)
-    assert found.published_ns == 1_714_979_289_123_456_789
-    assert (found.subject, found.reply, found.body, found.size) == ("beta.logs.system", reply, b"body", 16)
-
-
-FOREIGN = [
-    b"$JS.ACK.x",
-    b"$JS.ACK.a.b.c.d.e.f.g",
-    b"$JS.ACK.a.b.1.2.3.4",
-    b"$JS.ACK.\xff.b.1.2.3.4.5",
-    b"_INBOX.abc",
-    b"",
-]
-
-
-@pytest.mark.parametrize("reply", FOREIGN)
-def test_a_message_that_jetstream_did_not_deliver_is_told_apart(reply: bytes) -> None:
-    with pytest.raises(ValueError, match=r"\$JS\.ACK|invalid"):
-        read_delivery(Frame(b"subject", reply, b"", b""))
-
-
-# outstanding
-
-
-@st.composite
-def lives(draw: st.DrawFn) -> list[tuple[int, int, list[int]]]:
-    """Draw requests: a batch, a size, and the sizes of the messages that come for each before it ends."""
-    requests = []
-    for _ in range(draw(st.integers(0, 6))):
-        sizes = draw(st.lists(st.integers(1, 500), max_size=8))
-        requests.append((len(sizes) + draw(st.integers(0, 5)), sum(sizes) + draw(st.integers(0, 500)), sizes))
-    return requests
-
-
-@given(requests=lives(), data=st.data())
-def test_what_is_outstanding_is_exact_while_every_request_ends_with_a_word(
-    requests: list[tuple[int, int, list[int]]], data: st.DataObject
-) -> None:
-    outstanding = Outstanding()
-    for number, (batch, max_bytes, _) in enumerate(requests):
-        outstanding.asked(str(number), batch, max_bytes)
-    left = {str(number): (batch, size, list(sizes)) for number, (batch, size, sizes) in enumerate(requests)}
-    while left:
-        name = data.draw(st.sampled_from(sorted(left)))
-        messages, max_bytes, sizes = left[name]
-        if sizes:
-            size = sizes.pop()
-            outstanding.came(1, size)
-            left[name] = (messages - 1, max_bytes - size, sizes)
-        else:
-            outstanding.ended(name, messages, max_bytes)
-            del left[name]
-        assert outstanding.messages == sum(one[0] for one in left.values())
-        assert outstanding.bytes == sum(one[1] for one in left.values())
-        assert set(outstanding.requests) == set(left)
-
-
-WORDS = st.one_of(
-    st.tuples(st.just("asked"), st.integers(0, 3), st.integers(1, 9), st.integers(1, 999)),
-    st.tuples(st.just("came"), st.integers(0, 999)),
-    st.tuples(st.just("ended"), st.integers(0, 3), st.integers(0, 20), st.integers(0, 2000)),
-    st.tuples(st.just("ended_at_once"), st.integers(0, 3)),
-    st.tuples(st.just("forget")),
-)
-
-
-@given(st.lists(WORDS))
-def test_what_is_outstanding_is_never_negative_whatever_the_server_says(words: list[tuple[str | int, ...]]) -> None:
-    outstanding = Outstanding()
-    for number, (what, *numbers) in enumerate(words):
-        name = f"{number}" if what == "asked" else str(numbers[0] if numbers else "")
-        match what:
-            case "asked":
-                outstanding.asked(name, int(numbers[1]), int(numbers[2]))
-            case "came":
-                outstanding.came(1, int(numbers[0]))
-            case "ended":
-                outstanding.ended(name, int(numbers[1]), int(numbers[2]))
-            case "ended_at_once":
-                outstanding.ended_at_once(name)
-            case _:
-                outstanding.forget()
-        assert outstanding.messages >= 0
-        assert outstanding.bytes >= 0
-        if not outstanding.requests:
-            assert (outstanding.messages, outstanding.bytes) == (0, 0)
 
 
 # the subscription
@@ -413,32 +252,6 @@ async def test_draining_gives_what_was_still_under_way() -> None:
     assert len(scene.in_hand) == 2
 
 
-# messages without a body
-
-
-def bare(sequence: int, headers: str, delivered: int = 1) -> Delivery:
-    block = f"NATS/1.0\r\n{headers}\r\n\r\n".encode()
-    return structs.replace(delivery(sequence, b"", delivered), raw_headers=block)
-
-
-@pytest.mark.parametrize(
-    ("headers", "kind"),
-    [
-        ("Nats-Msg-Size: 1", Bare.CUT),
-        ("Content-Type: application/json\r\nnats-msg-size: 1048576", Bare.CUT),
-        ("Nats-Msg-Size: 0", Bare.ENTRY),
-        ("Nats-Msg-Size: 00", Bare.ENTRY),
-        ("Nats-Msg-Size: many", Bare.ENTRY),
-        ("Nats-Msg-Size:", Bare.ENTRY),
-        ("Content-Type: application/json", Bare.ENTRY),
-        ("Nats-Marker-Reason: MaxAge", Bare.MARKER),
-        ("Nats-Marker-Reason: Purge\r\nNats-TTL: 1s", Bare.MARKER),
-    ],
-)
-def test_a_message_without_a_body_is_told_by_its_headers(headers: str, kind: Bare) -> None:
-    assert read_bare(f"NATS/1.0\r\n{headers}\r\n\r\n".encode()) is kind
-
-
 async def test_a_message_whose_body_was_left_out_is_not_taken_and_asked_for_again_after_a_look() -> None:
     scene = await opened_pull()
     await scene.pull.ask(10, 4096)
@@ -479,4 +292,4 @@ async def test_how_often_messages_came_cut_is_not_remembered_without_an_end() ->
     scene = await opened_pull()
     for sequence in range(20_000):
         scene.link.deliver(bare(sequence, "Nats-Msg-Size: 31"))
-    assert len(scene.pull._cut) == 10_000
+    assert len(scene.pull._aside._cut) == 10_000

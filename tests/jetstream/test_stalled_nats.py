@@ -11,7 +11,7 @@ from anyio import create_task_group, fail_after, sleep
 
 from collector.jetstream.link import BulkLink
 from tests.chaos.proxy import Direction, Proxy
-from tests.jetstream.test_link import came, connected, durable, pulling, until
+from tests.support.pulling import came, connected, durable, pulling, until
 from transfer.jetstream.connection import Connection
 from transfer.nats_settings import NatsSettings
 

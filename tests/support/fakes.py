@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
-from anyio import Event, create_memory_object_stream, wait_all_tasks_blocked
+from anyio import Event, wait_all_tasks_blocked
 from bson import ObjectId
 
 from collector.decoding.identity import Incarnation
@@ -20,10 +18,9 @@ from collector.mongodb.needs import Collection
 from collector.sinks import Written
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import Callable, Sequence
 
     from collector import events
-    from collector.jetstream.bucket import Change
     from collector.jetstream.link import AnyFrame, Receive
 
 KEY = "system"
@@ -305,81 +302,6 @@ class FakeLetters:
         if self.script:
             raise self.script.pop(0)
         self.stored += rejects
-
-
-class FakeBucket:
-    """A bucket of loggers that is played by the test; each watch gives what it is sent."""
-
-    def __init__(self) -> None:
-        self.watches = 0
-        self.life = "made at 1"
-        self.decoded = Event()
-        self.failures: list[Exception] = []
-
-    @asynccontextmanager
-    async def watch(self) -> AsyncIterator[FakeWatch]:
-        """Open a watch."""
-        self.watches += 1
-        failure = self.failures.pop(0) if self.failures else None
-        self.decoded.set()
-        self.decoded = Event()
-        if failure is not None:
-            raise failure
-        send, receive = create_memory_object_stream[Any](100)
-        with send, receive:
-            self.says = send.send_nowait
-            yield FakeWatch(receive, self.life)
-
-
-class FakeWatch:
-    """An open watch."""
-
-    def __init__(self, receive: Any, life: str) -> None:
-        self.life = life
-        self._receive = receive
-
-    async def next(self) -> Change:
-        """Wait for the next change."""
-        change: Change | Exception = await self._receive.receive()
-        if isinstance(change, Exception):
-            raise change
-        return change
-
-
-class ScriptedChild:
-    """An actor whose lives are played by the test: each run does what is next in `script`, the last one for ever."""
-
-    def __init__(self, name: str, *script: str | Exception) -> None:
-        self.name = name
-        self.script = list(script) or ["run"]
-        self.runs = 0
-        self.running = 0
-        self.drained = Event()
-        self.drained.set()
-        self.started = Event()
-
-    async def run(self, stopping: Event) -> None:
-        """Live."""
-        self.runs += 1
-        self.running += 1
-        self.started.set()
-        try:
-            await self._live(stopping)
-        finally:
-            self.running -= 1
-
-    async def _live(self, stopping: Event) -> None:
-        play = self.script.pop(0) if len(self.script) > 1 else self.script[0]
-        match play:
-            case "run":
-                await stopping.wait()
-                await self.drained.wait()
-            case "return":
-                return
-            case "stray cancellation":
-                raise asyncio.CancelledError
-            case Exception():
-                raise play
 
 
 async def settled() -> None:
