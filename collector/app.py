@@ -1,4 +1,4 @@
-"""The composition root: what is opened in which order, and how it all ends.
+"""The composition root: it opens all parts of a replica in order, and ends them in order.
 
 endpoint                     answers from the first moment to the last
  └ MongoDB, NATS             opened until it works, closed last, each with a deadline
@@ -180,7 +180,7 @@ class Service:
                 self._everything.deadline = current_time() + self._settings.shutdown_timeout
 
     async def _pulse(self) -> None:
-        """Measure how late the loop is, which liveness is made of, and have the heap looked after."""
+        """Measure the delay of the event loop, by which liveness is judged, and tell the GC policy the loggers."""
         ready, policy = None, GcPolicy()
         policy.begin()
         while True:
@@ -196,18 +196,18 @@ class Service:
 
 
 def _replica_id() -> str:
-    """Return a name that no other replica has, and none had before."""
+    """Return a name that no other replica has or had."""
     return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
 
 
 def starting(environment: Environment) -> events.Starting:
-    """Return the first line of the log, after the settings were read from `environment`."""
+    """Return the first event, after the settings were read from `environment`."""
     ignored = [str(one) for one in environment.misspelt("COLLECTOR_")]
     return events.Starting(version("transfer-collector"), environment.effective, ignored)
 
 
 def serve(settings: Settings, starting: events.Starting | None = None) -> Tally:
-    """Run a replica to its end, on uvloop where it is installed. It says first what it is starting with."""
+    """Run a replica to its end, on uvloop where it is installed; `starting` is reported first."""
 
     async def run() -> Tally:
         return await Service(settings, starting).run()

@@ -1,6 +1,6 @@
-"""What happens in the service, as values: every stage reports them to one function.
+"""The events of the service, as values: every stage reports them to one function.
 
-Metrics, log and status are made from them, and tests look at the same values.
+Metrics, log and status are made from events, and tests check the same values.
 """
 
 from __future__ import annotations
@@ -66,22 +66,22 @@ POSSIBLE_FAILURES = (
 
 
 class State(StrEnum):
-    """What a logger's pipeline is doing."""
+    """The state of a logger's pipeline."""
 
     RUNNING = "running"
     FAILING = "failing"
-    """It runs, and its writes fail and are tried again."""
+    """The pipeline runs, and its writes fail and are tried again."""
     STANDBY = "standby"
     BACKING_OFF = "backing_off"
     PARKED = "parked"
     MISCONFIGURED = "misconfigured"
-    """Something in NATS or MongoDB is not as needed, and somebody else has to change it; `why` says what and how."""
+    """NATS or MongoDB is not as needed, and somebody else has to change it; `why` has the difference and the remedy."""
     DRAINING = "draining"
 
 
 @dataclass(frozen=True, slots=True)
 class LoggerState:
-    """A logger's pipeline has gone over to a state; None: it is gone."""
+    """A logger's pipeline has changed its state; None: the pipeline has ended."""
 
     logger: str
     state: State | None
@@ -90,7 +90,7 @@ class LoggerState:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """Deliveries came from JetStream and were opened."""
+    """Deliveries came from JetStream and were decoded."""
 
     logger: str
     messages: int
@@ -101,7 +101,7 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class BatchSettled:
-    """A batch is written and answered for."""
+    """A batch was written and its deliveries were answered."""
 
     logger: str
     batch: int
@@ -109,23 +109,23 @@ class BatchSettled:
     messages: int
     entries: int
     bytes: int
-    """Of its entries, inflated."""
+    """The inflated bytes of its entries."""
     written: int
     duplicates: int
     dead_letters: Counter[Reason]
     write_seconds: float
-    """From the first attempt to MongoDB's acknowledgement, retries included."""
+    """From the first attempt to the sink's confirmation, retries included."""
     latency_seconds: float
-    """From JetStream's storing of the oldest message to MongoDB's acknowledgement."""
+    """From the storing of the oldest message in JetStream to the sink's confirmation."""
     unanswered: int
-    """Messages that are not ours to answer any more: those that are there come again and are found to be written."""
+    """Messages that were disowned and are not answered: they come again, and are then found to be written."""
     owed: int = 0
-    """Answers that are sent when NATS is back: see `Answered`."""
+    """Answers that will be sent when NATS is back: see `Answered`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unsettled:
-    """A batch was given up before its messages were answered; this much of it is stored, and found when they come."""
+    """A batch was given up before its messages were answered; these entries are stored, and found when they come."""
 
     logger: str
     written: int
@@ -135,7 +135,7 @@ class Unsettled:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """What was owed to JetStream while NATS was away is answered."""
+    """Answers that were owed to JetStream while NATS was away have been sent."""
 
     logger: str
     messages: int
@@ -151,7 +151,7 @@ class OwnershipChange(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class OwnershipChanged:
-    """This replica has become or is no longer the one that writes a time-series logger's entries."""
+    """This replica has become the owner of a time-series logger, or is it no longer."""
 
     logger: str
     change: OwnershipChange
@@ -175,7 +175,7 @@ class Suspected:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """How much of a logger this replica holds."""
+    """The messages of a logger that this replica holds."""
 
     logger: str
     messages: int
@@ -184,7 +184,7 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class WritesInProgress:
-    """How many batches of a logger are on their way to MongoDB."""
+    """The batches of a logger that are being written."""
 
     logger: str
     writes: int
@@ -200,7 +200,7 @@ class Returned:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """Something failed and is dealt with: `action` says how."""
+    """A failure that the service handles; `action` says how."""
 
     logger: str
     stage: Stage
@@ -223,7 +223,7 @@ class Retried:
 
 @dataclass(frozen=True, slots=True)
 class Crashed:
-    """An actor ended by something that nobody foresaw; it is started again after `delay` seconds."""
+    """An actor ended with an unforeseen error; it is started again after `delay` seconds."""
 
     actor: str
     logger: str | None
@@ -242,11 +242,11 @@ class GivenUp:
 
 @dataclass(frozen=True, slots=True)
 class Mended:
-    """A durable that somebody else had made or changed was brought in line, or made anew."""
+    """A durable that was not as needed was updated, or made anew."""
 
     logger: str
     messages: int
-    """At least so many had been given to nobody any more, and are now."""
+    """Messages at least that the durable had stopped to deliver, and delivers again."""
     what: str
 
 
@@ -258,31 +258,31 @@ class ConnectionChanged:
     connected: bool
     why: str = ""
     again: bool = False
-    """It had been connected before."""
+    """Whether it had been connected before."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """What /readyz answers has changed."""
+    """The answer of /readyz has changed."""
 
     ready: bool
 
 
 @dataclass(frozen=True, slots=True)
 class LoopLag:
-    """How late the event loop was."""
+    """The delay of the event loop."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Starting:
-    """The service begins, with these settings in force, by variable and without secrets."""
+    """The service starts, with these effective settings by variable, without secrets."""
 
     version: str
     settings: Mapping[str, str | int | float]
     ignored: Sequence[str]
-    """A sentence for each variable that is set and that nobody reads."""
+    """A sentence for each variable that is set and has no effect."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,7 +293,7 @@ class LogLost:
 
 
 class Observer(StrEnum):
-    """Who is told of every event: a closed list, the label of a metric."""
+    """The observers of every event: a closed list, the label of a metric."""
 
     METRICS = "metrics"
     STATUS = "status"
@@ -302,7 +302,7 @@ class Observer(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ObserverFailed:
-    """An observer raised an error at an event, so that what it shows may be wrong."""
+    """An observer raised an error at an event, so its figures may be wrong."""
 
     observer: Observer
     error: str
@@ -311,7 +311,7 @@ class ObserverFailed:
 
 @dataclass(frozen=True, slots=True)
 class Listening:
-    """The endpoint answers."""
+    """The endpoint listens for requests."""
 
     host: str
     port: int

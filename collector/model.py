@@ -1,4 +1,4 @@
-"""The nouns that flow through a pipeline: what comes in from JetStream, what goes to MongoDB, what became of it."""
+"""The values that flow through a pipeline: deliveries of JetStream, entries, rejects and batches."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 
 class Reason(StrEnum):
-    """Why an entry is a dead letter: a closed list, the label of a metric and a field of the letter."""
+    """Why an entry is a dead letter: a closed list, the label of a metric and a field of the dead letter.
+
+    No entry gets EXHAUSTED or OTHER; the metric's labels have them.
+    """
 
     MALFORMED = "malformed"
     TOO_LARGE_INFLATED = "too_large_inflated"
@@ -36,7 +39,8 @@ class Trigger(StrEnum):
     DRAIN = "drain"
 
 
-# One of each is made for every message: a msgspec.Struct costs a tenth of a frozen dataclass. None is part of a cycle.
+# Deliveries and entries are made for every message: a msgspec.Struct costs a tenth of a frozen dataclass. With
+# `gc=False` the garbage collector passes over them, because they are never part of a cycle.
 
 
 class Delivery(msgspec.Struct, frozen=True, gc=False):
@@ -44,32 +48,32 @@ class Delivery(msgspec.Struct, frozen=True, gc=False):
 
     subject: str
     reply: str
-    """Where JetStream takes the answer."""
+    """The subject that the answer is published to."""
     body: bytes
     raw_headers: bytes
-    """The header block as it came, from `NATS/1.0` to the empty line; empty when there is none."""
+    """The unchanged header block from `NATS/1.0` to the empty line; empty when the message has no headers."""
     stream: str
     sequence: int
-    """Of the message in its stream."""
+    """The sequence of the message in its stream."""
     num_delivered: int
     published_ns: int
     """When the stream stored the message, in nanoseconds since 1970, by the server's clock."""
 
     @property
     def size(self) -> int:
-        """The bytes it holds in memory, as far as they grow with the message."""
+        """The bytes of body and headers in memory."""
         return len(self.body) + len(self.raw_headers)
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
-    """One entry, decoded into the document it will be. `document["_id"]` is its identity."""
+    """One entry, decoded into its document. `document["_id"]` is its identity."""
 
     delivery: Delivery
     position: int | None
-    """In its bundle, from 0; None when the message is the entry."""
+    """The position in its bundle, from 0; None when the message is the entry."""
     document: dict[str, Any]
     own_id: bool
-    """The `_id` is the publisher's own field `data._id`, so a duplicate need not be the same entry."""
+    """Whether the `_id` is the publisher's own field `data._id`, so that a duplicate need not be the same entry."""
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -78,11 +82,11 @@ class Refusal(msgspec.Struct, frozen=True):
     entry: Entry
     reason: Reason
     error: str
-    """One sentence: expected, got, where. It is kept with the dead letter and not logged."""
+    """One sentence (expected, got, where), which is kept with the dead letter and not logged."""
 
 
 class Rejected(msgspec.Struct, frozen=True):
-    """One entry that can never be stored, or a whole message that cannot be opened (position None)."""
+    """One entry that can never be stored, or a whole message that cannot be decoded (position None)."""
 
     delivery: Delivery
     position: int | None
@@ -90,27 +94,27 @@ class Rejected(msgspec.Struct, frozen=True):
     """The entry's own identity, under which its dead letter is kept once."""
     reason: Reason
     error: str
-    """One sentence: expected, got, where. Never the payload itself."""
+    """One sentence (expected, got, where) without the payload."""
     body: bytes
-    """The original bytes: of the entry within its bundle, else of the message, unchanged."""
+    """The original bytes of the entry in its bundle, or else the unchanged body of the message."""
 
 
 class Decoded(msgspec.Struct, frozen=True):
-    """Deliveries that were opened together, and everything that was in them.
+    """Deliveries that were decoded together, and their entries.
 
-    One delivery with whatever it held, or several that each are exactly one entry, in the same order.
+    Either one delivery with all its entries, or several deliveries of exactly one entry each, in the same order.
     """
 
     deliveries: list[Delivery]
     entries: list[Entry]
     rejects: list[Rejected]
     size: int
-    """The bytes that the entries were read from: inflated, which may be far more than came."""
+    """The inflated bytes of the entries, which may be far more than the received bytes."""
     weight: int = 0
-    """The bytes that the entries take in memory, estimated."""
+    """The estimated bytes that the entries take in memory."""
 
     def cut(self, count: int) -> tuple[Decoded, Decoded | None]:
-        """Return the first `count` deliveries and the others; one delivery is never cut."""
+        """Return the first `count` deliveries and the others; a single delivery is never cut."""
         total = len(self.deliveries)
         if total <= count or total == 1:
             return self, None
@@ -119,7 +123,7 @@ class Decoded(msgspec.Struct, frozen=True):
         return first, Decoded(self.deliveries[count:], self.entries[count:], [], self.size - size, self.weight - weight)
 
     def singly(self) -> list[Decoded]:
-        """Return each delivery on its own; together they have the same size and weight."""
+        """Return each delivery on its own; sizes and weights add up to the present ones."""
         total = len(self.deliveries)
         if total == 1:
             return [self]
@@ -129,21 +133,21 @@ class Decoded(msgspec.Struct, frozen=True):
 
 
 def _shares(whole: int, count: int) -> Iterator[int]:
-    """Divide a whole into parts that are equal but for the first, which has what is left over."""
+    """Divide a whole into equal parts; the first part has the remainder too."""
     part, left_over = divmod(whole, count)
     return chain([part + left_over], repeat(part, count - 1))
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """What is written in one go. A delivery is never split over two batches."""
+    """Deliveries and entries that are written together. A delivery is never split over two batches."""
 
     id: int
-    """Counted within one pipeline, for the log."""
+    """The number of the batch within its pipeline, for the log."""
     deliveries: list[Delivery]
     entries: list[Entry]
     rejects: list[Rejected]
     bytes: int
-    """Of its entries, inflated."""
+    """The inflated bytes of its entries."""
     trigger: Trigger
     weight: int = 0
-    """What its entries take in memory, estimated."""
+    """The estimated bytes that its entries take in memory."""

@@ -1,1 +1,1 @@
-"""What a pipeline decides without a task: memory, batches, what is in hand, and how deliveries are settled. Pure."""
+"""The decisions of a pipeline: memory, batches, deliveries in hand, and how they are settled. Pure, without tasks."""

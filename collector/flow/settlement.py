@@ -1,4 +1,4 @@
-"""What JetStream is told about each delivery of a batch: the table of docs/design.md 4 as a pure function."""
+"""The answer to each delivery of a batch: the table of docs/design.md 4 as a pure function."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ IN_PROGRESS = b"+WPI"
 TERM = b"+TERM"
 
 Answer = tuple[str, bytes]
-"""The reply subject of a delivery and what is published to it."""
+"""The reply subject of a delivery, and the payload that is published to it."""
 
 
 def settle(deliveries: Iterable[Delivery], written: Iterable[Entry], rejects: Sequence[Rejected]) -> list[Answer]:

@@ -1,1 +1,1 @@
-"""The process: its garbage collector and its event loop. Nothing here knows a logger."""
+"""The process: its garbage collector and its event loop. No module here knows a logger."""
