@@ -24,6 +24,9 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 PROGRAMS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 (STEPS,) = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+CHECK, PRINTED = re.search(  # type: ignore[union-attr]
+    r"```python\n(.*?)```\n\n```\n(.*?)```", (ROOT / "docs" / "faq.md").read_text(), re.DOTALL
+).groups()
 
 
 @contextmanager
@@ -83,6 +86,17 @@ def test_the_second_program_of_the_readme_publishes(
         seen = [shell.stdout.readline() for _ in range(2)]
     assert seen[0] == "hello: set\n"
     assert re.fullmatch(r"\S+ .*order paid.*amount=42\.5.*web-1.*\n", seen[1])
+
+
+def test_the_first_check_of_the_questions_prints_what_it_says(
+    newcomer: tuple[str, dict[str, str]], tmp_path: Path
+) -> None:
+    steps, environment = newcomer
+    (tmp_path / "hello.py").write_text(CHECK)
+    with pasted(steps, environment, tmp_path) as shell:
+        assert shell.stdout
+        seen = [shell.stdout.readline() for _ in range(3)]
+    assert "".join(seen[1:]) == PRINTED
 
 
 def test_collector_local_prints_the_program_of_the_readme() -> None:
