@@ -120,7 +120,7 @@ class BatchSettled:
     unanswered: int
     """Messages that were disowned and are not answered: they come again, and are then found to be written."""
     owed: int = 0
-    """Answers that will be sent when NATS is back: see `Answered`."""
+    """Answers that are sent when NATS is back, see `Answered`, or by a sink that answers later, see `SettledLater`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +131,19 @@ class Unsettled:
     written: int
     duplicates: int
     dead_letters: Counter[Reason]
+
+
+@dataclass(frozen=True, slots=True)
+class SettledLater:
+    """Deliveries of earlier batches are written and answered for, by a sink that answers later."""
+
+    logger: str
+    messages: int
+    written: int
+    duplicates: int
+    dead_letters: Counter[Reason]
+    unanswered: int
+    owed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,6 +342,7 @@ Event: TypeAlias = (
     | Received
     | BatchSettled
     | Answered
+    | SettledLater
     | Unsettled
     | OwnershipChanged
     | Suspected

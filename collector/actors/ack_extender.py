@@ -1,7 +1,8 @@
-"""The keeper: tells JetStream that what is in hand is still being worked on."""
+"""The ack extender: tells JetStream that what is in hand is still being worked on."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from anyio import sleep
@@ -11,6 +12,10 @@ from collector.flow.settlement import IN_PROGRESS
 if TYPE_CHECKING:
     from collector.flow.in_hand import InHand
     from collector.jetstream.link import Link
+
+
+_AT_ONCE = 10_000
+"""Messages for which in progress is sent at once. Those of very many are spread over the time."""
 
 
 class AckExtender:
@@ -25,9 +30,18 @@ class AckExtender:
         self._ack_wait = ack_wait
 
     async def run(self) -> None:
-        """Keep alive until cancelled. A delivery that is answered meanwhile is answered for good."""
+        """Keep alive until cancelled. JetStream passes over in progress for a delivery that was answered meanwhile."""
+        left: list[str] = []
+        period = pause = self._ack_wait / 3
         while True:
-            await sleep(self._ack_wait / 3)
-            held = self._in_hand.all()
-            if held and self._link.connected:
-                await self._link.answer([(delivery.reply, IN_PROGRESS) for delivery in held])
+            await sleep(pause)
+            if not left:
+                left = self._in_hand.replies()
+                pause = period / max(1, math.ceil(len(left) / _AT_ONCE))
+            part, left = left[:_AT_ONCE], left[_AT_ONCE:]
+            await self._extend(part)
+
+    async def _extend(self, replies: list[str]) -> None:
+        held = [(reply, IN_PROGRESS) for reply in replies if reply in self._in_hand]
+        if held and self._link.connected:
+            await self._link.answer(held)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from anyio import CancelScope, lowlevel, move_on_after
 
 from collector.actors.backoff import exponential
-from collector.events import Answered, Failed, Failure, Held, Received, Stage
+from collector.events import Failed, Failure, Held, Received, Stage
 from collector.flow.in_hand import MESSAGE
 from collector.flow.pool import COMES_WITHIN, SMALLEST_ASK
 from collector.jetstream.messages import Signal, still_pending
@@ -90,20 +90,11 @@ class Consumer:
     async def settle(self, stopping: Event) -> None:
         """Answer what is still owed, after a last look; call it when all that was in hand is written."""
         if self._owes and await self._verified(stopping):
-            await self._answer_owed()
+            await self._moving.settler.answer_owed()
 
     @property
     def _owes(self) -> bool:
         return self._pull.can_ask and (self._in_hand.owes or (self._pull.has_aside and not self._pull.may_answer))
-
-    async def _answer_owed(self) -> None:
-        """Answer what could not be answered when it was written."""
-        owed = self._in_hand.take_owed()
-        unsent = await self._pull.answer(owed) if owed else 0
-        if unsent:
-            self._in_hand.owe(owed[-unsent:])
-        if len(owed) > unsent:
-            self._report(Answered(self._key, len(owed) - unsent))
 
     async def _turn(self, stopping: Event) -> bool:
         """Wait for something to do and do it; return whether stream and durable are still the same."""
@@ -124,7 +115,7 @@ class Consumer:
         if Signal.SILENT in signals and not await self._listens():
             return False
         if owes:
-            await self._answer_owed()
+            await self._moving.settler.answer_owed()
         await self._pull.answer_aside()
         await self._top_up(flowing=bool(deliveries) and self._is_flowing(deliveries[-1]))
         self._undecoded += deliveries
@@ -135,7 +126,7 @@ class Consumer:
     def _is_flowing(self, last: Delivery) -> bool:
         """Whether more came than is still to come, and behind a message that was asked for alone are others."""
         alone, self._alone = self._alone, False
-        more_came = len(self._in_hand) > self._pull.outstanding.messages
+        more_came = self._in_hand.whole > self._pull.outstanding.messages
         return more_came and (not alone or still_pending(last) > 0)
 
     def _say(self, signals: set[Signal]) -> None:
@@ -259,13 +250,13 @@ class Consumer:
         """Ask for more when a good part of the room is free, so that requests are few and overlap."""
         outstanding = self._pull.outstanding
         self._count()
-        self._report(Held(self._key, len(self._in_hand), self._in_hand.bytes + self._in_hand.decoded_bytes))
+        self._report(Held(self._key, len(self._in_hand), self._in_hand.memory_bytes))
         if not self._pull.can_ask:
             return
         account = self._accounts.received
         if not self._pull.too_small:
             account.withdraw()
-        free = self._limits.messages - len(self._in_hand) - outstanding.messages
+        free = self._limits.messages - self._in_hand.whole - outstanding.messages
         if outstanding.requests and free < self._limits.messages // 3:
             return
         if self._pull.too_small:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collector.events import Report
     from collector.flow.budget import Accounts, Budget
     from collector.flow.in_hand import InHand
+    from collector.flow.settler import Settler
     from collector.jetstream.connection import NatsConnection
     from collector.jetstream.pull import Pull
     from collector.jetstream.source import Attached, DurableSource
@@ -50,6 +51,7 @@ class Moving:
     pull: Pull
     in_hand: InHand
     accounts: Accounts
+    settler: Settler
     codec: Codec
     risks: str = ""
     """What may happen to entries; an operator reads it beside the state of the logger."""

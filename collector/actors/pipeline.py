@@ -16,6 +16,7 @@ from collector.actors.waiting import first_of
 from collector.decoding.codec import Codec
 from collector.events import LoggerState, State
 from collector.flow.in_hand import InHand
+from collector.flow.settler import Settler
 from collector.jetstream.pull import Pull
 from transfer.errors import Unavailable
 from transfer.jetstream.comparison import not_meant
@@ -91,6 +92,7 @@ class Pipeline:
             pull=pull,
             in_hand=in_hand,
             accounts=shared.budget.open(pull.wake),
+            settler=Settler(self._key, in_hand, pull, shared.report),
             codec=Codec(attached.incarnation),
             risks=self._risks(attached, target),
         )

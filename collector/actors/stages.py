@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from collector.actors.moving import Moving
 
 _RETURN_TIMEOUT = 2.0
+_AT_ONCE = 10_000
+"""Messages that are given back at once."""
 _WAY_PERIOD = 5.0
 """Seconds between two looks whether others wait for what is held here."""
 
@@ -81,10 +83,15 @@ class Stages:
         consumer = Consumer(moving, decoded_in)
         batcher = Batcher(policy, decoded_out, open_batches_in, moving.shared.clock)
         writer = Writer(moving, open_batches_out)
-        async with create_task_group() as stages:
-            stages.start_soon(consumer.run, self._ending, name=f"{self._key} consumer")
-            stages.start_soon(batcher.run, name=f"{self._key} batcher")
-            stages.start_soon(writer.run, self._ending, name=f"{self._key} writer")
+        async with create_task_group() as group:
+            written, later = Event(), moving.target.later
+            if later is not None:
+                group.start_soon(later.run, moving.settler, written, name=f"{self._key} later")
+            async with create_task_group() as stages:
+                stages.start_soon(consumer.run, self._ending, name=f"{self._key} consumer")
+                stages.start_soon(batcher.run, name=f"{self._key} batcher")
+                stages.start_soon(writer.run, self._ending, name=f"{self._key} writer")
+            written.set()
         await consumer.settle(self._ending)
 
     async def _keep_moving(self, ends: tuple[Event, ...], drained: CancelScope) -> None:
@@ -113,11 +120,11 @@ class Stages:
 
     async def _give_back(self) -> None:
         """Nak what is left in hand."""
-        left = self._moving.in_hand.all()
-        if left:
-            unsent = len(left)
-            with CancelScope(shield=True), move_on_after(_RETURN_TIMEOUT):
-                unsent = await self._moving.shared.nats.link.answer([(delivery.reply, NAK) for delivery in left])
-            if len(left) > unsent:
-                self._report(Returned(self._key, len(left) - unsent))
+        left, returned = self._moving.in_hand.replies(), 0
+        with CancelScope(shield=True), move_on_after(_RETURN_TIMEOUT):
+            for start in range(0, len(left), _AT_ONCE):
+                part = left[start : start + _AT_ONCE]
+                returned += len(part) - await self._moving.shared.nats.link.answer([(reply, NAK) for reply in part])
+        if returned:
+            self._report(Returned(self._key, returned))
         self._report(Held(self._key, 0, 0))

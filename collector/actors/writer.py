@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from anyio import CancelScope, EndOfStream, Semaphore, create_task_group, move_on_after
+from anyio import EndOfStream, Semaphore, create_task_group, move_on_after
 
 from collector.actors.backoff import exponential
 from collector.errors import SinkUnavailable
@@ -21,7 +21,6 @@ from collector.events import (
     Unsettled,
     WritesInProgress,
 )
-from collector.flow.settlement import settle
 from collector.telemetry.failing import Failing
 
 if TYPE_CHECKING:
@@ -32,23 +31,11 @@ if TYPE_CHECKING:
 
     from collector.actors.moving import Moving
     from collector.flow.batching import OpenBatch
-    from collector.flow.settlement import Answer
-    from collector.model import Batch, Entry, Refusal, Rejected
+    from collector.model import Batch, Delivery, Entry, Refusal, Rejected
     from collector.sinks import Sink, Writing
 
-_ANSWER_TIMEOUT = 1.0
 RETRY_CAP = 2.0
 """Seconds between two tries of a write; an outage that ends is noticed within them."""
-
-
-class Answering(Protocol):
-    """Where the answers to JetStream go."""
-
-    async def answer(self, answers: Sequence[Answer]) -> int:
-        """Send them in order; return how many of the last were not sent.
-
-        None is sent without a connection, and while stream and durable may be others than those of the deliveries.
-        """
 
 
 class Writer:
@@ -69,7 +56,6 @@ class Writer:
         self._moving = moving
         self._target = moving.target
         self._in_hand = moving.in_hand
-        self._answering: Answering = moving.pull
         self._inbox = inbox
         self._free = Semaphore(moving.shared.settings.writes)
         self._writes = 0
@@ -122,13 +108,11 @@ class Writer:
             await self._until_done(Stage.DEAD_LETTER, lambda: self._target.letters.store(rejects), stopping)
             storing.kept = rejects
         kept = _kept(batch, written.refused) if rejects else ()
-        answers = self._in_hand.owned(settle(batch.deliveries, kept, rejects))
-        owed = await self._answer(answers)
-        self._in_hand.release(batch.deliveries, batch.weight)
+        deliveries, later = _divided(batch.deliveries, written.deferred)
+        self._in_hand.slim(later)
+        unanswered, owed = await self._moving.settler.settle(deliveries, kept, rejects, weight=batch.weight)
         storing.settled = True
-        self._target.admission.settled(batch.deliveries, batch.entries)
-        self._moving.accounts.settled()
-        self._moving.pull.wake()
+        self._let_go(batch, deliveries)
         self._report(
             BatchSettled(
                 self._key,
@@ -142,21 +126,21 @@ class Writer:
                 dead_letters=Counter(reject.reason for reject in rejects),
                 write_seconds=write_seconds,
                 latency_seconds=latency,
-                unanswered=len(batch.deliveries) - len(answers),
-                owed=owed,
+                unanswered=unanswered,
+                owed=owed + len(later),
             )
         )
         if self._failing.succeeded() and not stopping.is_set():
             self._report(LoggerState(self._key, State.RUNNING, self._moving.risks))
 
-    async def _answer(self, answers: list[Answer]) -> int:
-        """Send answers, or owe them until stream and durable are looked at; return how many are owed."""
-        unsent = len(answers)
-        with CancelScope(shield=True), move_on_after(_ANSWER_TIMEOUT):  # what is answered is not given back besides
-            unsent = await self._answering.answer(answers)
-        if unsent:
-            self._in_hand.owe(answers[-unsent:])
-        return unsent
+    def _let_go(self, batch: Batch, deliveries: Sequence[Delivery]) -> None:
+        entries: Sequence[Entry] = batch.entries
+        if len(deliveries) < len(batch.deliveries):
+            settled = {delivery.reply for delivery in deliveries}
+            entries = [entry for entry in entries if entry.delivery.reply in settled]
+        self._target.admission.settled(deliveries, entries)
+        self._moving.accounts.settled()
+        self._moving.pull.wake()
 
     async def _until_done(self, stage: Stage, attempt: Callable[[], Awaitable[None]], stopping: Event) -> None:
         """Try until it works; raise SinkUnavailable when it does not and we are to stop."""
@@ -212,3 +196,12 @@ def _kept(batch: Batch, refused: Sequence[Refusal]) -> list[Entry]:
     """Return the entries that are stored."""
     gone = {id(refusal.entry) for refusal in refused}
     return [entry for entry in batch.entries if id(entry) not in gone]
+
+
+def _divided(deliveries: list[Delivery], deferred: Sequence[Entry]) -> tuple[list[Delivery], list[Delivery]]:
+    """Return the deliveries to be answered now, and those that the sink answers later."""
+    if not deferred:
+        return deliveries, []
+    replies = {entry.delivery.reply for entry in deferred}
+    now = [delivery for delivery in deliveries if delivery.reply not in replies]
+    return now, [delivery for delivery in deliveries if delivery.reply in replies]

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
+
+from collector.flow.receipts import Slim
+from collector.model import Delivery
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
+    from collector.flow.receipts import Receipt
     from collector.flow.settlement import Answer
-    from collector.model import Decoded, Delivery
+    from collector.model import Decoded
 
 MESSAGE = 512
 """Bytes that a message takes in memory besides its body and headers: fields of its reply subject, and lists."""
+RECEIPT = 256
+"""Bytes that a receipt takes in memory: its reply subject, and its place here."""
+_SLIM: Final = Slim("")
+"""Stands for each delivery of which the receipt alone is here: the key says all of it."""
 
 
 class InHand:
@@ -22,12 +30,27 @@ class InHand:
         """Memory of the deliveries as they were received."""
         self.decoded_bytes = 0
         """Memory of the entries that were decoded from them."""
-        self._deliveries: dict[str, Delivery] = {}
+        self.receipts = 0
+        """Deliveries of which the receipt alone is here."""
+        self._deliveries: dict[str, Delivery | Slim] = {}
         self._disowned: set[str] = set()
         self._owed: list[Answer] = []
 
     def __len__(self) -> int:
         return len(self._deliveries)
+
+    def __contains__(self, reply: str) -> bool:
+        return reply in self._deliveries
+
+    @property
+    def whole(self) -> int:
+        """How many deliveries are here with their bytes."""
+        return len(self._deliveries) - self.receipts
+
+    @property
+    def memory_bytes(self) -> int:
+        """Memory of all that is here: of deliveries, of their entries, and of receipts."""
+        return self.bytes + self.decoded_bytes + self.receipts * RECEIPT
 
     def take(self, deliveries: Sequence[Delivery]) -> None:
         """Count received deliveries, each once: a nats-server that was killed may hand over the same one again.
@@ -42,14 +65,24 @@ class InHand:
         held.update(new)
         self.bytes += _bytes(new.values())
 
-    def release(self, deliveries: Iterable[Delivery], weight: int = 0) -> None:
-        """Take out answered deliveries and the weight of their entries; deliveries that are not in hand are ignored."""
+    def release(self, receipts: Collection[Receipt], weight: int = 0) -> None:
+        """Let go of answered deliveries and of their entries' memory; skip those that are not in hand."""
         pop = self._deliveries.pop
-        answered = [delivery for delivery in deliveries if pop(delivery.reply, None) is not None]
-        self.bytes -= _bytes(answered)
+        answered: list[Any] = [held for receipt in receipts if (held := pop(receipt.reply, None)) is not None]
+        whole = [held for held in answered if type(held) is Delivery] if self.receipts else answered
+        self.receipts -= len(answered) - len(whole)
+        self.bytes -= _bytes(whole)
         self.decoded_bytes -= weight
         if self._disowned:
-            self._disowned.difference_update([delivery.reply for delivery in answered])
+            self._disowned.difference_update([receipt.reply for receipt in receipts])
+
+    def slim(self, deliveries: Iterable[Receipt]) -> None:
+        """Keep the receipts of deliveries alone, and give their bytes back: their sink answers later."""
+        held = self._deliveries
+        whole = [one for delivery in deliveries if type(one := held.get(delivery.reply)) is Delivery]
+        held.update(dict.fromkeys([one.reply for one in whole], _SLIM))
+        self.receipts += len(whole)
+        self.bytes -= _bytes(whole)
 
     def count_decoded(self, decoded: Decoded) -> None:
         """Count the memory of decoded entries, until their deliveries are released."""
@@ -69,7 +102,7 @@ class InHand:
         self._deliveries.clear()
         self._disowned.clear()
         self._owed.clear()
-        self.bytes = self.decoded_bytes = 0
+        self.bytes = self.decoded_bytes = self.receipts = 0
 
     def owned(self, answers: list[Answer]) -> list[Answer]:
         """Return the answers that may be sent: those to deliveries that were not disowned."""
@@ -91,9 +124,13 @@ class InHand:
         owed, self._owed = self._owed, []
         return owed
 
-    def all(self) -> list[Delivery]:
-        """Return the deliveries in hand, the oldest first."""
-        return list(self._deliveries.values())
+    def all(self) -> list[Receipt]:
+        """Return all of them, the oldest first."""
+        return [Slim(reply) if one is _SLIM else one for reply, one in self._deliveries.items()]
+
+    def replies(self) -> list[str]:
+        """Return the reply subjects of all, the oldest first."""
+        return list(self._deliveries)
 
 
 def _bytes(deliveries: Collection[Delivery]) -> int:

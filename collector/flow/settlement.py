@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from collector.model import Delivery, Entry, Reason, Rejected
+    from collector.flow.receipts import Receipt
+    from collector.model import Entry, Reason, Rejected
 
 ACK = b"+ACK"
 NAK = b"-NAK"
@@ -18,7 +19,7 @@ Answer = tuple[str, bytes]
 """The reply subject of a delivery, and the payload that is published to it."""
 
 
-def settle(deliveries: Iterable[Delivery], written: Iterable[Entry], rejects: Sequence[Rejected]) -> list[Answer]:
+def settle(deliveries: Iterable[Receipt], written: Iterable[Entry], rejects: Sequence[Rejected]) -> list[Answer]:
     """Answer every delivery once, when all its entries are written or kept as dead letters.
 
     A delivery of which nothing was written is terminated with the reason, so that it shows in JetStream's advisories;

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from collector.decoding.headers import field as header
 from collector.decoding.headers import headers
+from collector.flow.receipts import read_reply
 from collector.model import Delivery
 
 if TYPE_CHECKING:
@@ -123,21 +124,10 @@ def read_delivery(frame: AnyFrame, head: str = "", stream: str = "") -> Delivery
     reply = encoded.decode()
     before, *fields = reply.rsplit(".", 5)
     if before != head or not head:
-        stream, fields = _read_reply(reply)
+        stream, fields = read_reply(reply)
     return Delivery(subject.decode(), reply, body, raw_headers, stream, int(fields[1]), int(fields[0]), int(fields[3]))
 
 
 def still_pending(delivery: Delivery) -> int:
     """Return how many messages were not delivered yet at the time of this delivery."""
-    return int(_read_reply(delivery.reply)[1][4])
-
-
-def _read_reply(reply: str) -> tuple[str, list[str]]:
-    """Return the stream, and the fields behind the durable. Raises ValueError."""
-    fields = reply.split(".")
-    if len(fields) >= 11:  # with domain and account hash: ADR-15
-        del fields[2:4]
-    if len(fields) < 9 or fields[0] != "$JS" or fields[1] != "ACK":
-        message = f"expected a reply subject $JS.ACK.<stream>.<durable>.<five numbers>, got {reply!r}"
-        raise ValueError(message)
-    return fields[2], fields[4:]
+    return int(read_reply(delivery.reply)[1][4])

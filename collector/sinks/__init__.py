@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
     from contextlib import AbstractAsyncContextManager
 
+    from collector.flow.settler import Settler
     from collector.jetstream.source import Attached
     from collector.model import Decoded, Delivery, Entry, Refusal, Rejected
     from transfer.wire import LoggerSpec
@@ -25,6 +26,9 @@ class Written:
     """Were stored already, by an earlier delivery of the same entry. What a command had stored whose result was unknown
     counts as stored, and once."""
     refused: list[Refusal] = field(default_factory=list)
+    deferred: list[Entry] = field(default_factory=list)
+    """Are stored later, by a sink that answers for them then: see `LaterAnswers`. All entries of a delivery that the
+    sink takes are deferred, or none."""
 
 
 class Writing(Protocol):
@@ -46,6 +50,21 @@ class Sink(Protocol):
 
     def begin(self, entries: Sequence[Entry]) -> Writing:
         """Return the writing of these entries; nothing is sent before its first attempt."""
+
+
+class LaterAnswers(Protocol):
+    """Answers JetStream for entries that a sink has deferred.
+
+    Such a sink keeps the receipts and nothing else of deliveries, and bounds how many it defers. Where an admission is
+    in front of it, the sink lets go of what it has deferred.
+    """
+
+    async def run(self, settler: Settler, ending: Event) -> None:
+        """Settle what was deferred when it is stored, until `ending` is set; then store and settle all that is left.
+
+        It runs beside the writer. After `ending` nothing more is deferred. It is cancelled when that takes too long:
+        what is not settled then is given back.
+        """
 
 
 class DeadLetterSink(Protocol):
@@ -95,6 +114,8 @@ class Target:
     write_slots: Semaphore
     """Writes that are under way at a time, of all loggers that share what the sink writes through."""
     admission: Admission = PASS_ALL
+    later: LaterAnswers | None = None
+    """Answers for the entries that the sink defers."""
     leaving: Event = field(default_factory=Event)
     """Set when the pipeline has to write what it holds, close the destination and open it again."""
     lost: Event = field(default_factory=Event)

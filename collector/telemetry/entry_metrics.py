@@ -88,6 +88,7 @@ class EntryMetrics:
             events.Received: self._count_received,
             events.BatchSettled: self._count_batch,
             events.Answered: self._count_answered,
+            events.SettledLater: self._count_settled,
             events.Unsettled: self._count_stored,
             events.Held: self._set_held,
             events.WritesInProgress: self._set_writes,
@@ -108,10 +109,7 @@ class EntryMetrics:
 
     def _count_batch(self, event: events.BatchSettled) -> None:
         logger = event.logger
-        self._count_stored(event)
-        self._acknowledged.add(event.messages - event.unanswered - event.owed, logger)
-        if event.unanswered:
-            self._failures.add(1, logger, Stage.SETTLE, Failure.UNAVAILABLE)
+        self._count_settled(event)
         self._batches.add(1, logger, event.trigger)
         labels = self._families.histogram_labels(logger)
         self._batch_entries.observe(event.entries, *labels)
@@ -119,11 +117,17 @@ class EntryMetrics:
         self._write_duration.observe(event.write_seconds, *labels)
         self._latency.observe(event.latency_seconds, *labels)
 
-    def _count_stored(self, event: events.BatchSettled | events.Unsettled) -> None:
+    def _count_stored(self, event: events.BatchSettled | events.SettledLater | events.Unsettled) -> None:
         self._written.add(event.written, event.logger)
         self._duplicates.add(event.duplicates, event.logger)
         for reason, entries in event.dead_letters.items():
             self._dead_letters.add(entries, event.logger, reason)
+
+    def _count_settled(self, event: events.BatchSettled | events.SettledLater) -> None:
+        self._count_stored(event)
+        self._acknowledged.add(event.messages - event.unanswered - event.owed, event.logger)
+        if event.unanswered:
+            self._failures.add(1, event.logger, Stage.SETTLE, Failure.UNAVAILABLE)
 
     def _count_answered(self, event: events.Answered) -> None:
         self._acknowledged.add(event.messages, event.logger)

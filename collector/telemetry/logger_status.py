@@ -117,6 +117,7 @@ class Loggers:
             events.Returned: self._returned,
             events.Received: self._received,
             events.BatchSettled: self._settled,
+            events.SettledLater: self._settled,
             events.Unsettled: self._stored,
             events.Held: self._held,
             events.WritesInProgress: self._writes,
@@ -184,13 +185,13 @@ class Loggers:
             if logger.error.stage is Stage.PULL:
                 logger.error.recover()
 
-    def _settled(self, event: events.BatchSettled) -> None:
+    def _settled(self, event: events.BatchSettled | events.SettledLater) -> None:
         if (logger := self._all.get(event.logger)) is not None:
             self._last_success = self._clock()
             logger.error.recover()
             self._stored(event)
 
-    def _stored(self, event: events.BatchSettled | events.Unsettled) -> None:
+    def _stored(self, event: events.BatchSettled | events.SettledLater | events.Unsettled) -> None:
         if (logger := self._all.get(event.logger)) is None:
             return
         dead = event.dead_letters.total()

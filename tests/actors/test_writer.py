@@ -27,6 +27,7 @@ from collector.events import (
 )
 from collector.flow.batching import OpenBatch
 from collector.flow.in_hand import InHand
+from collector.flow.settler import Settler
 from collector.model import Decoded, Delivery, Entry, Reason, Refusal, Trigger
 from collector.settings import Settings
 from collector.sinks import PassAll
@@ -103,7 +104,9 @@ class Scene:
             write_slots=self.write_slots,
         )
         self.in_hand = whole.in_hand
-        self.writer = Writer(replace(whole, pull=pull), inbox)
+        self.writer = Writer(
+            replace(whole, pull=pull, settler=Settler(KEY, self.in_hand, self.link, self.reports)), inbox
+        )
 
     async def write(self, *contents: list[Decoded]) -> None:
         """Offer a draft of each, full, and have it in hand."""
@@ -435,7 +438,7 @@ async def test_what_nobody_foresaw_crashes_it_and_leaves_everything_in_hand(wher
             await scene.write([decoded(1)], [decoded(2)])
             await settled()
     assert raised.group_contains(ValueError, match="boom")
-    assert b"x" in {one.body for one in scene.in_hand.all()}
+    assert b"x" in {one.body for one in scene.in_hand.all() if isinstance(one, Delivery)}
     assert not scene.link.answers or where == "letter"
     assert 1 in {one.sequence for one in scene.in_hand.all()}
 

@@ -12,6 +12,7 @@ from collector.actors.moving import Moving, Shared
 from collector.decoding.codec import Codec
 from collector.flow.budget import Budget
 from collector.flow.in_hand import InHand
+from collector.flow.settler import Settler
 from collector.jetstream.connection import NatsConnection, Reconnects
 from collector.jetstream.pull import HEARTBEAT, Pull
 from collector.settings import Settings
@@ -122,5 +123,6 @@ def moving(
         pull=pull,
         in_hand=in_hand,
         accounts=of.budget.open(pull.wake),
+        settler=Settler(key, in_hand, pull, of.report),
         codec=Codec(ATTACHED.incarnation),
     )
