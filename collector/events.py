@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Stage(StrEnum):
-    """Where a failure happened."""
+    """The step in which a failure happened: a closed list, the label of a metric."""
 
     PULL = "pull"
     WRITE = "write"
@@ -31,7 +31,7 @@ class Stage(StrEnum):
 
 
 class Failure(StrEnum):
-    """Why something failed: a closed list, the label of a metric. The text goes to the log."""
+    """The reason of a failure: a closed list, the label of a metric. The text of the error goes to the log."""
 
     UNAVAILABLE = "unavailable"
     REFUSED = "refused"
@@ -180,7 +180,7 @@ class Suspicion(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Suspected:
-    """Entries that may have been written before were looked up."""
+    """Entries that may have been written before were looked up in the collection."""
 
     logger: str
     suspects: Counter[Suspicion]

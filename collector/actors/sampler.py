@@ -1,4 +1,4 @@
-"""The sampler: reads the lag of all loggers every few seconds, and acts on what is not as needed."""
+"""The sampler: reads the lag of all loggers every few seconds, and mends durables that are not as needed."""
 
 from __future__ import annotations
 
@@ -22,11 +22,10 @@ if TYPE_CHECKING:
 
 
 class Sampler:
-    """Reports `Sampled` for every running logger once in `period` seconds; a failing reading is said and left out.
+    """Reports `Sampled` for every running logger once in `period` seconds, and a reading that fails as `Failed`.
 
-    A durable that is not as needed is brought in line at once. Where that is somebody else's, the pipeline is told, and
-    waits until it is mended. Messages that a durable has given up on, which is certain only after some readings, are
-    brought back by making it anew.
+    A durable that is not as needed is brought in line at once. Where somebody else has to do that, the pipeline is told
+    and waits. Stuck messages, which are certain only after some readings, are brought back by making the durable anew.
     """
 
     name = "sampler"
@@ -42,7 +41,7 @@ class Sampler:
         self._period = period
         self._sightings = Sightings()
         self._suspected: set[str] = set()
-        """Loggers that looked stuck in the last reading: a busy one does now and then."""
+        """Loggers that seemed to have stuck messages in the last reading; a busy logger seems so now and then."""
 
     async def run(self, stopping: Event) -> None:
         """Sample until asked to stop."""
@@ -62,7 +61,7 @@ class Sampler:
                 await stopping.wait()
 
     async def _look_at_bucket(self) -> None:
-        """Say what makes declarations vanish; loggers whose declaration is there are moved nevertheless."""
+        """Report settings of the bucket that make declarations vanish; loggers that are declared go on nevertheless."""
         try:
             for difference in with_remedy(await self._lag.bucket(), Remedy.MEND):
                 self._failed("", Misconfigured(difference), "going on with the loggers that are declared")
@@ -82,7 +81,7 @@ class Sampler:
             self._failed(key, exc, "looking at stream and durable again later")
 
     async def _bring_in_line(self, key: str) -> None:
-        """Do what the pipeline does when it attaches; while it moves nothing, it is about to do that itself."""
+        """Attach to the durable in the pipeline's place; a pipeline that moves nothing is about to attach itself."""
         if self._doubts.attached(key) is None:
             return
         try:
@@ -92,7 +91,7 @@ class Sampler:
             self._doubts.doubt(key)
 
     def _compare(self, sampled: Sampled) -> None:
-        """Have the pipeline attach again where what it knows is not true any more."""
+        """Have the pipeline attach again where it knows another ack wait or other risks than there are now."""
         known = self._doubts.attached(sampled.logger)
         if known is None or sampled.ack_wait is None:
             return
@@ -101,7 +100,7 @@ class Sampler:
             self._doubts.doubt(sampled.logger)
 
     def _may_be_stuck(self, sampled: Sampled) -> bool:
-        """Whether it looks so for the second time: stream and durable are read one after the other."""
+        """Tell whether messages seem stuck for the second time: stream and durable are read one after the other."""
         key = sampled.logger
         looks_stuck, suspected = sampled.messages > sampled.pending + sampled.ack_pending, key in self._suspected
         if looks_stuck:

@@ -112,8 +112,8 @@ class _Running:
 class Pipelines:
     """Keeps one pipeline for each desired logger, one for one; a crash of one pipeline does not affect the others.
 
-    `want`, `drop` and `park` only say what is desired and return at once; a pipeline that has to stop drains first, and
-    one that is wanted again meanwhile starts when the old one has ended, so that there is never a second one.
+    `want`, `drop` and `park` change the desired loggers and return at once. A pipeline that has to stop drains first. A
+    logger that is wanted again meanwhile gets its new pipeline when the old one has ended: there are never two of them.
     """
 
     name = "pipelines"

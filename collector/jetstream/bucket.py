@@ -17,7 +17,7 @@ from transfer.jetstream.api import NANOSECONDS, api_prefix, connection_of, reque
 from transfer.jetstream.streams import bind_bucket, bucket_entries, ensure_bucket, stream_state, stream_states
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
     from contextlib import AbstractAsyncContextManager
 
     from nats.aio.msg import Msg
@@ -66,14 +66,14 @@ class Watch(Protocol):
     """An open watch."""
 
     life: str
-    """When the bucket was made, as the server wrote it."""
+    """The time when the bucket was made, as the server wrote it."""
 
     async def next(self) -> Change:
         """Wait for the next change. Raises Unavailable when the watch has ended."""
 
 
 class Bucket(Protocol):
-    """Where the loggers are declared."""
+    """Declares the loggers."""
 
     def watch(self) -> AbstractAsyncContextManager[Watch]:
         """Open a watch that begins with all present keys. Raises BucketMissing, or TransferError."""
@@ -100,23 +100,18 @@ class KvBucket:
         with CancelScope(shield=True):  # each request has a deadline of its own; a cut one may leave a consumer behind
             life = await self._life()
             inbox = await self._listen()
-        made: _Made | None = None
-        refusal: JetStreamError | Refused | None = None
+        consumer = ""
         try:
             with CancelScope(shield=True):
-                try:
-                    made = await self._make_consumer(inbox.subject)
-                except UnknownStream:
-                    raise
-                except (JetStreamError, Refused) as exc:
-                    refusal = exc
-            if made is not None:
+                made = await self._made_consumer(inbox.subject)
+            if isinstance(made, _Made):
+                consumer = made.name
                 yield KvWatch(inbox, self._subject, life, made.num_pending)
-            elif refusal is not None:
-                yield ListOnly(await self._listed(), life, refusal)
+            else:
+                yield ListOnly(await self._listed(), life, made)
         finally:
             with CancelScope(shield=True):
-                await self._end(inbox, made)
+                await self._end(inbox, consumer)
 
     async def _life(self) -> str:
         """Return when the bucket was made, after making a missing one. Raises BucketMissing."""
@@ -146,6 +141,15 @@ class KvBucket:
         except nats.errors.Error as exc:
             raise Unavailable(f"expected to watch bucket {self._names.bucket}, got {_summary_of(exc)}") from exc
 
+    async def _made_consumer(self, inbox: str) -> _Made | JetStreamError | Refused:
+        """Make the consumer of a watch, or return why NATS refuses it."""
+        try:
+            return await self._make_consumer(inbox)
+        except UnknownStream:
+            raise
+        except (JetStreamError, Refused) as refusal:
+            return refusal
+
     async def _make_consumer(self, inbox: str) -> _Made:
         stream = self._names.bucket_stream
         config = {
@@ -174,13 +178,13 @@ class KvBucket:
             for key, entry in found.items()
         ]
 
-    async def _end(self, inbox: Subscription, made: _Made | None) -> None:
+    async def _end(self, inbox: Subscription, consumer: str) -> None:
         """Ask NATS to delete the consumer, and do not wait: without us NATS deletes it soon by itself."""
         connection = connection_of(self._jetstream)
         with suppress(nats.errors.Error):  # the connection is closed, and the watch with it
             await inbox.unsubscribe()
-            if made is not None:
-                delete = f"{api_prefix(self._jetstream)}.CONSUMER.DELETE.{self._names.bucket_stream}.{made.name}"
+            if consumer:
+                delete = f"{api_prefix(self._jetstream)}.CONSUMER.DELETE.{self._names.bucket_stream}.{consumer}"
                 await connection.publish(delete, reply=connection.new_inbox())
 
 
@@ -202,44 +206,48 @@ class KvWatch:
         self._prefix = prefix
         self._pending = pending
         self._listed = False
-        self._came = 0
+        self._received = 0
 
     async def next(self) -> Change:
-        """See `Watch`."""
+        """Return `Listed` once, as soon as no message of the list is pending; else wait for a message."""
         while self._listed or self._pending:
-            try:
-                message = await self._inbox.next_msg(timeout=2.5 * _HEARTBEAT)
-            except (nats.errors.Error, TimeoutError) as exc:
-                raise Unavailable(f"expected changes of the bucket or heartbeats, got {_summary_of(exc)}") from exc
-            if (change := self._read(message)) is not None:
+            if (change := self._read(await self._message())) is not None:
                 return change
         self._listed = True
         return Listed()
 
+    async def _message(self) -> Msg:
+        try:
+            return await self._inbox.next_msg(timeout=2.5 * _HEARTBEAT)
+        except (nats.errors.Error, TimeoutError) as exc:
+            raise Unavailable(f"expected changes of the bucket or heartbeats, got {_summary_of(exc)}") from exc
+
     def _read(self, message: Msg) -> Change | None:
         headers = message.headers or {}
         if "Status" in headers:
-            if headers["Status"] != "100":
-                raise Unavailable(
-                    f"expected changes of the bucket, got {headers['Status']} {headers.get('Description')}"
-                )
-            self._check(int(headers.get("Nats-Last-Consumer", self._came)))
-            self._pending = 0
+            self._hear(headers)
             return None
         try:
             metadata = message.metadata
         except (ValueError, nats.errors.Error):
             return None  # anybody may publish to an inbox
-        self._came += 1
+        self._received += 1
         self._check(metadata.sequence.consumer)
         self._pending = metadata.num_pending
         key = message.subject.removeprefix(self._prefix)
         gone = headers.get("KV-Operation") in _DELETED or "Nats-Marker-Reason" in headers
         return Gone(key) if gone else Put(key, message.data, metadata.sequence.stream)
 
+    def _hear(self, headers: Mapping[str, str]) -> None:
+        """Take in a heartbeat: no message is pending. Every other status ends the watch."""
+        if headers["Status"] != "100":
+            raise Unavailable(f"expected changes of the bucket, got {headers['Status']} {headers.get('Description')}")
+        self._check(int(headers.get("Nats-Last-Consumer", self._received)))
+        self._pending = 0
+
     def _check(self, sent: int) -> None:
-        if sent != self._came:
-            raise Unavailable(f"expected all {sent} changes of the bucket, got {self._came}")
+        if sent != self._received:
+            raise Unavailable(f"expected all {sent} changes of the bucket, got {self._received}")
 
 
 class ListOnly:
@@ -251,7 +259,7 @@ class ListOnly:
         self._refusal = refusal
 
     async def next(self) -> Change:
-        """See `Watch`."""
+        """Return the keys, then `Listed`; after a pause raise Unavailable."""
         if self._changes:
             return self._changes.pop()
         await sleep(_LIST_AGAIN)

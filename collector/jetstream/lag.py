@@ -1,4 +1,4 @@
-"""How far behind the loggers are, as the servers that lead their streams say it."""
+"""The lag of the loggers, as the leaders of their streams report it."""
 
 from __future__ import annotations
 
@@ -28,36 +28,37 @@ if TYPE_CHECKING:
 
 
 _TURNS = 10
-"""Readings until the durable of an empty stream is asked again,"""
+"""Readings at most until the durable of an empty stream is asked again."""
 _ROUND = 50.0
-"""or fewer, so that it is within so many seconds: what is older than a minute is not to be shown."""
+"""Seconds at most until the durable of an empty stream is asked again: readings of a minute ago are not shown."""
 _AT_ONCE = 8
+"""Durables that are asked at the same time."""
 
 
 class Lag(Protocol):
-    """Where lag is read, and messages that nobody is given are brought back. Every method raises TransferError."""
+    """Reads the lag, and brings stuck messages back. Every method raises TransferError."""
 
     async def sample(self, keys: Collection[str]) -> list[Sampled | Waiting]:
-        """Read the lag of these loggers; of one whose durable nobody can read, what waits in its stream.
+        """Read the lag of these loggers; `Waiting` for a logger whose durable could not be read.
 
-        A logger whose stream has no leader now is left out: nobody knows.
+        A logger whose stream has no leader now is left out: its lag is unknown.
         """
 
     async def bucket(self) -> tuple[Difference, ...]:
-        """Return what of the bucket of the loggers is not as needed; nothing when there is none."""
+        """Return the differences of the bucket from what is needed; none when there is no bucket."""
 
     async def stuck(self, key: str) -> Stuck | None:
-        """Look closely whether messages of a logger are given to nobody any more; None when that is not certain."""
+        """Read the stuck messages of a logger closely; None when it is not certain that there are any."""
 
     async def bring_back(self, key: str, stuck: Stuck) -> bool:
-        """Have the durable made anew; return False when it is not the one any more that was looked at."""
+        """Have the durable made anew; return False when it is another durable than the one that was read."""
 
 
 class JetStreamLag:
-    """Lag by one list request for 256 streams, and what of each is not as needed; the leaders answer.
+    """Reads the lag with one list request for 256 streams and one request for a durable, and compares both with needs.
 
-    A stream is a work queue: of an empty one nothing waits, nothing is being worked on and nothing is stuck. So its
-    durable is asked in turn, once in some readings, for what hardly ever changes; all others are asked each time.
+    A stream is a work queue: an empty one has no message that waits, is unanswered or is stuck. So each reading asks
+    only some of the durables of empty streams, in turn, for what hardly ever changes. It asks all other durables.
     """
 
     def __init__(self, jetstream: JetStreamContext, names: Names, period: float, ack_wait: float = ACK_WAIT) -> None:
@@ -67,10 +68,10 @@ class JetStreamLag:
         self._turns = max(1, min(_TURNS, int(_ROUND / period)))
         self._turn = 0
         self._durables: dict[str, DurableInfo] = {}
-        """As they were when they were last asked."""
+        """The last answers of the durables."""
 
     async def sample(self, keys: Collection[str]) -> list[Sampled | Waiting]:
-        """See `Lag`."""
+        """List the streams, and ask the durables whose turn it is."""
         states = await listed_streams(self._jetstream, self._names)
         states |= await self._unlisted([stream for key in keys if (stream := self._names.stream(key)) not in states])
         there = {key: state for key in sorted(keys) if (state := states.get(self._names.stream(key))) is not None}
@@ -92,7 +93,7 @@ class JetStreamLag:
         ]
 
     async def _unlisted(self, streams: Iterable[str]) -> dict[str, StreamState | None]:
-        """Return those that are there and take other subjects than those by which they are listed."""
+        """Return the streams that are there although the list has none of them: their subjects are others."""
         found: dict[str, StreamState | None] = {}
         for stream in streams:
             with suppress(UnknownStream):
@@ -103,12 +104,12 @@ class JetStreamLag:
         return found
 
     def _is_due(self, key: str) -> bool:
-        """Whether it is a durable's turn, or what is known of it is not how it stays: nobody pulls."""
+        """Tell whether it is a durable's turn, or nothing current is known of it, or nobody pulls from it."""
         known = self._durables.get(key)
         return known is None or not known.num_waiting or crc32(key.encode()) % self._turns == self._turn
 
     async def _ask(self, keys: Collection[str]) -> dict[str, DurableInfo]:
-        """Ask for these durables, a few at a time; one that is not there, or has no leader now, is left out."""
+        """Ask these durables, a few at a time; one that is not there, or has no leader now, is left out."""
         found: dict[str, DurableInfo] = {}
         refused: list[TransferError] = []
         left = iter(keys)
@@ -119,7 +120,7 @@ class JetStreamLag:
                     found[key] = await durable_info(self._jetstream, self._names, key)
                 except (UnknownDurable, UnknownStream, Unavailable):
                     self._durables.pop(key, None)
-                except JetStreamError as exc:  # of this one alone
+                except JetStreamError as exc:  # it concerns this durable alone
                     refused.append(exc)
                 except TransferError as exc:
                     refused.append(exc)
@@ -133,7 +134,7 @@ class JetStreamLag:
         return found
 
     async def bucket(self) -> tuple[Difference, ...]:
-        """See `Lag`."""
+        """Compare the stream behind the bucket."""
         try:
             state = await stream_state(self._jetstream, self._names.bucket_stream)
         except UnknownStream:
@@ -141,7 +142,7 @@ class JetStreamLag:
         return compare_bucket(state.config, self._names)
 
     async def stuck(self, key: str) -> Stuck | None:
-        """See `Lag`. Counted to the safe side: while more is acked between two requests than is stuck, it hides."""
+        """Read the durable and then its stream: the other order would count messages that were just delivered."""
         durable = await durable_info(self._jetstream, self._names, key)
         state = await stream_state(self._jetstream, self._names.stream(key))
         messages = stuck_messages(
@@ -153,12 +154,12 @@ class JetStreamLag:
         return None if durable.is_push or not messages else Stuck(durable.created, state.first_seq, messages)
 
     async def bring_back(self, key: str, stuck: Stuck) -> bool:
-        """See `Lag`. It is deleted; the pipelines notice that at once, and one of them makes the new one."""
+        """Delete the durable: the pipelines notice that at once, and one of them makes the new one."""
         self._durables.pop(key, None)
         return await give_up_durable(self._jetstream, self._names, key, stuck.durable)
 
     def _sampled(self, key: str, state: StreamState, durable: DurableInfo, *, current: bool) -> Sampled:
-        """Put together what was read; an older answer of the durable of an empty stream says nothing of messages."""
+        """Put a reading together; an older answer of the durable of an empty stream counts no messages."""
         differences = self._compared.stream(key, state.config)
         if current:
             differences += self._compared.durable(key, durable)
@@ -179,7 +180,7 @@ class JetStreamLag:
 
 
 class _Compared:
-    """What was not as needed, remembered: nothing is compared again as long as it is configured as it was."""
+    """Remembers the differences of streams and durables: a configuration is compared again when it has changed."""
 
     def __init__(self, names: Names, needs: tuple[Need, ...]) -> None:
         self._names = names

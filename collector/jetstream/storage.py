@@ -1,6 +1,6 @@
 """How full JetStream is: what it stores for this account, and how near each stream is to its limits.
 
-When a limit is reached, entries are lost: a stream drops its oldest ones, or publishers are refused.
+At a limit entries are lost: the stream drops its oldest ones, or JetStream refuses publishers.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class JetStreamStorage:
         self._names = names
 
     async def read(self) -> Storage:
-        """See `Reading`."""
+        """Read the account, then the streams."""
         account = msgspec.json.decode(await request(self._jetstream, "INFO"), type=_Account)
         streams = {self._names.key_of(use.config.name): use for use in await self._streams()}
         filled = {key: shares for key, use in streams.items() if (shares := fill(use))}

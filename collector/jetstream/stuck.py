@@ -1,9 +1,9 @@
-"""Messages that nobody is given any more: when that is certain enough to make their durable anew.
+"""Stuck messages, which their durable delivers to nobody: when that is certain enough to make the durable anew.
 
-A message gets there by the `max_deliver` of a durable that somebody else made or changed: it stays in the stream, and
-no pull brings it, also when the limit is lifted. nats-server keeps no list of them. Streams and durables are asked one
-after the other, so that one number always is a moment older than the other; and a message that was just acked may still
-be counted. What is stuck, though, stays, and stays the oldest.
+A durable that somebody else made or changed may have a `max_deliver`. A message that reaches it stays in the stream
+and is never delivered again, also when the limit is lifted. nats-server keeps no list of stuck messages. Their number
+follows from those of the stream and of its durable, which are read one after the other: one is a moment older, and may
+still count a message that was just acked. A stuck message, however, stays, and stays the oldest.
 """
 
 from __future__ import annotations
@@ -12,37 +12,38 @@ from dataclasses import dataclass
 
 SIGHTINGS = 3
 SETTLED = 5.0
-"""Seconds between the first and the last sighting: the longest that an ack takes to reach all servers, and more."""
+"""Seconds between the first and the last sighting of a row: longer than an ack takes to reach all servers."""
 LAPSE = 60.0
-"""Seconds between two sightings with which they are not in a row any more."""
+"""Seconds between two sightings after which they are not of one row."""
 AGAIN = 600.0
-"""Seconds after which the same is tried again: whoever loses the same message at once is not helped by more of it."""
+"""Seconds until a durable is made anew once more for the same message: more often would not help that message."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stuck:
-    """What was seen of one logger."""
+    """The stuck messages of one logger in one reading."""
 
     durable: str
-    """When the durable was made, as the server wrote it."""
+    """The time when the durable was made, as the server wrote it."""
     first_sequence: int
-    """The oldest message of the stream."""
+    """The sequence of the oldest message in the stream."""
     messages: int
-    """At least so many are given to nobody."""
+    """A lower bound of their number."""
 
 
 def stuck_messages(*, delivered_sequence: int, ack_pending: int, messages: int, last_sequence: int) -> int:
-    """Return how many messages are surely stuck, by the durable's numbers and, read after them, those of its stream.
+    """Return a lower bound of the stuck messages, from the durable's numbers and the stream's, which were read later.
 
-    Of the stream's messages at most `last_sequence - delivered_sequence` had not been delivered yet, whatever was
-    published meanwhile; the others were being worked on, or are stuck. What was acked meanwhile hides as many.
+    At most `last_sequence - delivered_sequence` messages of the stream had not been delivered, whatever was published
+    between the two reads. All others were unanswered, or are stuck. Messages that were acked between the two reads are
+    subtracted: under load stuck messages can be missed, and never invented.
     """
     return max(0, messages - (last_sequence - delivered_sequence) - ack_pending)
 
 
 @dataclass(slots=True)
 class _Row:
-    """Sightings in a row: of the same oldest message of the same durable, each soon after the one before."""
+    """Sightings of the same oldest message of the same durable, each soon after the one before."""
 
     first: Stuck
     since: float
@@ -55,15 +56,15 @@ class _Row:
 
 
 class Sightings:
-    """Remembers what was seen in a row, for each logger; a reading that sees nothing ends the row."""
+    """Remembers the row of sightings of each logger. A reading without stuck messages ends the row."""
 
     def __init__(self) -> None:
         self._rows: dict[str, _Row] = {}
         self._acted: dict[str, tuple[int, float]] = {}
-        """The oldest message for which a durable was made anew, and when."""
+        """The oldest message of a logger at the time when its durable was made anew, and that time."""
 
     def add(self, key: str, stuck: Stuck, now: float) -> bool:
-        """Note a sighting; return whether it is time to make the durable anew, which is then taken as done."""
+        """Note a sighting; return whether to make the durable anew, which is noted as done."""
         row = self._rows.get(key)
         if row is None or not row.is_continued(stuck, now):
             row = self._rows[key] = _Row(stuck, now, now)
@@ -74,7 +75,7 @@ class Sightings:
         return True
 
     def over(self, key: str) -> None:
-        """Note a reading in which nothing was stuck, or something else explained it."""
+        """Note a reading without stuck messages, or one that another fault of the durable explains."""
         self._rows.pop(key, None)
 
     def _is_acted(self, key: str, stuck: Stuck, now: float) -> bool:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _PERIOD = 2.0
 _TIMEOUT = 5.0
 _IN_A_PIPE = 1_000
-"""Characters of a line where nobody's terminal ends it."""
+"""Characters of a line that does not go to a terminal."""
 _HOME, _CLEAR = "\x1b[H", "\x1b[J"
 
 _HELP = """Show what a replica is doing: its loggers with lag and rates, connections, restarts and buffer.

@@ -1,6 +1,6 @@
-"""HTTP: `/metrics`, `/livez`, `/readyz`, `/status`, and a page of it at `/`.
+"""HTTP: `/metrics`, `/livez`, `/readyz`, `/status`, and the status page at `/`.
 
-From a thread of its own, so that a stuck event loop cannot lie.
+A thread of its own answers, so that a stuck event loop cannot lie.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class _Handler(BaseHTTPRequestHandler):
     sys_version = ""
 
     def do_GET(self) -> None:
-        """Answer a path; others get the list of them."""
+        """Answer a path; an unknown one with the list of all paths."""
         path = self.path.split("?", 1)[0]
         answers = {
             "/": self._page,
@@ -91,7 +91,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing: probes and scrapes are not worth a line."""
+        """Write nothing: probes and scrapes are not worth a line."""
 
 
 class _Server(ThreadingHTTPServer):
@@ -107,18 +107,18 @@ class _Server(ThreadingHTTPServer):
         super().__init__((host, address[1]), _Handler)
 
     def server_bind(self) -> None:
-        """Bind; to every interface of IPv6 too where 0.0.0.0 is asked for, so that a cluster may have either."""
+        """Bind; where 0.0.0.0 is asked for, to every interface of IPv6 too: a cluster may have either."""
         if self._both:
             self.socket.setsockopt(IPPROTO_IPV6, IPV6_V6ONLY, 0)
         super().server_bind()
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing: a client that went away in the middle of an answer is its own affair."""
+        """Write nothing: a client may go away in the middle of an answer."""
 
 
 @contextmanager
 def serving(address: tuple[str, int], metrics: Metrics, status: Status) -> Iterator[tuple[str, int]]:
-    """Answer HTTP while the block lasts; yield the address, whose port is a free one when 0 was asked for.
+    """Answer HTTP while the block lasts; yield the address. Port 0 asks for a free port.
 
     Raises CannotListen when the address cannot be listened on.
     """

@@ -40,14 +40,14 @@ class EntryMetrics:
         self._duplicates = counter("duplicate_entries", "Entries that an earlier delivery had stored")
         self._acknowledged = counter("acknowledged_messages", "Messages answered for good")
         self._returned = counter("returned_messages", "Messages given back unwritten")
-        self._brought_back = counter("brought_back_messages", "Messages that nobody was given any more, and are again")
+        self._brought_back = counter("brought_back_messages", "Stuck messages that are delivered again")
         self._dead_letters = counter(
             "dead_lettered_entries", "Entries kept as dead letters", ("reason",), product(Reason)
         )
 
     def _declare_failures(self, families: Families) -> None:
         self._failures = families.counter(
-            "failures", "What failed and is dealt with", ("stage", "reason"), POSSIBLE_FAILURES
+            "failures", "Failures that are dealt with", ("stage", "reason"), POSSIBLE_FAILURES
         )
         for failure in (Failure.UNAVAILABLE, Failure.REFUSED):
             self._failures.start_one("", Stage.CONTROL, failure)
@@ -70,12 +70,18 @@ class EntryMetrics:
         )
 
     def _declare_batches(self, families: Families) -> None:
-        self._batches = families.counter("batches", "Batches by what made them leave", ("trigger",), product(Trigger))
+        self._batches = families.counter(
+            "batches", "Batches by the reason why they were complete", ("trigger",), product(Trigger)
+        )
         self._batch_entries = families.histogram("batch_entries", "Entries in a batch", _ENTRIES)
         self._batch_bytes = families.histogram("batch_bytes", "Bytes of the entries in a batch, inflated", _BYTES)
-        self._write_duration = families.histogram("write_duration_seconds", "One batch, retries included", _SECONDS)
+        self._write_duration = families.histogram(
+            "write_duration_seconds", "Seconds to write a batch, with all retries", _SECONDS
+        )
         self._latency = families.histogram(
-            "delivery_latency_seconds", "JetStream's storing to MongoDB's acknowledgement, oldest of a batch", _LATENCY
+            "delivery_latency_seconds",
+            "Seconds that the oldest message of a batch took from JetStream to MongoDB's acknowledgement",
+            _LATENCY,
         )
         self._buffer_messages = families.gauge("buffer_messages", "Messages held in this replica")
         self._buffer_bytes = families.gauge("buffer_bytes", "Bytes held in this replica")

@@ -1,7 +1,7 @@
-"""Series: numbers by their labels, and the text that Prometheus reads of them.
+"""Metrics as tables of numbers by their labels, and the text that Prometheus reads.
 
-A child is an entry of a table and no object of its own, because with 1,000 loggers some 100,000 of them are there from
-the start. One thread changes tables; any may read their text.
+A child is a row of a table and no object of its own: 1,000 loggers have some 100,000 children from the start. One
+thread changes the tables; any thread may read their text.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 Labels: TypeAlias = tuple[str, ...]
 ONE: tuple[Labels, ...] = ((),)
-"""The children of a family that has no labels beside those that all have."""
+"""The single child of an unlabelled metric."""
 
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """What a metric is called, and the names of its labels after `log_namespace`, whose value all share."""
+    """The name of a metric and of its labels. All children have `log_namespace` as their first label."""
 
     kind: str
     name: str
@@ -42,7 +42,7 @@ class Family:
 
 
 class Numbers:
-    """A counter or a gauge. A child that was not started, or is forgotten, is left alone: its logger is gone."""
+    """A counter or a gauge. Changes of a child that was not started, or is forgotten, are passed over."""
 
     def __init__(self, family: Family, children: Iterable[Labels] = ONE) -> None:
         self._family = family
@@ -55,11 +55,11 @@ class Numbers:
             self._values.setdefault((*labels, *child), 0)
 
     def start_one(self, *labels: str) -> None:
-        """Have one more child, which is none of those that a logger has."""
+        """Add a child that belongs to no logger."""
         self._values[labels] = 0
 
     def replace(self, values: Mapping[Labels, float]) -> None:
-        """Have these children and no others."""
+        """Have exactly these children."""
         self._values = dict(values)
 
     def forget(self, *labels: str) -> None:
@@ -86,7 +86,7 @@ class Numbers:
 
 
 class Histogram:
-    """Counts of observed values by the smallest bound that is not below them, and their sum."""
+    """Counts of values by the smallest bound that is not below them, and the sum of the values."""
 
     def __init__(self, family: Family, bounds: Sequence[float]) -> None:
         self._family = family
@@ -95,11 +95,11 @@ class Histogram:
         self._values: dict[Labels, list[float]] = {}
 
     def start(self, *labels: str) -> None:
-        """See `Numbers`."""
+        """Have the child with these labels, at 0 where it is new."""
         self._values.setdefault(labels, [0] * (len(self._names) + 1))
 
     def forget(self, *labels: str) -> None:
-        """See `Numbers`."""
+        """Have no child with these labels any more."""
         self._values.pop(labels, None)
 
     def observe(self, value: float, *labels: str) -> None:
@@ -125,10 +125,10 @@ class Histogram:
 
 
 def _escaped(value: str) -> str:
-    """Return the value of a label as https://prometheus.io/docs/instrumenting/exposition_formats/ wants it."""
+    """Escape the value of a label (https://prometheus.io/docs/instrumenting/exposition_formats/)."""
     return value.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
 
 
 def text_of(families: Iterable[Numbers | Histogram]) -> bytes:
-    """Return the exposition format of all of them."""
+    """Return the exposition format of all families."""
     return b"".join(["".join(family.lines()).encode() for family in families])

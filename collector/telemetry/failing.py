@@ -1,4 +1,4 @@
-"""When writes that fail are more than a hiccup: of one logger, and of a whole replica. Pure: the caller has a clock."""
+"""Tells failing writes from a hiccup, for one logger and for a whole replica. Pure: the caller has a clock."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 FAILING_AFTER = 5.0
-"""Seconds without a success, from the beginning of a try that failed, after which a logger is failing."""
+"""Seconds without a success, from the start of a try that failed, after which a logger is failing."""
 
 
 class Failing:
@@ -21,7 +21,7 @@ class Failing:
         self._said = ""
 
     def failed(self, began: float, now: float, why: str) -> bool:
-        """Note a failed try; return whether it is to be said that the logger is failing, for this reason."""
+        """Note a failed try; return whether to report that the logger is failing for this reason."""
         self._since = began if self._since is None else min(self._since, began)
         like = alike(why)
         if now - self._since < FAILING_AFTER or like == self._said:
@@ -30,18 +30,18 @@ class Failing:
         return True
 
     def succeeded(self) -> bool:
-        """Note a success; return whether it had been said that the logger is failing."""
+        """Note a success; return whether the logger had been reported as failing."""
         was_failing = bool(self._said)
         self._since, self._said = None, ""
         return was_failing
 
 
 def no_write_succeeds(failing: Mapping[str, float], loggers: int, last_success: float | None) -> bool:
-    """Tell whether it is the writes of a replica that fail, and not those of one of its loggers.
+    """Tell whether the writes of a whole replica fail, and not only those of one of its loggers.
 
-    `failing` says since when each failing logger is. The replica is at fault when it has never written anything, when
-    all its loggers are failing, or when several began to fail and nothing was written since. One logger among many that
-    fails by itself is no reason: it would fail on every replica.
+    `failing` has the time since which each failing logger fails. The whole replica fails when it has never written
+    anything, when all its loggers fail, or when several loggers began to fail and no write has succeeded since. One
+    failing logger among many is no reason: it would fail on every replica.
     """
     if last_success is None or len(failing) == loggers:
         return bool(failing)

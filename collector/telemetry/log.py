@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from collector.telemetry.suppression import Repeated
 
 _QUIET = 60.0
-"""Seconds for which the same warning is counted and not said again."""
+"""Seconds for which a warning is counted and not written again."""
 _WHOSE = 3
-"""Loggers of which the same trouble is said one by one; that of further ones is one line for all of them."""
+"""Loggers that get a line each for a warning; further loggers with the same warning share one line."""
 _STATES_QUIET = 2.0
-"""Seconds in which the same change of many loggers is gathered,"""
+"""Seconds for which a change of state of many loggers is counted."""
 _STATES_WHOSE = 10
-"""when it is that of more than so many."""
+"""Loggers that get a line each for a change of state; further loggers share one line."""
 _NAMED = 10
 """Loggers that a line for many of them names."""
 _TROUBLE: Mapping[events.State | None, str] = {
@@ -41,7 +41,7 @@ _TROUBLE: Mapping[events.State | None, str] = {
 
 
 def set_up(*, release: bool) -> None:
-    """Make the log, and whatever Python and libraries say, go to standard error as lines of one form."""
+    """Make the log, and all words of Python and of libraries, go to standard error as lines of one form."""
     shared: list[Any] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -58,7 +58,7 @@ def set_up(*, release: bool) -> None:
 
 
 def say_last(event: str, **facts: object) -> None:
-    """Say how the process ends: an error where it says what is done about it. It is written when this returns."""
+    """Write how the process ends: an error when `facts` have an action. It is written when this returns."""
     log = structlog.get_logger()
     (log.error if "action" in facts else log.info)(event, **facts)
     LINES.finish()
@@ -72,9 +72,9 @@ LINES = Lines(lambda: sys.stderr, _written_again)
 
 
 class EventLog:
-    """Writes a line for what happened: changes at info, trouble at warning, batches at debug, nothing for an entry.
+    """Writes a line for an event: changes at info, trouble at warning, batches at debug, and no line for an entry.
 
-    The same of many loggers is one line, with their number and the names of some; so is the same again and again.
+    The same line for many loggers is one, with their number and some of their names. So is a line again and again.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -106,7 +106,7 @@ class EventLog:
         }
 
     def observe(self, event: events.Event) -> None:
-        """Write about an event, or not; the regular `LoopLag` is also the time to say what was kept quiet."""
+        """Write about an event. The regular `LoopLag` is the time to write what was counted."""
         say = self._saying.get(type(event))
         if say is not None:
             say(event)
@@ -167,7 +167,7 @@ class EventLog:
         self._warn((event.observer, event.error), "observer failed", **facts, action="going on; it may show less")
 
     def _declared(self, event: readings.Declared) -> None:
-        """Say when the bucket is well again; its trouble is said as a failure."""
+        """Write that the bucket is well again; its trouble is reported as `Failed`."""
         if self._bucket_trouble and not event.trouble:
             self._log.info("bucket", state="as declared", action="following it again")
         self._bucket_trouble = event.trouble
@@ -214,7 +214,7 @@ class EventLog:
             )
 
     def _warn(self, key: Hashable, text: str, **facts: object) -> None:
-        """Say it, unless the same was said a moment ago; then it is counted, and said when that moment is over."""
+        """Write a warning, or count it when the same one was written a moment ago."""
         self._tick()
         if self._repeats.is_first(key, (text, facts), self._clock(), str(facts.get("logger") or "")):
             self._log.warning(text, **facts)
@@ -225,7 +225,7 @@ class EventLog:
             self._say_repeated(repeated)
 
     def _say_repeated(self, repeated: Repeated[tuple[str, dict[str, object]]]) -> None:
-        """Say what was kept quiet, with the time of the last of it: it may be over by now."""
+        """Write how often a line was counted, and when it last was: its cause may be over by now."""
         text, facts = repeated.last
         now = self._clock()
         loggers = [logger for logger in repeated.kept if logger]

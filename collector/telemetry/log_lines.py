@@ -1,4 +1,4 @@
-"""Standard error as the log needs it: no line raises, none waits, and what could not be written is counted."""
+"""Standard error as the log needs it: no line raises or waits, and lines that could not be written are counted."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _MOST = 10_000
-"""Lines that wait to be written; further ones are lost, as whoever reads them does not."""
+"""Lines that wait to be written at most. Further lines are lost: nobody reads the log."""
 _FULL = 5.0
-"""Seconds after which a line is lost that a non-blocking file does not take."""
+"""Seconds after which a line that a non-blocking file does not take is lost."""
 
 
 class Lines:
-    """A text file that a thread of its own writes to `file`; it begins with the first line.
+    """A text file whose lines a thread of its own writes; the thread starts with the first line.
 
-    A pipe whose reader hangs must not stop the event loop, and a closed one or a full disk must not end an actor.
+    A pipe whose reader hangs must not stop the event loop. A closed pipe or a full disk must not end an actor.
     """
 
     def __init__(self, file: Callable[[], TextIO | None], on_again: Callable[[int], None] = lambda _: None) -> None:
-        """Write to what `file` returns; tell `on_again` how many lines were lost when one is written again."""
+        """Write to the file that `file` returns; call `on_again` with the lost lines when a line is written again."""
         self._file = file
         self._on_again = on_again
         self._waiting: deque[str] = deque()
@@ -47,15 +47,15 @@ class Lines:
                 self._thread.start()
 
     def flush(self) -> None:
-        """Do nothing: each line is written at once, or as soon as somebody takes it."""
+        """Do nothing: each line is written as soon as the file takes it."""
 
     def finish(self, timeout: float = 2.0) -> None:
-        """Wait until all is written, but not for ever: nobody may be reading."""
+        """Wait until all lines are written, for `timeout` seconds at most: nobody may be reading."""
         with self._changed:
             self._changed.wait_for(lambda: not self._waiting and not self._writing, timeout)
 
     def take_lost(self) -> int:
-        """Return how many lines were lost since this was last asked."""
+        """Return how many lines were lost since the last call."""
         with self._changed:
             lost, self._lost = self._lost, 0
         return lost
@@ -83,7 +83,7 @@ class Lines:
 
 
 def _written(file: TextIO | None, text: str) -> bool:
-    """Write, past all buffers, which would keep what fails; return whether all of it was taken."""
+    """Write past all buffers, which would keep a line that fails; return whether all of it was taken."""
     if file is None:
         return False
     try:

@@ -1,6 +1,6 @@
-"""What Python and its libraries say by themselves, as lines of the service's own log: the same fields, never a value.
+"""Lines that Python and its libraries write by themselves, in the form of the service's own log and without values.
 
-An error's own text may quote the entry at hand, so that only its kind and the places it passed are said.
+The text of an error may quote an entry, so that a line has only its kind and the places in the code that it passed.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _LEVELS = ((logging.ERROR, "error"), (logging.WARNING, "warning"), (logging.INFO
 
 
 class Others(logging.Handler):
-    """Takes the records of all libraries, warnings of Python included."""
+    """Takes the records of all libraries, and the warnings of Python."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Say the first line of a record: asyncio's other lines are the representations of objects."""
+        """Write the first line of a record: the other lines of asyncio are representations of objects."""
         level = next((name for number, name in _LEVELS if record.levelno >= number), "debug")
         first = record.getMessage().partition("\n")[0]
         facts = _facts(record.exc_info[1]) if record.exc_info and record.exc_info[1] else {}
@@ -34,7 +34,7 @@ class Others(logging.Handler):
 
 
 def take_over(*, release: bool) -> None:
-    """Have everything that others write to standard error said by the log; in readable logs Python shows its errors."""
+    """Have the log write everything that others write to standard error; in readable logs Python shows its errors."""
     root = logging.getLogger()
     if not any(isinstance(handler, Others) for handler in root.handlers):
         root.addHandler(Others(logging.WARNING))

@@ -1,4 +1,4 @@
-"""Entries a second, from counts that are there anyway: nothing is done for an entry or a batch."""
+"""Entries a second, from the counts of the status: no entry or batch costs anything more."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SPAN = 5.0
-"""Seconds between two marks: a rate is that of the last one or two spans, or of all there was in a shorter life."""
+"""Seconds between two marks. A rate is that of the last one or two spans, or of a life that is shorter."""
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Entries so far."""
+    """The entries of a logger so far."""
 
     received: int = 0
     written: int = 0
@@ -27,13 +27,13 @@ class _Marks:
 
 
 class Rates:
-    """The rates of all loggers; `now` is in seconds of a clock that never goes back."""
+    """The rates of all loggers; `now` is the seconds of a clock that never goes back."""
 
     def __init__(self) -> None:
         self._marks: dict[str, _Marks] = {}
 
     def mark(self, now: float, counts: Mapping[str, Counts]) -> None:
-        """Take note of the counts now and then; loggers that are not among them are forgotten."""
+        """Note the counts of all loggers; a logger without counts is forgotten."""
         for key in self._marks.keys() - counts.keys():
             del self._marks[key]
         for key, count in counts.items():
@@ -44,7 +44,7 @@ class Rates:
                 marks.older, marks.newer = marks.newer, (now, count)
 
     def of(self, key: str, now: float, counts: Counts) -> tuple[float, float]:
-        """Return entries received and written a second; 0 for a logger that was not marked yet."""
+        """Return the entries received and written a second; 0 for a logger without a mark."""
         marks = self._marks.get(key)
         if marks is None or now <= marks.older[0]:
             return 0.0, 0.0

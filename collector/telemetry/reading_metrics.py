@@ -27,7 +27,7 @@ _OF_LAG: tuple[tuple[str, str, Callable[[Sampled], float]], ...] = (
         "Age of the oldest message by the server's clock, 0 when empty (same)",
         lambda sampled: sampled.oldest_age_seconds,
     ),
-    ("consumer_pending_messages", "Messages not yet delivered to anybody (same)", lambda sampled: sampled.pending),
+    ("consumer_pending_messages", "Messages that were never delivered (same)", lambda sampled: sampled.pending),
     (
         "consumer_ack_pending_messages",
         "Messages delivered and not yet answered (same)",
@@ -47,7 +47,7 @@ _OF_LAG: tuple[tuple[str, str, Callable[[Sampled], float]], ...] = (
     ("stream_bytes", "Bytes kept in the stream (same)", lambda sampled: sampled.bytes),
     (
         "stream_stuck_messages",
-        "Messages in the stream that nobody is given any more (same)",
+        "Messages in the stream that the durable delivers to nobody any more (same)",
         lambda sampled: max(0, sampled.messages - _lag_of(sampled)),
     ),
     (
@@ -60,7 +60,7 @@ _OF_LAG: tuple[tuple[str, str, Callable[[Sampled], float]], ...] = (
 
 
 class ReadingMetrics:
-    """Exports the last readings. Those that are the "same" on every replica are what the server says to all of them."""
+    """Exports the last readings. A gauge with the text "same" has one value on all replicas: the server says it."""
 
     def __init__(self, families: Families, states: Mapping[str, State]) -> None:
         """Export readings of the loggers that have a state."""

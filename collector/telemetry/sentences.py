@@ -1,4 +1,4 @@
-"""When two sentences about trouble say the same. Pure."""
+"""Tells whether two sentences about errors are alike. Pure."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _NUMBERS = re.compile(r"[0-9]+")
 
 
 def alike(error: str, logger: str = "") -> str:
-    """Return what is the same in errors that are alike: all but the numbers, and the names of their logger's things."""
+    """Return an error without its numbers and the names of its logger's things: the same for errors that are alike."""
     return _NUMBERS.sub("#", _things(logger).sub("*", error) if logger else error)
 
 
 @lru_cache(maxsize=4096)
 def _things(logger: str) -> re.Pattern[str]:
-    """Match a logger's key where it stands in quotes, in a stream, a subject or a collection; else it is a word."""
+    """Match a logger's key in quotes and in names of streams, subjects and collections; elsewhere it is a word."""
     key = re.escape(logger)
     return re.compile(rf"(?<=[:.]){key}(?![\w-])|(?<=['\"`]){key}(?=['\"`])|(?<![\w-]){key}(?={'|'.join(SUFFIXES)})")

@@ -1,4 +1,4 @@
-"""What was said a moment ago and need not be said again, but counted. Pure: the clock is whoever calls."""
+"""Lines that were written a moment ago are counted and not written again. Pure: the caller has a clock."""
 
 from __future__ import annotations
 
@@ -13,22 +13,23 @@ _T = TypeVar("_T")
 
 @dataclass(slots=True)
 class Repeated(Generic[_T]):
-    """A span in which the same was to be said again and again; `last` is how it was last to be said, at `last_at`."""
+    """A span of time in which lines of one kind came again and again; `last` is the last of them, at `last_at`."""
 
     since: float
     last: _T
     last_at: float
     more: int = 0
     said: set[str] = field(default_factory=set)
-    """Of whom it was said."""
+    """The loggers whose lines were written."""
     kept: dict[str, None] = field(default_factory=dict)
-    """Of whom it was kept quiet, in this order."""
+    """The loggers whose lines were counted, in this order."""
 
 
 class Repeats(Generic[_T]):
-    """Lets the first of its kind through, of each of the first `whose`, and counts the others until its span has ended.
+    """Has the first line of a kind written, for each of the first `whose` loggers, and counts further ones for a span.
 
-    What goes on has a span after the other. What has stopped is forgotten, so that memory is bounded by what goes on.
+    Lines that go on have one span after the other. A kind of which nothing was counted in a span is forgotten, so that
+    only kinds that go on take memory.
     """
 
     def __init__(self, span: float, whose: int = 1) -> None:
@@ -37,7 +38,7 @@ class Repeats(Generic[_T]):
         self._open: dict[Hashable, Repeated[_T]] = {}  # in the order of their beginnings
 
     def is_first(self, key: Hashable, what: _T, now: float, who: str = "") -> bool:
-        """Tell whether to say it now. Take what `ended` first."""
+        """Tell whether to write a line now, or count it. Call `ended` before."""
         repeated = self._open.get(key)
         if repeated is None:
             repeated = self._open[key] = Repeated(now, what, now)
@@ -50,7 +51,7 @@ class Repeats(Generic[_T]):
         return False
 
     def ended(self, now: float) -> list[Repeated[_T]]:
-        """Return the spans that are over and in which something was kept quiet."""
+        """Return the spans that are over and in which lines were counted."""
         over = []
         for key, repeated in list(self._open.items()):
             if now - repeated.since < self._span:
@@ -62,7 +63,7 @@ class Repeats(Generic[_T]):
         return over
 
     def all(self) -> list[Repeated[_T]]:
-        """Return all in which something was kept quiet, and forget everything."""
+        """Return all spans in which lines were counted, and forget everything."""
         left = [repeated for repeated in self._open.values() if repeated.more]
         self._open.clear()
         return left

@@ -1,4 +1,4 @@
-"""What `/status` says, as a table for people. Pure."""
+"""The answer of `/status` as a table for people. Pure."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _row(named: tuple[str, Mapping[str, Any]]) -> tuple[str, ...]:
 
 
 def _error(one: Mapping[str, Any]) -> str:
-    """Return when it was, where it is over, and what."""
+    """Return the last error; where it is past, with its time."""
     past = f" of {one['last_error_at'][:19]}Z, past" if one["last_error_past"] else ""
     return f"{past}: {one['last_error']}"
 
@@ -70,7 +70,7 @@ def _state(actor: Mapping[str, Any]) -> str:
 
 
 def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lay the rows out: names and notes to the left, numbers to the right."""
+    """Lay the rows out: names and notes on the left, numbers on the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(_cell(row, widths, at) for at in range(len(row))).rstrip() for row in rows]
 

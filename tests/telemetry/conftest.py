@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.status import Scene, served
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
-from tests.support.status import Scene, served
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:;"
     " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-"""The Content-Security-Policy: nothing from anywhere else, and no asking of anybody else."""
+"""The Content-Security-Policy: the page loads nothing from another server, and asks no other server."""
 
 
 def page() -> bytes:
-    """Return the page. It asks for `status`, relative to where it is, and shows what it says."""
+    """Return the page. It asks for `status`, relative to its own address, and shows the answer."""
     return files(__name__).joinpath("status.html").read_bytes()
