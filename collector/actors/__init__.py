@@ -1,1 +1,1 @@
-"""The tasks: each actor owns one loop and only moves values between the pure files."""
+"""The tasks: each actor owns one loop, and moves values between the modules that decide."""

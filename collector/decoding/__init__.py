@@ -1,1 +1,1 @@
-"""Bytes of messages in, entries as documents out, and what can never be an entry as rejects. Pure."""
+"""Bytes of messages in, entries as documents out, and rejects for bytes that can never be an entry. Pure."""

@@ -1,6 +1,6 @@
-"""What deliveries hold: bytes in, entries as documents out, and what can never be one as rejects.
+"""The content of deliveries: bytes in, entries as documents out, and rejects for bytes that can never be an entry.
 
-Nothing here waits; between two deliveries only what the last headers meant is kept.
+No function here waits. Between two deliveries the codec keeps only the meaning of the last header block.
 """
 
 from __future__ import annotations
@@ -52,34 +52,34 @@ _LONE = frozenset({"", MSGPACK})
 White space or a byte order mark may stand before it.
 """
 _BRACE = ord("{")
-_TOGETHER = 64 * 1024
-"""Bytes after which nothing more is opened together."""
+_MAX_AT_ONCE = 64 * 1024
+"""Bytes of deliveries that are decoded at once."""
 _WITHOUT_A_PAUSE = 500
-"""Entries of a bundle that are opened in one go: some milliseconds when they are all bad."""
+"""Entries of a bundle that are decoded without a pause: some milliseconds when all of them are poison."""
 _TOO_HEAVY = f"expected entries that take at most {MAX_WEIGHT >> 20} MiB in memory together, got more"
 
 
 class _Origin(Protocol):
-    """What gives an identity to entries that bring none: the stream's incarnation, or a header of the message."""
+    """Gives an identity to entries that bring none: the stream's incarnation, or a header of the message."""
 
     def identity(self, sequence: int, position: int | None = None) -> ObjectId: ...
 
 
 class _Named(NamedTuple):
-    """The origin of a message that names its identity itself, see TRANSFER_CONTENT_ID.
+    """The origin of a message that brings its identity in a header, see TRANSFER_CONTENT_ID.
 
-    A bundle's entries have the same identities as if they were derived: those that follow its own.
+    The entries of a bundle have the identities that follow it, as if they were derived.
     """
 
     own: ObjectId
 
-    def identity(self, sequence: int, position: int | None = None) -> ObjectId:  # noqa: ARG002 - wherever it is
+    def identity(self, sequence: int, position: int | None = None) -> ObjectId:  # noqa: ARG002 - it is the same in every sequence
         number = int.from_bytes(self.own.binary) + (position or 0)
         return ObjectId((number % (1 << 96)).to_bytes(12))
 
 
 class _Content(NamedTuple):
-    """What the headers of a message say about its body."""
+    """The meaning of a message's headers for its body."""
 
     media_type: str = ""
     encoding: str = ""
@@ -90,22 +90,22 @@ _NO_CONTENT = _Content()
 
 
 class Inflated(msgspec.Struct, frozen=True, gc=False):
-    """Deliveries that are inflated, and cut into entries that are not decoded: one, or several of one entry each."""
+    """Inflated deliveries, cut into undecoded entries: one delivery, or several deliveries of one entry each."""
 
     deliveries: list[Delivery]
     form: Form | Poison
-    """Or why the one message cannot be opened."""
+    """The form of the entries, or why the one message cannot be decoded."""
     origin: _Origin
     sources: Sequence[Encoded]
     bundled: bool
     size: int
-    """Of what is inflated, or may have been."""
+    """The inflated bytes; for a poison message the most that it may have inflated."""
     ceiling: int
-    """The most that the entries take in memory when they are decoded; one look at many is cheaper than many looks."""
+    """The most bytes that the decoded entries take in memory; one ceiling for many entries is cheaper than many."""
 
 
 class Codec:
-    """Opens the deliveries of one stream."""
+    """Decodes the deliveries of one stream."""
 
     def __init__(self, incarnation: Incarnation, max_inflated: int = MAX_INFLATED) -> None:
         self._incarnation = incarnation
@@ -113,15 +113,15 @@ class Codec:
         self._last = (b"", _NO_CONTENT)
 
     def inflated_from(self, deliveries: Sequence[Delivery]) -> Inflated:
-        """Inflate the first delivery and cut it into entries, before they are decoded. Never raises.
+        """Inflate the first delivery and cut it into undecoded entries. Never raises.
 
-        When it is one entry as it came, those right behind it in the same form are taken with it, up to 64 KiB.
+        When its body is one uncompressed entry, the next deliveries of the same form are added, up to 64 KiB.
         """
         first = deliveries[0]
         try:
             form, origin, sources, bundled = self._sources(first)
         except Poison as poison:
-            anew = Poison(poison.reason, poison.error)  # the one that was raised keeps all that was inflated
+            anew = Poison(poison.reason, poison.error)  # the raised one keeps the inflated bytes in its traceback
             return Inflated([first], anew, self._incarnation, (), bundled=False, size=self._max_inflated, ceiling=0)
         taken = [first]
         if form is self._form_as_it_came(first):
@@ -132,7 +132,7 @@ class Codec:
         return Inflated(taken, form, origin, sources, bundled, size, ceiling)
 
     def _as_first(self, deliveries: Sequence[Delivery], form: Form) -> list[Delivery]:
-        """Return the first delivery and those behind it that are entries as they came in the same form."""
+        """Return the first delivery and the next ones whose body is one uncompressed entry of the same form."""
         media_type, raw_headers = self._content(deliveries[0].raw_headers).media_type, deliveries[0].raw_headers
         size = 0
         for count, delivery in enumerate(deliveries):
@@ -142,19 +142,19 @@ class Codec:
                 found = _lone_form(media_type, body) if body else None
             else:
                 found = self._form_as_it_came(delivery)
-            if count and (size > _TOGETHER or found is not form):
+            if count and (size > _MAX_AT_ONCE or found is not form):
                 return list(deliveries[:count])
         return list(deliveries)
 
     def decode(self, delivery: Delivery) -> Decoded:
-        """Return everything that is in a delivery: each entry once, as an entry or as a reject. Never raises."""
+        """Return all entries of a delivery, each once, as an entry or as a reject. Never raises."""
         return next(one for one in self._decode_one(self.inflated_from([delivery]), weigh=True) if one is not None)
 
     def decode_inflated(self, inflated: Inflated, *, weigh: bool) -> Iterable[Decoded | None]:
-        """Yield everything that is in deliveries, see `decode`, and None now and then: time to let others go on.
+        """Yield all entries of the deliveries, see `decode`, and None now and then, so that other tasks can run.
 
-        Where they may take far more memory than can be expected they are weighed, if asked to look closely. Whether a
-        message takes too much depends on itself alone.
+        With `weigh`, entries are weighed when their ceiling is not plausible. Whether a message is too heavy depends on
+        that message alone.
         """
         form, deliveries = inflated.form, inflated.deliveries
         if len(deliveries) == 1 or isinstance(form, Poison):
@@ -162,7 +162,7 @@ class Codec:
         identity = self._incarnation.identity
         try:
             entries = [_entry(delivery, None, form, identity, delivery.body) for delivery in deliveries]
-        except Poison:  # one of them: each of them says it for itself
+        except Poison:  # one entry is poison: each delivery is decoded alone
             return [self.decode(delivery) for delivery in deliveries]
         weight = inflated.ceiling
         if weigh and not is_plausible(weight, inflated.size, len(entries)):
@@ -205,9 +205,10 @@ class Codec:
         return Decoded([delivery], [], [reject], delivery.size, ENTRY + delivery.size)
 
     def originals(self, delivery: Delivery, positions: Sequence[int | None]) -> list[bytes]:
-        """Return the bytes of entries of a delivery that was opened, as their publisher sent them.
+        """Return the original bytes of entries of a delivery that was decoded.
 
-        Of an entry in a bundle that is its slice, else the body unchanged; a bundle is inflated and split once for all.
+        An entry in a bundle has its slice of the inflated body, every other one the unchanged body. A bundle is
+        inflated and split once.
         """
         if None in positions:
             return [delivery.body]
@@ -215,10 +216,10 @@ class Codec:
         return [bytes(sources[position or 0]) for position in positions]
 
     def rejects(self, refused: Sequence[Refusal]) -> list[Rejected]:
-        """Return what the sink refused as rejects, with their original bytes; a bundle is opened once for all of it.
+        """Return the entries that the sink refused as rejects with their original bytes.
 
-        The identity of an entry that brought an `_id` of its own is the derived one: its publisher may use an `_id`
-        twice, and the letter of one entry must not hide that of another.
+        An entry that brought an `_id` of its own gets the derived identity: its publisher may use an `_id` twice, and
+        the dead letter of one entry must not hide that of another one.
         """
         by_delivery: dict[str, list[Refusal]] = {}
         for refusal in refused:
@@ -236,7 +237,7 @@ class Codec:
             yield Rejected(delivery, entry.position, identity, refusal.reason, refusal.error, body)
 
     def _sources(self, delivery: Delivery) -> tuple[Form, _Origin, Sequence[Encoded], bool]:
-        """Return the bytes of each entry and whether they stand in a bundle. Raises Poison when that cannot be said."""
+        """Return form, origin and bytes of the entries, and whether they are in a bundle. Raises Poison."""
         content = self._content(delivery.raw_headers)
         body = inflate(delivery.body, content.encoding, self._max_inflated)
         if not body:
@@ -251,7 +252,7 @@ class Codec:
         return form, origin, (body,), False
 
     def _form_as_it_came(self, delivery: Delivery) -> Form | None:
-        """Return the form of a message whose body is one entry; None for every other message."""
+        """Return the form of a message whose body is one uncompressed entry; None for every other message."""
         try:
             content = self._content(delivery.raw_headers)
         except Poison:
@@ -260,7 +261,7 @@ class Codec:
         return _lone_form(content.media_type, delivery.body) if as_it_came else None
 
     def _content(self, raw_headers: bytes) -> _Content:
-        """Return what headers say of the body. Raises Poison."""
+        """Return the meaning of the headers for the body. Raises Poison."""
         if not raw_headers or b"content-" not in raw_headers.lower():
             return _NO_CONTENT
         if raw_headers != self._last[0]:
@@ -275,7 +276,7 @@ class Codec:
         return self._incarnation if content.own_id is None else _Named(content.own_id)
 
     def _origin(self, delivery: Delivery) -> _Origin:
-        """Return the origin of a message that may be poison in every way."""
+        """Return the origin of a message whose headers may be poison."""
         try:
             return self._origin_of(self._content(delivery.raw_headers))
         except Poison:
@@ -302,7 +303,7 @@ def _entry(
 ) -> Entry:
     """Return an entry. Raises Poison."""
     envelope = read_envelope(form, source)
-    document = envelope.data  # becomes the document itself: a copy would cost as much as decoding
+    document = envelope.data  # it becomes the document: a copy would cost as much as decoding
     own_id = document.get("_id") is not None
     if not own_id:
         claimed = envelope.id

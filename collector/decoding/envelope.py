@@ -1,7 +1,7 @@
-"""The bytes of one entry in, what stands in them out: every form an entry is written in. Pure.
+"""The bytes of one entry in, its envelope out, in every form that an entry is written in. Pure.
 
 The forms are those of docs/design.md 2. Times come out in UTC and without a zone. pymongo takes such times for UTC, and
-a time with a zone costs it as much as the rest of the entry.
+encodes a time with a zone as slowly as the rest of the entry.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 Encoded: TypeAlias = "bytes | bytearray"
-"""The bytes of one entry, or of all that a message holds; what was inflated is a bytearray."""
+"""The bytes of one entry, or of a whole body; inflated bytes are a bytearray."""
 _NODE_TIME = 13
-"""The extension that Node.js publishers use for a time; Go's msgpack, and so the Go collector, reads it as one."""
+"""The msgpack extension that Node.js publishers use for a time; the Go collector reads it as a time too."""
 _T = TypeVar("_T")
 UTC_EPOCH = EPOCH.replace(tzinfo=None)
-"""1970, as times stand in documents."""
+"""1970 without a zone, like the times in documents."""
 
 
 class Envelope(msgspec.Struct, gc=False):
-    """An entry on the wire. Fields that are not known are passed over."""
+    """An entry on the wire. Unknown fields are ignored."""
 
     data: dict[str, Any]
     timestamp: Any = None
@@ -40,7 +40,7 @@ class Envelope(msgspec.Struct, gc=False):
 
 
 class Positional(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=False):
-    """The same as the Go client sends it with its structs encoded as arrays: exactly these three, in this order."""
+    """An entry of a Go client that encodes structs as arrays: exactly these three fields in this order."""
 
     metadata: Any
     data: dict[str, Any]
@@ -77,18 +77,18 @@ _timestamp_in_array = msgspec.msgpack.Decoder(_PositionalTimestamp).decode
 
 
 def _array_or_map(source: Encoded) -> Envelope | Positional:
-    """Read an array, for which `_map` raises; for everything else raise as it did."""
+    """Read an array, for which `_map` raises; for every other value raise the same error again."""
     first = memoryview(source)[0]
     return _array(source) if first & 0xF0 == 0x90 or first in {0xDC, 0xDD} else _map(source)
 
 
 class Form(NamedTuple):
-    """How an entry is written: what reads it, what reads its id alone, and what it may take in memory."""
+    """A form of entries: decoders for the entry and for its id alone, and the ceiling of its memory."""
 
     name: str
     decode: Callable[[Encoded], Envelope | Positional]
     decode_otherwise: Callable[[Encoded], Envelope | Positional]
-    """Tried when `decode` finds another type than it expects."""
+    """The decoder that is tried when `decode` finds another type than it expects."""
     decode_id: Callable[[Encoded], _Id]
     ceiling: Callable[[Sequence[Encoded]], int]
 
@@ -108,16 +108,16 @@ def _behind(decode: Callable[[Encoded], _T]) -> Callable[[Encoded], _T]:
 JSON_BEHIND_FORM = Form("JSON", _behind(_json), _behind(_json), _behind(_id_in_json), ceiling_of_json)
 """JSON behind white space or a byte order mark, as Windows writes it."""
 BEFORE_JSON = frozenset(_SPACE + _BOM[:1])
-"""Bytes that no entry in msgpack begins with: those of white space and of the mark are numbers there."""
+"""White space and the first byte of the mark. In msgpack they are numbers, so no entry begins with them."""
 
 
 def form_behind(body: Encoded) -> Form:
-    """Return the form of an entry that begins with one of these bytes."""
+    """Return the form of an entry that begins with a byte of `BEFORE_JSON`."""
     return JSON_BEHIND_FORM if body.lstrip(_SPACE).removeprefix(_BOM).lstrip(_SPACE)[:1] == b"{" else MSGPACK_FORM
 
 
 def read_envelope(form: Form, source: Encoded) -> Envelope | Positional:
-    """Return what stands in an entry, its `timestamp` as a moment or None. Raises Poison."""
+    """Return the envelope of an entry, with its `timestamp` as a moment or None. Raises Poison."""
     if len(source) > MAX_VALUES and form.ceiling((source,)) > MAX_WEIGHT:  # a value takes a byte
         check_values(source, json=form is not MSGPACK_FORM)
     try:
@@ -132,7 +132,7 @@ def read_envelope(form: Form, source: Encoded) -> Envelope | Positional:
             raw = (_timestamp_in_map if type(envelope) is Envelope else _timestamp_in_array)(source).timestamp
             moment = undo_rounding(moment, bytes(raw))
     except _UNREADABLE as error:
-        raise Poison(Reason.MALFORMED, f"{form.name}: {_sentence(error)}") from error
+        raise Poison(Reason.MALFORMED, f"{form.name}: {_describe_failure(error)}") from error
     envelope.timestamp = moment if moment is None else UTC_EPOCH + (moment - EPOCH)
     return envelope
 
@@ -147,7 +147,7 @@ def read_identity(claimed: Any, where: str = "id") -> ObjectId:
 
 
 def readable_identity(form: Form, source: Encoded) -> ObjectId | None:
-    """Return the identity that an entry brings, when that much of it can be read."""
+    """Return the identity that an entry brings, if it can be read."""
     try:
         claimed = form.decode_id(source).id
         return None if claimed is None else read_identity(claimed)
@@ -156,10 +156,10 @@ def readable_identity(form: Form, source: Encoded) -> ObjectId | None:
 
 
 _UNREADABLE = (ValueError, RecursionError)
-"""What decoding raises: msgspec.DecodeError and UnicodeDecodeError are ValueErrors, and so is a time in year 10000."""
+"""Errors of decoding: msgspec.DecodeError and UnicodeDecodeError are ValueErrors, and so is a time in year 10000."""
 
 
-def _sentence(error: Exception) -> str:
+def _describe_failure(error: Exception) -> str:
     match error:
         case msgspec.DecodeError():
             return str(error)

@@ -1,1 +1,1 @@
-"""All that is said to NATS: the connection, the pulls and the answers, the bucket, the lag, the durables."""
+"""The traffic with NATS: the connection, the pulls and the answers, the bucket, the lag, the durables."""

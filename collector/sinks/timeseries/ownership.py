@@ -1,4 +1,4 @@
-"""Who owns a time-series logger, and what an owner may do: rules 1, 2 and 5 of docs/timeseries.md. Pure.
+"""The ownership of time-series loggers, and the limits of an owner: rules 1, 2 and 5 of docs/timeseries.md. Pure.
 
 One replica at a time consumes a time-series logger, the others stand by. Claims decide about liveness only: the fence
 in the database keeps an earlier owner from writing.
@@ -71,7 +71,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """What a replica reads: the claims that it is a candidate for, and the signs of life, by the database's clock."""
+    """The claims that a replica is a candidate for, and the signs of life of all replicas, by the database's clock."""
 
     claims: Mapping[str, Claim]
     silent: Mapping[str, float]
