@@ -22,8 +22,8 @@ Generated from the code by `make dashboards`. Every program reads its settings f
 
 - A **duration** is `250ms`, `15s`, `5m`, `1m30s` or a number of seconds. A **size** is `512KiB`, `4MiB`, `10MB` or a
   number of bytes. An empty variable is a variable that is not set.
-- A variable with \\* is a **secret**. The same name with `_FILE` names a file that holds the value. Such files, creds
-  files and certificates are read again at each connect, so a rotation needs no restart.
+- A variable with \\* is a **secret**. The same name with `_FILE` names a file that holds the value. These files,
+  creds files and certificates are read again at each connect, so a rotation needs no restart.
 - Wrong values are reported together, each with the expected and the given value; the exit status is 2. A variable that
   nobody reads is named in the log, with the one that it probably means.
 

@@ -90,3 +90,10 @@ def test_every_path_that_a_page_names_is_there(page: Path) -> None:
     named = set(re.findall(rf"(?<![\w/.-])((?:{folders})/[\w./-]*\w)", page.read_text()))
     missing = [path for path in named if not (ROOT / path).exists() and not (page.parent / path).exists()]
     assert missing == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_no_sentence_has_a_riddle_for_its_subject(page: Path) -> None:
+    sentences = re.split(r"(?<=[.!?])\s+|\n\s*\n|^\s*(?:- |\d+\. |\|)", text_of(page), flags=re.MULTILINE)
+    found = [one for one in sentences if re.match(r"\W*(What|Whoever|Whatever|Such)\b[^?|]*\.$", one)]
+    assert found == []
