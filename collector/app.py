@@ -35,7 +35,7 @@ from collector.flow.budget import Budget
 from collector.jetstream.bucket import KvBucket
 from collector.jetstream.connection import close, connect
 from collector.jetstream.lag import JetStreamLag
-from collector.jetstream.source import JetStreamSource
+from collector.jetstream.source import LoggerSources
 from collector.jetstream.storage import JetStreamStorage
 from collector.mongodb.calls import WRITES, database_of, open_mongo, watch_mongo
 from collector.mongodb.collections import CollectionCatalog
@@ -124,10 +124,9 @@ class Service:
                 claims = Claims(database, _replica_id(), self._settings.writes, self._settings.write_timeout)
                 owners = Owners(claims, self._report, self._settings.hand_over_timeout)
                 shared = Shared(
-                    names=self._names,
                     settings=self._settings,
                     nats=nats,
-                    source=self._source(nats),
+                    sources=self._sources(nats),
                     destinations=MongoDestinations(
                         names=self._names,
                         settings=self._settings,
@@ -147,8 +146,8 @@ class Service:
                 await close(nats.connection)
             group.cancel_scope.cancel()
 
-    def _source(self, nats: NatsConnection) -> JetStreamSource:
-        return JetStreamSource(nats.connection.jetstream(), self._names, self._settings.ack_wait, self._report)
+    def _sources(self, nats: NatsConnection) -> LoggerSources:
+        return LoggerSources(nats.connection.jetstream(), self._names, self._settings.ack_wait, self._report)
 
     async def _supervise(self, shared: Shared, owners: Owners) -> None:
         settings, report, nats = self._settings, self._report, shared.nats
@@ -156,7 +155,7 @@ class Service:
         bucket = KvBucket(nats.connection.jetstream(), self._names)
         registry = Registry(bucket, pipelines, nats.reconnects, report, settings.reconcile_period)
         lag = JetStreamLag(nats.connection.jetstream(), self._names, settings.lag_period, settings.ack_wait)
-        sampler = Sampler(lag, shared.source, shared.doubts, pipelines, report, period=settings.lag_period)
+        sampler = Sampler(lag, shared.sources, shared.doubts, pipelines, report, period=settings.lag_period)
         storage = JetStreamStorage(nats.connection.jetstream(), self._names)
         watcher = StorageWatcher(storage, report, min(_LESS_OFTEN * settings.lag_period, _SELDOMEST))
         async with create_task_group() as group:

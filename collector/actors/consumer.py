@@ -182,7 +182,7 @@ class Consumer:
             self._pull.begin_check()
             try:
                 with CancelScope(shield=True):
-                    return await self._moving.shared.source.attach(self._key)
+                    return await self._moving.source.attach()
             except Unavailable as exc:
                 self._fail(exc, "asking again")
             attempt += 1

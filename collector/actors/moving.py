@@ -19,20 +19,18 @@ if TYPE_CHECKING:
     from collector.flow.settler import Settler
     from collector.jetstream.connection import NatsConnection
     from collector.jetstream.pull import Pull
-    from collector.jetstream.source import Attached, DurableSource
+    from collector.jetstream.source import Attached, DurableSource, Sources
     from collector.settings import Settings
     from collector.sinks import Destinations, Target
-    from transfer.names import Names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shared:
     """What all pipelines of a replica share."""
 
-    names: Names
     settings: Settings
     nats: NatsConnection
-    source: DurableSource
+    sources: Sources
     destinations: Destinations
     budget: Budget
     report: Report
@@ -46,6 +44,7 @@ class Moving:
 
     key: str
     shared: Shared
+    source: DurableSource
     attached: Attached
     target: Target
     pull: Pull

@@ -42,6 +42,7 @@ class Pipeline:
         self._key = spec.key
         self._spec = spec
         self._shared = shared
+        self._source = shared.sources.of(spec.key)
         self._destination = shared.destinations.of(spec)
         self._patience = Patience(spec.key, shared.report)
 
@@ -65,7 +66,7 @@ class Pipeline:
                     await self._move(attached, target, stopping)
 
     async def _attach(self) -> Attached:
-        return await self._shared.source.attach(self._key)
+        return await self._source.attach()
 
     async def _is_still(self, attached: Attached, *ends: Event) -> bool:
         """Look at the stream again; return whether it has not been made anew."""
@@ -74,19 +75,14 @@ class Pipeline:
 
     async def _move(self, attached: Attached, target: Target, stopping: Event) -> None:
         shared, in_hand = self._shared, InHand()
-        pull = Pull(
-            shared.nats.link,
-            inbox=shared.nats.connection.new_inbox(),
-            stream=shared.names.stream(self._key),
-            durable=shared.names.durable(self._key),
-            in_hand=in_hand,
-            clock=shared.clock,
-        )
+        inbox = shared.nats.connection.new_inbox()
+        pull = Pull(shared.nats.link, attached, inbox=inbox, in_hand=in_hand, clock=shared.clock)
         if not await self._listens(pull, stopping, target.leaving, target.lost):
             return
         moving = Moving(
             key=self._key,
             shared=shared,
+            source=self._source,
             attached=attached,
             target=target,
             pull=pull,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collector.actors.supervisor import Pipelines
     from collector.jetstream.doubts import Doubts
     from collector.jetstream.lag import Lag
-    from collector.jetstream.source import DurableSource
+    from collector.jetstream.source import Sources
 
 
 class Sampler:
@@ -31,10 +31,10 @@ class Sampler:
     name = "sampler"
 
     def __init__(
-        self, lag: Lag, source: DurableSource, doubts: Doubts, pipelines: Pipelines, report: Report, *, period: float
+        self, lag: Lag, sources: Sources, doubts: Doubts, pipelines: Pipelines, report: Report, *, period: float
     ) -> None:
         self._lag = lag
-        self._source = source
+        self._sources = sources
         self._doubts = doubts
         self._pipelines = pipelines
         self._report = report
@@ -86,7 +86,7 @@ class Sampler:
             return
         try:
             with CancelScope(shield=True):  # drivers are never cut; each call has a deadline of its own
-                await self._source.attach(key)
+                await self._sources.of(key).attach()
         except (Conflict, UnknownStream):
             self._doubts.doubt(key)
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collector.flow.settlement import Answer
     from collector.jetstream.link import AnyFrame, Link, Subscribed
     from collector.jetstream.outstanding import Asked
+    from collector.jetstream.source import Attached
     from collector.model import Delivery
 
 REQUEST_LIFETIME = 60.0
@@ -51,10 +52,9 @@ class Pull:
     def __init__(
         self,
         link: Link,
+        attached: Attached,
         *,
         inbox: str,
-        stream: str,
-        durable: str,
         in_hand: InHand,
         clock: Callable[[], float],
         heartbeat: float = HEARTBEAT,
@@ -68,9 +68,9 @@ class Pull:
         """The server's status line when it last ended a request without fulfilling it."""
         self._link = link
         self._inbox = inbox
-        self._stream = stream
-        self._head = f"$JS.ACK.{stream}.{durable}"
-        self._next = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}"
+        self._stream = attached.stream
+        self._head = f"$JS.ACK.{attached.stream}.{attached.durable}"
+        self._next = f"$JS.API.CONSUMER.MSG.NEXT.{attached.stream}.{attached.durable}"
         self._in_hand = in_hand
         self._clock = clock
         self._certainty = Certainty(lambda: link.life, clock)

@@ -27,6 +27,8 @@ class Attached:
     """The stream and durable of a logger, as a pipeline has to know them before it pulls."""
 
     incarnation: Incarnation
+    stream: str
+    durable: str
     ack_wait: float
     """Seconds, as the durable has it: they may be more than this replica's setting."""
     risks: tuple[Difference, ...] = ()
@@ -34,9 +36,9 @@ class Attached:
 
 
 class DurableSource(Protocol):
-    """Where a pipeline's messages come from."""
+    """One stream and one durable of it: where the messages of a pipeline come from."""
 
-    async def attach(self, key: str) -> Attached:
+    async def attach(self) -> Attached:
         """Check the stream, and make or update the durable as it is needed.
 
         Raises UnknownStream while there is no stream, Misconfigured while somebody else has to change stream or
@@ -45,34 +47,56 @@ class DurableSource(Protocol):
         """
 
 
-class JetStreamSource:
-    """Streams and durables of one namespace."""
+class Sources(Protocol):
+    """The sources of loggers."""
+
+    def of(self, key: str) -> DurableSource:
+        """Return the source of one logger. Nothing is asked of JetStream."""
+
+
+class LoggerSources:
+    """Streams and durables of the loggers of one namespace. See `Sources`."""
 
     def __init__(self, jetstream: JetStreamContext, names: Names, ack_wait: float, report: Report) -> None:
-        self._jetstream = jetstream
-        self._names = names
-        self._ack_wait = ack_wait
-        self._needs = durable_needs(ack_wait)
-        self._report = report
+        self.jetstream = jetstream
+        self.names = names
+        self.ack_wait = ack_wait
+        self.needs = durable_needs(ack_wait)
+        self.report = report
 
-    async def attach(self, key: str) -> Attached:
+    def of(self, key: str) -> LoggerSource:
+        """Return the source of one logger."""
+        return LoggerSource(self, key)
+
+
+class LoggerSource:
+    """The stream and the durable of one logger. See `DurableSource`."""
+
+    def __init__(self, shared: LoggerSources, key: str) -> None:
+        self._shared = shared
+        self._key = key
+
+    async def attach(self) -> Attached:
         """See `DurableSource`. A deleted durable is made again; each change of a durable is reported."""
-        state = await stream_state(self._jetstream, self._names.stream(key))
-        stream = compare_stream(state.config, self._names, key)
+        names = self._shared.names
+        state = await stream_state(self._shared.jetstream, names.stream(self._key))
+        stream = compare_stream(state.config, names, self._key)
         mend = with_remedy(stream, Remedy.MEND)
         if mend and state.config.retention != "interest":  # else messages go at once without a durable
             raise Misconfigured(*mend)
-        durable = await self._ensure_durable(key)
+        durable = await self._ensure_durable()
         if mend:
             raise Misconfigured(*mend)
-        risks = (*stream, *compare_durable(durable, self._names, key, self._needs))
-        return Attached(Incarnation(self._names.stream(key), state.created), durable.ack_wait, risks)
+        risks = (*stream, *compare_durable(durable, names, self._key, self._shared.needs))
+        incarnation = Incarnation(durable.stream_name, state.created)
+        return Attached(incarnation, durable.stream_name, durable.name, durable.ack_wait, risks)
 
-    async def _ensure_durable(self, key: str) -> DurableInfo:
+    async def _ensure_durable(self) -> DurableInfo:
+        shared, key = self._shared, self._key
         return await ensure_durable(
-            self._jetstream,
-            self._names,
+            shared.jetstream,
+            shared.names,
             key,
-            ack_wait=self._ack_wait,
-            on_change=lambda difference: self._report(Mended(key, 0, str(difference))),
+            ack_wait=shared.ack_wait,
+            on_change=lambda difference: shared.report(Mended(key, 0, str(difference))),
         )

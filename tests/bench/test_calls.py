@@ -95,10 +95,9 @@ class Scene:
             write_slots=Semaphore(64),
         )
         shared = Shared(
-            names=Names("beta"),
             settings=settings,
             nats=NatsConnection(other, self.link, Reconnects(), Event()),
-            source=FakeSource(ATTACHED),
+            sources=FakeSource(ATTACHED),
             destinations=destinations,
             budget=Budget(settings.buffer_bytes),
             report=self.report,

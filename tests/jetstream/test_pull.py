@@ -13,7 +13,7 @@ from collector.jetstream.link import Frame
 from collector.jetstream.messages import Signal
 from collector.jetstream.outstanding import Outstanding
 from collector.jetstream.pull import HEARTBEAT, LARGEST, Pull
-from tests.support.fakes import STREAM, FakeLink, delivery, frame
+from tests.support.fakes import ATTACHED, FakeLink, delivery, frame
 from tests.support.frames import FOREIGN, bare
 
 PENDING = "Nats-Pending-Messages: {}\r\nNats-Pending-Bytes: {}\r\n"
@@ -35,9 +35,8 @@ class Scene:
         self.link, self.in_hand = FakeLink(), InHand()
         self.pull = Pull(
             self.link,
+            ATTACHED,
             inbox="_INBOX.a",
-            stream=STREAM,
-            durable=STREAM,
             in_hand=self.in_hand,
             clock=lambda: self.now,
         )

@@ -19,7 +19,7 @@ from collector.events import BatchSettled
 from collector.flow.budget import Budget
 from collector.jetstream.connection import NatsConnection, close, connect
 from collector.jetstream.link import BulkLink, PlainLink
-from collector.jetstream.source import JetStreamSource
+from collector.jetstream.source import LoggerSource, LoggerSources
 from collector.settings import Settings
 from tests.support.ancestor import ancestor, entry
 from tests.support.fakes import FakeSink, Reports
@@ -43,31 +43,41 @@ if TYPE_CHECKING:
 KEY, HELD = "system", 5
 
 
-class GatedSource(JetStreamSource):
-    """Looks when the test lets it."""
+class GatedSources(LoggerSources):
+    """Sources that look when the test lets them."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self.gate = Event()
         self.gate.set()
 
-    async def attach(self, key: str) -> Attached:
-        await self.gate.wait()
-        return await super().attach(key)
+    def of(self, key: str) -> LoggerSource:
+        return GatedSource(self, key)
+
+
+class GatedSource(LoggerSource):
+    """One of them."""
+
+    def __init__(self, sources: GatedSources, key: str) -> None:
+        super().__init__(sources, key)
+        self._sources = sources
+
+    async def attach(self) -> Attached:
+        await self._sources.gate.wait()
+        return await super().attach()
 
 
 class Scene:
     """A pipeline that runs on a real connection."""
 
-    def __init__(self, namespace: str, nats: NatsConnection, source: GatedSource, reports: Reports) -> None:
+    def __init__(self, namespace: str, nats: NatsConnection, source: GatedSources, reports: Reports) -> None:
         self.names, self.nats, self.source, self.reports = Names(namespace), nats, source, reports
         self.sink, self.stopping = FakeSink(), Event()
         environ = {"NAMESPACE": namespace, "NATS_HOSTS": "nats://x", "DATABASE": "mongodb://x"}
         self.shared = Shared(
-            names=self.names,
             settings=Settings.read({**environ, "COLLECTOR_BATCH_AGE": "10ms"}),
             nats=nats,
-            source=source,
+            sources=source,
             destinations=FakeDestination(self.sink),
             budget=Budget(64 * 1024 * 1024),
             report=reports,
@@ -86,7 +96,7 @@ async def moving(
     try:
         link = make(opened.connection)
         nats = NatsConnection(opened.connection, link, opened.reconnects, opened.closed)
-        source = GatedSource(opened.connection.jetstream(), Names(namespace), 30.0, reports)
+        source = GatedSources(opened.connection.jetstream(), Names(namespace), 30.0, reports)
         scene = Scene(namespace, nats, source, reports)
         async with create_task_group() as group:
             group.start_soon(Pipeline(LoggerSpec(KEY), scene.shared).run, scene.stopping)

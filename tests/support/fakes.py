@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 KEY = "system"
 STREAM = "beta:logs:system"
-ATTACHED = Attached(Incarnation(STREAM, "2024-05-06T07:08:09Z"), 30.0)
-ANOTHER_LIFE = Attached(Incarnation(STREAM, "2025-01-01T00:00:00Z"), 30.0)
+ATTACHED = Attached(Incarnation(STREAM, "2024-05-06T07:08:09Z"), STREAM, STREAM, 30.0)
+ANOTHER_LIFE = Attached(Incarnation(STREAM, "2025-01-01T00:00:00Z"), STREAM, STREAM, 30.0)
 _E = TypeVar("_E")
 
 
@@ -192,9 +192,13 @@ class FakeSource:
         self.let_look = Event()
         self.let_look.set()
 
-    async def attach(self, key: str) -> Attached:
-        """Attach."""
+    def of(self, key: str) -> FakeSource:
+        """See `Sources`."""
         assert key == KEY
+        return self
+
+    async def attach(self) -> Attached:
+        """Attach."""
         self.looks += 1
         await self.let_look.wait()
         found = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]

@@ -17,14 +17,13 @@ from collector.jetstream.connection import NatsConnection, Reconnects
 from collector.jetstream.pull import HEARTBEAT, Pull
 from collector.settings import Settings
 from collector.sinks import PASS_ALL, Admission, DeadLetterSink, Sink, Target
-from tests.support.fakes import ATTACHED, KEY, STREAM, FakeLetters, FakeSink, FakeSource, Reports
-from transfer.names import Names
+from tests.support.fakes import ATTACHED, KEY, FakeLetters, FakeSink, FakeSource, Reports
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from collector.jetstream.link import Link
-    from collector.jetstream.source import Attached, DurableSource
+    from collector.jetstream.source import Attached, Sources
     from transfer.wire import LoggerSpec
 
 ENVIRON = {
@@ -78,19 +77,18 @@ def target(sink: Sink | None = None, letters: DeadLetterSink | None = None, **ch
 
 
 def shared(
-    link: Link, reports: Reports, reconnects: Reconnects | None = None, source: DurableSource | None = None, **more: Any
+    link: Link, reports: Reports, reconnects: Reconnects | None = None, source: Sources | None = None, **more: Any
 ) -> Shared:
     """Make what all pipelines of a replica share."""
     client: Any = FakeClient()
     whole: dict[str, Any] = {
-        "names": Names("beta"),
         "settings": Settings.read(ENVIRON),
         "destinations": FakeDestination(),
         "budget": Budget(64 * MIB),
         **more,
     }
     nats = NatsConnection(client, link, reconnects or Reconnects(), Event())
-    return Shared(nats=nats, source=source or FakeSource(), report=reports, **whole)
+    return Shared(nats=nats, sources=source or FakeSource(), report=reports, **whole)
 
 
 def moving(
@@ -108,9 +106,8 @@ def moving(
     in_hand = InHand()
     pull = Pull(
         of.nats.link,
+        ATTACHED,
         inbox="_INBOX.a",
-        stream=STREAM,
-        durable=STREAM,
         in_hand=in_hand,
         clock=clock,
         heartbeat=heartbeat,
@@ -118,6 +115,7 @@ def moving(
     return Moving(
         key=key,
         shared=of,
+        source=of.sources.of(KEY),
         attached=ATTACHED,
         target=target(sink, letters, admission=admission, write_slots=write_slots or Semaphore(64)),
         pull=pull,

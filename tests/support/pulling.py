@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import msgspec
 
+from collector.decoding.identity import Incarnation
 from collector.flow.in_hand import InHand
 from collector.jetstream.link import AnyFrame, BulkLink, Frame, PlainLink
 from collector.jetstream.pull import Pull
+from collector.jetstream.source import Attached
 from transfer.jetstream.connection import Connection
 
 if TYPE_CHECKING:
@@ -88,9 +90,8 @@ async def fill(jetstream: JetStreamContext, name: str, bodies: Sequence[bytes]) 
 def pulling(connection: Client, link: Link, name: str, in_hand: InHand | None = None) -> Pull:
     return Pull(
         link,
+        Attached(Incarnation(name, ""), name, name, 30.0),
         inbox=connection.new_inbox(),
-        stream=name,
-        durable=name,
         in_hand=InHand() if in_hand is None else in_hand,
         clock=anyio.current_time,
         heartbeat=0.2,
