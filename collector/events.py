@@ -135,7 +135,7 @@ class Unsettled:
 
 @dataclass(frozen=True, slots=True)
 class SettledLater:
-    """Deliveries of earlier batches are written and answered for, by a sink that answers later."""
+    """Deliveries of earlier batches were written and answered, by a sink that answers later."""
 
     logger: str
     messages: int

@@ -1,4 +1,4 @@
-"""The ack extender: tells JetStream that what is in hand is still being worked on."""
+"""The ack extender: tells JetStream that the deliveries in hand are still being worked on."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 _AT_ONCE = 10_000
-"""Messages for which in progress is sent at once. Those of very many are spread over the time."""
+"""Deliveries for which in progress is sent at once; the answers for very many are spread over the time."""
 
 
 class AckExtender:
-    """Sends in progress for every delivery in hand, three times in each ack wait, while there is somebody to hear it.
+    """Sends in progress for every delivery in hand, three times in each ack wait, while NATS is connected.
 
-    To a stream that was made anew it does no harm: there a message comes again later, when its replica has died.
+    In a stream that was made anew it is harmless: it only delays the next delivery of another message.
     """
 
     def __init__(self, in_hand: InHand, link: Link, ack_wait: float) -> None:
@@ -30,7 +30,7 @@ class AckExtender:
         self._ack_wait = ack_wait
 
     async def run(self) -> None:
-        """Keep alive until cancelled. JetStream passes over in progress for a delivery that was answered meanwhile."""
+        """Send until cancelled. JetStream ignores in progress for a delivery that was answered meanwhile."""
         left: list[str] = []
         period = pause = self._ack_wait / 3
         while True:

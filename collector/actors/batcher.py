@@ -1,4 +1,4 @@
-"""The batcher: gathers what the consumer opened into batches, and offers each when it is full or old enough."""
+"""The batcher: gathers decoded deliveries into batches, and offers each batch when it is full or old enough."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 class Batcher:
-    """Moves opened deliveries into drafts of batches, and fills one that was offered until it is full or taken.
+    """Moves decoded deliveries into open batches, and fills an offered batch until it is full or taken.
 
-    Order: as received. Loss: none, also when cancelled, because what it holds is in hand elsewhere. It returns when
-    its mailbox has ended and the last draft is handed on, or when nobody takes drafts any more.
+    Order: as received. Loss: none, also when cancelled, because its deliveries are in hand elsewhere. The batcher
+    returns when its mailbox has ended and the last batch is handed on, or when the writer has ended.
     """
 
     def __init__(
@@ -44,12 +44,12 @@ class Batcher:
             try:
                 await self._batch()
             except BrokenResourceError:
-                return  # the writer has ended before its mailbox has, and says itself why
+                return  # the writer has ended with an error of its own
 
     async def _batch(self) -> None:
         try:
             while True:
-                with CancelScope(deadline=self._deadline) as young:  # the age of the draft, not a timer task
+                with CancelScope(deadline=self._deadline) as young:  # the age of the batch, without a timer task
                     self._add(await self._inbox.receive())
                 if young.cancelled_caught:
                     self._offer(Trigger.AGE)
@@ -83,7 +83,5 @@ class Batcher:
         leaving, self._leaving = self._leaving, []
         for open_batch in leaving:
             await self._outbox.send(open_batch)
-        if (
-            self._open_batch.offered is None
-        ):  # what is left over waited for the writer: its age begins when it can be filled
+        if self._open_batch.offered is None:  # the next batch waited for the writer too: its age begins now
             self._deadline = self._clock() + self._policy.age

@@ -1,4 +1,4 @@
-"""The consumer: pulls the messages of one logger, opens them, and hands them on as fast as the mailbox takes them."""
+"""The consumer: pulls the messages of one logger, decodes them, and hands them on as fast as the mailbox takes them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from anyio import CancelScope, lowlevel, move_on_after
 
 from collector.actors.backoff import exponential
-from collector.events import Failed, Failure, Held, Received, Stage
+from collector.events import Failed, Failure, Held, Received, Stage, failure_of
 from collector.flow.in_hand import MESSAGE
 from collector.flow.pool import COMES_WITHIN, SMALLEST_ASK
 from collector.jetstream.messages import Signal, still_pending
@@ -28,18 +28,18 @@ if TYPE_CHECKING:
     from collector.model import Decoded, Delivery
 
 _SLICE = 250
-"""Messages opened without a checkpoint: about a millisecond."""
+"""Messages that are decoded without a checkpoint: about a millisecond."""
 _SLICE_BYTES = 64 * 1024
-"""Inflated bytes after which the mailbox has to take what is opened."""
+"""Inflated bytes that are decoded before the mailbox has to take them."""
 _ASK_AGAIN = exponential(0.1, 2.0)
 _PAUSE = exponential(0.5, 2.0)
-"""Seconds before looking and asking again after a signal: what ends our requests again and again makes no hot loop of
-us, and nats-server 2.15.1 has let a durable that was made at once after its deletion inherit what the old one knew."""
+"""Seconds before the next check and request after a signal. The pause prevents a hot loop; and nats-server 2.15.1 may
+give a durable that is re-created immediately after its deletion the old one's state."""
 
 
 @dataclass(frozen=True, slots=True)
 class PullLimits:
-    """How much the consumer may have asked for and in hand at a time."""
+    """The messages that a logger may request and hold at a time, and the bytes of one request."""
 
     messages: int
     request_bytes: int
@@ -49,8 +49,8 @@ class Consumer:
     """Moves deliveries from a pull subscription to the batcher's mailbox.
 
     Order: as delivered, but a delivery waits while the target does not admit it (a copy, for a time-series collection).
-    Loss: none; what it received is in hand until somebody answers it. It returns when it is asked to stop,
-    after all that was still under way has come, or when stream or durable are not what they were.
+    Loss: none; a received delivery is in hand until it is answered. The consumer returns when it is asked to stop,
+    after all messages in flight have come, or when stream or durable were replaced.
     """
 
     def __init__(self, moving: Moving, outbox: ObjectSendStream[list[Decoded]]) -> None:
@@ -67,18 +67,18 @@ class Consumer:
         self._clock = moving.shared.clock
         self._undecoded: deque[Delivery] = deque()
         self._max_at_once = _SLICE
-        """How many deliveries to look at for the next ones to open: few while there is little room."""
+        """Deliveries that are decoded at once at most: few while there is little room."""
         self._alone = False
         """Whether the last request was for one message."""
 
     async def run(self, stopping: Event) -> None:
-        """Pull until asked to stop, then hand on what is still under way and close the mailbox."""
+        """Pull until asked to stop, then hand on the messages in flight and close the mailbox."""
         async with self._outbox:
             with self._moving.shared.nats.reconnects.listening(self._pull.forget_requests):
                 try:
                     await self._pull.open()
                     await self._top_up(flowing=False)
-                    while not stopping.is_set() and await self._turn(stopping):
+                    while not stopping.is_set() and await self._step(stopping):
                         pass
                 finally:
                     with CancelScope(shield=True):  # it has deadlines of its own
@@ -88,7 +88,7 @@ class Consumer:
                 await self._hand_on()
 
     async def settle(self, stopping: Event) -> None:
-        """Answer what is still owed, after a last look; call it when all that was in hand is written."""
+        """Send the owed answers after a last check; call it when all deliveries in hand are written."""
         if self._owes and await self._verified(stopping):
             await self._moving.settler.answer_owed()
 
@@ -96,8 +96,8 @@ class Consumer:
     def _owes(self) -> bool:
         return self._pull.can_ask and (self._in_hand.owes or (self._pull.has_aside and not self._pull.may_answer))
 
-    async def _turn(self, stopping: Event) -> bool:
-        """Wait for something to do and do it; return whether stream and durable are still the same."""
+    async def _step(self, stopping: Event) -> bool:
+        """Wait for deliveries, signals or room, and handle them; return whether stream and durable are the same."""
         waits = self._accounts.received.is_waiting or self._accounts.decoded.is_waiting
         with move_on_after(min(max(0.0, self._pull.deadline - self._clock()), COMES_WITHIN if waits else math.inf)):
             await self._pull.changed.wait()
@@ -106,7 +106,7 @@ class Consumer:
         deliveries = self._pull.take()
         signals = self._pull.signals()
         if signals:
-            self._say(signals)
+            self._report_signals(signals)
             with move_on_after(_PAUSE(max(1, self._pull.fruitless))):
                 await stopping.wait()
         owes = self._owes
@@ -124,12 +124,15 @@ class Consumer:
         return True
 
     def _is_flowing(self, last: Delivery) -> bool:
-        """Whether more came than is still to come, and behind a message that was asked for alone are others."""
+        """Tell whether messages keep coming: more are in hand than requested; else the logger is nearly idle.
+
+        After a request for a lone message, other messages have to be pending too.
+        """
         alone, self._alone = self._alone, False
         more_came = self._in_hand.whole > self._pull.outstanding.messages
         return more_came and (not alone or still_pending(last) > 0)
 
-    def _say(self, signals: set[Signal]) -> None:
+    def _report_signals(self, signals: set[Signal]) -> None:
         pull = self._pull
         error = f"the server said {pull.last_words!r}"
         if pull.fruitless > 1:
@@ -145,13 +148,13 @@ class Consumer:
         self._report(Failed(self._key, Stage.PULL, failure, error, "looking at stream and durable, then asking again"))
 
     async def _verified(self, stopping: Event) -> bool:
-        """Whether what has come is of the incarnation that we know; the durable is made again when it is missing.
+        """Tell whether stream and durable are still the same; a missing durable is made again.
 
         A stream that was made anew counts from 1: under the old incarnation its entries would pass for old ones.
-        While nobody answers it asks again: what is in hand is kept.
+        While JetStream does not answer, the check is repeated, and the deliveries in hand are kept.
         """
         try:
-            attached = await self._look(stopping)
+            attached = await self._check(stopping)
         except TransferError as exc:
             self._fail(exc, "preparing the pipeline again")
             if isinstance(exc, UnknownStream):
@@ -166,7 +169,7 @@ class Consumer:
         return True
 
     async def _listens(self) -> bool:
-        """Subscribe anew; return whether the server takes it."""
+        """Subscribe anew; return whether the server accepts it."""
         try:
             with CancelScope(shield=True):  # it has deadlines of its own
                 await self._pull.open_anew()
@@ -175,8 +178,8 @@ class Consumer:
             return False
         return True
 
-    async def _look(self, stopping: Event) -> Attached | None:
-        """Look at stream and durable until somebody answers; None when asked to stop before that."""
+    async def _check(self, stopping: Event) -> Attached | None:
+        """Check stream and durable until JetStream answers; None when asked to stop before that."""
         attempt = 0
         while True:
             self._pull.begin_check()
@@ -192,10 +195,10 @@ class Consumer:
                 return None
 
     def _fail(self, exc: TransferError, action: str) -> None:
-        self._report(Failed(self._key, Stage.PULL, Failure.UNAVAILABLE, str(exc), action))
+        self._report(Failed(self._key, Stage.PULL, failure_of(exc), str(exc), action))
 
     async def _hand_on(self) -> None:
-        """Open and hand on what there is room for; what there is none for stays as it came, also to be given back."""
+        """Decode and hand on the deliveries that there is room for; the others stay undecoded."""
         decoded: list[Decoded] = []
         messages = size = 0
         while inflated := self._admitted():
@@ -214,7 +217,7 @@ class Consumer:
         await self._send(decoded)
 
     def _admitted(self) -> Inflated | None:
-        """Return the next deliveries, as many as there is room for what they may become; None when for not even one."""
+        """Return the next inflated deliveries that the budget has room for when decoded; None without room for one."""
         account = self._accounts.decoded
         account.use(self._in_hand.decoded_bytes)
         if not self._undecoded:
@@ -247,7 +250,7 @@ class Consumer:
         await self._outbox.send(decoded)
 
     async def _top_up(self, *, flowing: bool) -> None:
-        """Ask for more when a good part of the room is free, so that requests are few and overlap."""
+        """Request more when a third of the limit is free, so that requests are few and overlap."""
         outstanding = self._pull.outstanding
         self._count()
         self._report(Held(self._key, len(self._in_hand), self._in_hand.memory_bytes))
@@ -271,7 +274,7 @@ class Consumer:
             self._count()
 
     async def _ask_for_one(self) -> None:
-        """Ask for a message that is larger than what is free, if the budget has room for it now."""
+        """Request a lone message that is larger than an ordinary request, if the budget has room for it now."""
         account, size = self._accounts.received, self._pull.alone_bytes
         if account.reserve(size + MESSAGE):
             account.use(account.used + size + MESSAGE)

@@ -1,4 +1,4 @@
-"""What the actors share: those of a replica, and the stages of one logger while its entries are moved."""
+"""The objects that actors share: all pipelines of a replica, and the stages of one logger while they move entries."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shared:
-    """What all pipelines of a replica share."""
+    """The objects that all pipelines of a replica share."""
 
     settings: Settings
     nats: NatsConnection
@@ -40,7 +40,7 @@ class Shared:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moving:
-    """What the stages of one logger share, from the opening of its target to the closing."""
+    """The objects that the stages of one logger share, from the opening of its target to the closing."""
 
     key: str
     shared: Shared
@@ -53,4 +53,4 @@ class Moving:
     settler: Settler
     codec: Codec
     risks: str = ""
-    """What may happen to entries; an operator reads it beside the state of the logger."""
+    """The risks for entries as a sentence; operators read it beside the state of the logger."""

@@ -1,6 +1,6 @@
 """The pipeline of one logger: finds its stream, opens its destination, moves entries, and begins again.
 
-Its state is in JetStream, so starting it again is always safe: what it had in hand is given back or comes again.
+Its state is in JetStream, so a new start is always safe: deliveries in hand are given back or come again.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _ANEW_PAUSE = 0.2
 _UNHEARD_PAUSE = 10.0
-"""Seconds before a subscription is asked for again that the server has refused."""
+"""Seconds before a refused subscription is tried again."""
 
 
 class Pipeline:
@@ -51,7 +51,7 @@ class Pipeline:
         with self._shared.budget.expecting():
             while not stopping.is_set():
                 await self._live(stopping)
-                with move_on_after(_ANEW_PAUSE):  # a stream that is made anew again and again makes no hot loop of us
+                with move_on_after(_ANEW_PAUSE):  # a stream that is made anew again and again must not cause a hot loop
                     await stopping.wait()
 
     async def _live(self, stopping: Event) -> None:
@@ -69,7 +69,7 @@ class Pipeline:
         return await self._source.attach()
 
     async def _is_still(self, attached: Attached, *ends: Event) -> bool:
-        """Look at the stream again; return whether it has not been made anew."""
+        """Check the stream again; return whether it is still the same incarnation."""
         now = await self._patience.until_done(self._attach, *ends)
         return now is not None and now.incarnation == attached.incarnation
 
@@ -95,7 +95,7 @@ class Pipeline:
         await Stages(moving).run(stopping)
 
     async def _listens(self, pull: Pull, *ends: Event) -> bool:
-        """Subscribe; when the server refuses, say why, wait, and return False, so that an owner gives back."""
+        """Subscribe; when the server refuses, report why, wait, and return False, so that an owner gives back."""
         try:
             with CancelScope(shield=True):  # it has deadlines of its own
                 await pull.open()
@@ -107,6 +107,6 @@ class Pipeline:
         return True
 
     def _risks(self, attached: Attached, target: Target) -> str:
-        """Return what may happen to the entries, except for what the logger's spec states."""
+        """Return the risks for entries, without those that the logger's spec asks for."""
         of_stream = map(str, not_meant(attached.risks, self._spec.stream))
         return "; ".join(filter(None, (*of_stream, target.risks)))

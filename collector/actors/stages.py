@@ -1,6 +1,6 @@
 """The stages of one logger in one task group: consumer, batcher and writer, which share their fate.
 
-Beside them run those who watch: for the end of the moving, for messages that must be kept alive, for others that wait.
+Helper tasks run beside them: one waits for the end, one sends in progress, one looks whether other loggers starve.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
 
 _RETURN_TIMEOUT = 2.0
 _AT_ONCE = 10_000
-"""Messages that are given back at once."""
+"""Deliveries that are given back at once."""
 _WAY_PERIOD = 5.0
-"""Seconds between two looks whether others wait for what is held here."""
+"""Seconds between two checks whether other loggers wait for the room of this one."""
 
 
 class Stages:
-    """Moves entries of one logger from its pull subscription, which is open, into its target.
+    """Moves entries of one logger from its open pull subscription into its target.
 
-    What is in hand at the end is given back, so that another replica gets it now and not after ack wait. Where the
-    target was lost it is dropped without an answer.
+    Deliveries that are in hand at the end are given back, so that another replica gets them now and not after the ack
+    wait. When the target was lost, they are dropped without an answer.
     """
 
     def __init__(self, moving: Moving) -> None:
@@ -44,13 +44,13 @@ class Stages:
         self._key = moving.key
         self._report = moving.shared.report
         self._ending = Event()
-        """Set when nothing more is to be pulled."""
+        """Set when no more messages are to be pulled."""
         self._giving_way = Event()
 
     async def run(self, stopping: Event) -> None:
-        """Move entries until asked to stop, or until the target or the stream is to be opened again.
+        """Move entries until asked to stop, or until the target or the stream has to be opened again.
 
-        Raises OwnershipLost when the target is lost, and what a sink raises that is not for the writer.
+        Raises OwnershipLost when the target is lost, and errors of a sink that the writer does not handle.
         """
         moving = self._moving
         doubts = moving.shared.doubts.moving(self._key, moving.attached)
@@ -62,7 +62,7 @@ class Stages:
                     helpers.start_soon(self._until_lost, name=f"{self._key} loss")
                     helpers.start_soon(self._give_way, name=f"{self._key} way")
                     if moving.target.keeps_alive:
-                        helpers.start_soon(self._extender().run, name=f"{self._key} keeper")
+                        helpers.start_soon(self._extender().run, name=f"{self._key} ack extender")
                     self._report(LoggerState(self._key, State.RUNNING, moving.risks))
                     await self._run_stages()
                     helpers.cancel_scope.cancel()
@@ -95,7 +95,7 @@ class Stages:
         await consumer.settle(self._ending)
 
     async def _keep_moving(self, ends: tuple[Event, ...], drained: CancelScope) -> None:
-        """Wake the consumer when the moving is to end, and cut the draining short at its deadline."""
+        """Wake the consumer when the moving has to end, and cut the drain at its deadline."""
         await first_of(*ends)
         self._ending.set()
         self._report(LoggerState(self._key, State.DRAINING))
@@ -107,9 +107,9 @@ class Stages:
         raise OwnershipLost(self._key)
 
     async def _give_way(self) -> None:
-        """Begin again, at the end of the line, when what cannot be written keeps others from their next message."""
+        """Begin again, at the end of the line, when unwritten deliveries keep other loggers from their next message."""
         in_hand, accounts = self._moving.in_hand, self._moving.accounts
-        while not (in_hand and accounts.has_to_give_way()):  # noqa: ASYNC110 - it is about nothing that happens
+        while not (in_hand and accounts.has_to_give_way()):  # noqa: ASYNC110 - no event tells it
             await sleep(_WAY_PERIOD)
         why = (
             f"expected to write what it holds within {PATIENCE:g} s, as other loggers wait for its room, but could not"
@@ -119,7 +119,7 @@ class Stages:
         self._giving_way.set()
 
     async def _give_back(self) -> None:
-        """Nak what is left in hand."""
+        """Nak the deliveries that are left in hand."""
         left, returned = self._moving.in_hand.replies(), 0
         with CancelScope(shield=True), move_on_after(_RETURN_TIMEOUT):
             for start in range(0, len(left), _AT_ONCE):

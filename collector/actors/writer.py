@@ -1,4 +1,4 @@
-"""The writer: stores batches in a sink, several at a time, keeps what cannot be stored, and answers JetStream."""
+"""The writer: stores batches in a sink, several at a time, and rejects as dead letters; then it answers JetStream."""
 
 from __future__ import annotations
 
@@ -35,20 +35,19 @@ if TYPE_CHECKING:
     from collector.sinks import Sink, Writing
 
 RETRY_CAP = 2.0
-"""Seconds between two tries of a write; an outage that ends is noticed within them."""
+"""Seconds between two tries of a write at most, within which the end of an outage is noticed."""
 
 
 class Writer:
     """Writes and settles batches, at most `writes` at a time, in no order among them.
 
-    A draft becomes a batch when its first write has its turn among those of all loggers, and each further attempt takes
-    a turn of its own: whoever backs off holds none. Whoever had to wait for a connection instead would do so within
-    the deadline of the write, and 1,000 loggers would make each other's writes fail.
+    An open batch is taken when its first write gets one of the write slots of all loggers. Each further attempt takes a
+    slot of its own, and a wait between two attempts holds none. The slots are in front of the connection pool: waiting
+    for a pooled connection would count against the write's own timeout, so 1,000 loggers could time each other out.
     A batch is answered when each of its entries is stored or kept as a dead letter, never before. While the sink is
-    unavailable it tries again in place; when it is asked to stop meanwhile it gives up and leaves the batch in hand.
-    A logger whose batches keep failing is said to be failing, until the first one is settled: then to be running, with
-    `why`, what is said of it as long as it runs.
-    Raises OwnershipLost when the sink does; then nothing that is in hand may be answered.
+    unavailable, the writer tries again in place; when it is asked to stop meanwhile, it leaves the batch in hand.
+    A logger whose batches keep failing is reported as failing, and as running when its next batch is settled.
+    Raises OwnershipLost when the sink does; then no delivery in hand may be answered.
     """
 
     def __init__(self, moving: Moving, inbox: ObjectReceiveStream[OpenBatch]) -> None:
@@ -64,7 +63,7 @@ class Writer:
         self._clock = moving.shared.clock
 
     async def run(self, stopping: Event) -> None:
-        """Write until the mailbox ends and all writes have."""
+        """Write until the mailbox and all writes have ended."""
         async with self._inbox, create_task_group() as group:
             while True:
                 await self._free.acquire()
@@ -73,7 +72,7 @@ class Writer:
                 except EndOfStream:
                     return
                 group.start_soon(self._write, open_batch, stopping, name=f"{self._key} batch {open_batch.id}")
-                del open_batch  # else a logger that nothing comes from keeps its last one in memory
+                del open_batch  # else an idle logger keeps its last batch in memory
 
     async def _write(self, open_batch: OpenBatch, stopping: Event) -> None:
         storing = _Storing(open_batch, self._target.sink, self._clock, lambda: self._count(+1))
@@ -84,11 +83,11 @@ class Writer:
         finally:
             if open_batch.taken:
                 self._count(-1)
-                self._tell_unsettled(storing)
+                self._report_unsettled(storing)
             self._free.release()
 
-    def _tell_unsettled(self, storing: _Storing) -> None:
-        """Report what is stored of a batch that is given up: it comes again and is found to be there."""
+    def _report_unsettled(self, storing: _Storing) -> None:
+        """Report the stored entries of a batch that is given up; they come again and are found to be stored."""
         written, letters = storing.writing.written, Counter(reject.reason for reject in storing.kept)
         if not storing.settled and (written.stored or written.duplicates or letters):
             self._report(Unsettled(self._key, written.stored, written.duplicates, letters))
@@ -103,7 +102,7 @@ class Writer:
         write_seconds = self._clock() - storing.started
         rejects = [*batch.rejects, *self._moving.codec.rejects(written.refused)] if written.refused else batch.rejects
         oldest = min([delivery.published_ns for delivery in batch.deliveries]) / 1e9
-        latency = max(0.0, time.time() - oldest)  # two clocks
+        latency = max(0.0, time.time() - oldest)  # the clocks of two machines
         if rejects:
             await self._until_done(Stage.DEAD_LETTER, lambda: self._target.letters.store(rejects), stopping)
             storing.kept = rejects
@@ -143,12 +142,12 @@ class Writer:
         self._moving.pull.wake()
 
     async def _until_done(self, stage: Stage, attempt: Callable[[], Awaitable[None]], stopping: Event) -> None:
-        """Try until it works; raise SinkUnavailable when it does not and we are to stop."""
+        """Try until it works; raise SinkUnavailable when it fails after the writer was asked to stop."""
         curve, number, began = exponential(0.1, RETRY_CAP), 0, self._clock()
         while True:
             try:
                 async with self._target.write_slots:
-                    began = self._clock()  # whoever waits for a turn is not failing
+                    began = self._clock()  # a wait for a slot is no failure
                     return await attempt()
             except SinkUnavailable as exc:
                 if stopping.is_set():
@@ -164,7 +163,7 @@ class Writer:
 
 
 class _Storing:
-    """The storing of what a draft holds when its first attempt begins, and what is known of it."""
+    """The storing of one open batch, which is taken when its first attempt begins, and the known results."""
 
     batch: Batch
     writing: Writing
@@ -174,7 +173,7 @@ class _Storing:
         self, open_batch: OpenBatch, sink: Sink, clock: Callable[[], float], on_begin: Callable[[], None]
     ) -> None:
         self.kept: Sequence[Rejected] = ()
-        """Of which dead letters are stored."""
+        """The rejects that are stored as dead letters."""
         self.settled = False
         self._open_batch = open_batch
         self._sink = sink

@@ -19,7 +19,7 @@ MESSAGE = 512
 RECEIPT = 256
 """Bytes that a receipt takes in memory: its reply subject, and its place here."""
 _SLIM: Final = Slim("")
-"""Stands for each delivery of which the receipt alone is here: the key says all of it."""
+"""Stands for each delivery whose receipt alone is kept; the key is its reply subject."""
 
 
 class InHand:
@@ -31,7 +31,7 @@ class InHand:
         self.decoded_bytes = 0
         """Memory of the entries that were decoded from them."""
         self.receipts = 0
-        """Deliveries of which the receipt alone is here."""
+        """The number of deliveries whose receipt alone is kept."""
         self._deliveries: dict[str, Delivery | Slim] = {}
         self._disowned: set[str] = set()
         self._owed: list[Answer] = []
@@ -44,12 +44,12 @@ class InHand:
 
     @property
     def whole(self) -> int:
-        """How many deliveries are here with their bytes."""
+        """The number of deliveries that are kept with their bytes."""
         return len(self._deliveries) - self.receipts
 
     @property
     def memory_bytes(self) -> int:
-        """Memory of all that is here: of deliveries, of their entries, and of receipts."""
+        """Memory of deliveries, entries and receipts together."""
         return self.bytes + self.decoded_bytes + self.receipts * RECEIPT
 
     def take(self, deliveries: Sequence[Delivery]) -> None:
@@ -66,7 +66,7 @@ class InHand:
         self.bytes += _bytes(new.values())
 
     def release(self, receipts: Collection[Receipt], weight: int = 0) -> None:
-        """Let go of answered deliveries and of their entries' memory; skip those that are not in hand."""
+        """Take out answered deliveries and the weight of their entries; deliveries that are not in hand are ignored."""
         pop = self._deliveries.pop
         answered: list[Any] = [held for receipt in receipts if (held := pop(receipt.reply, None)) is not None]
         whole = [held for held in answered if type(held) is Delivery] if self.receipts else answered
@@ -77,7 +77,7 @@ class InHand:
             self._disowned.difference_update([receipt.reply for receipt in receipts])
 
     def slim(self, deliveries: Iterable[Receipt]) -> None:
-        """Keep the receipts of deliveries alone, and give their bytes back: their sink answers later."""
+        """Keep only the receipts of deliveries that their sink answers later, and give their bytes back."""
         held = self._deliveries
         whole = [one for delivery in deliveries if type(one := held.get(delivery.reply)) is Delivery]
         held.update(dict.fromkeys([one.reply for one in whole], _SLIM))
@@ -125,11 +125,11 @@ class InHand:
         return owed
 
     def all(self) -> list[Receipt]:
-        """Return all of them, the oldest first."""
+        """Return all deliveries or receipts in hand, the oldest first."""
         return [Slim(reply) if one is _SLIM else one for reply, one in self._deliveries.items()]
 
     def replies(self) -> list[str]:
-        """Return the reply subjects of all, the oldest first."""
+        """Return all reply subjects in hand, the oldest first."""
         return list(self._deliveries)
 
 

@@ -1,6 +1,6 @@
-"""Receipts: what stays of a delivery until it is answered, when its bytes need not stay. Pure.
+"""Receipts: they stand for deliveries whose bytes are not needed until the answer. Pure.
 
-A reply subject holds all that JetStream says about a delivery. So a receipt is a reply subject, and nothing besides.
+The reply subject has all facts of a delivery, so a receipt is a reply subject alone.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ import msgspec
 
 
 class Receipt(Protocol):
-    """What is needed to answer a delivery. A `Delivery` is one too, so the hot path makes no second object."""
+    """The facts that an answer needs. A `Delivery` is a receipt too, so the hot path makes no second object."""
 
     @property
     def reply(self) -> str:
-        """Where JetStream takes the answer."""
+        """The subject that the answer is published to."""
 
     @property
     def sequence(self) -> int:
-        """Of the message in its stream."""
+        """The sequence of the message in its stream."""
 
     @property
     def num_delivered(self) -> int:
-        """How often the message was handed over, this time included."""
+        """How often the message was delivered, this time included."""
 
     @property
     def published_ns(self) -> int:
@@ -37,12 +37,12 @@ class Slim(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def sequence(self) -> int:
-        """Of the message in its stream."""
+        """The sequence of the message in its stream."""
         return int(read_reply(self.reply)[1][1])
 
     @property
     def num_delivered(self) -> int:
-        """How often the message was handed over."""
+        """How often the message was delivered, this time included."""
         return int(read_reply(self.reply)[1][0])
 
     @property

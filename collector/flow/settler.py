@@ -22,28 +22,28 @@ _ANSWER_TIMEOUT = 1.0
 
 
 class Answering(Protocol):
-    """Where the answers to JetStream go."""
+    """Sends answers to JetStream."""
 
     async def answer(self, answers: Sequence[Answer]) -> int:
-        """Send them in order; return how many of the last were not sent.
+        """Send answers in order; return how many of the last were not sent.
 
-        None is sent without a connection, and while stream and durable may be others than those of the deliveries.
+        No answer is sent without a connection, or while stream and durable may be others than those of the deliveries.
         """
 
 
 class Settlement(NamedTuple):
-    """How many of the deliveries that were settled are not answered."""
+    """The settled deliveries that are not answered."""
 
     unanswered: int
-    """They are not ours to answer any more. Those that are there come again and are found to be written."""
+    """Deliveries that were disowned. They come again, if they are still there, and are found to be written."""
     owed: int
-    """They are answered when stream and durable were looked at."""
+    """Deliveries whose answers are sent after the next check of stream and durable."""
 
 
 class Settler:
-    """Answers JetStream for deliveries of one logger, each once, and lets go of them.
+    """Answers JetStream for deliveries of one logger, each once, and takes them out of hand.
 
-    It is called when all entries of a delivery have a fate for good: stored, kept as dead letters, or dropped.
+    It is called when the outcomes of all entries of a delivery are final: stored, kept as dead letters, or dropped.
     """
 
     def __init__(self, key: str, in_hand: InHand, answering: Answering, report: Report) -> None:
@@ -60,13 +60,16 @@ class Settler:
         *,
         weight: int = 0,
     ) -> Settlement:
-        """Answer deliveries, or owe the answers until stream and durable are looked at; then let go of them.
+        """Answer deliveries, or owe the answers until the next check of stream and durable, and take them out of hand.
 
-        `weight` is what their entries took in memory.
+        `weight` is the memory of their entries.
         """
         answers = self._in_hand.owned(settle(receipts, written, rejects))
         unsent = len(answers)
-        with CancelScope(shield=True), move_on_after(_ANSWER_TIMEOUT):  # what is answered is not given back besides
+        with (
+            CancelScope(shield=True),
+            move_on_after(_ANSWER_TIMEOUT),
+        ):  # an answered delivery must not be given back too
             unsent = await self._answering.answer(answers)
         if unsent:
             self._in_hand.owe(answers[-unsent:])
@@ -76,13 +79,13 @@ class Settler:
     async def settle_later(
         self, receipts: Sequence[Receipt], written: int, duplicates: int = 0, rejects: Sequence[Rejected] = ()
     ) -> None:
-        """Answer deliveries whose entries the sink has stored since, or kept as dead letters; report the numbers."""
+        """Answer deliveries whose entries the sink has meanwhile stored or kept as dead letters, and report them."""
         unanswered, owed = await self.settle(receipts, (), rejects)
         letters = Counter(reject.reason for reject in rejects)
         self._report(SettledLater(self._key, len(receipts), written, duplicates, letters, unanswered, owed))
 
     async def answer_owed(self) -> None:
-        """Answer what could not be answered when it was settled. Stream and durable have to be known as the same."""
+        """Send the owed answers. Stream and durable have to be known to be the same."""
         owed = self._in_hand.take_owed()
         unsent = await self._answering.answer(owed) if owed else 0
         if unsent:

@@ -13,15 +13,15 @@ class Flow:
 
     def add(self, size: int, second: int) -> None:
         """Count `size` bytes that came in this second."""
-        self._turn(second)
+        self._advance(second)
         self._now += size
 
     def recent(self, second: int) -> int:
         """Return the bytes of this second and the one before it."""
-        self._turn(second)
+        self._advance(second)
         return self._before + self._now
 
-    def _turn(self, second: int) -> None:
+    def _advance(self, second: int) -> None:
         if second != self._second:
             self._before = self._now if second == self._second + 1 else 0
             self._now, self._second = 0, second

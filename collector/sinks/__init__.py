@@ -1,4 +1,4 @@
-"""Where entries go: the protocols of a destination, of its sink, and of what a sink says about each entry."""
+"""The protocols of a destination, of its sink, and of the outcomes that a sink reports."""
 
 from __future__ import annotations
 
@@ -19,87 +19,87 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Written:
-    """What became of entries."""
+    """The known outcomes of the entries of a batch."""
 
     stored: int = 0
     duplicates: int = 0
-    """Were stored already, by an earlier delivery of the same entry. What a command had stored whose result was unknown
-    counts as stored, and once."""
+    """Entries that an earlier delivery had stored. An entry that was stored by a command with an unknown result counts
+    as stored, once."""
     refused: list[Refusal] = field(default_factory=list)
     deferred: list[Entry] = field(default_factory=list)
-    """Are stored later, by a sink that answers for them then: see `LaterAnswers`. All entries of a delivery that the
-    sink takes are deferred, or none."""
+    """Entries that the sink stores and answers for later, see `LaterAnswers`. Of a delivery, the sink defers either all
+    entries that it takes or none."""
 
 
 class Writing(Protocol):
     """The writing of one batch, over as many attempts as it takes."""
 
     written: Written
-    """What is known so far; of every entry when an attempt has returned."""
+    """The outcomes so far; when an attempt has returned, they are complete."""
 
     async def attempt(self) -> None:
-        """Write what is not known to be written, durably, in no order. Trying again stores nothing twice.
+        """Write the entries without an outcome, durably, in no order. A further attempt stores no entry twice.
 
-        Raises SinkUnavailable when something is left: then attempt again, later. It is never cut by a cancellation: it
-        ends within the sink's write timeout, for each command that it takes.
+        Raises SinkUnavailable when entries are left: then attempt again, later. A cancellation never cuts the attempt;
+        each of its commands ends within the sink's write timeout.
         """
 
 
 class Sink(Protocol):
-    """What the writer needs of a place to write to."""
+    """A place that the writer writes to."""
 
     def begin(self, entries: Sequence[Entry]) -> Writing:
-        """Return the writing of these entries; nothing is sent before its first attempt."""
+        """Return the writing of these entries; no entry is sent before its first attempt."""
 
 
 class LaterAnswers(Protocol):
     """Answers JetStream for entries that a sink has deferred.
 
-    Such a sink keeps the receipts and nothing else of deliveries, and bounds how many it defers. Where an admission is
-    in front of it, the sink lets go of what it has deferred.
+    The sink keeps only the receipts of deliveries, and limits how many it defers. Where its target has an admission,
+    the sink calls `settled` of it for deferred deliveries.
     """
 
     async def run(self, settler: Settler, ending: Event) -> None:
-        """Settle what was deferred when it is stored, until `ending` is set; then store and settle all that is left.
+        """Settle deferred deliveries when they are stored; when `ending` is set, store and settle the rest, and return.
 
-        It runs beside the writer. After `ending` nothing more is deferred. It is cancelled when that takes too long:
-        what is not settled then is given back.
+        It runs beside the writer, which defers no delivery after `ending`. When it takes too long it is cancelled, and
+        the unsettled deliveries are given back.
         """
 
 
 class DeadLetterSink(Protocol):
-    """Where dead letters go."""
+    """A store of dead letters."""
 
     async def store(self, rejects: Sequence[Rejected]) -> None:
-        """Store them durably, each once. Raises SinkUnavailable."""
+        """Store rejects as dead letters, durably, each once. Raises SinkUnavailable."""
 
 
 class Admission(Protocol):
     """Decides which deliveries may be written now, and which have to wait for another one."""
 
     def admitted(self, decoded: Decoded) -> list[Decoded]:
-        """Judge deliveries, once and as they were received; return those that may be written now."""
+        """Judge deliveries, once and in the order of their receipt; return those that may be written now."""
 
     def released(self) -> list[Decoded]:
-        """Return the deliveries that had to wait, and need not any more."""
+        """Return the deliveries that need not wait any longer."""
 
     def settled(self, deliveries: Collection[Delivery], entries: Iterable[Entry]) -> None:
-        """Let go of deliveries whose result is known; `entries` are all of theirs."""
+        """Forget deliveries whose outcomes are known; `entries` are all entries of these deliveries."""
 
 
 class PassAll:
     """The admission of a sink that may write every delivery at any time."""
 
     def admitted(self, decoded: Decoded) -> list[Decoded]:
-        """Let it pass."""
+        """Return the deliveries at once."""
         return [decoded]
 
     def released(self) -> list[Decoded]:
-        """Return nothing: no delivery waits."""
+        """Return an empty list: no delivery waits."""
         return []
 
     def settled(self, deliveries: Collection[Delivery], entries: Iterable[Entry]) -> None:
-        """Keep nothing."""
+        """Do nothing: no delivery is remembered."""
 
 
 PASS_ALL = PassAll()
@@ -107,41 +107,40 @@ PASS_ALL = PassAll()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """An open destination: where the entries of one logger go, and until when."""
+    """An open destination of one logger, with the events that end it."""
 
     sink: Sink
     letters: DeadLetterSink
     write_slots: Semaphore
-    """Writes that are under way at a time, of all loggers that share what the sink writes through."""
+    """Limits the writes that run at the same time, over all loggers that share the sink's connections."""
     admission: Admission = PASS_ALL
     later: LaterAnswers | None = None
     """Answers for the entries that the sink defers."""
     leaving: Event = field(default_factory=Event)
-    """Set when the pipeline has to write what it holds, close the destination and open it again."""
+    """Set when the pipeline has to drain, close the destination and open it again."""
     lost: Event = field(default_factory=Event)
-    """Set when the pipeline has to drop what it holds without an answer: another replica has it."""
+    """Set when the pipeline has to drop its deliveries without an answer, because another replica owns the logger."""
     stood_by: bool = False
-    """Whether the opening waited for other replicas, for any time: then the stream may be another one."""
+    """Whether the opening stood by for another replica: then the stream may be another one now."""
     keeps_alive: bool = True
-    """Whether JetStream is told, three times in each ack wait, that all messages in hand are being worked on."""
+    """Whether in progress is sent for all deliveries in hand, three times in each ack wait."""
     risks: str = ""
-    """What may happen to entries here; an operator reads it beside the state of the logger."""
+    """The risks for entries as a sentence; operators read it beside the state of the logger."""
 
 
 class Destination(Protocol):
-    """Where the entries of a logger go, by its spec."""
+    """The place where one logger's entries are stored, by its spec."""
 
     def opened(self, attached: Attached, stopping: Event) -> AbstractAsyncContextManager[Target | None]:
-        """Prepare the place for a stream, and give it up at the end of the block.
+        """Prepare the place for the entries of a stream, and give it up at the end of the block.
 
-        It waits and tries again for as long as it takes. It gives None when it was asked to stop before it was ready.
-        Raises nothing of its own. It swallows OwnershipLost and CollectionChanged out of the block: then the pipeline
-        begins again.
+        The preparation is tried again for as long as it takes; the block gets None when it was asked to stop before.
+        OwnershipLost and CollectionChanged end the block and are not raised further: then the pipeline begins again.
         """
 
 
 class Destinations(Protocol):
-    """Tells where loggers go."""
+    """Returns the destinations of loggers."""
 
     def of(self, spec: LoggerSpec) -> Destination:
-        """Return the destination of one logger. Nothing is opened."""
+        """Return the destination of one logger, not opened yet."""
