@@ -6,9 +6,9 @@ import logging
 from typing import TYPE_CHECKING
 
 from transfer.background.source import Emitter, Unmapped
-from transfer.entries.inside import Making
 from transfer.entries.lenient import safe_repr
 from transfer.entries.record import record_data
+from transfer.system.inside import Making
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

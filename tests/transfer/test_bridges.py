@@ -31,10 +31,10 @@ from transfer.bridges.opentelemetry import TransferExporter, nested, readable_da
 from transfer.bridges.structlog import TransferProcessor, event_data
 from transfer.client import Logger, Transfer
 from transfer.entries.entry import new_id
-from transfer.entries.inside import SENDING
 from transfer.entries.lenient import encode_anything
 from transfer.errors import InvalidKey, WrongSettings
 from transfer.handler import TransferHandler
+from transfer.system.inside import SENDING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

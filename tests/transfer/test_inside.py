@@ -22,9 +22,9 @@ from transfer import BlockingTransfer, Logger
 from transfer.bridges.loguru import TransferSink
 from transfer.bridges.opentelemetry import TransferExporter
 from transfer.bridges.structlog import TransferProcessor
-from transfer.entries.inside import Making, is_making
 from transfer.handler import TransferHandler
 from transfer.jetstream.connection import pause
+from transfer.system.inside import Making, is_making
 
 if TYPE_CHECKING:
     from collector.local import NatsServer

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import anyio
@@ -22,11 +23,11 @@ pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
 HANGS_FOR = 60
 """Seconds that the resolver hangs. An end that waits for it takes longer than half of them, on any machine."""
 HANGS = f"""
-import socket, time
+import os, socket, time
 there = socket.getaddrinfo
 def getaddrinfo(host, *args, **kwargs):
     if str(host).endswith("hangs"):
-        print("asked", host, flush=True)
+        os.write(1, f"asked {{host}}\\n".encode())  # one call: two threads do this at once
         time.sleep({HANGS_FOR})
     return there(host, *args, **kwargs)
 socket.getaddrinfo = getaddrinfo
@@ -143,3 +144,65 @@ async def test_an_error_of_the_resolver_goes_to_whoever_asked(monkeypatch: pytes
     for _ in range(2):
         with pytest.raises(OSError, match="no such name"):
             await resolver.addresses("a", 4222)
+
+
+def _hang(monkeypatch: pytest.MonkeyPatch) -> tuple[list[object], threading.Event]:
+    """Have look-ups hang until the event is set, and return them."""
+    asked: list[object] = []
+    goes_on = threading.Event()
+
+    def look_up(*question: object) -> list[tuple[object, ...]]:
+        asked.append(question)
+        if len(asked) <= 2:
+            goes_on.wait(60)
+            raise OSError("it has hung")
+        return [(2, 1, 6, "", ("10.0.0.1", 4222))]
+
+    monkeypatch.setattr("socket.getaddrinfo", look_up)
+    return asked, goes_on
+
+
+async def test_a_look_up_that_hangs_is_joined_no_more_after_a_while_and_harms_no_later_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked, goes_on = _hang(monkeypatch)
+    now = 1000.0
+    monkeypatch.setattr(resolver, "time", SimpleNamespace(monotonic=lambda: now))
+    found: list[object] = []
+
+    async def ask() -> None:
+        found.append(await resolver.addresses("a", 4222))
+
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as group:
+            for seconds, threads in ((0, 1), (29, 1), (2, 2), (59, 2), (2, 3)):  # twice the time after each that hangs
+                now += seconds
+                group.start_soon(ask)
+                await anyio.wait_all_tasks_blocked()
+                while len(asked) < threads:  # noqa: ASYNC110 - a thread does it
+                    await anyio.sleep(0.001)
+                assert len(asked) == threads
+    assert found == [[("10.0.0.1", 4222)]] * 5
+    goes_on.set()
+    while resolver._under_way:  # noqa: ASYNC110 - threads do it
+        await anyio.sleep(0.001)
+
+
+async def test_forks_wait_for_one_look_up_for_half_a_second_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, goes_on = _hang(monkeypatch)
+    now, waited = 1000.0, 0.0
+
+    def sleep(seconds: float) -> None:
+        nonlocal now, waited
+        now, waited = now + seconds, waited + seconds
+
+    monkeypatch.setattr(resolver, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(resolver, "original", lambda *_: sleep)
+    with anyio.move_on_after(0.01):
+        await resolver.addresses("a", 4222)
+    for _ in range(20):
+        resolver._before_fork()
+    assert 0.49 < waited < 0.51
+    goes_on.set()
+    while resolver._under_way:  # noqa: ASYNC110 - a thread does it
+        await anyio.sleep(0.001)

@@ -183,10 +183,10 @@ def test_the_number_of_a_thread_that_has_ended_is_nobody_s(nats: Nats, sender: C
     thread = one._thread
     assert thread is not None
     ours = set(thread._idents)
-    assert all(ident in transfer.entries.inside.SENDING for ident in ours)
+    assert all(ident in transfer.system.inside.SENDING for ident in ours)
     one.rest()
     thread.join(20)
-    assert not any(ident in transfer.entries.inside.SENDING for ident in ours)
+    assert not any(ident in transfer.system.inside.SENDING for ident in ours)
     assert not thread.is_current()
 
 

@@ -17,16 +17,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakSet
 
 from transfer.background.outbox import Dropped, Outbox
-from transfer.background.thread import Call, SendingThread, say
-from transfer.entries import inside
+from transfer.background.thread import Call, SendingThread
 from transfer.entries.entry import new_id
-from transfer.entries.inside import Making, is_making
 from transfer.entries.lenient import encode_anything, safe_repr
 from transfer.errors import TransferError
 from transfer.names import Names
 from transfer.options import Overflow
+from transfer.system import inside
 from transfer.system.forks import in_each_child, is_child, is_to_be_forked, look
+from transfer.system.inside import Making, is_making
 from transfer.system.native import original
+from transfer.system.stderr import say, settle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping
@@ -146,7 +147,10 @@ class Sender:
         if thread is None or thread.is_current():
             return self._outbox.is_idle
         thread.hurry()
-        return self._outbox.flush(timeout)
+        is_flushed = self._outbox.flush(timeout)
+        self._say_drops()
+        settle()
+        return is_flushed
 
     def call(self, function: Callable[[JetStreamContext], Coroutine[Any, Any, _T]], timeout: float) -> _T:
         """Return what a coroutine on the sender's own connection returns, and raise what it raises.

@@ -7,10 +7,10 @@ import threading
 from typing import TYPE_CHECKING, ParamSpec
 
 from transfer.background.sender import Sender, Stats
-from transfer.entries.inside import SENDING, Making, is_making
 from transfer.entries.lenient import safe_repr
 from transfer.names import check_key
 from transfer.options import Options, read_options
+from transfer.system.inside import SENDING, Making, is_making
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

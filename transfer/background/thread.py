@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import sys
 import threading
 import time
 from contextlib import suppress
@@ -19,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from transfer.background.outbox import Dropped, Limits
-from transfer.entries.inside import SENDING
 from transfer.entries.stub import stub_of
 from transfer.errors import (
     Conflict,
@@ -34,7 +32,9 @@ from transfer.errors import (
 from transfer.jetstream.connection import open_connection, pause
 from transfer.jetstream.outage import Outage
 from transfer.publishing import ATTEMPT_TIMEOUT, HEADERS_ROOM, Publication, confirm
+from transfer.system.inside import SENDING
 from transfer.system.native import Flag, get_ident, new_loop, start_thread
+from transfer.system.stderr import say
 from transfer.wire import BUNDLE, CONTENT_ENCODING, CONTENT_TYPE
 
 if TYPE_CHECKING:
@@ -424,9 +424,3 @@ def _first_leaf(error: Exception) -> Exception:
 
 def _sentence(error: Exception) -> str:
     return str(error) if isinstance(error, TransferError) else f"{type(error).__name__}: {error}"
-
-
-def say(text: str) -> None:
-    """Write a line to standard error, which a daemon may have closed, or an application replaced by anything."""
-    with suppress(Exception):
-        sys.stderr.write(f"{text}\n")

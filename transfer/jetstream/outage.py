@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from transfer.entries.inside import Making, is_sending
-from transfer.system.native import get_ident, start_thread
+from transfer.system.aside import Aside
+from transfer.system.inside import Making, is_sending
+from transfer.system.native import get_ident
+from transfer.system.stderr import say
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +20,7 @@ _log = logging.getLogger("transfer")
 _SPAN = 60.0
 """Seconds for which the same trouble is counted and not said again."""
 _KINDS = 64
+_aside = Aside("transfer log")
 _AWAY = ""
 
 
@@ -67,15 +69,19 @@ class Outage:
 
 
 def _warn(sentence: str) -> None:
-    """Log; a thread that sends has another thread do it, and does not wait.
+    """Log; a thread that sends has it done aside, and does not wait.
 
-    A handler may be in the hands of whoever waits for room, which only the thread that sends can make: loguru's are.
+    A handler may be in the hands of a thread that waits for room, which only the thread that sends can make: loguru's
+    are. Where the application has no handler, the line goes to standard error, as `logging` would have it, but without
+    the lock that the end of the process waits for.
     """
-    if not is_sending(get_ident()):
+    if not _log.hasHandlers():
+        if _log.isEnabledFor(logging.WARNING):
+            say(sentence)
+    elif is_sending(get_ident()):
+        _aside.do(partial(_warn_for_sender, sentence))
+    else:
         _log.warning("%s", sentence)
-        return
-    with suppress(RuntimeError):  # at the end of the interpreter there are no threads to be had
-        start_thread(partial(_warn_for_sender, sentence), "transfer-log")
 
 
 def _warn_for_sender(sentence: str) -> None:
