@@ -5,7 +5,8 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from transfer.background.sender import EXIT_TIMEOUT, Sender, Stats
+from transfer.background.process import EXIT_TIMEOUT
+from transfer.background.sender import Sender, Stats
 from transfer.client import Transfer
 from transfer.jetstream.connection import CONNECT_TIMEOUT
 from transfer.options import Options, PublishOptions, SendOptions, read_options

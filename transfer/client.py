@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, TypeAlias
 from nats import errors as nats_errors
 from nats.js import errors as js_errors
 
-from transfer.background.sender import EXIT_TIMEOUT, Sender, Stats
+from transfer.background.process import EXIT_TIMEOUT
+from transfer.background.sender import Sender, Stats
 from transfer.entries.entry import encode_entry, moment_of, new_id
 from transfer.errors import (
     Conflict,

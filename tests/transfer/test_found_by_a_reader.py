@@ -94,6 +94,6 @@ def test_without_an_event_loop_few_threads_are_made_and_nothing_is_raised(
 def test_what_is_closed_stays_closed_in_a_child_of_a_fork() -> None:
     sender = Sender(*read_options("nats://127.0.0.1:1", "beta"))
     sender.close(0.1)
-    sender._in_child()
+    sender.begin_anew()
     sender.send("app", {"n": 1})
     assert (sender.stats().queued, sender.stats().dropped) == (0, {"closed": 1})

@@ -18,7 +18,7 @@ from anyio import to_thread
 
 from tests.support.waiting import count, until
 from transfer import BlockingTransfer
-from transfer.background import sender
+from transfer.background import process
 from transfer.client import Logger, Transfer
 from transfer.handler import TransferHandler
 
@@ -237,12 +237,12 @@ async def test_a_closed_handler_that_gets_a_record_opens_again_and_its_thread_en
                 logger.warning("order")
                 close(handler)
                 if not at_once:
-                    await until(lambda: handler._sender not in sender._running, 10)
+                    await until(lambda: handler._sender not in process.running, 10)
         finally:
             logger.removeHandler(handler)
             root.handlers[:], root.level = before
         assert await to_thread.run_sync(handler.wait, 10)
-        await until(lambda: handler._sender not in sender._running, 10)
+        await until(lambda: handler._sender not in process.running, 10)
         assert (handler.stats().published, handler.stats().dropped) == (3, {})
         found = transfer.get("app").stream
         assert found is not None

@@ -17,7 +17,8 @@ from anyio import fail_after
 import transfer.background.outbox
 import transfer.background.sender
 import transfer.background.thread
-from transfer.background.sender import Sender, _close_all, _in_child
+from transfer.background.process import close_all, ending, in_child
+from transfer.background.sender import Sender
 from transfer.background.thread import SendingThread
 from transfer.blocking import BlockingTransfer
 from transfer.errors import Conflict, InvalidEntry, JetStreamError, TransferError, Unavailable, UnknownLogger
@@ -261,8 +262,8 @@ def test_a_call_without_a_connection_ends_at_its_timeout(
 def test_threads_that_fork_at_once_leave_no_lock_held(sender: Callable[..., Sender]) -> None:
     """Nothing is held over a fork: there is nothing that two of them could mix up."""
     senders = [sender(), sender()]
-    _in_child()
-    _in_child()
+    in_child()
+    in_child()
     for one in senders:
         for lock in (one._outbox.lock, one._start_lock):
             with ThreadPoolExecutor(1) as other:
@@ -274,9 +275,9 @@ def test_the_end_of_the_process_may_come_twice(sender: Callable[..., Sender]) ->
     one = sender()
     one.send("app", {})
     try:
-        _close_all()
+        close_all()
         one.send("app", {})
-        _close_all()
+        close_all()
         assert one.stats().published == 2
     finally:
-        transfer.background.sender._exit.begin_anew()
+        ending.begin_anew()

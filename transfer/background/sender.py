@@ -1,36 +1,34 @@
 """The engine behind `send`: an outbox, and a daemon thread that empties it, started by the first entry.
 
 Entries that wait go together as one bundle, which is sent until it is confirmed: the identities of its entries make
-that harmless, however often and however late. Nothing here ever runs on a loop of the application. What belongs to the
-process is here too: forks, and its end, after which what still comes is sent in the thread that it comes from.
+that harmless, however often and however late. Nothing here ever runs on a loop of the application. After the
+end of the process an entry is sent in the thread that it comes from.
 """
 
 from __future__ import annotations
 
 import asyncio
-import atexit
-import sys
 import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
-from weakref import WeakSet
 
+from transfer.background import process
 from transfer.background.outbox import Dropped, Outbox
+from transfer.background.process import EXIT_TIMEOUT, TimeLeft, ending, loading
 from transfer.background.thread import Call, SendingThread
 from transfer.entries.entry import new_id
 from transfer.entries.lenient import encode_anything, safe_repr
 from transfer.errors import TransferError
 from transfer.names import Names
 from transfer.options import Overflow
-from transfer.system import inside
-from transfer.system.forks import in_each_child, is_child, is_to_be_forked, look
+from transfer.system.forks import is_to_be_forked, look
 from transfer.system.inside import Making, is_making
 from transfer.system.native import original
 from transfer.system.stderr import say, settle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator, Mapping
+    from collections.abc import Callable, Coroutine, Mapping
 
     from nats.js import JetStreamContext
 
@@ -40,8 +38,10 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 30.0
 """Seconds before another thread is started after one that got no event loop."""
-EXIT_TIMEOUT = 2.0
-"""Seconds that the end of the process is held up at most."""
+_LAST = 0.1
+"""Seconds for the thread to end, also when no time is left."""
+_abandoned: list[SendingThread | None] = []
+"""Threads of the parent, in a child. They are kept: their sockets must not be closed with a word to the server."""
 _WHY = {
     Dropped.OVERFLOW: "the queue is full, of logger {key!r} an entry is the first that is missing",
     Dropped.INVALID_KEY: "{key!r} cannot name a logger",
@@ -91,7 +91,7 @@ class Sender:
         self._may_start_at = 0.0
         self._said: dict[Dropped, int] = {}
         """What was dropped, as it was said at an end."""
-        _senders.add(self)
+        process.senders.add(self)
 
     def send(
         self,
@@ -130,11 +130,11 @@ class Sender:
         self._outbox.add(key, entry_id, body, important=important, may_block=may_block)
         if thread is not None and not thread.leaving:
             return
-        if _exit.has_begun:
-            self._send_here(_exit)
+        if ending.has_begun:
+            self.send_here(ending, ending.seconds)
             self._outbox.clear()
         elif is_to_be_forked():
-            self._send_here(_loading)  # what is not sent in time waits for the end of the process
+            self.send_here(loading, loading.seconds)  # what is not sent in time waits for the end of the process
         else:  # the thread may have ended just before
             self._start()
 
@@ -187,7 +187,8 @@ class Sender:
         self.flush(timeout)
         self._ended = True
         left = self._outbox.close()
-        self._end_thread(deadline)
+        self.end_thread()
+        self.join_thread(max(deadline, time.monotonic() + _LAST))
         self._say_end(left)
 
     def rest(self) -> None:
@@ -223,18 +224,18 @@ class Sender:
             thread = self._thread
             if thread is not None and thread.stay():
                 return thread
-            if self._ended or self._outbox.is_closed or _exit.has_begun or is_to_be_forked():
+            if self._ended or self._outbox.is_closed or ending.has_begun or is_to_be_forked():
                 return None
             if thread is not None and thread.has_failed and self._pauses_after(thread):
                 return None
             thread = self._thread = self._new_thread()  # a signal handler that logs meanwhile finds it
-            _running.add(self)
+            process.start(self)
             try:
                 thread.start()
             except RuntimeError:  # the interpreter is ending, or the system has no thread left: what waits is kept
                 self._thread = None
                 return None
-            _at_end_of_child()
+            process.flush_at_end_of_child()
             return thread
 
     def _pauses_after(self, failed: SendingThread) -> bool:
@@ -266,34 +267,37 @@ class Sender:
 
     def _thread_has_ended(self) -> None:
         if self._outbox.is_idle:
-            _running.discard(self)
+            process.running.discard(self)
 
-    def _end_thread(self, deadline: float) -> None:
-        thread = self._thread
-        if thread is not None and thread.is_alive():
-            thread.end()
-            thread.join(max(0.1, deadline - time.monotonic()))
+    @property
+    def has_thread(self) -> bool:
+        """Whether a thread sends what is queued."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def end_thread(self) -> None:
+        """Have the thread end now."""
+        if self._thread is not None and self._thread.is_alive():
+            self._thread.end()
+
+    def join_thread(self, deadline: float) -> None:
+        """Wait until the thread has ended."""
+        if self._thread is not None and self._thread.is_alive():
+            self._thread.join(max(0.0, deadline - time.monotonic()))
 
     # Without a thread.
 
-    def _finish(self, time_left: _TimeLeft) -> None:
-        """Send what waits, while there is time; say what became of the rest."""
-        deadline = time.monotonic() + time_left.seconds
-        thread = self._thread
-        if thread is not None and thread.is_alive():
-            with time_left.counted():
-                self.flush(time_left.seconds)
-        else:
-            self._send_here(time_left)
-        self._end_thread(deadline)
-        self._say_end(self._outbox.clear())
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is queued."""
+        return self._outbox.is_idle
 
-    def _send_here(self, time_left: _TimeLeft) -> None:
-        """Send what waits, in this thread, while there is time: there can or must be no other."""
+    def send_here(self, time_left: TimeLeft, most: float) -> None:
+        """Send what is queued, in this thread, for `most` seconds: there can or must be no other thread."""
         with self._start_lock, time_left.counted():
-            if not time_left.seconds or self._outbox.is_idle:
+            seconds = min(most, time_left.seconds)
+            if not seconds or self._outbox.is_idle:
                 return
-            here = self._thread = self._new_thread(time_left.seconds)
+            here = self._thread = self._new_thread(seconds)
             here.end_when_idle()
             try:
                 asyncio.get_running_loop()
@@ -302,7 +306,11 @@ class Sender:
             else:
                 with suppress(RuntimeError):  # as in `_start`
                     here.start()
-                    here.join(time_left.seconds)
+                    here.join(seconds)
+
+    def give_up(self) -> None:
+        """Drop what is still queued at the end of the process, and say so. What comes after is sent all the same."""
+        self._say_end(self._outbox.clear())
 
     # What is said.
 
@@ -335,73 +343,12 @@ class Sender:
 
     # Forks.
 
-    def _in_child(self) -> None:
-        _abandoned.append(self._thread)  # its sockets are the parent's: nothing may close them with a word
+    def begin_anew(self) -> None:
+        """Be empty, in a child of a fork."""
+        _abandoned.append(self._thread)
         self._thread = None
         self._said = {}
         self._start_lock = original("_thread", "RLock")()
         self._outbox.forked()
         if self._ended:
             self._outbox.close()  # what the application has closed stays closed in its children
-
-
-# --- forks and the end of the process
-
-
-class _TimeLeft:
-    """Before the first fork of uWSGI, or after the end: the application is held up for so many seconds in all."""
-
-    def __init__(self) -> None:
-        self.begin_anew()
-
-    def begin_anew(self) -> None:
-        """Be far away, as it is in a child."""
-        self.has_begun = False
-        self.seconds = EXIT_TIMEOUT
-
-    @contextmanager
-    def counted(self) -> Iterator[None]:
-        """Count what the block takes."""
-        started = time.monotonic()
-        try:
-            yield
-        finally:
-            self.seconds = max(0.0, self.seconds - (time.monotonic() - started))
-
-
-_exit, _loading = _TimeLeft(), _TimeLeft()
-_senders: WeakSet[Sender] = WeakSet()
-_running: set[Sender] = set()
-"""Those that have a thread, or something to send: nobody else may hold them any more, and it is sent all the same."""
-_abandoned: list[SendingThread | None] = []
-
-
-def _in_child() -> None:
-    _exit.begin_anew()
-    _running.clear()
-    inside.in_child()
-    for sender in list(_senders):
-        sender._in_child()  # noqa: SLF001 - of this file
-
-
-in_each_child(_in_child)
-
-
-def _at_end_of_child() -> None:
-    """Have the end of a child flush that is without `atexit`: those of multiprocessing, and of Celery's copy of it."""
-    process = sys.modules.get("multiprocessing.process")
-    spawned = process is not None and process.parent_process() is not None
-    for package in ("multiprocessing", "billiard"):
-        util = sys.modules.get(f"{package}.util")
-        if util is not None and (is_child() or spawned):
-            util.Finalize(None, _close_all, exitpriority=100)
-
-
-def _close_all() -> None:
-    look()
-    _exit.has_begun = True
-    for sender in {*_running, *_senders}:
-        sender._finish(_exit)  # noqa: SLF001 - of this file
-
-
-atexit.register(_close_all)  # now: what other libraries register later runs before it, and may still send

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _END_TIMEOUT = 1.0
 """Seconds for the last bytes and the end of TLS; a server that reads nothing more would be waited for for ever."""
+_HEAD_START = 0.25
+"""Seconds after which the next address of a host is tried beside those that have not answered."""
 _LONGEST_LINE = 1024 * 1024
 """The INFO of a large cluster names all its servers."""
 _BESIDE = (b"INFO ", b"+OK", b"PING")
@@ -34,20 +36,13 @@ class Tcp(TcpTransport):
         self._end: asyncio.Future[None] | None = None
 
     async def connect(self, uri: ParseResult, buffer_size: int, connect_timeout: float) -> None:
-        """Try each address of the host, each for its part of the time. Raises OSError."""
+        """Connect to the first address of the host that answers. Raises OSError."""
         async with asyncio.timeout(connect_timeout):
             found = await _addresses(uri.hostname or "", uri.port or 4222)
-        for number, (host, port) in enumerate(found, 1):
-            try:
-                async with asyncio.timeout(connect_timeout / len(found)):
-                    reader, writer = await asyncio.open_connection(host, port, limit=buffer_size)
-            except OSError:
-                if number == len(found):
-                    raise
-            else:
-                self._bare_io_reader = self._io_reader = reader
-                self._bare_io_writer = self._io_writer = writer
-                return
+            pause = min(_HEAD_START, connect_timeout / (2 * len(found)))
+            reader, writer = await _first_that_answers(found, buffer_size, pause)
+        self._bare_io_reader = self._io_reader = reader
+        self._bare_io_writer = self._io_writer = writer
 
     async def readline(self) -> bytes:
         """Read the next line of the greeting. Raises `ServerSaid`."""
@@ -122,3 +117,41 @@ async def _addresses(host: str, port: int) -> list[tuple[str, int]]:
         return [(str(ip_address(host)), port)]
     except ValueError:
         return await addresses(host, port)
+
+
+_Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+async def _first_that_answers(addresses: list[tuple[str, int]], limit: int, pause: float) -> _Streams:
+    """Connect to all addresses, each begun when those before it have failed or had their head start (RFC 8305).
+
+    Raises the error of the address that failed last. No connection but that which is returned is left behind.
+    """
+    waiting, trying = addresses.copy(), set[asyncio.Task[_Streams]]()
+    failed: BaseException = OSError("the resolver has no address")
+    try:
+        while waiting or trying:
+            if waiting:
+                host, port = waiting.pop(0)
+                trying.add(asyncio.ensure_future(asyncio.open_connection(host, port, limit=limit)))
+            done, _ = await asyncio.wait(
+                trying, timeout=pause if waiting else None, return_when=asyncio.FIRST_COMPLETED
+            )
+            for one in done:
+                trying.discard(one)
+                error = one.exception()
+                if error is None:
+                    trying |= done - {one}
+                    return one.result()
+                failed = error
+        raise failed
+    finally:
+        await _give_up(trying)
+
+
+async def _give_up(trying: set[asyncio.Task[_Streams]]) -> None:
+    for one in trying:
+        one.cancel()
+    for found in await asyncio.gather(*trying, return_exceptions=True):
+        if not isinstance(found, BaseException):
+            found[1].transport.abort()

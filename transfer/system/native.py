@@ -12,7 +12,7 @@ import selectors
 import sys
 import threading
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from importlib import import_module
 from math import inf
 from typing import TYPE_CHECKING, Any
@@ -140,7 +140,7 @@ class _NativeLoop(asyncio.SelectorEventLoop):
 
     def _make_self_pipe(self) -> None:
         """Do what asyncio does, with plain sockets. A test fails when asyncio does it in another way."""
-        self._ssock, self._csock = _socket.socketpair()
+        self._ssock, self._csock = _socketpair()
         self._ssock.setblocking(False)
         self._csock.setblocking(False)
         self._internal_fds += 1  # type: ignore[attr-defined]
@@ -195,6 +195,23 @@ class _NativeLoop(asyncio.SelectorEventLoop):
             else:
                 return one
         raise failed
+
+
+def _socketpair() -> tuple[_socket.socket, _socket.socket]:
+    """Return two plain sockets that are connected with each other, also on Windows, which has no call for it."""
+    if hasattr(_socket, "socketpair"):
+        return _socket.socketpair()
+    with closing(_socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)) as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(1)
+        client = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
+        client.connect(listener.getsockname())
+        while True:
+            number, address = listener._accept()  # type: ignore[attr-defined]  # noqa: SLF001 - what `accept` is made of
+            server = _socket.socket(fileno=number)
+            if address == client.getsockname():
+                return server, client
+            server.close()  # somebody else was quicker
 
 
 class _Poll(selectors.BaseSelector):

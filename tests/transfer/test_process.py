@@ -1,0 +1,116 @@
+"""The end of a process with many senders, and what is told to the libraries that end processes in their own way."""
+
+from __future__ import annotations
+
+import _socket
+import asyncio
+import sys
+import time
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from transfer.background import process
+from transfer.background.process import close_all, ending
+from transfer.background.sender import Sender
+from transfer.options import read_options
+from transfer.system import native
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.timeout(120)
+SENDERS = 40
+
+
+@pytest.fixture(autouse=True)
+def ends() -> Iterator[None]:
+    """Let the process go on after its end."""
+    yield
+    ending.begin_anew()
+
+
+@pytest.mark.parametrize("threads", [True, False], ids=["with threads", "without threads"])
+def test_the_end_is_bounded_for_all_senders_together(threads: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No NATS is there, so each of them would wait for as long as it may."""
+    senders = [Sender(*read_options("nats://127.0.0.1:1", "beta")) for _ in range(SENDERS)]
+    if not threads:
+        monkeypatch.setattr(Sender, "_start", lambda _: None)
+    for sender in senders:
+        sender.send("app", {})
+    began = time.monotonic()
+    close_all()
+    took = time.monotonic() - began
+    assert took < SENDERS * process.EXIT_TIMEOUT / 4
+    assert all(sender.stats().dropped == {"closed": 1} for sender in senders)
+
+
+@pytest.mark.parametrize("step", ["hurry", "flush", "end_thread", "join_thread", "give_up"])
+def test_one_failure_ends_no_other_sender(
+    step: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(process, "EXIT_TIMEOUT", 0.1)
+    ending.begin_anew()
+    senders = [Sender(*read_options("nats://127.0.0.1:1", "beta")) for _ in range(5)]
+    for sender in senders:
+        sender.send("app", {})
+
+    def fail(*_: object) -> None:
+        raise MemoryError("a fault of ours")
+
+    for sender in senders[:2]:
+        monkeypatch.setattr(sender, step, fail)
+    close_all()
+    assert all(sender.stats().queued == 0 for sender in senders[2:])
+    assert capfd.readouterr().err.count("at the end of the process: MemoryError: a fault of ours") == 2
+    monkeypatch.undo()
+    for sender in senders:
+        sender.close(0)
+
+
+def test_a_library_that_ends_processes_is_told_once_in_each_and_again_when_it_forgets(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: dict[object, Any] = {}
+
+    class Finalize:
+        """Stands for that of `multiprocessing.util`."""
+
+        def __init__(self, _: object, function: object, exitpriority: int) -> None:
+            assert (function, exitpriority) == (close_all, 100)
+            told[self] = function
+
+        def still_active(self) -> bool:
+            return self in told
+
+    monkeypatch.setattr(process, "_finalizers", {})
+    monkeypatch.setattr(process, "is_child", lambda: True)
+    for package in ("multiprocessing", "billiard"):
+        monkeypatch.setitem(sys.modules, f"{package}.util", SimpleNamespace(Finalize=Finalize))
+    for _ in range(100):
+        process.flush_at_end_of_child()
+    assert len(told) == 2
+    told.clear()
+    process.flush_at_end_of_child()
+    assert len(told) == 2
+
+
+def test_the_loop_of_the_sender_runs_where_the_system_has_no_socketpair(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(_socket, "socketpair")
+    monkeypatch.setattr(native, "is_patched", lambda module: module != "_thread")
+    monkeypatch.setattr(native, "original", lambda module, name: getattr(sys.modules[module], name))
+
+    async def main() -> str:
+        loop = asyncio.get_running_loop()
+        woken = asyncio.Event()
+
+        def wake() -> None:
+            loop.call_soon_threadsafe(woken.set)
+
+        native.start_thread(wake, "test")
+        await woken.wait()
+        return type(loop).__name__
+
+    with asyncio.Runner(loop_factory=native.new_loop) as runner:
+        assert runner.run(main()) == "_NativeLoop"
