@@ -200,7 +200,7 @@ async def test_what_our_own_thread_logs_while_a_caller_waits_for_room_is_no_dead
 
         waiting = Thread(target=log, daemon=True)
         waiting.start()
-        await until(lambda: handler.stats().queued == 100, 10)
+        await until(lambda: handler.stats().queued == 50, 10)  # as much as is left
         await until(lambda: "is away" in caplog.text, 10)
         nats.start()
         await to_thread.run_sync(waiting.join, 20)

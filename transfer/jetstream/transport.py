@@ -145,13 +145,12 @@ async def _first_that_answers(addresses: list[tuple[str, int]], limit: int, paus
                     return one.result()
                 failed = error
         raise failed
-    finally:
-        await _give_up(trying)
+    finally:  # nothing is waited for: whoever is cut here would lose the connection that is returned
+        for one in trying:
+            one.cancel()
+            one.add_done_callback(_abort)
 
 
-async def _give_up(trying: set[asyncio.Task[_Streams]]) -> None:
-    for one in trying:
-        one.cancel()
-    for found in await asyncio.gather(*trying, return_exceptions=True):
-        if not isinstance(found, BaseException):
-            found[1].transport.abort()
+def _abort(one: asyncio.Task[_Streams]) -> None:
+    if not one.cancelled() and one.exception() is None:
+        one.result()[1].transport.abort()
