@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from transfer.nats_settings import NatsSettings
 
 _CLOSE_TIMEOUT = 5.0
+FLUSH_TIMEOUT = 2.0
+"""Seconds that nats-py waits for the server to read before more is written than its buffer should take."""
 _INBOX = "_INBOX.collector"
 """Inbox prefix for deliveries, separate from `_INBOX.transfer` so that publishers' permissions do not include it."""
 
@@ -120,7 +122,8 @@ async def connect(settings: NatsSettings, report: Report) -> NatsConnection:
     connection = Connection(settings)
     callbacks = Callbacks(connection, report)
     try:
-        await connection.connect(**settings.keywords(), **callbacks.keywords(), name="collector", inbox_prefix=_INBOX)
+        ours: dict[str, Any] = {"name": "collector", "inbox_prefix": _INBOX, "flush_timeout": FLUSH_TIMEOUT}
+        await connection.connect(**settings.keywords(), **callbacks.keywords(), **ours)
     except BaseException:
         await close(connection)
         raise

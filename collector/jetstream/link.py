@@ -11,10 +11,10 @@ from __future__ import annotations
 import asyncio
 import re
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 import nats.errors
-from anyio import Lock, lowlevel
+from anyio import Lock, lowlevel, move_on_after
 from nats.errors import ProtocolError
 from nats.protocol.parser import AWAITING_CONTROL_LINE, Parser
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from nats.aio.msg import Msg
     from nats.aio.subscription import Subscription
 
-_DRAIN_TIMEOUT = 3
+DRAIN_TIMEOUT = 3
 """Seconds that a server may take to answer the end of a subscription."""
 _CHECKPOINT_EVERY = 64  # nats-py's publish() never yields
 _MAX_LINE = 1024 * 1024  # the INFO of a large cluster names all its servers; no line is longer than this
@@ -123,7 +123,8 @@ class PlainLink:
         async def receive_one(message: Msg) -> None:
             receive([_frame_of(message)])
 
-        return await self._connection.subscribe(subject, cb=receive_one, pending_msgs_limit=0, pending_bytes_limit=0)
+        unlimited: dict[str, Any] = {"pending_msgs_limit": 0, "pending_bytes_limit": 0}
+        return _PlainSubscribed(await self._connection.subscribe(subject, cb=receive_one, **unlimited))
 
     async def publish(self, subject: str, payload: bytes, reply: str) -> None:
         """See `Link`."""
@@ -139,6 +140,16 @@ class PlainLink:
                 return len(answers) - count
             await self._connection.publish(reply, payload)
         return 0
+
+
+class _PlainSubscribed:
+    def __init__(self, subscription: Subscription) -> None:
+        self._subscription = subscription
+
+    async def drain(self) -> None:
+        """See `Subscribed`."""
+        with suppress(nats.errors.Error, OSError), move_on_after(DRAIN_TIMEOUT):
+            await self._subscription.drain()
 
 
 def _frame_of(message: Msg) -> Frame:
@@ -180,14 +191,12 @@ class BulkLink(PlainLink):
         None when the server does not refuse it, or does not answer; then the pull notices the silence.
         """
         connection = self._connection
-        async with self._one_at_a_time:  # the server does not say which subscription is beyond the limit
-            before = getattr(connection, "last_refusal", None)
-            with suppress(nats.errors.Error, OSError):
-                # nats-py writes PING before commands that wait in its buffer, so SUB has to be written first
-                await connection._flush_pending(force_flush=True)  # noqa: SLF001
-                if connection.is_connected:
-                    await connection.flush(_DRAIN_TIMEOUT)
-            refusal = getattr(connection, "last_refusal", None)
+        before = refusal = getattr(connection, "last_refusal", None)
+        with move_on_after(DRAIN_TIMEOUT):
+            async with self._one_at_a_time:  # the server does not say which subscription is beyond the limit
+                before = refusal = getattr(connection, "last_refusal", None)
+                await _flush_all(connection)
+                refusal = getattr(connection, "last_refusal", None)
         if refusal is None or refusal is before or not (subject in refusal.words or refusal.words.startswith("max")):
             return None
         return str(refusal)
@@ -205,6 +214,14 @@ class BulkLink(PlainLink):
             return len(answers)  # nobody knows how many answers the old connection took; a second answer is harmless
         connection.stats["out_msgs"] += len(answers)
         return 0
+
+
+async def _flush_all(connection: Client) -> None:
+    """Wait until the server has read all commands; nats-py writes PING before those that wait in its buffer."""
+    with suppress(nats.errors.Error, OSError):
+        await connection._flush_pending(force_flush=True)  # noqa: SLF001 - see the module's docstring
+        if connection.is_connected:
+            await connection.flush(DRAIN_TIMEOUT)
 
 
 def joined(answers: Sequence[tuple[str, bytes]]) -> bytes:
@@ -225,14 +242,11 @@ class _BulkSubscribed:
     async def drain(self) -> None:
         """See `Subscribed`. Frames that the server sent before it read UNSUB come before its answer to PING."""
         try:
-            if not self._connection.is_closed and not self._connection.is_draining:
-                await self._subscription.unsubscribe()
-                if self._connection.is_connected:
-                    # as above: UNSUB has to be written before PING
-                    await self._connection._flush_pending(force_flush=True)  # noqa: SLF001
-                    await self._connection.flush(_DRAIN_TIMEOUT)
-        except (nats.errors.Error, OSError):
-            pass  # the server does not answer: messages that it had sent come again after the ack wait
+            # when the server does not answer, messages that it had sent come again after the ack wait
+            with suppress(nats.errors.Error, OSError), move_on_after(DRAIN_TIMEOUT):
+                if not self._connection.is_closed and not self._connection.is_draining:
+                    await self._subscription.unsubscribe()
+                    await _flush_all(self._connection)
         finally:
             self._parser.receivers.pop(self._subscription._id, None)  # noqa: SLF001
 

@@ -38,6 +38,8 @@ _LULL = 0.02
 """Seconds without a message after which we assume that no message is in flight."""
 _FLOWING = 0.5
 """Seconds that a drain waits for such a lull at most."""
+_ASIDE_TIMEOUT = 1.0
+"""Seconds for answers to messages that come again after the ack wait all the same."""
 _NANOSECONDS = 1_000_000_000
 _ALONE = 2.5
 """Heartbeats that a request for a lone message lives: if none comes, its bytes return to the other loggers soon."""
@@ -219,7 +221,8 @@ class Pull:
         A second delivery is harmless, so a nak is sent always. An ack waits until it may be sent.
         """
         if answers := self._aside.take(certain=self.may_answer):
-            await self._link.answer(answers)
+            with move_on_after(_ASIDE_TIMEOUT):
+                await self._link.answer(answers)
 
     def _take_in_hand(self) -> None:
         self._in_hand.take(self._deliveries[self._taken_in_hand :])
