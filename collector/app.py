@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING
 import anyio
 from anyio import CancelScope, Event, Semaphore, create_task_group, current_time, open_signal_receiver, sleep
 
-from collector import events
 from collector.actors.destinations import MongoDestinations
 from collector.actors.moving import Shared
 from collector.actors.owners import Owners
@@ -31,6 +30,7 @@ from collector.actors.sampler import Sampler
 from collector.actors.storage import StorageWatcher
 from collector.actors.supervisor import Pipelines, Supervisor
 from collector.errors import Aborted
+from collector.events import lifecycle
 from collector.flow.budget import Budget
 from collector.jetstream.bucket import KvBucket
 from collector.jetstream.connection import close, connect
@@ -68,7 +68,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, *([signal.SIGHUP] if hasattr(signal, 
 class Service:
     """One replica, from `run` to its end."""
 
-    def __init__(self, settings: Settings, starting: events.Starting | None = None) -> None:
+    def __init__(self, settings: Settings, starting: lifecycle.Starting | None = None) -> None:
         release = version("transfer-collector")
         self._settings = settings
         self._starting = starting
@@ -79,9 +79,9 @@ class Service:
         self._status = Status(settings.namespace, release, buffer_limit=settings.buffer_bytes)
         self._report = Observers(
             {
-                events.Observer.METRICS: self._metrics.observe,
-                events.Observer.STATUS: self._status.observe,
-                events.Observer.LOG: EventLog().observe,
+                lifecycle.Observer.METRICS: self._metrics.observe,
+                lifecycle.Observer.STATUS: self._status.observe,
+                lifecycle.Observer.LOG: EventLog().observe,
             }
         )
         self._stopping = Event()
@@ -97,7 +97,7 @@ class Service:
         if self._starting is not None:
             self._report(self._starting)
         with serving(settings.http, self._metrics, self._status) as (host, port):
-            self._report(events.Listening(host, port))
+            self._report(lifecycle.Listening(host, port))
             async with create_task_group() as group:
                 self._everything = group.cancel_scope
                 group.start_soon(self._handle_signals, name="signals")
@@ -173,7 +173,7 @@ class Service:
                 if self._stopping.is_set():
                     self._everything.cancel()
                     return
-                self._report(events.Stopping(received.name))
+                self._report(lifecycle.Stopping(received.name))
                 self._stopping.set()
                 self._opening.cancel()
                 self._everything.deadline = current_time() + self._settings.shutdown_timeout
@@ -185,13 +185,13 @@ class Service:
         while True:
             before = current_time()
             await sleep(_PULSE)
-            self._report(events.LoopLag(max(0.0, current_time() - before - _PULSE)))
+            self._report(lifecycle.LoopLag(max(0.0, current_time() - before - _PULSE)))
             policy.observe(self._status.loggers)
             if lost := LINES.take_lost():
-                self._report(events.LogLost(lost))
+                self._report(lifecycle.LogLost(lost))
             if (now_ready := not self._status.not_ready) != ready:
                 ready = now_ready
-                self._report(events.Ready(ready))
+                self._report(lifecycle.Ready(ready))
 
 
 def _replica_id() -> str:
@@ -199,13 +199,13 @@ def _replica_id() -> str:
     return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
 
 
-def starting(environment: Environment) -> events.Starting:
+def starting(environment: Environment) -> lifecycle.Starting:
     """Return the first event, after the settings were read from `environment`."""
     ignored = [str(one) for one in environment.misspelt("COLLECTOR_")]
-    return events.Starting(version("transfer-collector"), environment.effective, ignored)
+    return lifecycle.Starting(version("transfer-collector"), environment.effective, ignored)
 
 
-def serve(settings: Settings, starting: events.Starting | None = None) -> Tally:
+def serve(settings: Settings, starting: lifecycle.Starting | None = None) -> Tally:
     """Run a replica to its end, on uvloop where it is installed; `starting` is reported first."""
 
     async def run() -> Tally:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from prometheus_client.parser import text_string_to_metric_families
 
 from collector.events import LoggerState, State
-from collector.readings import Declared, Limit, Sampled, Storage, Store
+from collector.events.readings import Declared, Limit, Sampled, Storage, Store
 from collector.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:

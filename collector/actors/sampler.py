@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from anyio import CancelScope, current_time, move_on_after
 
 from collector.events import Failed, Mended, Report, Stage, failure_of
+from collector.events.readings import Sampled
 from collector.jetstream.stuck import Sightings
-from collector.readings import Sampled
 from transfer.difference import Remedy, with_remedy, without_risks
 from transfer.errors import Conflict, Misconfigured, TransferError, UnknownStream
 

@@ -11,7 +11,8 @@ from anyio import CancelScope, move_on_after
 
 from collector.check.clock import ahead
 from collector.check.facts import LoggerFacts, Nats, Stream
-from collector.events import ConnectionChanged, Event, Failed
+from collector.events import Event, Failed
+from collector.events.lifecycle import ConnectionChanged
 from collector.jetstream.bucket import KvBucket, Listed, Put
 from collector.jetstream.connection import close, connect
 from transfer.errors import Refused, TransferError, UnknownDurable, UnknownStream, UnreadableSpec

@@ -11,6 +11,7 @@ from anyio import CancelScope, Event, move_on_after
 
 from collector import events
 from collector.errors import ConnectionClosed
+from collector.events import lifecycle
 from collector.jetstream.link import open_link
 from transfer.jetstream.connection import Connection, harmless, why
 from transfer.jetstream.permissions import missing_permission
@@ -91,7 +92,7 @@ class Callbacks:
         if self._connection.is_closed:
             return
         if not self._connection.is_connected:
-            self._report(events.ConnectionChanged("nats", connected=False, why=why(exc)))
+            self._report(lifecycle.ConnectionChanged("nats", connected=False, why=why(exc)))
             return
         failure, action, error = events.Failure.UNAVAILABLE, "going on", f"NATS: {why(exc)}"
         if missing := missing_permission(str(exc)):
@@ -104,12 +105,12 @@ class Callbacks:
         self._connection.fail_requests()
         if not self._connection.is_closed:
             lost = f"the connection was lost: {why(self._connection.why_lost)}"
-            self._report(events.ConnectionChanged("nats", connected=False, why=lost))
+            self._report(lifecycle.ConnectionChanged("nats", connected=False, why=lost))
 
     async def on_reconnect(self) -> None:
         """Report that the connection is there again, and notify the listeners."""
         self._connection.why_lost = None
-        self._report(events.ConnectionChanged("nats", connected=True, why="connected again", again=True))
+        self._report(lifecycle.ConnectionChanged("nats", connected=True, why="connected again", again=True))
         self.reconnects.notify()
 
     async def on_closed(self) -> None:
@@ -127,7 +128,7 @@ async def connect(settings: NatsSettings, report: Report) -> NatsConnection:
     except BaseException:
         await close(connection)
         raise
-    report(events.ConnectionChanged("nats", connected=True, why="connected"))
+    report(lifecycle.ConnectionChanged("nats", connected=True, why="connected"))
     return NatsConnection(connection, open_link(connection), callbacks.reconnects, callbacks.closed)
 
 

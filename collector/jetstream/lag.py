@@ -9,8 +9,8 @@ from zlib import crc32
 
 from anyio import create_task_group
 
+from collector.events.readings import Sampled, Waiting
 from collector.jetstream.stuck import Stuck, stuck_messages
-from collector.readings import Sampled, Waiting
 from transfer.errors import JetStreamError, TransferError, Unavailable, UnknownDurable, UnknownStream
 from transfer.jetstream.durables import durable_info, give_up_durable
 from transfer.jetstream.needs import ACK_WAIT, compare_bucket, compare_durable, compare_stream, durable_needs

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from collector.readings import Limit, Storage, Store
+from collector.events.readings import Limit, Storage, Store
 from transfer.jetstream.api import NANOSECONDS, request
 
 if TYPE_CHECKING:

@@ -24,8 +24,8 @@ from pymongo.errors import (
 )
 from pymongo.read_concern import ReadConcern
 
-from collector import events
 from collector.errors import SinkUnavailable, WrongCollection
+from collector.events import lifecycle
 from collector.mongodb.errors import describe_failure
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ async def watch_mongo(client: AsyncMongoClient[dict[str, Any]], login: Login, re
     while True:
         why = login.refused or _why_no_primary(client)
         if why != before:
-            report(events.ConnectionChanged("mongodb", not why, why or "a primary takes writes", again=again))
+            report(lifecycle.ConnectionChanged("mongodb", not why, why or "a primary takes writes", again=again))
             again = again or not why
         before = why
         await sleep(_LOOK)

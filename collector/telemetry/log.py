@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import structlog
 
-from collector import events, readings
+from collector import events
+from collector.events import lifecycle, readings
 from collector.telemetry.log_lines import Lines
 from collector.telemetry.log_others import take_over
 from collector.telemetry.sentences import alike
@@ -88,21 +89,21 @@ class EventLog:
         self._saying: dict[type, Callable[[Any], None]] = {
             events.LoggerState: self._logger_state,
             events.BatchSettled: self._batch,
-            events.ConnectionChanged: self._connection,
+            lifecycle.ConnectionChanged: self._connection,
             events.Failed: self._failed,
             events.Retried: self._retried,
             events.Crashed: self._crashed,
             events.GivenUp: self._given_up,
-            events.LoopLag: self._tick,
+            lifecycle.LoopLag: self._tick,
             events.Returned: self._returned,
             events.OwnershipChanged: self._ownership,
-            events.Starting: self._starting,
-            events.Listening: self._listening,
-            events.Ready: self._ready,
+            lifecycle.Starting: self._starting,
+            lifecycle.Listening: self._listening,
+            lifecycle.Ready: self._ready,
             events.Mended: self._mended,
-            events.ObserverFailed: self._observer_failed,
+            lifecycle.ObserverFailed: self._observer_failed,
             readings.Declared: self._declared,
-            events.Stopping: self._stopping,
+            lifecycle.Stopping: self._stopping,
         }
 
     def observe(self, event: events.Event) -> None:
@@ -162,7 +163,7 @@ class EventLog:
         facts = {"what": event.what, "messages": event.messages}
         self._warn(key, "mended", logger=event.logger, **facts, action="going on with the durable as it is now")
 
-    def _observer_failed(self, event: events.ObserverFailed) -> None:
+    def _observer_failed(self, event: lifecycle.ObserverFailed) -> None:
         facts = {"observer": event.observer.value, "error": event.error}
         self._warn((event.observer, event.error), "observer failed", **facts, action="going on; it may show less")
 
@@ -172,18 +173,18 @@ class EventLog:
             self._log.info("bucket", state="as declared", action="following it again")
         self._bucket_trouble = event.trouble
 
-    def _starting(self, event: events.Starting) -> None:
+    def _starting(self, event: lifecycle.Starting) -> None:
         self._log.info("starting", version=event.version, **event.settings)
         for sentence in event.ignored:
             self._log.warning("setting ignored", error=sentence, action="going on without it")
 
-    def _listening(self, event: events.Listening) -> None:
+    def _listening(self, event: lifecycle.Listening) -> None:
         self._log.info("listening", address=f"http://{event.host}:{event.port}")
 
-    def _ready(self, event: events.Ready) -> None:
+    def _ready(self, event: lifecycle.Ready) -> None:
         self._log.info("ready" if event.ready else "not ready")
 
-    def _stopping(self, event: events.Stopping) -> None:
+    def _stopping(self, event: lifecycle.Stopping) -> None:
         for repeated in [*self._repeats.all(), *self._states.all()]:
             self._say_repeated(repeated)
         self._log.info("stopping", signal=event.signal)
@@ -204,7 +205,7 @@ class EventLog:
             look = f"see collector dead-letters list {event.logger}"
             self._warn((event.logger, "dead"), "kept as dead letters", logger=event.logger, **reasons, action=look)
 
-    def _connection(self, event: events.ConnectionChanged) -> None:
+    def _connection(self, event: lifecycle.ConnectionChanged) -> None:
         if event.connected:
             self._log.info("connected", server=event.server, why=event.why)
         else:

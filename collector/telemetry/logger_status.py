@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from collector import events
 from collector.events import Stage, State
-from collector.readings import STALE_AFTER, Sampled
+from collector.events.readings import STALE_AFTER, Sampled
 from collector.telemetry.failing import no_write_succeeds
 from collector.telemetry.last_error import LastError, time_of_day
 from collector.telemetry.rates import Counts, Rates

@@ -6,12 +6,13 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from collector.errors import safe_description
-from collector.events import ObserverFailed
+from collector.events.lifecycle import ObserverFailed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from collector.events import Event, Observer, Report
+    from collector.events import Event, Report
+    from collector.events.lifecycle import Observer
 
 
 class Observers:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from collector.events import State
-from collector.readings import STALE_AFTER, Declared, Limit, Sampled, Storage, Waiting
+from collector.events.readings import STALE_AFTER, Declared, Limit, Sampled, Storage, Waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

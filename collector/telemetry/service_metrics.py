@@ -7,7 +7,8 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from collector import events
-from collector.events import Observer, State
+from collector.events import State, lifecycle
+from collector.events.lifecycle import Observer
 from collector.telemetry.restarts import ROOT_ACTORS
 
 if TYPE_CHECKING:
@@ -53,11 +54,11 @@ class ServiceMetrics:
         """The events that are counted here, each with what takes it in."""
         return {
             events.Crashed: self._count_crashed,
-            events.ConnectionChanged: self._set_connected,
-            events.Ready: self._set_ready,
-            events.LoopLag: self._set_loop_lag,
-            events.LogLost: self._count_lost_lines,
-            events.ObserverFailed: self._count_observer_failed,
+            lifecycle.ConnectionChanged: self._set_connected,
+            lifecycle.Ready: self._set_ready,
+            lifecycle.LoopLag: self._set_loop_lag,
+            lifecycle.LogLost: self._count_lost_lines,
+            lifecycle.ObserverFailed: self._count_observer_failed,
         }
 
     def replace(self, *, ready: bool | None, loop_lag: float | None) -> None:
@@ -77,20 +78,20 @@ class ServiceMetrics:
     def _count_crashed(self, event: events.Crashed) -> None:
         self._restarts.add(1, event.logger or "", event.actor, _CRASHED)
 
-    def _set_connected(self, event: events.ConnectionChanged) -> None:
+    def _set_connected(self, event: lifecycle.ConnectionChanged) -> None:
         gauge = self._nats_connected if event.server == "nats" else self._mongodb_connected
         gauge.set(event.connected)
         if event.server == "nats" and event.again:
             self._reconnects.add(1)
 
-    def _set_ready(self, event: events.Ready) -> None:
+    def _set_ready(self, event: lifecycle.Ready) -> None:
         self._ready.set(event.ready)
 
-    def _set_loop_lag(self, event: events.LoopLag) -> None:
+    def _set_loop_lag(self, event: lifecycle.LoopLag) -> None:
         self._loop_lag.set(event.seconds)
 
-    def _count_lost_lines(self, event: events.LogLost) -> None:
+    def _count_lost_lines(self, event: lifecycle.LogLost) -> None:
         self._lost_lines.add(event.lines)
 
-    def _count_observer_failed(self, event: events.ObserverFailed) -> None:
+    def _count_observer_failed(self, event: lifecycle.ObserverFailed) -> None:
         self._observer_failures.add(1, event.observer)

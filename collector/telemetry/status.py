@@ -8,7 +8,8 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from collector import events
-from collector.readings import Declared
+from collector.events import lifecycle
+from collector.events.readings import Declared
 from collector.telemetry.last_error import LastError, time_of_day
 from collector.telemetry.logger_status import Loggers, Tally
 from collector.telemetry.restarts import Restarts
@@ -30,7 +31,7 @@ class _Server:
     why: str = ""
     since: str | None = None
 
-    def change(self, event: events.ConnectionChanged) -> None:
+    def change(self, event: lifecycle.ConnectionChanged) -> None:
         if self.since is None or self.connected != event.connected:
             self.since = time_of_day()
         self.connected, self.why = event.connected, event.why
@@ -44,7 +45,7 @@ class _Replica:
     loop_lag: float = 0.0
     servers: dict[str, _Server] = field(default_factory=lambda: {"nats": _Server(), "mongodb": _Server()})
     bucket: Declared = field(default_factory=lambda: Declared(looked=False))
-    observer_failures: dict[str, int] = field(default_factory=lambda: {one.value: 0 for one in events.Observer})
+    observer_failures: dict[str, int] = field(default_factory=lambda: {one.value: 0 for one in lifecycle.Observer})
     error: LastError = field(default_factory=LastError)
     stopping: bool = False
     gave_up: str = ""
@@ -65,14 +66,14 @@ class Status:
         self._loggers = Loggers(clock, self._restarts)
         self._taking: dict[type, Callable[[Any], None]] = {
             **self._loggers.taking,
-            events.ConnectionChanged: self._connection,
-            events.Stopping: self._stopping,
-            events.LoopLag: self._turned,
+            lifecycle.ConnectionChanged: self._connection,
+            lifecycle.Stopping: self._stopping,
+            lifecycle.LoopLag: self._turned,
             events.GivenUp: self._given_up,
             events.Failed: self._failed,
             events.Retried: self._failed,
             events.Crashed: self._crashed,
-            events.ObserverFailed: self._observer_failed,
+            lifecycle.ObserverFailed: self._observer_failed,
             Declared: self._declared,
         }
 
@@ -159,7 +160,7 @@ class Status:
             with self._lock:
                 take(event)
 
-    def _connection(self, event: events.ConnectionChanged) -> None:
+    def _connection(self, event: lifecycle.ConnectionChanged) -> None:
         self._replica.servers[event.server].change(event)
         if event.connected:
             self._replica.error.recover()
@@ -169,10 +170,10 @@ class Status:
     def _declared(self, event: Declared) -> None:
         self._replica.bucket = event
 
-    def _stopping(self, _: events.Stopping) -> None:
+    def _stopping(self, _: lifecycle.Stopping) -> None:
         self._replica.stopping = True
 
-    def _turned(self, event: events.LoopLag) -> None:
+    def _turned(self, event: lifecycle.LoopLag) -> None:
         self._replica.pulse = self._clock()
         self._replica.loop_lag = event.seconds
         self._loggers.mark(self._replica.pulse)
@@ -187,7 +188,7 @@ class Status:
         self._restarts.crashed(event, self._clock())
         self._note_error(event.logger or "", event.errors[0])
 
-    def _observer_failed(self, event: events.ObserverFailed) -> None:
+    def _observer_failed(self, event: lifecycle.ObserverFailed) -> None:
         self._replica.observer_failures[event.observer] += 1
         self._note_error("", f"expected {event.observer} to take every event, got {event.error}")
 

@@ -13,10 +13,10 @@ from anyio import Event, create_task_group, current_time, fail_after
 from collector.actors.ack_extender import AckExtender
 from collector.actors.sampler import Sampler
 from collector.events import Failed, Mended
+from collector.events.readings import Sampled, Waiting
 from collector.flow.in_hand import InHand
 from collector.jetstream.doubts import Doubts
 from collector.jetstream.stuck import SIGHTINGS, Stuck
-from collector.readings import Sampled, Waiting
 from tests.support.fakes import ATTACHED, KEY, FakeLink, FakeSource, Reports, delivery
 from transfer.difference import Difference, Remedy
 from transfer.errors import JetStreamError, Misconfigured, Unavailable

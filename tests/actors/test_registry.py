@@ -12,9 +12,9 @@ from anyio import Event, create_task_group, fail_after
 from collector.actors.registry import Registry
 from collector.errors import BucketMissing
 from collector.events import Failed
+from collector.events.readings import Declared
 from collector.jetstream.bucket import Gone, Listed, Put
 from collector.jetstream.connection import Reconnects
-from collector.readings import Declared
 from tests.support.fake_bucket import FakeBucket
 from tests.support.fakes import Reports, settled
 from transfer.errors import JetStreamError, Unavailable

@@ -13,19 +13,9 @@ from typing import TYPE_CHECKING
 import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
-from collector.events import (
-    ConnectionChanged,
-    Event,
-    Failure,
-    Held,
-    LoggerState,
-    Ready,
-    Received,
-    Retried,
-    Stage,
-    State,
-)
-from collector.readings import Declared, Limit, Sampled, Storage, Store
+from collector.events import Event, Failure, Held, LoggerState, Received, Retried, Stage, State
+from collector.events.lifecycle import ConnectionChanged, Ready
+from collector.events.readings import Declared, Limit, Sampled, Storage, Store
 from collector.telemetry.metrics import Metrics
 from tests.support.batches import settled
 

@@ -6,9 +6,9 @@ docs/design.md has a line for each of them.
 from __future__ import annotations
 
 COLLECTOR: tuple[tuple[str, ...], ...] = (
-    ("model", "readings", "runtime", "settings"),
-    ("events", "flow"),
-    ("errors",),
+    ("model", "runtime", "settings"),
+    ("events",),
+    ("errors", "flow"),
     ("decoding", "local", "mongodb", "telemetry"),
     ("jetstream",),
     ("sinks",),

@@ -8,7 +8,8 @@ from typing import Any, cast
 import nats.errors
 import pytest
 
-from collector.events import ConnectionChanged, Event, Failed, Failure, Stage
+from collector.events import Event, Failed, Failure, Stage
+from collector.events.lifecycle import ConnectionChanged
 from collector.jetstream.connection import Callbacks
 
 

@@ -10,9 +10,9 @@ import nats
 import pytest
 
 import collector.jetstream.lag
+from collector.events.readings import Sampled, Waiting
 from collector.jetstream.lag import JetStreamLag
 from collector.jetstream.stuck import Stuck
-from collector.readings import Sampled, Waiting
 from transfer import Logger, Transfer
 from transfer.errors import JetStreamError, Unavailable
 from transfer.jetstream.durables import durable_info, ensure_durable

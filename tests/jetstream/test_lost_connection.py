@@ -10,7 +10,7 @@ import pytest
 from anyio import fail_after
 from nats.aio.client import Client
 
-from collector import events
+from collector.events import lifecycle
 from collector.jetstream.connection import close, connect
 from collector.jetstream.link import PlainLink
 from tests.support.fakes import Reports
@@ -41,12 +41,12 @@ async def test_while_disconnected_no_answer_is_sent_also_not_when_connected_agai
             nats.connection._flush_pending = _waiting  # type: ignore[method-assign]
             assert await link.answer([("answers.waits", b"+ACK")]) == 0
             await anyio.to_thread.run_sync(server.stop)
-            await reports.until(lambda: reports.of(events.ConnectionChanged)[-1].connected is False)
+            await reports.until(lambda: reports.of(lifecycle.ConnectionChanged)[-1].connected is False)
             del nats.connection._flush_pending
             answers = [(f"answers.{number}", b"+ACK") for number in range(200)]
             assert (link.connected, await link.answer(answers)) == (False, 200)
             await anyio.to_thread.run_sync(server.start)
-            await reports.until(lambda: reports.of(events.ConnectionChanged)[-1].connected)
+            await reports.until(lambda: reports.of(lifecycle.ConnectionChanged)[-1].connected)
             assert (link.connected, link.life > life) == (True, True)
             assert await link.answer(answers[:3]) == 0
             await inbox.until(3)

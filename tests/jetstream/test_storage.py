@@ -12,8 +12,8 @@ from anyio import Event, create_task_group, fail_after
 
 from collector.actors.storage import StorageWatcher
 from collector.events import Failed
+from collector.events.readings import Limit, Storage
 from collector.jetstream.storage import JetStreamStorage
-from collector.readings import Limit, Storage
 from tests.support.fakes import Reports
 from tests.support.waiting import until
 from transfer.errors import Refused, Unavailable

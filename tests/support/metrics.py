@@ -7,8 +7,8 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from collector import events, readings
-from collector.events import LoggerState, State
+from collector import events
+from collector.events import LoggerState, State, readings
 from collector.model import Reason, Trigger
 from collector.telemetry.metrics import Metrics
 

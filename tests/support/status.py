@@ -7,6 +7,7 @@ from http.client import HTTPConnection
 from typing import TYPE_CHECKING
 
 from collector import events
+from collector.events import lifecycle
 from collector.telemetry.endpoint import serving
 from collector.telemetry.metrics import Metrics
 from collector.telemetry.status import Status
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 UP = (
-    events.ConnectionChanged("nats", connected=True, why="connected"),
-    events.ConnectionChanged("mongodb", connected=True),
+    lifecycle.ConnectionChanged("nats", connected=True, why="connected"),
+    lifecycle.ConnectionChanged("mongodb", connected=True),
 )
 
 

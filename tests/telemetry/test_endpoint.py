@@ -8,8 +8,8 @@ from http.client import HTTPConnection
 
 import pytest
 
-from collector import events
 from collector.errors import CannotListen
+from collector.events import lifecycle
 from collector.telemetry.endpoint import serving
 from tests.support.status import UP, Scene, served
 
@@ -24,7 +24,7 @@ def test_metrics_are_served_in_the_exposition_format(scene: Scene) -> None:
 def test_the_metrics_of_a_loop_that_is_stuck_say_so(scene: Scene) -> None:
     """It reports nothing any more, also not that the replica is not ready."""
     scene.observe(*UP)
-    scene.metrics.observe(events.Ready(ready=True))
+    scene.metrics.observe(lifecycle.Ready(ready=True))
     assert 'collector_ready{log_namespace="beta"} 1.0' in scene.get("/metrics")[1]
     scene.now += 100
     text = scene.get("/metrics")[1]

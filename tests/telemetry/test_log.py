@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector import events
-from collector.events import Failure, LoggerState, Stage, State, Suspicion
+from collector.events import Failure, LoggerState, Stage, State, Suspicion, lifecycle
 from collector.model import Reason
 from collector.telemetry.log import LINES, EventLog, say_last, set_up
 from collector.telemetry.suppression import Repeats
@@ -54,13 +54,13 @@ def scene() -> Iterator[Scene]:
         yield Scene(written)
 
 
-TICK = events.LoopLag(0.0)
+TICK = lifecycle.LoopLag(0.0)
 WARNINGS = [
     FAILED,
     events.Retried("a", Stage.WRITE, Failure.UNAVAILABLE, 1, 0.1, "no primary"),
     events.Crashed("pipeline", "a", 1, 0.1, ("boom",)),
     events.GivenUp("registry", "registry crashed 10 times"),
-    events.ConnectionChanged("nats", connected=False, why="lost"),
+    lifecycle.ConnectionChanged("nats", connected=False, why="lost"),
     events.Mended("a", 3, "the durable gave up after 5 deliveries"),
     LoggerState("a", State.BACKING_OFF, "no stream"),
     LoggerState("a", State.MISCONFIGURED, "a paused durable"),
@@ -96,7 +96,7 @@ def test_trouble_that_goes_on_is_said_once_a_minute_and_none_of_it_is_lost(scene
         lines += scene.lines(FAILED, TICK)
         scene.now += 1
     assert [line.get("repeated", 0) for line in lines] == [0, 59, 60, 60, 60]
-    assert [line["repeated"] for line in scene.lines(events.Stopping("SIGTERM"))[:-1]] == [60]
+    assert [line["repeated"] for line in scene.lines(lifecycle.Stopping("SIGTERM"))[:-1]] == [60]
 
 
 def test_trouble_that_has_stopped_is_said_at_once_when_it_comes_again(scene: Scene) -> None:
@@ -109,7 +109,7 @@ def test_trouble_that_has_stopped_is_said_at_once_when_it_comes_again(scene: Sce
 
 def test_what_was_kept_quiet_is_said_before_the_end(scene: Scene) -> None:
     scene.lines(FAILED, FAILED, FAILED)
-    kept, stopping = scene.lines(events.Stopping("SIGTERM"))
+    kept, stopping = scene.lines(lifecycle.Stopping("SIGTERM"))
     assert (kept["repeated"], stopping["event"]) == (2, "stopping")
 
 
@@ -151,13 +151,13 @@ def test_errors_that_differ_in_numbers_only_are_alike(scene: Scene) -> None:
         (FAILED, "warning"),
         (events.Retried("a", Stage.WRITE, Failure.UNAVAILABLE, 1, 0.1, "no primary"), "warning"),
         (events.Crashed("registry", None, 1, 0.1, ("boom",)), "error"),
-        (events.ConnectionChanged("nats", connected=True), "info"),
-        (events.ConnectionChanged("nats", connected=False, why="lost"), "warning"),
+        (lifecycle.ConnectionChanged("nats", connected=True), "info"),
+        (lifecycle.ConnectionChanged("nats", connected=False, why="lost"), "warning"),
         (events.Returned("a", 1), "info"),
         (events.OwnershipChanged("a", events.OwnershipChange.LOST, 7), "info"),
-        (events.Listening("127.0.0.1", 8080), "info"),
-        (events.Ready(ready=True), "info"),
-        (events.Stopping("SIGTERM"), "info"),
+        (lifecycle.Listening("127.0.0.1", 8080), "info"),
+        (lifecycle.Ready(ready=True), "info"),
+        (lifecycle.Stopping("SIGTERM"), "info"),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -179,7 +179,7 @@ def test_a_change_of_ownership_says_whose_and_since_when(scene: Scene) -> None:
 
 def test_what_is_only_a_number_is_not_said(scene: Scene) -> None:
     suspected = events.Suspected("a", Counter({Suspicion.REPUBLISHED: 1}))
-    numbers = (events.Received("a", 1, 1, 1, 0), events.Held("a", 1, 1), events.LoopLag(0.1), suspected)
+    numbers = (events.Received("a", 1, 1, 1, 0), events.Held("a", 1, 1), lifecycle.LoopLag(0.1), suspected)
     assert scene.lines(*numbers) == []
 
 

@@ -9,8 +9,18 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from collector import events, readings
-from collector.events import POSSIBLE_FAILURES, Failure, LoggerState, OwnershipChange, Stage, State, Suspicion
+from collector import events
+from collector.events import (
+    POSSIBLE_FAILURES,
+    Failure,
+    LoggerState,
+    OwnershipChange,
+    Stage,
+    State,
+    Suspicion,
+    lifecycle,
+    readings,
+)
 from collector.model import Reason, Trigger
 from tests.support.metrics import NOW, Scene, sampled, settled
 
@@ -289,14 +299,14 @@ def test_a_settled_batch_is_counted_by_what_became_of_its_entries() -> None:
             {"logger": "", "actor": "registry", "reason": "crashed"},
             1,
         ),
-        (events.ConnectionChanged("nats", connected=True), "nats_connected", {}, 1),
-        (events.ConnectionChanged("nats", connected=True, again=True), "nats_reconnects_total", {}, 1),
-        (events.ConnectionChanged("mongodb", connected=True, again=True), "mongodb_connected", {}, 1),
-        (events.ConnectionChanged("mongodb", connected=True, again=True), "nats_reconnects_total", {}, 0),
-        (events.Ready(ready=True), "ready", {}, 1),
-        (events.LoopLag(0.5), "event_loop_lag_seconds", {}, 0.5),
-        (events.Listening("127.0.0.1", 1), "ready", {}, 0),
-        (events.Stopping("SIGTERM"), "ready", {}, 0),
+        (lifecycle.ConnectionChanged("nats", connected=True), "nats_connected", {}, 1),
+        (lifecycle.ConnectionChanged("nats", connected=True, again=True), "nats_reconnects_total", {}, 1),
+        (lifecycle.ConnectionChanged("mongodb", connected=True, again=True), "mongodb_connected", {}, 1),
+        (lifecycle.ConnectionChanged("mongodb", connected=True, again=True), "nats_reconnects_total", {}, 0),
+        (lifecycle.Ready(ready=True), "ready", {}, 1),
+        (lifecycle.LoopLag(0.5), "event_loop_lag_seconds", {}, 0.5),
+        (lifecycle.Listening("127.0.0.1", 1), "ready", {}, 0),
+        (lifecycle.Stopping("SIGTERM"), "ready", {}, 0),
     ],
     ids=lambda value: type(value).__name__ if not isinstance(value, (str, dict, float, int)) else str(value),
 )

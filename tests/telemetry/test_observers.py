@@ -10,7 +10,8 @@ import structlog
 from prometheus_client.parser import text_string_to_metric_families
 
 from collector import events
-from collector.events import Observer
+from collector.events import lifecycle
+from collector.events.lifecycle import Observer
 from collector.telemetry.log import EventLog
 from collector.telemetry.metrics import Metrics
 from collector.telemetry.observers import Observers
@@ -20,7 +21,7 @@ from collector.telemetry.table import table
 if TYPE_CHECKING:
     from collector.events import Report
 
-TICK = events.LoopLag(0.0)
+TICK = lifecycle.LoopLag(0.0)
 
 
 def fail(event: events.Event) -> None:
@@ -59,7 +60,7 @@ class Scene:
 
 @pytest.mark.parametrize("failing", Observer)
 def test_a_failure_is_counted_said_in_status_and_log_and_keeps_no_other_from_hearing(failing: Observer) -> None:
-    scene = Scene(events.LoopLag, failing)
+    scene = Scene(lifecycle.LoopLag, failing)
     with structlog.testing.capture_logs() as lines:
         for _ in range(3):
             scene.report(TICK)

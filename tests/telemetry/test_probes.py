@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from collector import events
-from collector.events import LoggerState, State
+from collector.events import LoggerState, State, lifecycle
 from collector.telemetry.status import ALIVE_WITHIN, READY_WITHIN
 from tests.support.batches import settled
 from tests.support.status import UP, Scene, crashed, served
@@ -19,9 +19,9 @@ def test_it_is_ready_while_both_servers_are_connected_and_nobody_asked_it_to_sto
     assert scene.get("/readyz")[:2] == (503, "not connected to nats, not connected to mongodb\n")
     scene.observe(*UP)
     assert scene.get("/readyz")[:2] == (200, "ok\n")
-    scene.observe(events.ConnectionChanged("mongodb", connected=False))
+    scene.observe(lifecycle.ConnectionChanged("mongodb", connected=False))
     assert scene.get("/readyz")[:2] == (503, "not connected to mongodb\n")
-    scene.observe(*UP, events.Stopping("SIGTERM"))
+    scene.observe(*UP, lifecycle.Stopping("SIGTERM"))
     assert scene.get("/readyz")[:2] == (503, "stopping\n")
 
 
@@ -29,7 +29,7 @@ def test_liveness_depends_on_the_event_loop_alone(scene: Scene) -> None:
     assert scene.get("/livez")[:2] == (200, "ok\n")
     scene.now += ALIVE_WITHIN + 1
     assert scene.get("/livez")[:2] == (503, "the event loop does not turn\n")
-    scene.observe(events.LoopLag(0.0))
+    scene.observe(lifecycle.LoopLag(0.0))
     assert scene.get("/livez")[0] == 200
 
 

@@ -6,9 +6,8 @@ from threading import Thread
 
 import pytest
 
-from collector import readings
-from collector.events import LoggerState, State
-from collector.readings import Limit
+from collector.events import LoggerState, State, readings
+from collector.events.readings import Limit
 from tests.support.metrics import NOW, Scene, sampled
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from collector import events, readings
-from collector.events import Failure, LoggerState, Stage, State
+from collector import events
+from collector.events import Failure, LoggerState, Stage, State, lifecycle, readings
 from tests.support.batches import settled
 from tests.support.status import UP, Scene, crashed
 
@@ -27,7 +27,7 @@ def test_the_snapshot_says_of_each_logger_what_this_replica_knows(scene: Scene) 
         events.Retried("a", Stage.WRITE, Failure.UNAVAILABLE, 1, 0.1, "no primary"),
         events.Crashed("pipeline", "b", 1, 0.1, ("ValueError('boom')",)),
         events.Failed("", Stage.CONTROL, Failure.UNAVAILABLE, "no bucket", "trying again"),
-        events.LoopLag(0.25),
+        lifecycle.LoopLag(0.25),
         readings.Sampled(
             "a",
             messages=10,
@@ -162,7 +162,7 @@ def part(said: dict[str, Any], error: events.Event) -> dict[str, Any]:
         ([PULL], [events.Received("a", 1, 1, 1, 0)]),
         ([PULL], [settled()]),
         ([LoggerState("a", State.BACKING_OFF, "no stream"), RETRIED], [LoggerState("a", State.RUNNING)]),
-        ([CONTROL], [events.ConnectionChanged("nats", connected=True)]),
+        ([CONTROL], [lifecycle.ConnectionChanged("nats", connected=True)]),
     ],
 )
 def test_an_error_is_past_with_what_shows_that_it_works_again(
@@ -214,11 +214,11 @@ def test_rates_are_those_of_the_last_seconds(scene: Scene) -> None:
     def tick(seconds: int, entries: int) -> tuple[float, float]:
         for _ in range(seconds):
             scene.now += 1
-            scene.observe(events.Received("a", entries, entries, 0, 0), events.LoopLag(0.0))
+            scene.observe(events.Received("a", entries, entries, 0, 0), lifecycle.LoopLag(0.0))
         a = scene.status.snapshot()["loggers"]["a"]
         return a["received_per_second"], a["written_per_second"]
 
-    scene.observe(LoggerState("a", State.RUNNING), events.LoopLag(0.0))
+    scene.observe(LoggerState("a", State.RUNNING), lifecycle.LoopLag(0.0))
     assert tick(2, 100) == (100.0, 0.0)
     assert tick(20, 100) == (100.0, 0.0)
     received, _ = tick(2, 1000)
@@ -228,7 +228,7 @@ def test_rates_are_those_of_the_last_seconds(scene: Scene) -> None:
 
 
 def test_a_rate_falls_while_the_loop_is_blocked(scene: Scene) -> None:
-    scene.observe(LoggerState("a", State.RUNNING), events.LoopLag(0.0), events.Received("a", 100, 100, 0, 0))
+    scene.observe(LoggerState("a", State.RUNNING), lifecycle.LoopLag(0.0), events.Received("a", 100, 100, 0, 0))
     scene.now += 10
     assert scene.status.snapshot()["loggers"]["a"]["received_per_second"] == 10.0
     scene.now += 90

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from collector import events
-from collector.events import Failure, LoggerState, Stage, State
+from collector.events import Failure, LoggerState, Stage, State, lifecycle
 from collector.model import Reason
 from collector.telemetry.status import Status
 from collector.telemetry.table import duration, size, table
@@ -25,7 +25,7 @@ def said(*several: events.Event) -> dict[str, Any]:
 
 
 BUSY = (
-    events.ConnectionChanged("nats", connected=True),
+    lifecycle.ConnectionChanged("nats", connected=True),
     LoggerState("system", State.RUNNING),
     LoggerState("a-very-long-name", State.RUNNING),
     events.Crashed("pipeline", "a-very-long-name", 3, 4.2, ("ValueError at codec.py:7",)),
