@@ -13,8 +13,8 @@ from pymongo import MongoClient
 from collector.errors import CollectionChanged, SinkUnavailable
 from collector.mongodb.codes import OF_A_DOCUMENT_IN_A_COMMAND
 from collector.sinks.mongodb import MongoSink
-from tests.sinks.test_mongodb import COLLECTION, TIMEOUT, entry, failing, good, nested, sinking
 from tests.support.guarded import AsUser, guarded_mongod
+from tests.support.sinking import COLLECTION, TIMEOUT, entry, failing, good, nested, sinking
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from collector.local import Mongod
     from collector.model import Entry
-    from tests.sinks.test_mongodb import Scene
     from tests.support.guarded import GuardedMongod
+    from tests.support.sinking import Scene
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from collector.sinks.timeseries.claims import CLAIMS, REPLICAS, Claims
 from collector.sinks.timeseries.horizon import Horizon
 from collector.sinks.timeseries.sink import TimeSeriesSink
 from collector.sinks.timeseries.store import TimeSeriesStore
-from tests.sinks.test_stalled_majority import reject
+from tests.support.answered_writes import reject
 from tests.support.owning import COLLECTION, TIMEOUT, entries, entry
 from transfer.wire import CollectionSpec
 

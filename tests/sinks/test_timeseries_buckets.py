@@ -13,7 +13,7 @@ from bson import ObjectId
 from collector.dead_letters.store import DeadLetterStore
 from collector.model import Delivery, Reason, Rejected
 from collector.mongodb.calls import database_of, open_mongo
-from tests.dead_letters.test_command import Command
+from tests.support.letters import Command
 from tests.support.waiting import until, until_empty
 from transfer.entries.entry import encode_entry
 

@@ -11,6 +11,7 @@ from collector.actors.owners import Candidacy
 from collector.errors import OwnershipLost, SinkUnavailable
 from collector.sinks.timeseries.claims import Fenced
 from collector.sinks.timeseries.ownership import Board, Claim, Tenure, claim_id
+from tests.support.fakes import ATTACHED
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collector.model import Entry
 
 SLOTS = 2
+CLAIM = claim_id(ATTACHED.incarnation)
 
 
 class FakeSession:
