@@ -30,6 +30,9 @@ class Answering(Protocol):
         No answer is sent without a connection, or while stream and durable may be others than those of the deliveries.
         """
 
+    def wake(self) -> None:
+        """Have the owed answers sent after the next check, and have that check made now."""
+
 
 class Settlement(NamedTuple):
     """The settled deliveries that are not answered."""
@@ -66,13 +69,12 @@ class Settler:
         """
         answers = self._in_hand.owned(settle(receipts, written, rejects))
         unsent = len(answers)
-        with (
-            CancelScope(shield=True),
-            move_on_after(_ANSWER_TIMEOUT),
-        ):  # an answered delivery must not be given back too
+        # an answered delivery must not be given back too
+        with CancelScope(shield=True), move_on_after(_ANSWER_TIMEOUT):
             unsent = await self._answering.answer(answers)
         if unsent:
             self._in_hand.owe(answers[-unsent:])
+            self._answering.wake()
         self._in_hand.release(receipts, weight)
         return Settlement(len(receipts) - len(answers), unsent)
 

@@ -11,12 +11,22 @@ from anyio import Event, create_task_group, fail_after, wait_all_tasks_blocked
 
 from collector.actors.ack_extender import AckExtender
 from collector.actors.pipeline import Pipeline
-from collector.events import BatchSettled, Held, Returned, SettledLater
+from collector.events import Answered, BatchSettled, Failed, Held, Returned, SettledLater
 from collector.flow.in_hand import MESSAGE, InHand
 from collector.flow.receipts import Slim
 from collector.settings import Settings
 from collector.sinks import Target, Written
-from tests.support.fakes import KEY, FakeLetters, FakeLink, Reports, delivery, settled
+from tests.support.fakes import (
+    ANOTHER_LIFE,
+    ATTACHED,
+    KEY,
+    FakeLetters,
+    FakeLink,
+    FakeSource,
+    Reports,
+    delivery,
+    settled,
+)
 from tests.support.moving import ENVIRON, shared, target
 from transfer.wire import LoggerSpec
 
@@ -78,11 +88,11 @@ class BlockWriting:
 class Scene:
     """A pipeline into a sink that answers later."""
 
-    def __init__(self, sink: BlockSink, *, keeps_alive: bool) -> None:
+    def __init__(self, sink: BlockSink, source: FakeSource | None, *, keeps_alive: bool) -> None:
         self.sink, self.link, self.reports, self.stopping = sink, FakeLink(), Reports(), Event()
         self.letters, self.keeps_alive = FakeLetters(), keeps_alive
         settings = Settings.read({**ENVIRON, "COLLECTOR_BATCH_ENTRIES": "10"})
-        self.of_replica = shared(self.link, self.reports, settings=settings, destinations=self)
+        self.of_replica = shared(self.link, self.reports, source=source, settings=settings, destinations=self)
         self.pipeline = Pipeline(LoggerSpec(KEY), self.of_replica)
 
     def of(self, spec: LoggerSpec) -> Scene:
@@ -107,8 +117,10 @@ class Scene:
 
 
 @asynccontextmanager
-async def playing(sink: BlockSink | None = None, *, keeps_alive: bool = False) -> AsyncIterator[Scene]:
-    scene = Scene(sink or BlockSink(), keeps_alive=keeps_alive)
+async def playing(
+    sink: BlockSink | None = None, *, source: FakeSource | None = None, keeps_alive: bool = False
+) -> AsyncIterator[Scene]:
+    scene = Scene(sink or BlockSink(), source, keeps_alive=keeps_alive)
     with fail_after(60):
         async with create_task_group() as group:
             group.start_soon(scene.pipeline.run, scene.stopping)
@@ -131,6 +143,27 @@ async def test_what_is_deferred_is_acked_when_its_sink_says_so_and_counted_then(
         await scene.come(4)
     assert scene.answers(b"+ACK") == [1, 2, 3, 4], "the block that is open at the end is closed"
     assert scene.reports.of(Returned) == []
+
+
+@pytest.mark.parametrize("same", [True, False], ids=["same", "anew"])
+async def test_what_its_sink_answers_after_a_reconnect_waits_for_a_check_of_the_stream_and_for_nothing_else(
+    *, same: bool
+) -> None:
+    source = FakeSource(ATTACHED)
+    async with playing(source=source) as scene:
+        await scene.come(1, 2, 3)
+        await settled()
+        if not same:
+            source.answers = [ANOTHER_LIFE]
+        scene.link.connect_again()
+        scene.sink.closing.set()
+        await scene.reports.until(lambda: scene.reports.of(SettledLater))
+        assert scene.reports.of(SettledLater)[0].owed == 3
+        if same:
+            await scene.reports.until(lambda: scene.reports.of(Answered))
+            assert scene.reports.of(Failed) == [], "not even for a heartbeat that does not come"
+        await settled()
+    assert scene.answers(b"+ACK") == ([1, 2, 3] if same else [])
 
 
 async def test_what_is_deferred_takes_no_bytes_of_the_budget_and_keeps_nothing_from_coming() -> None:

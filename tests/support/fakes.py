@@ -149,6 +149,9 @@ class FakeLink:
         self.answers += answers
         return 0
 
+    def wake(self) -> None:
+        """Wake nobody: here nobody waits."""
+
     async def drain(self) -> None:
         """End the subscription, after what was still under way."""
         await self.let_drain.wait()
