@@ -197,8 +197,7 @@ class Pipelines:
             delay = self._curve(attempt)
             errors = tuple(safe_description(leaf) for leaf in leaves(exc))
             state = State.PARKED if delay >= RESTART_CAP else State.BACKING_OFF
-            self._report(LoggerState(key, state, errors[0]))  # first: a crash counts for a logger that is known
-            self._report(Crashed("pipeline", key, attempt, delay, errors))
+            self._report(Crashed("pipeline", key, attempt, delay, errors, state))
             return delay
 
         try:

@@ -253,6 +253,8 @@ class Crashed:
     attempt: int
     delay: float
     errors: tuple[str, ...]
+    state: State | None = None
+    """The state of the logger's pipeline until it is started again; None for an actor of the root."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,7 +89,7 @@ class EntryMetrics:
 
     @property
     def counting(self) -> dict[type, Callable[[Any], None]]:
-        """The events that are counted here, each with what takes it in."""
+        """The methods that take in events, by the kind of event."""
         return {
             events.Received: self._count_received,
             events.BatchSettled: self._count_batch,

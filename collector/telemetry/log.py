@@ -107,7 +107,7 @@ class EventLog:
         }
 
     def observe(self, event: events.Event) -> None:
-        """Write about an event. The regular `LoopLag` is the time to write what was counted."""
+        """Write about an event. The regular `LoopLag` is the time to write the lines that were counted."""
         say = self._saying.get(type(event))
         if say is not None:
             say(event)
@@ -146,7 +146,10 @@ class EventLog:
         self._warn(key, "failed", logger=event.logger, **facts, action=f"trying again in {event.delay:.2g} s")
 
     def _crashed(self, event: events.Crashed) -> None:
-        facts = {"attempt": event.attempt, "action": f"starting it again in {event.delay:.2g} s"}
+        facts: dict[str, object] = {"attempt": event.attempt, "action": f"starting it again in {event.delay:.2g} s"}
+        if event.state is not None:
+            facts["state"] = event.state.value
+            self._said_states.pop(event.logger or "", None)
         self._log.error("crashed", actor=event.actor, logger=event.logger, errors=list(event.errors), **facts)
 
     def _given_up(self, event: events.GivenUp) -> None:

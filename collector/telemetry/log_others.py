@@ -39,7 +39,7 @@ def take_over(*, release: bool) -> None:
     if not any(isinstance(handler, Others) for handler in root.handlers):
         root.addHandler(Others(logging.WARNING))
     logging.captureWarnings(capture=True)
-    logging.getLogger("nats").setLevel(logging.CRITICAL)  # what it says is an event here
+    logging.getLogger("nats").setLevel(logging.CRITICAL)  # the service reports its errors as events
     if release:
         sys.excepthook = _uncaught
         sys.unraisablehook = _unraisable

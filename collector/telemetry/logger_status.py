@@ -111,9 +111,9 @@ class Loggers:
 
     @property
     def taking(self) -> dict[type, Callable[[Any], None]]:
-        """The events that are taken in here, each with what takes it in."""
+        """The methods that take in events, by the kind of event."""
         return {
-            events.LoggerState: self._move,
+            events.LoggerState: self.move,
             events.Returned: self._returned,
             events.Received: self._received,
             events.BatchSettled: self._settled,
@@ -125,7 +125,7 @@ class Loggers:
         }
 
     def error_of(self, key: str) -> LastError | None:
-        """Return the last error of a logger; None when there is no such logger."""
+        """Return the last error of a logger; None when the logger is not there."""
         logger = self._all.get(key)
         return None if logger is None else logger.error
 
@@ -165,7 +165,8 @@ class Loggers:
             "backoff": backoff.as_json(now) if backoff else None,
         }
 
-    def _move(self, event: events.LoggerState) -> None:
+    def move(self, event: events.LoggerState) -> None:
+        """Take in the state of a logger."""
         key, state = event.logger, event.state
         if state is None:
             self._restarts.forget(key)

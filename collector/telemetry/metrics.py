@@ -1,11 +1,11 @@
-"""The metrics of one replica: what each event does to them, and their text for `/metrics`."""
+"""The metrics of one replica: each event changes some of them, and `/metrics` shows their text."""
 
 from __future__ import annotations
 
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from collector.events import LoggerState, State
+from collector.events import Crashed, LoggerState, State
 from collector.telemetry.entry_metrics import EntryMetrics
 from collector.telemetry.families import Families
 from collector.telemetry.reading_metrics import ReadingMetrics
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 class Metrics:
     """The metrics of one replica.
 
-    Every child exists at 0 from its logger's start and goes with the logger. Gauges that are the "same" on every
-    replica are what the server says of a shared durable: take their `max`, never their `sum`.
+    Every child exists at 0 from its logger's start and goes with the logger. A gauge with the text "same" has one value
+    on all replicas, as a server says it: take the `max` of it, never the `sum`.
     """
 
     def __init__(self, namespace: str, version: str, buffer_limit: int, *, logger_histograms: bool = True) -> None:
@@ -39,6 +39,7 @@ class Metrics:
             **self._readings.counting,
             **entries.counting,
             **self._service.counting,
+            Crashed: self._crashed,
         }
 
     def text(self, now: float, *, ready: bool | None = None, loop_lag: float | None = None) -> bytes:
@@ -69,6 +70,11 @@ class Metrics:
         if state is not State.PARKED and logger not in self._started:
             self._started.add(logger)
             self._families.start(logger)
+
+    def _crashed(self, event: Crashed) -> None:
+        if event.logger is not None and event.state is not None:
+            self._move(LoggerState(event.logger, event.state))
+        self._service.count_crashed(event)
 
     def _forget(self, logger: str) -> None:
         self._started.discard(logger)

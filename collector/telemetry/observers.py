@@ -29,7 +29,7 @@ class Observers:
         for name, observe in self._observers:
             try:
                 observe(event)
-            except Exception as exc:  # noqa: BLE001 - an actor must not end by a failure of what observes it
+            except Exception as exc:  # noqa: BLE001 - an actor must not end by a failure of its observer
                 self._tell_failed(ObserverFailed(name, safe_description(exc)))
 
     def _tell_failed(self, failed: ObserverFailed) -> None:

@@ -113,7 +113,7 @@ class ReadingMetrics:
 
     @property
     def counting(self) -> dict[type, Callable[[Any], None]]:
-        """The events that are exported here, each with what takes it in."""
+        """The methods that take in events, by the kind of event."""
         return {
             Sampled: self._set_lag,
             Waiting: self._set_waiting,

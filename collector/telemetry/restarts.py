@@ -65,7 +65,7 @@ class Restarts:
         self._loggers.pop(logger, None)
 
     def of_logger(self, key: str) -> tuple[int, Backoff | None]:
-        """Return how often a logger's pipeline crashed, and what it waits for now; None: for no restart."""
+        """Return how often a logger's pipeline crashed, and its present backoff; None when it has none."""
         life = self._loggers.get(key)
         return (0, None) if life is None else (life.crashes, life.backoff)
 

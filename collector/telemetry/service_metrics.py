@@ -6,7 +6,6 @@ from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from collector import events
 from collector.events import State, lifecycle
 from collector.events.lifecycle import Observer
 from collector.telemetry.restarts import ROOT_ACTORS
@@ -14,13 +13,14 @@ from collector.telemetry.restarts import ROOT_ACTORS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from collector.events import Crashed
     from collector.telemetry.families import Families
 
 _CRASHED = "crashed"
 
 
 class ServiceMetrics:
-    """Counts what happens to the replica."""
+    """Counts the events of the replica."""
 
     def __init__(self, families: Families, version: str, buffer_limit: int) -> None:
         self._restarts = families.counter(
@@ -51,9 +51,8 @@ class ServiceMetrics:
 
     @property
     def counting(self) -> dict[type, Callable[[Any], None]]:
-        """The events that are counted here, each with what takes it in."""
+        """The methods that take in events, by the kind of event."""
         return {
-            events.Crashed: self._count_crashed,
             lifecycle.ConnectionChanged: self._set_connected,
             lifecycle.Ready: self._set_ready,
             lifecycle.LoopLag: self._set_loop_lag,
@@ -62,7 +61,7 @@ class ServiceMetrics:
         }
 
     def replace(self, *, ready: bool | None, loop_lag: float | None) -> None:
-        """Set what is given, in place of what events said."""
+        """Replace the values of events by those that are given."""
         if ready is not None:
             self._ready.set(ready)
         if loop_lag is not None:
@@ -75,7 +74,8 @@ class ServiceMetrics:
         if after is not None:
             self._loggers.add(1, after)
 
-    def _count_crashed(self, event: events.Crashed) -> None:
+    def count_crashed(self, event: Crashed) -> None:
+        """Count a crash, of an actor of the root or of a logger that has children."""
         self._restarts.add(1, event.logger or "", event.actor, _CRASHED)
 
     def _set_connected(self, event: lifecycle.ConnectionChanged) -> None:

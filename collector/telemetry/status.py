@@ -39,7 +39,7 @@ class _Server:
 
 @dataclass(slots=True)
 class _Replica:
-    """What was last heard of the replica as a whole."""
+    """The last events of the replica as a whole."""
 
     pulse: float
     loop_lag: float = 0.0
@@ -185,6 +185,8 @@ class Status:
         self._note_error(event.logger, event.error, event.stage)
 
     def _crashed(self, event: events.Crashed) -> None:
+        if event.logger is not None and event.state is not None:
+            self._loggers.move(events.LoggerState(event.logger, event.state, event.errors[0]))
         self._restarts.crashed(event, self._clock())
         self._note_error(event.logger or "", event.errors[0])
 

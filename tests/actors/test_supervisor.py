@@ -24,7 +24,8 @@ NOT_ASKED = ("stray cancellation", "return", BOOM)
 
 
 def states(reports: Reports, key: str = "a") -> list[State | None]:
-    return [event.state for event in reports.of(LoggerState) if event.logger == key]
+    moved = (event for event in reports.all if isinstance(event, LoggerState | Crashed))
+    return [event.state for event in moved if event.logger == key]
 
 
 # the permanent ones
@@ -236,6 +237,7 @@ async def test_a_pipeline_that_ends_unasked_is_started_again_and_disturbs_no_oth
         assert crashes[0].delay < crashes[1].delay
         assert [child.runs for child in scene.made if child.name == "good"] == [1]
         assert states(scene.reports, "bad") == [State.BACKING_OFF] * 2
+        assert [event for event in scene.reports.of(LoggerState) if event.logger == "bad"] == [], "the crash says it"
 
 
 async def test_a_pipeline_that_crashes_again_and_again_is_never_given_up() -> None:

@@ -7,7 +7,7 @@ from http.client import HTTPConnection
 from typing import TYPE_CHECKING
 
 from collector import events
-from collector.events import lifecycle
+from collector.events import State, lifecycle
 from collector.telemetry.endpoint import serving
 from collector.telemetry.metrics import Metrics
 from collector.telemetry.status import Status
@@ -52,4 +52,6 @@ def served(host: str = "127.0.0.1") -> Iterator[Scene]:
 
 
 def crashed(attempt: int, delay: float, logger: str | None = "a") -> events.Crashed:
-    return events.Crashed("pipeline" if logger else "registry", logger, attempt, delay, ("ValueError('boom')",))
+    if logger is None:
+        return events.Crashed("registry", None, attempt, delay, ("ValueError('boom')",))
+    return events.Crashed("pipeline", logger, attempt, delay, ("ValueError('boom')",), State.BACKING_OFF)

@@ -325,6 +325,16 @@ def test_a_state_that_goes_on_is_a_line_again_only_for_another_reason_or_after_a
     assert told(wait) == ["no stream since 5 s"]
 
 
+def test_a_crash_is_one_line_and_the_wait_before_it_is_a_line_again_after_it(scene: Scene) -> None:
+    wait = LoggerState("a", State.BACKING_OFF, "no stream")
+    crash = events.Crashed("pipeline", "a", 1, 0.1, ("boom",), State.BACKING_OFF)
+    assert [line["event"] for line in scene.lines(wait, crash)] == ["logger", "crashed"]
+    scene.now += 60
+    scene.lines(TICK)
+    (line,) = scene.lines(wait)
+    assert (line["event"], line["state"]) == ("logger", "backing_off")
+
+
 def test_a_restart_of_many_loggers_is_said_in_few_lines_too(scene: Scene) -> None:
     lines = scene.lines(*(LoggerState(f"l{number}", State.RUNNING) for number in range(500)), TICK)
     scene.now += 3

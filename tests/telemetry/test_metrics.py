@@ -180,6 +180,13 @@ def test_loggers_are_counted_by_state() -> None:
     assert scene.value("loggers", state="backing_off") == 1
 
 
+def test_a_crash_moves_its_logger_and_counts_for_one_that_had_no_state_yet() -> None:
+    scene = Scene()
+    scene.metrics.observe(events.Crashed("pipeline", "a", 1, 0.1, ("boom",), State.BACKING_OFF))
+    assert scene.value("loggers", state="backing_off") == 1
+    assert scene.value("actor_restarts_total", logger="a", actor="pipeline", reason="crashed") == 1
+
+
 def test_the_counts_of_states_are_right_whatever_loggers_went_through() -> None:
     scene = Scene("a", "b", "c")
     for logger, state in [("a", State.DRAINING), ("b", None), ("a", None), ("b", State.PARKED), ("d", None)]:

@@ -277,6 +277,14 @@ def test_a_reason_to_wait_is_the_last_error_until_the_logger_works(scene: Scene,
     assert error() == ("no stream", True)
 
 
+def test_a_crash_is_the_state_of_its_logger_too_also_of_one_that_had_none_yet(scene: Scene) -> None:
+    crash = crashed(1, 0.1)
+    scene.observe(crash)
+    a = scene.status.snapshot()["loggers"]["a"]
+    assert (a["state"], a["why"], a["last_error"], a["restarts"]) == ("backing_off", *crash.errors, *crash.errors, 1)
+    assert a["backoff"] == {"attempt": 1, "restart_in_seconds": 0.1}
+
+
 def test_the_crashes_of_a_logger_are_counted_once_and_forgotten_with_it(scene: Scene) -> None:
     def restarts() -> int:
         found: int = scene.status.snapshot()["loggers"]["a"]["restarts"]
