@@ -25,7 +25,7 @@ _LEAST_DRAIN = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the service is told; sizes in bytes, durations in seconds."""
+    """The settings of the service; sizes in bytes, durations in seconds."""
 
     namespace: str
     nats: NatsSettings

@@ -64,7 +64,7 @@ async def read_nats(settings: NatsSettings, names: Names) -> Nats:
         connection = await connect(settings, trouble.observe)
     if connection is None:
         return Nats(hosts=hosts, error=trouble.heard[-1] if trouble.heard else "no answer in time")
-    trouble.waiting = CancelScope()  # what is heard from here on is no reason to give up
+    trouble.waiting = CancelScope()  # later errors are no reason to give up
     trouble.heard.clear()
     try:
         return await _Reader(connection, names, trouble).read(hosts)

@@ -271,7 +271,7 @@ async def _redrive(
 
 
 class _Settings:
-    """What the environment says, as far as a command needs it. Raises WrongSettings, which names all that is wrong."""
+    """The settings of a command, read from the environment. Raises WrongSettings, which names every wrong variable."""
 
     def __init__(self, *, with_nats: bool) -> None:
         from collector.settings import read_database, read_namespace  # noqa: PLC0415 - --help need not load the drivers

@@ -22,15 +22,14 @@ twice at the same time, sends the same `Nats-Msg-Id` for the same letter (`_id`,
 within the stream's duplicate window there is not even a second message; after it, the collection refuses the second.
 `Transfer-Attempt` tells the collector to look such an entry up where nothing refuses duplicates.
 
-What is left: a copy that a collector judged before the cause was mended, and stores as a letter after a redrive has
-taken that letter away, makes a letter beside the document. It takes a message that was delivered twice and a collector
-that was frozen in between; to redrive that letter removes it.
+*One case is left.* A collector judges a copy before the cause is mended, is frozen, and stores its letter after a
+redrive has removed the earlier one. Then a letter stands beside the document; a redrive of that letter removes it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from anyio import create_task_group
 
@@ -55,26 +54,51 @@ if TYPE_CHECKING:
     from collector.jetstream.publisher import RawPublisher
 
 _SERVERS = b"nats-"
-"""Headers that begin so tell JetStream what to do with a message: they were meant for the first time."""
+"""The beginning of headers that JetStream acts on: they were meant for the first publishing."""
 _OURS = frozenset(name.lower().encode() for name in (TRANSFER_ATTEMPT, TRANSFER_CONTENT_ID, TRANSFER_CONTENT_TIME))
 _BUNDLES = frozenset(name.lower().encode() for name in (CONTENT_TYPE, CONTENT_ENCODING))
-"""They say how to read the bundle that an entry came in; its own bytes are plain msgpack."""
+"""Headers that describe the bundle of an entry; the entry's own bytes are plain msgpack."""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What is published: a header block, from `NATS/1.0` to the empty line, and a body."""
+    """A message to be published: a header block, from `NATS/1.0` to the empty line, and a body."""
 
     headers: bytes
     body: bytes
 
 
+class Left(NamedTuple):
+    """A letter that stays where it is, and why."""
+
+    id: ObjectId
+    why: str
+
+
 @dataclass(slots=True)
 class Redriven:
-    """What became of letters: how many JetStream has confirmed, and which were left where they are, and why."""
+    """The number of letters that JetStream has confirmed, and the letters that were left."""
 
     redriven: int = 0
-    left: list[tuple[ObjectId, str]] = field(default_factory=list)
+    left: list[Left] = field(default_factory=list)
+
+
+def prepare(letter: Letter, max_bytes: int) -> Message | Left:
+    """Return the message that takes the letter's place, or why the letter has to stay."""
+    summary = letter.summary
+    if letter.body is None:
+        return Left(summary.id, _NO_BODY)
+    if summary.attempt >= MAX_ATTEMPT:
+        return Left(summary.id, f"expected a Transfer-Attempt below {MAX_ATTEMPT}, got {summary.attempt}")
+    message = message_of(letter, letter.body)
+    size = len(message.headers) + len(message.body)
+    if size > max_bytes:
+        expected = f"expected at most {max_bytes} bytes with headers, which is what the server takes"
+        return Left(summary.id, f"{expected}, got {size}")
+    return message
+
+
+_NO_BODY = "expected its body in GridFS, but it is not there: the letter was replaced or removed meanwhile"
 
 
 def message_of(letter: Letter, body: bytes) -> Message:
@@ -114,20 +138,18 @@ async def redrive(
     unavailable: list[TransferError] = []
 
     async def publish(letter: Letter) -> None:
-        summary = letter.summary
-        refusal = _unpublishable(letter, publisher.max_bytes)
-        if letter.body is None or refusal is not None:
-            result.left.append((summary.id, refusal or _NO_BODY))
+        message = prepare(letter, publisher.max_bytes)
+        if isinstance(message, Left):
+            result.left.append(message)
             return
-        message = message_of(letter, letter.body)
         try:
             await publisher.publish(message.headers, message.body)
         except JetStreamError as error:
-            result.left.append((summary.id, str(error)))
+            result.left.append(Left(letter.summary.id, str(error)))
         except TransferError as error:
             unavailable.append(error)
         else:
-            confirmed.append(summary)
+            confirmed.append(letter.summary)
 
     found = await letters.read([summary.id for summary in group])
     async with create_task_group() as tasks:
@@ -137,18 +159,3 @@ async def redrive(
     result.redriven += len(confirmed)
     if unavailable:
         raise unavailable[0]
-
-
-_NO_BODY = "expected its body in GridFS, but it is not there: the letter was replaced or removed meanwhile"
-
-
-def _unpublishable(letter: Letter, max_bytes: int) -> str | None:
-    if letter.body is None:
-        return _NO_BODY
-    if letter.summary.attempt >= MAX_ATTEMPT:
-        return f"expected a Transfer-Attempt below {MAX_ATTEMPT}, got {letter.summary.attempt}"
-    message = message_of(letter, letter.body)
-    size = len(message.headers) + len(message.body)
-    if size > max_bytes:
-        return f"expected at most {max_bytes} bytes with headers, which is what the server takes, got {size}"
-    return None

@@ -216,11 +216,11 @@ class Pool:
         return max(0, min(fair - loan, half - self._loans))
 
     def has_room(self, account: Account, size: int) -> bool:
-        """See `Account.fits`."""
+        """See `Account.has_room`."""
         return size <= max(0, self.guaranteed - account.used) + self._left_to_borrow(account)
 
     def reserve(self, account: Account, size: int) -> bool:
-        """See `Account.admits`."""
+        """See `Account.reserve`."""
         if not account.ticket:
             self._tickets += 1
             account.ticket = self._tickets

@@ -1,4 +1,4 @@
-"""What was asked of JetStream and has not come. Pure."""
+"""The messages that were asked of JetStream and have not come. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How full JetStream is: what it stores for this account, and how near each stream is to its limits.
+"""Reads how full JetStream is: the bytes that it stores for this account, and how near each stream is to its limits.
 
 At a limit entries are lost: the stream drops its oldest ones, or JetStream refuses publishers.
 """
