@@ -44,7 +44,7 @@ def run() -> None:
     """Run one replica; `_RUN_HELP` is what a user reads."""
     from collector.app import serve, starting  # noqa: PLC0415 - --help need not load the drivers
     from collector.settings import Settings  # noqa: PLC0415
-    from collector.telemetry.log import say_last, set_up  # noqa: PLC0415
+    from collector.telemetry.log import log_last_line, set_up  # noqa: PLC0415
     from transfer.environment import Environment  # noqa: PLC0415
 
     environment = Environment(os.environ)
@@ -53,7 +53,7 @@ def run() -> None:
     except WrongSettings as exc:
         if os.environ.get("MODE") == "release":
             set_up(release=True)
-            say_last("wrong settings", error=str(exc), action="exit status 2")
+            log_last_line("wrong settings", error=str(exc), action="exit status 2")
         else:
             click.echo(str(exc), err=True)
         sys.exit(2)
@@ -63,11 +63,11 @@ def run() -> None:
     except (CollectorError, OSError, ExceptionGroup) as exc:
         for error in _errors(exc):
             if settings.release:
-                say_last("ended", error=error, action="exit status 1")
+                log_last_line("ended", error=error, action="exit status 1")
             else:
                 click.echo(f"collector: {error}", err=True)
         sys.exit(1)
-    say_last("stopped", **asdict(tally))
+    log_last_line("stopped", **asdict(tally))
 
 
 main.add_command(check)

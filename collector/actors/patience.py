@@ -32,16 +32,16 @@ class Patience:
 
     async def until_done(self, prepare: Callable[[], Awaitable[_T]], *ends: Event) -> _T | None:
         """Try until it works; None when one of these is set before that. A reason to wait is reported once."""
-        curve, attempt, said = exponential(0.1, _CAP), 0, ""
+        curve, attempt, reported = exponential(0.1, _CAP), 0, ""
         while not any(end.is_set() for end in ends):
             try:
                 with CancelScope(shield=True):  # drivers are never cut; each call has a deadline of its own
                     return await prepare()
             except (TransferError, SinkUnavailable, WrongCollection) as exc:
-                if str(exc) != said:
-                    said = str(exc)
+                if str(exc) != reported:
+                    reported = str(exc)
                     wrong = isinstance(exc, Conflict | WrongCollection)
-                    self.report(LoggerState(self.key, State.MISCONFIGURED if wrong else State.BACKING_OFF, said))
+                    self.report(LoggerState(self.key, State.MISCONFIGURED if wrong else State.BACKING_OFF, reported))
             attempt += 1
             with move_on_after(curve(attempt)):
                 await first_of(*ends)

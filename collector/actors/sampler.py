@@ -55,12 +55,12 @@ class Sampler:
                     self._report(sampled)
                 for sampled in samples:
                     if isinstance(sampled, Sampled):
-                        await self._look(sampled)
-                await self._look_at_bucket()
+                        await self._act_on(sampled)
+                await self._check_bucket()
             with move_on_after(self._period):
                 await stopping.wait()
 
-    async def _look_at_bucket(self) -> None:
+    async def _check_bucket(self) -> None:
         """Report settings of the bucket that make declarations vanish; loggers that are declared go on nevertheless."""
         try:
             for difference in with_remedy(await self._lag.bucket(), Remedy.MEND):
@@ -68,7 +68,7 @@ class Sampler:
         except TransferError as exc:
             self._failed("", exc, "looking at the bucket again later")
 
-    async def _look(self, sampled: Sampled) -> None:
+    async def _act_on(self, sampled: Sampled) -> None:
         key = sampled.logger
         try:
             if without_risks(sampled.differences):

@@ -105,7 +105,7 @@ def _not_the_set(facts: MongoDB) -> Finding:
 
 
 def _server(facts: MongoDB) -> Iterator[Finding]:
-    said = ".".join(map(str, facts.version))
+    version = ".".join(map(str, facts.version))
     if facts.replica_set is None and not facts.sharded:
         yield _not_the_set(facts)
     elif not facts.writable:
@@ -117,13 +117,13 @@ def _server(facts: MongoDB) -> Iterator[Finding]:
         )
     else:
         kind = "a sharded cluster" if facts.sharded else f"replica set {facts.replica_set}"
-        yield ok("MongoDB", f"connected to {facts.hosts}, {kind}, version {said}")
+        yield ok("MongoDB", f"connected to {facts.hosts}, {kind}, version {version}")
     if facts.version < _TESTED:
         oldest = ".".join(map(str, _TESTED))
         yield warning(
             "MongoDB version",
             expected=f"{oldest} or newer",
-            got=said,
+            got=version,
             do="upgrade: the collector is not tested with older ones",
         )
 
@@ -147,7 +147,7 @@ def _user(facts: MongoDB) -> Iterator[Finding]:
 
 
 def _collections(logger: LoggerFacts, facts: MongoDB, names: Names) -> Iterator[Finding]:
-    name, letters = names.collection(logger.key), names.dead_letters(logger.key)
+    name, dead_letters = names.collection(logger.key), names.dead_letters(logger.key)
     wants_timeseries = bool(logger.spec and logger.spec.collection and logger.spec.collection.kind == "timeseries")
     if wants_timeseries and facts.version < _HAS_TIMESERIES:
         yield wrong(
@@ -158,7 +158,7 @@ def _collections(logger: LoggerFacts, facts: MongoDB, names: Names) -> Iterator[
         )
     spec = logger.spec.collection if logger.spec else None
     different = differences(name, spec, facts.collections.get(name))
-    different += differences_of_our_own(letters, facts.collections.get(letters))
+    different += differences_of_our_own(dead_letters, facts.collections.get(dead_letters))
     trouble = [_finding(each) for each in different]
     yield from trouble
     if not trouble:

@@ -71,12 +71,12 @@ def _here(environ: Mapping[str, str]) -> str:
 def _ask(address: str) -> dict[str, Any]:
     try:
         with urlopen(f"{address}/status", timeout=_TIMEOUT) as answer:  # noqa: S310 - it begins with http
-            said: object = json.load(answer)
+            answered: object = json.load(answer)
     except (OSError, ValueError, HTTPException) as exc:
         _fail(address, exc)
-    if not isinstance(said, dict) or not isinstance(said.get("loggers"), dict):
+    if not isinstance(answered, dict) or not isinstance(answered.get("loggers"), dict):
         _fail(address, ValueError("JSON that is no status of a replica"))
-    return said
+    return answered
 
 
 def _fail(address: str, exc: Exception) -> NoReturn:
@@ -91,10 +91,10 @@ def _fail(address: str, exc: Exception) -> NoReturn:
     sys.exit(1)
 
 
-def _show(said: Mapping[str, Any], *, refresh: bool) -> None:
+def _show(answered: Mapping[str, Any], *, refresh: bool) -> None:
     """Print the table; on a terminal over the last one, cut where the screen ends."""
     columns, rows = shutil.get_terminal_size() if sys.stdout.isatty() else (_IN_A_PIPE, 0)
-    text = table(said, columns)
+    text = table(answered, columns)
     if refresh:
         lines = text.splitlines()
         shown = lines if len(lines) < rows else [*lines[: rows - 2], f"… {len(lines) - rows + 2} lines more"]

@@ -67,16 +67,16 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _livez(self) -> None:
         not_alive = self.server.status.not_alive
-        self._say(not not_alive, not_alive or "ok")
+        self._answer_probe(not not_alive, not_alive or "ok")
 
     def _readyz(self) -> None:
         not_ready = self.server.status.not_ready
-        self._say(not not_ready, ", ".join(not_ready) or "ok")
+        self._answer_probe(not not_ready, ", ".join(not_ready) or "ok")
 
     def _status(self) -> None:
         self._send(HTTPStatus.OK, _JSON, json.dumps(self.server.status.snapshot(), indent=2).encode() + b"\n")
 
-    def _say(self, well: bool, text: str) -> None:
+    def _answer_probe(self, well: bool, text: str) -> None:
         self._send(HTTPStatus.OK if well else HTTPStatus.SERVICE_UNAVAILABLE, _TEXT, text.encode() + b"\n")
 
     def _send(self, status: HTTPStatus, content_type: str, body: bytes) -> None:

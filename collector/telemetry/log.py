@@ -58,7 +58,7 @@ def set_up(*, release: bool) -> None:
     atexit.register(LINES.finish)
 
 
-def say_last(event: str, **facts: object) -> None:
+def log_last_line(event: str, **facts: object) -> None:
     """Write how the process ends: an error when `facts` have an action. It is written when this returns."""
     log = structlog.get_logger()
     (log.error if "action" in facts else log.info)(event, **facts)
@@ -189,7 +189,7 @@ class EventLog:
 
     def _stopping(self, event: lifecycle.Stopping) -> None:
         for repeated in [*self._repeats.all(), *self._states.all()]:
-            self._say_repeated(repeated)
+            self._log_repeated(repeated)
         self._log.info("stopping", signal=event.signal)
 
     def _batch(self, event: events.BatchSettled) -> None:
@@ -226,9 +226,9 @@ class EventLog:
     def _tick(self, _: object = None) -> None:
         now = self._clock()
         for repeated in [*self._repeats.ended(now), *self._states.ended(now)]:
-            self._say_repeated(repeated)
+            self._log_repeated(repeated)
 
-    def _say_repeated(self, repeated: Repeated[tuple[str, dict[str, object]]]) -> None:
+    def _log_repeated(self, repeated: Repeated[tuple[str, dict[str, object]]]) -> None:
         """Write how often a line was counted, and when it last was: its cause may be over by now."""
         text, facts = repeated.last
         now = self._clock()

@@ -30,9 +30,9 @@ class Observers:
             try:
                 observe(event)
             except Exception as exc:  # noqa: BLE001 - an actor must not end by a failure of its observer
-                self._tell_failed(ObserverFailed(name, safe_description(exc)))
+                self._report_failed(ObserverFailed(name, safe_description(exc)))
 
-    def _tell_failed(self, failed: ObserverFailed) -> None:
+    def _report_failed(self, failed: ObserverFailed) -> None:
         for _, observe in self._observers:
             with suppress(Exception):
                 observe(failed)

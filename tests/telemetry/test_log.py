@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from collector import events
 from collector.events import Failure, LoggerState, Stage, State, Suspicion, lifecycle
 from collector.model import Reason
-from collector.telemetry.log import LINES, EventLog, say_last, set_up
+from collector.telemetry.log import LINES, EventLog, log_last_line, set_up
 from collector.telemetry.suppression import Repeats
 from tests.support.batches import settled
 
@@ -253,8 +253,8 @@ OTHERS: list[Callable[[], None]] = [
     lambda: warnings.warn("a name\nis going away", DeprecationWarning, stacklevel=1),
     lambda: logging.getLogger("asyncio").error("%s of %s", "one", "two"),
     lambda: logging.getLogger("urllib3").warning('with "quotes", \\ and \u2028 and \ud800'),
-    lambda: say_last("stopped", received=1),
-    lambda: say_last("wrong settings", error="NAMESPACE: expected\ntwo lines", action="exit status 2"),
+    lambda: log_last_line("stopped", received=1),
+    lambda: log_last_line("wrong settings", error="NAMESPACE: expected\ntwo lines", action="exit status 2"),
 ]
 
 
