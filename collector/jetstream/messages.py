@@ -11,7 +11,7 @@ from collector.flow.receipts import read_reply
 from collector.model import Delivery
 
 if TYPE_CHECKING:
-    from collector.jetstream.link import AnyFrame
+    from collector.jetstream.parser import AnyFrame
 
 
 class PullStatus(Enum):

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
     from collector.flow.in_hand import InHand
     from collector.flow.settlement import Answer
-    from collector.jetstream.link import AnyFrame, Link, Subscribed
+    from collector.jetstream.link import Link, Subscribed
     from collector.jetstream.outstanding import Asked
+    from collector.jetstream.parser import AnyFrame
     from collector.jetstream.source import Attached
     from collector.model import Delivery
 

@@ -20,7 +20,8 @@ from collector.actors.pipeline import Pipeline
 from collector.events import BatchSettled
 from collector.flow.budget import Budget
 from collector.jetstream.connection import NatsConnection, Reconnects
-from collector.jetstream.link import BulkParser, joined
+from collector.jetstream.link import joined
+from collector.jetstream.parser import BulkParser
 from collector.settings import Settings
 from collector.telemetry.metrics import Metrics
 from collector.telemetry.status import Status
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from collector.events import Event as Happening
-    from collector.jetstream.link import Receive
+    from collector.jetstream.parser import Receive
 
 ENTRIES = 4000
 READ = 32 * 1024

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from nats.errors import ProtocolError
 from nats.protocol.parser import Parser
 
-from collector.jetstream.link import BulkParser, Frame
+from collector.jetstream.parser import BulkParser, Frame
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from collector.jetstream.link import AnyFrame
+    from collector.jetstream.parser import AnyFrame
 
 OURS, OTHER = 7, 8
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 from anyio import fail_after
 
-from collector.jetstream.link import BulkLink, BulkParser, Frame, PlainLink, open_link
+from collector.jetstream.link import BulkLink, PlainLink, open_link
 from collector.jetstream.messages import PullStatus, read_status
+from collector.jetstream.parser import BulkParser, Frame
 from tests.support.pulling import BODY, LINKS, Inbox, connected, written
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.jetstream.link import Frame
 from collector.jetstream.messages import Bare, PullStatus, read_bare, read_delivery, read_status, unused
+from collector.jetstream.parser import Frame
 from tests.support.frames import FOREIGN
 
 # words

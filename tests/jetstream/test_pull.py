@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.flow.in_hand import InHand
-from collector.jetstream.link import Frame
 from collector.jetstream.messages import Signal
 from collector.jetstream.outstanding import Outstanding
+from collector.jetstream.parser import Frame
 from collector.jetstream.pull import HEARTBEAT, LARGEST, Pull
 from tests.support.fakes import ATTACHED, FakeLink, delivery, frame
 from tests.support.frames import FOREIGN, bare

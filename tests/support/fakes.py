@@ -11,17 +11,17 @@ from bson import ObjectId
 
 from collector.decoding.identity import Incarnation
 from collector.flow.batching import BatchPolicy, OpenBatch
-from collector.jetstream.link import Frame
+from collector.jetstream.parser import Frame
 from collector.jetstream.source import Attached
 from collector.model import Batch, Decoded, Delivery, Entry, Reason, Refusal, Rejected, Trigger
-from collector.mongodb.needs import Collection
+from collector.mongodb.listed import Collection
 from collector.sinks import Written
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from collector import events
-    from collector.jetstream.link import AnyFrame, Receive
+    from collector.jetstream.parser import AnyFrame, Receive
 
 KEY = "system"
 STREAM = "beta:logs:system"

@@ -10,7 +10,8 @@ import msgspec
 
 from collector.decoding.identity import Incarnation
 from collector.flow.in_hand import InHand
-from collector.jetstream.link import AnyFrame, BulkLink, Frame, PlainLink
+from collector.jetstream.link import BulkLink, PlainLink
+from collector.jetstream.parser import AnyFrame, Frame
 from collector.jetstream.pull import Pull
 from collector.jetstream.source import Attached
 from transfer.jetstream.connection import Connection

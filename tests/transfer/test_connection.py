@@ -25,7 +25,7 @@ from transfer.nats_settings import NatsSettings
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from collector.jetstream.link import AnyFrame
+    from collector.jetstream.parser import AnyFrame
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
 
