@@ -1,4 +1,4 @@
-"""What is not as the service needs it, in a server: one value for each field, with what may be done about it."""
+"""A part of a server that is not as the service needs it, and its remedy: fields of JetStream, and collections."""
 
 from __future__ import annotations
 
@@ -19,20 +19,26 @@ class Remedy(Enum):
     """nats-server lets nobody change it: so the durable is made anew. What is not acked stays in the stream."""
     MEND = "mend"
     """Somebody else has to change it, and nothing of the logger is moved until then."""
+    HARM = "harm"
+    """The logger works, but some of its entries become dead letters, or dead letters are lost."""
     RISK = "risk"
     """The logger works, and what may happen to its entries is said."""
+    NOTE = "note"
+    """The logger works, and the field may be meant so: only `collector check` says it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A field that is not as needed; the names are those of `Need`."""
+    """One field that is not as needed."""
 
     about: str
     field: str
+    """As JetStream calls it; empty for a collection, where `expected` names the property."""
     expected: str
     got: str
     remedy: Remedy
     why: str
+    """The consequence; empty where `got` names it."""
     command: str
     value: Any = None
     """As the server has it."""
@@ -40,8 +46,9 @@ class Difference:
     stated: str = ""
 
     def __str__(self) -> str:
-        do = f"; {self.command}" if self.command else ""
-        return f"{self.about}: expected {self.field} {self.expected}, got {self.got} ({self.why}){do}"
+        expected = f"{self.field} {self.expected}".lstrip()
+        why, do = (f" ({self.why})" if self.why else ""), (f"; {self.command}" if self.command else "")
+        return f"{self.about}: expected {expected}, got {self.got}{why}{do}"
 
 
 def with_remedy(differences: Iterable[Difference], *remedies: Remedy) -> tuple[Difference, ...]:
@@ -51,4 +58,4 @@ def with_remedy(differences: Iterable[Difference], *remedies: Remedy) -> tuple[D
 
 def without_risks(differences: Iterable[Difference]) -> tuple[Difference, ...]:
     """Return those that keep the service from working as it has to."""
-    return tuple(difference for difference in differences if difference.remedy is not Remedy.RISK)
+    return with_remedy(differences, Remedy.UPDATE, Remedy.REPLACE, Remedy.MEND)

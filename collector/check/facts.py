@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from collector.mongodb.needs import Collection
+    from collector.mongodb.listed import Collection
     from transfer.jetstream.configurations import DurableInfo, StreamConfig
     from transfer.wire import LoggerSpec
 

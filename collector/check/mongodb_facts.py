@@ -21,7 +21,7 @@ from collector.check.facts import MongoDB
 from collector.check.mongodb_members import members_without_primary, read_members
 from collector.mongodb.calls import summary_of
 from collector.mongodb.errors import describe_failure
-from collector.mongodb.needs import BUCKETS, collections_in, indexes_in
+from collector.mongodb.listed import BUCKETS, collections_in, indexes_in
 from collector.sinks.timeseries.claims import CLAIMS, REPLICAS
 
 if TYPE_CHECKING:

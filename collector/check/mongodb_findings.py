@@ -6,15 +6,17 @@ from typing import TYPE_CHECKING
 
 from collector.check.clock import judge_clock
 from collector.check.findings import ok, warning, wrong
-from collector.mongodb.needs import Weight, differences, differences_of_our_own
+from collector.mongodb.needs import differences, differences_of_our_own
 from collector.sinks.timeseries.claims import CLAIMS, REPLICAS
+from transfer.difference import Remedy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from collector.check.facts import LoggerFacts, Members, MongoDB
     from collector.check.findings import Finding
-    from collector.mongodb.needs import Collection, Difference
+    from collector.mongodb.listed import Collection
+    from transfer.difference import Difference
     from transfer.names import Names
 
 NEEDED = frozenset({"insert", "find", "update", "remove", "listCollections", "createIndex"})
@@ -171,5 +173,5 @@ def _kind(found: Collection) -> str:
 
 
 def _finding(difference: Difference) -> Finding:
-    level = wrong if difference.weight in {Weight.STOPS, Weight.HARMS} else warning
-    return level(difference.about, expected=difference.expected, got=difference.got, do=difference.do)
+    level = wrong if difference.remedy in {Remedy.MEND, Remedy.HARM} else warning
+    return level(difference.about, expected=difference.expected, got=difference.got, do=difference.command)

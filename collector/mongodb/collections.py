@@ -11,14 +11,14 @@ from pymongo.errors import OperationFailure
 from collector.errors import SinkUnavailable
 from collector.mongodb.calls import calling
 from collector.mongodb.errors import describe_failure
-from collector.mongodb.needs import BUCKETS, collections_in
+from collector.mongodb.listed import BUCKETS, collections_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pymongo.asynchronous.database import AsyncDatabase
 
-    from collector.mongodb.needs import Collection
+    from collector.mongodb.listed import Collection
 
 _MOST = 1000
 """Collections in one question at most."""

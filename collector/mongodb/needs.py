@@ -7,104 +7,22 @@ would be lost, refused or stored twice, the logger's entries wait until somebody
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from transfer.difference import Difference, Remedy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator
 
+    from collector.mongodb.listed import Collection, Index
     from transfer.wire import CollectionSpec
-
-BUCKETS = "system.buckets."
-"""Prefix of the collection in which MongoDB keeps the data of a time-series collection; that one has the UUID."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Index:
-    """One index beside that of `_id`."""
-
-    name: str
-    fields: tuple[str, ...]
-    unique: bool = False
-    partial: bool = False
-    """Whether the index is sparse or partial, so that it does not cover all documents."""
-    expires: int | None = None
-    """Seconds after which the index deletes documents."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Collection:
-    """One collection or view on the server."""
-
-    kind: str = "collection"
-    """The type in `listCollections`: collection, timeseries or view."""
-    time_field: str = ""
-    meta_field: str = ""
-    granularity: str = ""
-    """Empty where the size of buckets is set by numbers."""
-    expires: int | None = None
-    """Seconds after which MongoDB deletes documents of a time-series collection."""
-    capped: bool = False
-    validated: bool = False
-    uuid: bytes | None = None
-    indexes: tuple[Index, ...] | None = None
-    """None where the indexes were not read."""
-    indexes_error: str = ""
-    """Why the indexes were not read, or a needed one not made."""
-
-    @property
-    def is_timeseries(self) -> bool:
-        """Whether the collection stores an `_id` twice, so that its logger has one writer."""
-        return self.kind == "timeseries"
-
-    @property
-    def names_meta(self) -> str:
-        """The meta field, for a sentence."""
-        return self.meta_field or "none"
-
-    @property
-    def names_buckets(self) -> str:
-        """The granularity, for a sentence."""
-        return self.granularity or "buckets of a size of their own"
-
-    @property
-    def names_expiry(self) -> str:
-        """When documents are deleted, for a sentence."""
-        return "never" if self.expires is None else f"after {self.expires} s"
-
-
-class Weight(Enum):
-    """How bad a difference is."""
-
-    STOPS = "stops"
-    """The logger's entries wait until somebody has changed the collection."""
-    HARMS = "harms"
-    """Some entries become dead letters, or dead letters are lost."""
-    DIFFERS = "differs"
-    """The collection is not as declared; entries are stored."""
-    SURPRISES = "surprises"
-    """The declaration does not forbid it, and it may be intended."""
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """One property of a collection that is not as needed."""
-
-    about: str
-    weight: Weight
-    expected: str
-    got: str
-    do: str
-
-    def __str__(self) -> str:
-        return f"{self.about}: expected {self.expected}, got {self.got}; {self.do}"
 
 
 @dataclass(frozen=True, slots=True)
 class _Need:
     """One need. In its texts `{db}` stands for the collection in mongosh."""
 
-    weight: Weight
+    remedy: Remedy
     is_broken: Callable[[CollectionSpec | None, Collection], bool]
     expected: str
     got: str
@@ -148,49 +66,49 @@ _EXPIRY = "documents to be deleted after {spec.expire_after_seconds} s, as its l
 _MOVE = 'move it away: {db}.renameCollection("{name}_old")'
 _NEEDS = (
     _Need(
-        Weight.STOPS,
+        Remedy.MEND,
         lambda _, found: found.kind == "view",
         "a collection",
         "a view, which takes no writes",
         "drop the view: {db}.drop()",
     ),
     _Need(
-        Weight.STOPS,
+        Remedy.MEND,
         _declared("timeseries"),
         "a time-series collection, as its logger's spec asks",
         "a plain collection",
         f"{_MOVE}, and it is made as declared; or declare that it is plain",
     ),
     _Need(
-        Weight.DIFFERS,
+        Remedy.RISK,
         _declared("plain"),
         "a plain collection, as its logger's spec asks",
         "a time-series collection, which is left as it is",
         "declare that it is a time-series collection; or drop it, and it is made as declared",
     ),
     _Need(
-        Weight.SURPRISES,
+        Remedy.NOTE,
         lambda spec, found: spec is None and found.is_timeseries,
         "a plain collection, as nothing else is declared",
         "a time-series collection, which is left as it is",
         "declare its kind: transfer set with --collection timeseries",
     ),
     _Need(
-        Weight.STOPS,
+        Remedy.MEND,
         lambda _, found: found.is_timeseries and found.time_field != "timestamp",
         "the time field timestamp",
         "{found.time_field}, so that every entry without such a date is refused",
         "drop the collection, and it is made as declared: time fields cannot be changed",
     ),
     _Need(
-        Weight.DIFFERS,
+        Remedy.RISK,
         lambda _, found: found.is_timeseries and found.meta_field != "metadata",
         "the meta field metadata",
         "{found.names_meta}",
         "nothing, if that is meant: entries are stored, in larger buckets and slower to find",
     ),
     _Need(
-        Weight.DIFFERS,
+        Remedy.RISK,
         _granularity,
         "granularity {spec.granularity}, as its logger's spec asks",
         "{found.names_buckets}",
@@ -198,14 +116,14 @@ _NEEDS = (
         "or declare the one that it has",
     ),
     _Need(
-        Weight.DIFFERS,
+        Remedy.RISK,
         _expiry_of_series,
         _EXPIRY,
         "{found.names_expiry}",
         'db.runCommand({{collMod: "{name}", expireAfterSeconds: {spec.expire_after_seconds}}})',
     ),
     _Need(
-        Weight.DIFFERS,
+        Remedy.RISK,
         lambda spec, found: found.indexes is not None and lacks_expiry(spec, found),
         _EXPIRY,
         "no index that does it {found.indexes_error}",
@@ -213,7 +131,7 @@ _NEEDS = (
         "{{expireAfterSeconds: {spec.expire_after_seconds}}})",
     ),
     _Need(
-        Weight.DIFFERS,
+        Remedy.RISK,
         _expiry_in_the_way,
         _EXPIRY,
         "an index on timestamp that does not do it so",
@@ -221,14 +139,14 @@ _NEEDS = (
         "expireAfterSeconds: {spec.expire_after_seconds}}}}}), or drop that index, and it is made as declared",
     ),
     _Need(
-        Weight.SURPRISES,
+        Remedy.NOTE,
         lambda _, found: found.capped,
         "to keep what is stored",
         "a capped collection, which drops the oldest",
         f"nothing, if that is meant; else {_MOVE}",
     ),
     _Need(
-        Weight.SURPRISES,
+        Remedy.NOTE,
         lambda _, found: found.validated,
         "to take every entry",
         "a validator: what it refuses becomes a dead letter",
@@ -237,21 +155,21 @@ _NEEDS = (
 )
 _NEEDS_OF_OUR_OWN = (
     _Need(
-        Weight.STOPS,
+        Remedy.MEND,
         lambda _, found: found.kind != "collection",
         "a plain collection, which holds each document once",
         "a {found.kind}",
         "drop it: {db}.drop()",
     ),
     _Need(
-        Weight.HARMS,
+        Remedy.HARM,
         lambda _, found: found.capped,
         "to keep every document",
         "a capped collection, which drops the oldest",
         _MOVE,
     ),
     _Need(
-        Weight.HARMS,
+        Remedy.HARM,
         lambda _, found: found.validated,
         "to take every document",
         "a validator: a document that it refuses stops the logger",
@@ -270,7 +188,7 @@ def differences_of_our_own(name: str, found: Collection | None) -> list[Differen
     if found is None:
         return []
     unique = [
-        _difference(name, Weight.HARMS, "to take every document", f"the unique index {index.name}", _drop(name, index))
+        _difference(name, Remedy.HARM, "to take every document", f"the unique index {index.name}", _drop(name, index))
         for index in found.indexes or ()
         if index.unique
     ]
@@ -284,8 +202,8 @@ def _compare(name: str, spec: CollectionSpec | None, found: Collection, needs: I
                 text.format(name=name, db=_db(name), spec=spec, found=found)
                 for text in (need.expected, need.got, need.do)
             )
-            yield _difference(name, need.weight, *texts)
-            if need.weight is Weight.STOPS:
+            yield _difference(name, need.remedy, *texts)
+            if need.remedy is Remedy.MEND:
                 return
 
 
@@ -296,7 +214,7 @@ def _unique(name: str, found: Collection) -> Iterator[Difference]:
             fields = ", ".join(index.fields)
             yield _difference(
                 name,
-                Weight.SURPRISES if index.partial else Weight.HARMS,
+                Remedy.NOTE if index.partial else Remedy.HARM,
                 "no unique index but that of _id",
                 f"{index.name} on {fields}: a second entry with the same becomes a dead letter{missing}",
                 f"drop it, or make it one that is not unique: {_drop(name, index)}",
@@ -311,52 +229,5 @@ def _drop(name: str, index: Index) -> str:
     return f"{_db(name)}.dropIndex({index.name!r})"
 
 
-def _difference(name: str, weight: Weight, expected: str, got: str, do: str) -> Difference:
-    return Difference(f"collection {name}", weight, expected, " ".join(got.split()), do)
-
-
-# --- from replies of the server
-
-
-def collections_in(listed: Iterable[Mapping[str, Any]]) -> dict[str, Collection]:
-    """Return the collections of a `listCollections` reply by name, with the UUIDs that inserts are compared with."""
-    by_name = {one["name"]: one for one in listed}
-    return {
-        name: _collection(one, by_name.get(BUCKETS + name, one))
-        for name, one in by_name.items()
-        if not name.startswith(BUCKETS)
-    }
-
-
-def _collection(listed: Mapping[str, Any], kept_in: Mapping[str, Any]) -> Collection:
-    options = listed["options"]
-    timeseries = options.get("timeseries", {})
-    return Collection(
-        kind=listed["type"],
-        time_field=timeseries.get("timeField", ""),
-        meta_field=timeseries.get("metaField", ""),
-        granularity=timeseries.get("granularity", ""),
-        expires=options.get("expireAfterSeconds"),
-        capped=bool(options.get("capped")),
-        validated=bool(options.get("validator")) and _refuses(options),
-        uuid=kept_in.get("info", {}).get("uuid"),
-    )
-
-
-def _refuses(options: Mapping[str, Any]) -> bool:
-    return options.get("validationAction") != "warn" and options.get("validationLevel") != "off"
-
-
-def indexes_in(listed: Iterable[Mapping[str, Any]]) -> tuple[Index, ...]:
-    """Return the indexes of a `listIndexes` reply, without the one of `_id`."""
-    return tuple(
-        Index(
-            name=one["name"],
-            fields=tuple(one["key"]),
-            unique=bool(one.get("unique")),
-            partial=bool(one.get("sparse") or one.get("partialFilterExpression")),
-            expires=one.get("expireAfterSeconds"),
-        )
-        for one in listed
-        if list(one["key"]) != ["_id"]
-    )
+def _difference(name: str, remedy: Remedy, expected: str, got: str, do: str) -> Difference:
+    return Difference(f"collection {name}", "", expected, " ".join(got.split()), remedy, "", do)

@@ -14,15 +14,10 @@ from pymongo.errors import OperationFailure
 from collector.errors import CollectionChanged, SinkUnavailable, WrongCollection
 from collector.mongodb.calls import compares_uuids, list_indexes, make_collection, make_expiring
 from collector.mongodb.errors import describe_failure
-from collector.mongodb.needs import (
-    Collection,
-    Weight,
-    differences,
-    differences_of_our_own,
-    indexes_in,
-    lacks_expiry,
-)
+from collector.mongodb.listed import Collection, indexes_in
+from collector.mongodb.needs import differences, differences_of_our_own, lacks_expiry
 from collector.sinks.timeseries.claims import CLAIMS, REPLICAS
+from transfer.difference import Remedy, with_remedy
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -34,7 +29,7 @@ if TYPE_CHECKING:
 
 _TRIES = 3
 """How often an index is tried to be built within the write timeout; in a large collection it takes longer."""
-_SAID = frozenset({Weight.HARMS, Weight.DIFFERS})
+_SAID = (Remedy.HARM, Remedy.RISK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +88,10 @@ class Place:
         )
         for name, one in zip(needed, own, strict=False):
             different += differences_of_our_own(name, one)
-        stopping = [str(each) for each in different if each.weight is Weight.STOPS]
+        stopping = [str(each) for each in with_remedy(different, Remedy.MEND)]
         if stopping:
             raise WrongCollection("; ".join(stopping))
-        return Seen(found, "; ".join(str(each) for each in different if each.weight in _SAID))
+        return Seen(found, "; ".join(map(str, with_remedy(different, *_SAID))))
 
     async def _with_expiry(self, found: Collection) -> Collection:
         """Make the index that deletes documents as declared, unless another one is in the way; return the collection.

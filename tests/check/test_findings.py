@@ -15,7 +15,7 @@ from collector.check.facts import LoggerFacts, Members, MongoDB, Nats, Stream
 from collector.check.findings import Finding, Level, as_json, warning
 from collector.check.mongodb_findings import NEEDED, judge_mongodb
 from collector.check.nats_findings import Plan, judge_nats
-from collector.mongodb.needs import Collection, Index
+from collector.mongodb.listed import Collection, Index
 from transfer.jetstream.configurations import ConsumerLimits, DurableConfig, DurableInfo, StreamConfig
 from transfer.names import Names
 from transfer.wire import CollectionSpec, LoggerSpec, StreamSpec

@@ -8,16 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.mongodb.needs import (
-    Collection,
-    Index,
-    Weight,
-    collections_in,
-    differences,
-    differences_of_our_own,
-    indexes_in,
-    lacks_expiry,
-)
+from collector.mongodb.listed import Collection, Index, collections_in, indexes_in
+from collector.mongodb.needs import differences, differences_of_our_own, lacks_expiry
+from transfer.difference import Remedy
 from transfer.wire import CollectionSpec
 
 SERIES = CollectionSpec(kind="timeseries", expire_after_seconds=60, granularity="minutes")
@@ -58,7 +51,7 @@ def test_what_is_as_it_is_needed_is_not_spoken_of(spec: CollectionSpec | None, f
 )
 def test_of_all_indexes_only_one_on_timestamp_alone_deletes_as_declared(indexes: tuple[Index, ...]) -> None:
     (one,) = differences("a_logs", EXPIRING, Collection(indexes=indexes))
-    assert one.weight is Weight.DIFFERS
+    assert one.remedy is Remedy.RISK
     assert "expireAfterSeconds: 60" in str(one)
 
 
@@ -93,12 +86,12 @@ def test_whatever_is_found_each_difference_is_one_line_that_names_the_collection
         for one in different:
             said = str(one)
             assert said.startswith(f"collection {name}: expected ")
-            assert one.do
+            assert one.command
             assert "\n" not in said
             assert "{db}" not in said
             assert "{{" not in said
             assert f"db.{name}" not in said or name.isidentifier()
-        stopping = [one for one in differences(name, spec, found) if one.weight is Weight.STOPS]
+        stopping = [one for one in differences(name, spec, found) if one.remedy is Remedy.MEND]
         cannot_be_used = (
             kind == "view"
             or (kind == "timeseries" and time_field != "timestamp")
