@@ -11,7 +11,7 @@ MAX_KEY = 128
 MAX_NAMESPACE = 63
 """A namespace is the name of a MongoDB database too."""
 SUFFIXES = ("_logs", "_fail")
-"""What stands behind the key of a logger in the names of its collections."""
+"""The ends of the names of a logger's collections, behind its key."""
 _TAKEN = frozenset({"admin", "config", "local"})
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 

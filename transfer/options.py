@@ -1,4 +1,4 @@
-"""What an application may give to `connect` and to a handler; what it does not comes from the environment."""
+"""The options of `connect` and of handlers; options that are not given come from the environment."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ MAX_BYTES = 16 * 1024 * 1024
 
 
 class Overflow(StrEnum):
-    """What becomes of an entry for which there is no room."""
+    """The fate of an entry when the queue is full."""
 
     DROP_NEWEST = "drop_newest"
     DROP_OLDEST = "drop_oldest"
     BLOCK = "block"
-    """Whoever sends waits."""
+    """`send` waits."""
 
 
 class Login(TypedDict, total=False):
@@ -64,7 +64,7 @@ class Options(Login, Queue, total=False):
 
 
 class SendOptions(TypedDict, total=False):
-    """What `send` takes beside key and data."""
+    """The options of `send` besides key and data."""
 
     metadata: object
     timestamp: object
@@ -74,7 +74,7 @@ class SendOptions(TypedDict, total=False):
 
 
 class PublishOptions(TypedDict, total=False):
-    """What `publish` takes beside key and data: see `Transfer.publish`."""
+    """The options of `publish` besides key and data: see `Transfer.publish`."""
 
     metadata: Mapping[str, object] | None
     timestamp: datetime | int | None

@@ -48,7 +48,7 @@ def read_text(variable: str, path: str) -> str:
         return Path(path).read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        # whoever puts the secret itself here, in place of its file, does not want to read it in a log
+        # somebody may have put the secret itself here in place of its file, and it must not be logged
         shown = repr(path) if path.startswith(("/", "./", "../")) else "something else (not shown)"
         raise Unreadable(variable, "the path of a text file that can be read", f"{shown}: {reason}") from error
 

@@ -1,7 +1,7 @@
 """Many publications on their way at once: the first attempt of each is one write, its confirmation one callback.
 
-That takes a third of the time of nats-py's own requests. What is not confirmed at once goes the slow way of `confirm`,
-which knows all that can go wrong.
+That takes a third of the time of nats-py's own requests. A publication that is not confirmed at once goes the slow
+way of `confirm`, which handles all errors.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _acks = msgspec.json.Decoder(_Ack)
 
 
 class NotTaken(Exception):
-    """What became of the publication that ended it all."""
+    """Raised when JetStream refuses one publication; the whole run stops there."""
 
     def __init__(self, publication: Publication, error: TransferError) -> None:
         super().__init__(str(error))

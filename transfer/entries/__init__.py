@@ -1,1 +1,1 @@
-"""What an application logs or publishes -> the bytes of an entry."""
+"""Values that an application logs or publishes in, the bytes of an entry out."""

@@ -25,8 +25,8 @@ _AGAIN = 3
 def encode_anything(data: object, timestamp: object, metadata: object, entry_id: bytes) -> bytes:
     """Return the body of the message that carries one entry: of what `encode_entry` takes, the same bytes.
 
-    Data that is no mapping becomes its field `msg`; a timestamp that is none becomes now. What the application's own
-    classes raise is raised to nobody, but KeyboardInterrupt and its like.
+    Data that is no mapping becomes its field `msg`; a timestamp that is none becomes now. Errors of the
+    application's own classes are not raised, except KeyboardInterrupt and its like.
     """
     moment = _moment(timestamp)
     try:

@@ -35,14 +35,14 @@ _PACKED = {
 
 
 class Form(StrEnum):
-    """What a line is."""
+    """The kinds of lines."""
 
     JSON = "json"
     """A JSON object, whose fields are the entry's."""
     TEXT = "text"
     """A message."""
     JOURNALD = "journald"
-    """What `journalctl -o json` writes."""
+    """Lines of `journalctl -o json`."""
 
 
 class NotALine(InvalidEntry):
@@ -66,7 +66,7 @@ class Parts:
     """Nanoseconds since 1970; None when the line has no time."""
     metadata: dict[str, object] | None = None
     notes: dict[str, str] = field(default_factory=dict)
-    """What is worth a word, by what it is about: to be said once."""
+    """Notes about a line by their subject; each subject is reported once."""
 
     def body(self, now: int, entry_id: bytes) -> bytes:
         """Return the body of the entry's message."""

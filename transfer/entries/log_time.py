@@ -41,7 +41,7 @@ NAMES = (
 )
 """Fields that are taken for the time of a line, the first that holds one: those that logs commonly have."""
 _LEAST = 10**8
-"""What is smaller is a duration rather than seconds since 1970."""
+"""A smaller number is a duration rather than seconds since 1970."""
 _MONTH_NAMES = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
 _MONTHS = {name: number for number, name in enumerate(_MONTH_NAMES.split("|"), 1)}
 _CLOCK = r"(?P<hour>\d\d):(?P<minute>\d\d)(?::(?P<second>\d\d)(?:[.,](?P<fraction>\d+))?)?"

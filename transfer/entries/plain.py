@@ -1,7 +1,7 @@
 """Values of an application -> values that msgspec writes as msgpack's own types, in one walk. Pure.
 
-Which type becomes what stands once, in the tables below, and as a table in docs/client.md. What MongoDB has no room for
-is a `Misfit` with its path for those who asked for their entry to be right; `lenient` takes it as text.
+Which type becomes what stands once, in the tables below, and as a table in docs/client.md. A value that MongoDB
+cannot store is a `Misfit` with its path where the entry has to be exact; `lenient` stores it as text.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Misfit(Exception):
 
 
 class Walk:
-    """One walk through the values of an entry. What cannot be stored as it is raises a `Misfit`."""
+    """One walk through the values of an entry. A value that cannot be stored as it is raises a `Misfit`."""
 
     __slots__ = ("_inside", "left")
     most_values = _MOST_VALUES
@@ -132,7 +132,7 @@ class Walk:
         inside.append(id(value))
         return len(inside)
 
-    # What a walk that is to raise nothing does otherwise.
+    # The replacements of a walk that must not raise.
 
     def unknown(self, value: object) -> object:
         """Return what is stored of a value whose type is in no table."""

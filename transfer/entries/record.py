@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
-"""What every record has; everything else came with `extra`."""
+"""The attributes of every record; all others came with `extra`."""
 _get_message = logging.LogRecord.getMessage
 
 

@@ -1,4 +1,4 @@
-"""What is left of an entry that is too large to be sent: who logged it, its beginning, and how large it was. Pure."""
+"""The stub of an entry that is too large to be sent: its logger, its beginning, and its size. Pure."""
 
 from __future__ import annotations
 

@@ -28,11 +28,11 @@ class Need:
     is_met: Callable[[Any], bool]
     remedy: Remedy
     why: str
-    """What happens otherwise."""
+    """The consequence of the difference."""
     command: str = ""
     """Mends it; in it `{stream}`, `{key}` and `{subject}` stand for theirs."""
     wanted: object = None
-    """What to set; None is the server's own default."""
+    """The value to set; None is the server's own default."""
     read: Callable[[Any], Any] | None = None
     """Where it is not the field of this name."""
     stated: str = ""

@@ -70,7 +70,7 @@ class DurableInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ConsumerLimits(msgspec.Struct, frozen=True):
-    """What a stream forces upon its durables; 0 is no limit."""
+    """The limits that a stream forces upon its durables; 0 is no limit."""
 
     max_ack_pending: int = 0
     inactive_threshold: int = 0

@@ -71,14 +71,14 @@ async def ensure_durable(
     max_ack_pending: int = MAX_ACK_PENDING,
     on_change: Callable[[Difference], object] = lambda _: None,
 ) -> DurableInfo:
-    """Make the durable of a logger, or bring the one there in line with `durable_needs`; return it as it is then.
+    """Make the durable of a logger, or update it to `durable_needs`; return the durable as it is then.
 
-    What nats-server lets nobody change is made anew, also a push durable of the Go collector; what was not acked stays
-    in the stream. Any number of replicas may do this at once: when two replace the same durable, the second may replace
-    the first's new one too, which costs a redelivery. `on_change` is told what was not as needed.
+    A durable that nats-server cannot change is made anew, also a push durable of the Go collector; unacked messages
+    stay in the stream. Any number of replicas may do this at once: when two replace the same durable, the second may
+    replace the first's new one too, which costs a redelivery. `on_change` is called with each difference.
 
-    Raises `DurableInUse` when it would have to replace one that somebody is bound to, `Misconfigured` when somebody
-    else has to change something first, and `UnknownStream` without a stream.
+    Raises `DurableInUse` when it would have to replace a durable that a client is bound to, `Misconfigured` when
+    somebody else has to change something first, and `UnknownStream` without a stream.
     """
     asked = _Asked(jetstream, names, key, durable_needs(ack_wait, max_ack_pending))
     for _ in range(_TRIES):
@@ -118,7 +118,7 @@ async def _bring_in_line(asked: _Asked, reply: bytes, on_change: Callable[[Diffe
 async def give_up_durable(jetstream: JetStreamContext, names: Names, key: str, created: str) -> bool:
     """Delete the durable that was made at `created`: the next one delivers all that is in the stream.
 
-    Whoever consumes makes the next one with `ensure_durable`; for a moment nats-server may still refuse that (10012).
+    The consumer makes the next one with `ensure_durable`; for a moment nats-server may still refuse that (10012).
     Returns False, and has done nothing, when somebody else was quicker.
     """
     try:

@@ -1,7 +1,7 @@
-"""What the service needs of a durable, of a stream and of the bucket, field by field: written down only here.
+"""The needs of the service: the fields of a durable, of a stream and of the bucket. They are written down only here.
 
-Durables are made from the same tables; whoever attaches, reads the lag or checks a deployment compares by them. A field
-without a row may be as it likes: `tests/jetstream/test_every_field.py` goes through all that nats-server has.
+Durables are made from these tables; pipelines, the sampler and `collector check` compare by them. A field without a row
+may have any value: `tests/jetstream/test_every_field.py` tries all fields of nats-server.
 """
 
 from __future__ import annotations
@@ -305,7 +305,7 @@ def _vanishing(limit: str, why: str) -> Need:
 
 
 def _request(change: str) -> str:
-    """Return how to change a bucket: `nats stream edit` asks whoever does it, and so needs a terminal."""
+    """Return how to change a bucket: `nats stream edit` asks for a confirmation, and so needs a terminal."""
     config = f"$(nats stream info {{stream}} --json | jq -c '.config | {change}')"
     return f"nats request '$JS.API.STREAM.UPDATE.{{stream}}' \"{config}\""
 

@@ -1,6 +1,6 @@
-"""What NATS does not permit us: read from its refusals, which come on the connection and not as an answer.
+"""Missing permissions, read from the refusals of NATS, which come on the connection and not as an answer.
 
-A request that is refused only times out. Whoever waited for it looks here, so that its error can say what to grant.
+A refused request only times out. Then its caller looks here, so that the error can name the permission to grant.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What nats-server says on a connection (`-ERR`): each of its sentences by name, and what follows from it.
+"""The error lines of nats-server on a connection (`-ERR`), by name, each with its consequence.
 
 The list is that of nats-server 2.15.1, from its `client.go`, `server.go`, `parser.go`, `accounts.go`, `route.go`,
 `gateway.go` and `leafnode.go`, as far as a client can hear it. None of them ends our side for good: what the server
@@ -14,7 +14,7 @@ import nats.errors
 
 
 class Follows(Enum):
-    """What the server does after it has said something."""
+    """The server's next step after an error line."""
 
     NOTHING = auto()
     """One request was refused, and the connection goes on."""
@@ -30,7 +30,7 @@ class Sentence(NamedTuple):
     begins: str
     follows: Follows
     mend: str = ""
-    """What somebody has to do, for those that do not pass by themselves."""
+    """The remedy of errors that do not pass by themselves."""
 
 
 _OTHER_PORT = "correct NATS_HOSTS: clients have another port"

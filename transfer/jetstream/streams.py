@@ -1,4 +1,4 @@
-"""What exists in JetStream for a logger: bucket and stream, made exactly as the Go client v1.7 makes them.
+"""Bucket and stream of a logger in JetStream, made exactly as the Go client v1.7 makes them.
 
 Its durable is in `durables.py`, the requests themselves in `api.py`.
 """

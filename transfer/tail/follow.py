@@ -1,6 +1,6 @@
-"""What is being stored of one logger: documents as they come, none of them twice, without end.
+"""Follows the documents of one logger as they are stored, none of them twice, without end.
 
-A plain collection tells by its change stream. A time-series collection has none and is asked again and again.
+A plain collection has a change stream. A time-series collection has none, and is read again and again.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def follow_plain(collection: Collection[dict[str, Any]], selection: Selection, s
 
 
 class _Changes:
-    """What is inserted after this was made."""
+    """Documents that are inserted after this object was made."""
 
     def __init__(self, collection: Collection[dict[str, Any]], selection: Selection, say: Say) -> None:
         wanted = {"operationType": "insert", **selection.filter("fullDocument.")}
@@ -118,7 +118,7 @@ class _Series:
             self.mark(document)
 
     def new(self) -> list[Document]:
-        """Return what was not seen before. What fails half way has seen nothing."""
+        """Return what was not seen before. A reading that fails half way counts as not done."""
         start = _now()
         times = [milliseconds(one["timestamp"]) for one in self._times() if identity(one) not in self._seen]
         new = {identity(one): one for one in self._between(min(times), max(times))} if times else {}

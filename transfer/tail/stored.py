@@ -1,6 +1,6 @@
-"""What is stored of one logger: the collection, which entries are wanted, and the newest of them.
+"""The stored documents of one logger: its collection, the filter of wanted entries, and the newest of them.
 
-Everything here blocks: a command in a terminal waits for nothing else.
+All functions here block, because a command in a terminal waits for nothing else.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _PASSING = frozenset(
     {6, 7, 24, 43, 46, 50, 63, 89, 91, 112, 133, 134, 150, 175, 189, 202, 222, 234, 237, 239, 246, 262, 384, 9001}
     | {10107, 11600, 11601, 11602, 13388, 13435, 13436}
 )
-"""What a server answers that is busy, steps down, stops or has moved data, and what ends a cursor from outside."""
+"""Error codes of a server that is busy, steps down, stops or has moved data, and of cursors ended from outside."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(
     tz_aware=True, datetime_conversion=DatetimeConversion.DATETIME_AUTO, unicode_decode_error_handler="replace"
