@@ -1,7 +1,7 @@
 """Reads the facts of MongoDB for `collector check`, and changes nothing.
 
-All functions here block. An AsyncMongoClient that is closed so soon after its opening may leave a socket open, because
-the tasks that watch the servers are cut while they connect.
+All functions here block. An AsyncMongoClient that is closed so soon may leave a socket open: its tasks that watch the
+servers are cut while they connect.
 """
 
 from __future__ import annotations

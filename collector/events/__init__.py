@@ -130,7 +130,7 @@ class BatchSettled:
     unanswered: int
     """Messages that were disowned and are not answered: they come again, and are then found to be written."""
     owed: int = 0
-    """Answers that are sent when NATS is back, see `Answered`, or by a sink that answers later, see `SettledLater`."""
+    """Answers that are owed until NATS is back (`Answered`), or until the sink has stored entries (`SettledLater`)."""
 
 
 @dataclass(frozen=True, slots=True)

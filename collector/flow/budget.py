@@ -61,8 +61,8 @@ class Budget:
     def expecting(self) -> Iterator[None]:
         """Count a logger in the division of both pools while the block lasts, before its accounts open.
 
-        When many loggers start at once, the guarantees are divided by all of them from the start: bytes that the first
-        ones requested beyond that would return only when their requests expire.
+        When many loggers start at once, the guarantees are divided by all of them from the start. Else the first ones
+        would request too much, and those bytes return only when the requests expire.
         """
         for pool in (self.received, self.decoded):
             pool.expect(+1)

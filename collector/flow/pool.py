@@ -36,7 +36,7 @@ _BORROWERS = 16
 PATIENCE = 15.0
 """Seconds that a logger may keep a loan, and give nothing back, while others wait for room for their next message."""
 COMES_WITHIN = 1.0
-"""Seconds within which a logger that was woken has to ask again; after that the next one in the line may have room."""
+"""Seconds that a woken logger has for asking again; then the next one in the line may have the room."""
 
 
 class Account:
@@ -72,10 +72,10 @@ class Account:
     def reserve(self, size: int) -> bool:
         """Tell whether the account may use `size` more bytes now; an account that may not joins the line for room.
 
-        A granted account reports with `use` how many bytes it took. A refused account is woken when there is room, and
-        asks again at least every `COMES_WITHIN` seconds, because an account that was woken before it may not come. It
+        A granted account reports with `use` how many bytes it took. A refused account is woken when there is room. It
+        asks again at least every `COMES_WITHIN` seconds, for an account in front of it may be woken and not come. It
         keeps its place in the line, also when it asks for more, until `withdraw`.
-        A size that is larger than any loan is granted only to an account that uses nothing.
+        A size larger than any loan is granted only to an account that uses nothing.
         """
         return self._pool.reserve(self, size)
 
@@ -97,7 +97,7 @@ class Account:
         self._pool.withdraw(self)
 
     def use(self, used: int) -> None:
-        """Set the bytes that the account uses; accounts that wait in the line are woken when there is room for them."""
+        """Set the bytes that the account uses, and wake waiting accounts when there is room for them."""
         self._pool.change(self, used)
 
     @property
@@ -278,7 +278,7 @@ class Pool:
         return True
 
     def _wake_waiting(self) -> None:
-        """Wake the accounts in the line that would be granted if all of them asked now; each once until it asks."""
+        """Wake the accounts in the line that would be granted now, if all of them asked; each only once."""
         now, lendable, free = self._clock(), self._lendable(), True
         self._woken_at = now
         for account, wait in list(self._waiting.items()):

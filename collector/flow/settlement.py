@@ -22,8 +22,8 @@ Answer = tuple[str, bytes]
 def settle(deliveries: Iterable[Receipt], written: Iterable[Entry], rejects: Sequence[Rejected]) -> list[Answer]:
     """Answer every delivery once, when all its entries are written or kept as dead letters.
 
-    A delivery of which nothing was written is terminated with the reason, so that it shows in JetStream's advisories;
-    one of which anything was written, a bundle with a bad entry, is acked.
+    A delivery without a written entry is terminated with the reason, which shows in JetStream's advisories. A bundle
+    with written entries and a bad one is acked.
     """
     if not rejects:
         return [(delivery.reply, ACK) for delivery in deliveries]

@@ -84,8 +84,8 @@ class MongoLogin:
     ) -> None:
         """Look now and then, and have the client go over to what has changed, until cancelled.
 
-        `owning_nothing` surrounds a change of the user: a write that is numbered is known again only to the user who
-        sent it, and would be stored twice when another one repeated it.
+        `owning_nothing` surrounds a change of the user: MongoDB recognises a numbered write only from the user who sent
+        it, so a repeat by the new user would be stored twice.
         """
         async with create_task_group() as closing:
             while True:

@@ -1,7 +1,7 @@
 """Which deliveries of a time-series logger may have been written before: rules 6 to 9 of docs/timeseries.md. Pure.
 
-A time-series collection has no unique index. Its one owner knows three things of every delivery, and never writes an
-entry twice: whether the sequence is new, whether the message was published again, and whether a copy is in hand.
+A time-series collection has no unique index. Its one owner never writes an entry twice, because it checks three things
+of every delivery: a new sequence, a publishing for the first time, and no copy in hand.
 """
 
 from __future__ import annotations

@@ -102,8 +102,8 @@ class Shares:
     def decide(self, board: Board, standing_by: Collection[str], owning: Mapping[str, int], now: float) -> Decision:
         """Decide what to do about the claims of a board; `owning` has the epochs of the claims that this replica owns.
 
-        `now` is in seconds of any clock that never goes back. A board that was read before we took a claim may show an
-        older epoch; that does not mean that we lost it.
+        `now` is in seconds of any clock that never goes back. A board from before a taking may show an older epoch of
+        the claim, which does not mean that the claim was lost.
         """
         lost = [claim for claim, epoch in owning.items() if self._lost(board.claims[claim], epoch)]
         owned = sorted(set(owning) - set(lost))

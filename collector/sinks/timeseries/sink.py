@@ -54,8 +54,8 @@ class Store(Protocol):
         """Insert under this number, durably; return the reply.
 
         `again` says that the number was sent before: then the reply alone does not mean that it is durable (rule 11).
-        Raises OwnershipLost when the number is refused, SinkUnavailable when the result is unknown, OperationFailure,
-        and before anything is sent the errors of bson for a document that cannot be encoded.
+        Raises OwnershipLost when the number is refused, SinkUnavailable when the result is unknown, and
+        OperationFailure. For a document that cannot be encoded it raises bson's error, and sends nothing.
         """
 
 
