@@ -24,14 +24,14 @@ from collector.settings import Settings
 from tests.support.ancestor import ancestor, entry
 from tests.support.fakes import FakeSink, Reports
 from tests.support.moving import FakeDestination
-from transfer.jetstream.durables import ensure_durable
+from transfer.jetstream.durables import durable_info, ensure_durable
 from transfer.jetstream.streams import stream_state
 from transfer.names import Names
 from transfer.nats_settings import NatsSettings
 from transfer.wire import LoggerSpec
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from nats.aio.client import Client
 
@@ -70,12 +70,14 @@ class GatedSource(LoggerSource):
 class Scene:
     """A pipeline that runs on a real connection."""
 
-    def __init__(self, namespace: str, nats: NatsConnection, source: GatedSources, reports: Reports) -> None:
+    def __init__(
+        self, namespace: str, nats: NatsConnection, source: GatedSources, reports: Reports, more: Mapping[str, str]
+    ) -> None:
         self.names, self.nats, self.source, self.reports = Names(namespace), nats, source, reports
         self.sink, self.stopping = FakeSink(), Event()
         environ = {"NAMESPACE": namespace, "NATS_HOSTS": "nats://x", "DATABASE": "mongodb://x"}
         self.shared = Shared(
-            settings=Settings.read({**environ, "COLLECTOR_BATCH_AGE": "10ms"}),
+            settings=Settings.read({**environ, **more, "COLLECTOR_BATCH_AGE": "10ms"}),
             nats=nats,
             sources=source,
             destinations=FakeDestination(self.sink),
@@ -89,7 +91,7 @@ class Scene:
 
 @asynccontextmanager
 async def moving(
-    server: NatsServer, namespace: str, make: Callable[[Client], Link], monkeypatch: pytest.MonkeyPatch
+    server: NatsServer, namespace: str, make: Callable[[Client], Link], **more: str
 ) -> AsyncIterator[Scene]:
     reports = Reports()
     opened = await connect(NatsSettings((server.url,)), reports)
@@ -97,19 +99,24 @@ async def moving(
         link = make(opened.connection)
         nats = NatsConnection(opened.connection, link, opened.reconnects, opened.closed)
         source = GatedSources(opened.connection.jetstream(), Names(namespace), 30.0, reports)
-        scene = Scene(namespace, nats, source, reports)
+        scene = Scene(namespace, nats, source, reports, more)
         async with create_task_group() as group:
             group.start_soon(Pipeline(LoggerSpec(KEY), scene.shared).run, scene.stopping)
-            yield scene
-            scene.stopping.set()
+            try:
+                yield scene
+            finally:
+                for event in (scene.stopping, source.gate, scene.sink.let_write):
+                    event.set()
     finally:
         await close(opened.connection)
 
 
 async def make_anew(server: NatsServer, names: Names, scene: Scene, how: str) -> None:
     """Let the stream be gone, with the server or while it runs, and the pipeline connected afterwards."""
-    if how == "deleted":  # a request of the pipeline is outstanding: it is told
+    if how in {"deleted", "full"}:
         async with ancestor(server.url, scene.shared.settings.namespace) as go:
+            while how == "full" and (await durable_info(go.jetstream, names, KEY)).num_waiting:  # noqa: ASYNC110
+                await anyio.sleep(0.01)
             await go.jetstream.delete_stream(names.stream(KEY))
         await scene.nats.connection.flush()
         return
@@ -137,7 +144,7 @@ async def messages(go: Ancestor, names: Names) -> int:
 
 
 @pytest.mark.parametrize("make", [BulkLink, PlainLink])
-@pytest.mark.parametrize("how", ["killed", "stopped", "deleted"])
+@pytest.mark.parametrize("how", ["killed", "stopped", "deleted", "full"])
 async def test_a_batch_that_ends_between_the_end_of_its_stream_and_the_look_acks_nothing_of_the_new_stream(
     own_nats: Callable[..., NatsServer],
     namespace: str,
@@ -145,12 +152,16 @@ async def test_a_batch_that_ends_between_the_end_of_its_stream_and_the_look_acks
     make: Callable[[Client], Link],
     how: str,
 ) -> None:
-    server, names = own_nats(), Names(namespace)
+    """Deleted while a request is outstanding the pipeline is told; with its hands full it has none."""
+    server, names, more = own_nats(), Names(namespace), dict[str, str]()
+    if how == "full":
+        more = {"COLLECTOR_BATCH_ENTRIES": "1", "COLLECTOR_WRITES": str(HELD - 2)}
+        monkeypatch.setattr("collector.jetstream.certainty.UNWATCHED", -1.0)
     with fail_after(60):
         async with ancestor(server.url, namespace) as go:
             await go.make_stream(KEY)
             await go.publish(KEY, [entry(number) for number in range(HELD)])
-        async with moving(server, namespace, make, monkeypatch) as scene:
+        async with moving(server, namespace, make, **more) as scene:
             scene.sink.let_write = Event()
             await scene.sink.writing.wait()
             scene.source.gate = Event()
@@ -174,7 +185,6 @@ async def test_a_batch_that_ends_between_the_end_of_its_stream_and_the_look_acks
 async def test_when_it_is_the_same_stream_what_was_written_meanwhile_is_acked(
     own_nats: Callable[..., NatsServer],
     namespace: str,
-    monkeypatch: pytest.MonkeyPatch,
     make: Callable[[Client], Link],
 ) -> None:
     server, names = own_nats(), Names(namespace)
@@ -182,7 +192,7 @@ async def test_when_it_is_the_same_stream_what_was_written_meanwhile_is_acked(
         async with ancestor(server.url, namespace) as go:
             await go.make_stream(KEY)
             await go.publish(KEY, [entry(number) for number in range(HELD)])
-        async with moving(server, namespace, make, monkeypatch) as scene:
+        async with moving(server, namespace, make) as scene:
             scene.sink.let_write = Event()
             await scene.sink.writing.wait()
             await to_thread.run_sync(server.restart)
