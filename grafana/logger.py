@@ -59,6 +59,12 @@ def _lag() -> list[Panel]:
             Query(OLDEST, "oldest message"),
             limit=THRESHOLDS["CollectorLagOld"],
         ),
+        *_stream(),
+    ]
+
+
+def _stream() -> list[Panel]:
+    return [
         graph(
             "Bytes in the stream",
             "What JetStream's disks have to hold.",

@@ -190,6 +190,18 @@ def _saturation() -> list[Panel]:
     ]
 
 
+def _connected() -> Panel:
+    shares = {"NATS": "nats_connected", "MongoDB": "mongodb_connected", "ready": "ready"}
+    return graph(
+        "Connected",
+        "Share of the replicas that are connected, and ready.",
+        "percentunit",
+        *(Query(f"avg({of_service(metric)})", legend) for legend, metric in shares.items()),
+        width=THIRD,
+        most=1,
+    )
+
+
 def _supervision() -> list[Panel]:
     return [
         graph(
@@ -202,21 +214,7 @@ def _supervision() -> list[Panel]:
             colors=_STATES,
         ),
         graphs.seldom_by(["actor"], "Restarts", "Actors that crashed and were started again.", "actor_restarts_total"),
-        graph(
-            "Connected",
-            "Share of the replicas that are connected, and ready.",
-            "percentunit",
-            *(
-                Query(f"avg({of_service(metric)})", legend)
-                for legend, metric in {
-                    "NATS": "nats_connected",
-                    "MongoDB": "mongodb_connected",
-                    "ready": "ready",
-                }.items()
-            ),
-            width=THIRD,
-            most=1,
-        ),
+        _connected(),
         graphs.OWNERSHIP,
         graph(
             "Reconnects to NATS",

@@ -70,10 +70,10 @@ class World:
     nats: Sequence[NatsServer]
     mongods: Sequence[Mongod]
     replicas: list[Victim]
-    nats_proxy: Proxy | None
-    mongo_proxy: Proxy | None
     connection: Client
     mongo_uri: str
+    nats_proxy: Proxy | None = None
+    mongo_proxy: Proxy | None = None
     arbiter: bool = False
     """Whether the last mongod has no data, and only votes."""
     ledger: Ledger = field(default_factory=Ledger)
@@ -210,7 +210,7 @@ async def single(rate: float, replicas: int) -> AsyncIterator[World]:
         }
         victims = [Victim(number, folder, NAMESPACE, server, mongod, through) for number in range(1, replicas + 1)]
         connection = await stack.enter_async_context(_connected([server.url]))
-        world = World(folder, [server], [mongod], victims, nats_proxy, mongo_proxy, connection, mongod.url)
+        world = World(folder, [server], [mongod], victims, connection, mongod.url, nats_proxy, mongo_proxy)
         yield await _populated(world, stack, rate)
 
 
@@ -243,7 +243,7 @@ async def _several(rate: float, replicas: int, *, nats_servers: int, arbiter: bo
             Victim(number, folder, NAMESPACE, servers[0], mongods[0], all_of_them) for number in range(1, replicas + 1)
         ]
         connection = await stack.enter_async_context(_connected(urls))
-        world = World(folder, servers, mongods, victims, None, None, connection, uri(mongods), arbiter)
+        world = World(folder, servers, mongods, victims, connection, uri(mongods), arbiter=arbiter)
         await world.primary()
         await world.patiently(partial(_replicated_bucket, world))
         yield await _populated(world, stack, rate)

@@ -244,36 +244,36 @@ def key_of(row: Row, when: str) -> str:
     return re.sub(r"[^A-Za-z0-9]+", "_", f"{row.of} {row.name} {when}")
 
 
-@pytest.fixture(scope="module")
-def outcomes(mongod: Mongod) -> Iterator[dict[str, Outcome]]:
+async def play_all(server: NatsServer, replica: Replica, database: Database[dict[str, Any]]) -> dict[str, Outcome]:
     """Play all rows in one namespace with one replica, some at a time."""
     found: dict[str, Outcome] = {}
+    limiter = CapacityLimiter(AT_ONCE)
+    async with ancestor(server.url, NAMESPACE) as go:
+        scene = Scene(go, replica, database)
+        await go.jetstream.add_stream(name="origin", subjects=["origin"])
+        await ensure_bucket(go.jetstream, Names(NAMESPACE))
 
-    async def play_all(server: NatsServer, replica: Replica, database: Database[dict[str, Any]]) -> None:
-        limiter = CapacityLimiter(AT_ONCE)
-        async with ancestor(server.url, NAMESPACE) as go:
-            scene = Scene(go, replica, database)
-            await go.jetstream.add_stream(name="origin", subjects=["origin"])
-            await ensure_bucket(go.jetstream, Names(NAMESPACE))
+        async def one(row: Row, when: str) -> None:
+            async with limiter:
+                try:
+                    found[key_of(row, when)] = await play(scene, key_of(row, when), row, when)
+                except Exception as exc:  # noqa: BLE001 - of this row alone
+                    found[key_of(row, when)] = Outcome(failed=repr(exc))
 
-            async def one(row: Row, when: str) -> None:
-                async with limiter:
-                    try:
-                        found[key_of(row, when)] = await play(scene, key_of(row, when), row, when)
-                    except Exception as exc:  # noqa: BLE001 - of this row alone
-                        found[key_of(row, when)] = Outcome(failed=repr(exc))
+        async with create_task_group() as watching:
+            watching.start_soon(scene.watch)
+            async with create_task_group() as group:
+                for row, when in CASES:
+                    group.start_soon(one, row, when)
+            watching.cancel_scope.cancel()
+        for key, outcome in found.items():
+            if not outcome.failed:
+                finish(scene, key, outcome)
+        return found | {"said": Outcome(fields=await scene.said())}
 
-            async with create_task_group() as watching:
-                watching.start_soon(scene.watch)
-                async with create_task_group() as group:
-                    for row, when in CASES:
-                        group.start_soon(one, row, when)
-                watching.cancel_scope.cancel()
-            for key, outcome in found.items():
-                if not outcome.failed:
-                    finish(scene, key, outcome)
-            found["said"] = Outcome(fields=await scene.said())
 
+@pytest.fixture(scope="module")
+def outcomes(mongod: Mongod) -> Iterator[dict[str, Outcome]]:
     with (
         TemporaryDirectory(prefix="nats-") as nats_folder,
         TemporaryDirectory(prefix="replica-") as folder,
@@ -282,8 +282,7 @@ def outcomes(mongod: Mongod) -> Iterator[dict[str, Outcome]]:
         Replica(Path(folder), NAMESPACE, server, mongod, {"COLLECTOR_LAG_PERIOD": "200ms"}) as replica,
     ):
         try:
-            anyio.run(play_all, server, replica, client[NAMESPACE])
-            yield found
+            yield anyio.run(play_all, server, replica, client[NAMESPACE])
         finally:
             client.drop_database(NAMESPACE)
 

@@ -97,17 +97,30 @@ async def do_everything(database: AsyncDatabase[dict[str, Any]]) -> list[Any]:
         Horizon(0),
         lambda _: None,
     )
+    found = await _write_and_read_entries(database, sink)
+    await claims.barrier(claim)
+    found += await _keep_and_remove_letters(database)
+    await claims.give_back(fenced.tenure)
+    await fenced.close()
+    await claims.leave()
+    return found
+
+
+async def _write_and_read_entries(database: AsyncDatabase[dict[str, Any]], sink: TimeSeriesSink) -> list[Any]:
     series, own = entries(3), entry({"own": 1})
     writing = sink.begin(series)
     await writing.attempt()
     found: list[Any] = [len(await CollectionCatalog(database, TIMEOUT).read(COLLECTION)), writing.written.stored]
     found.append(len(await sink.store.stored([*series, entry()])))
-    await claims.barrier(claim)
     plain = MongoSink(database, "plain_logs", TIMEOUT)
     for _ in range(2):
         writing_plainly = plain.begin([*series, own])
         await writing_plainly.attempt()
         found.append((writing_plainly.written.stored, writing_plainly.written.duplicates))
+    return found
+
+
+async def _keep_and_remove_letters(database: AsyncDatabase[dict[str, Any]]) -> list[Any]:
     letters, reading = (
         DeadLetterStore(database, "plain_fail", TIMEOUT, lambda: 1.5),
         DeadLetterReader(database, "plain_fail"),
@@ -117,11 +130,9 @@ async def do_everything(database: AsyncDatabase[dict[str, Any]]) -> list[Any]:
         again = [reject(one.identity, one.body, attempt) for one in several]
         await letters.store(again)
     summaries = [summary async for group in reading.find(Filter()) for summary in group]
+    found: list[Any] = []
     found.append([(one.summary.attempt, len(one.body or b"")) for one in await reading.read([s.id for s in summaries])])
     found += [await reading.count(Filter()), await reading.remove(summaries), await reading.count(Filter())]
-    await claims.give_back(fenced.tenure)
-    await fenced.close()
-    await claims.leave()
     return found
 
 

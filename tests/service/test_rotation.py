@@ -88,6 +88,28 @@ class Way:
         self.files[path] = after
 
 
+async def until_refused(replica: Replica, refusal: str) -> None:
+    """Wait until the replica is not ready; when there is a refusal, probe, status and log say it."""
+    await until(lambda: replica.get("/readyz")[0] == 503, 20)
+    await until(lambda: "not connected to nats" in replica.get("/readyz")[1], 20)
+    if refusal:
+        await until(lambda: refusal in replica.get("/readyz")[1], 20)
+        await until(lambda: refusal in replica.status["last_error"], 20)
+        assert refusal in replica.log_path.read_text()
+
+
+async def replace_files(way: Way, replica: Replica) -> None:
+    """Replace the files of the login: there is a moment without them, and one in which half of each is there."""
+    for path in way.files:
+        path.unlink()
+    await until(lambda: "No such file" in replica.get("/readyz")[1], 20)
+    for path, text in way.files.items():
+        path.write_text(text[: len(text) // 2])
+    await anyio.sleep(1.5)
+    for path, text in way.files.items():
+        swapped(path, text)
+
+
 @pytest.mark.parametrize("name", ["token", "password", "nkey", "creds", "certificates"])
 async def test_a_login_to_nats_that_is_replaced_needs_no_restart(
     name: str,
@@ -103,6 +125,7 @@ async def test_a_login_to_nats_that_is_replaced_needs_no_restart(
     for variable, value in way.environ.items():
         monkeypatch.setenv(variable, value)
     server = await anyio.to_thread.run_sync(own_nats, way.before)
+    refusal = "" if name == "certificates" else "Authorization Violation"
     with (
         Replica(tmp_path / "replica", namespace, server, mongod, way.environ) as replica,
         MongoClient[dict[str, Any]](mongod.url) as client,
@@ -114,26 +137,12 @@ async def test_a_login_to_nats_that_is_replaced_needs_no_restart(
             await until(lambda: logs.count_documents({}) == 1, 20)
             server.config = way.after
             await anyio.to_thread.run_sync(server.restart)
-            await until(lambda: replica.get("/readyz")[0] == 503, 20)
-            await until(lambda: "not connected to nats" in replica.get("/readyz")[1], 20)
-            if name != "certificates":
-                await until(lambda: "Authorization Violation" in replica.get("/readyz")[1], 20)
-                await until(lambda: "Authorization Violation" in replica.status["last_error"], 20)
-                assert "Authorization Violation" in replica.log_path.read_text()
+            await until_refused(replica, refusal)
             transfer.send("system", {"n": 2})
             stats = transfer._sender.stats if transfer._sender else None
             assert stats is not None
             await until(lambda: not stats().connected, 20)
-            for (
-                path
-            ) in way.files:  # there is a moment in which they are not there, and one in which they are half there
-                path.unlink()
-            await until(lambda: "No such file" in replica.get("/readyz")[1], 20)
-            for path, text in way.files.items():
-                path.write_text(text[: len(text) // 2])
-            await anyio.sleep(1.5)
-            for path, text in way.files.items():
-                swapped(path, text)
+            await replace_files(way, replica)
             await until(lambda: logs.count_documents({}) == 2, 20)
             await transfer.publish("system", {"n": 3}, timeout=20)
             await until(lambda: logs.count_documents({}) == 3, 20)
@@ -151,6 +160,24 @@ async def _admin(mongod: Mongod, command: dict[str, Any]) -> None:
             client.admin.command(command)
 
     await anyio.to_thread.run_sync(run)
+
+
+async def _refuse_the_password(mongod: Mongod, replica: Replica) -> None:
+    """Change the password that the replica has; probe, status and log say that it is refused."""
+    await _admin(mongod, {"updateUser": "one", "pwd": "second"})
+    await anyio.to_thread.run_sync(mongod.restart)
+    await until(lambda: "AuthenticationFailed" in replica.get("/readyz")[1], 40)
+    await until(lambda: "AuthenticationFailed" in replica.status["last_error"], 20)
+    assert "AuthenticationFailed" in replica.log_path.read_text()
+
+
+async def _replace_the_password(mongod: Mongod, path: Path) -> None:
+    """Replace the file: there is a moment without it, and one in which a part of it is there."""
+    path.unlink()  # noqa: ASYNC240 - a small file of this machine
+    await anyio.sleep(3)
+    path.write_text(_uri(mongod, "one", "second")[:30])  # noqa: ASYNC240 - as above
+    await anyio.sleep(5)
+    swapped(path, _uri(mongod, "one", "second"))
 
 
 def _uri(mongod: Mongod, user: str, password: str) -> str:
@@ -178,17 +205,9 @@ async def test_a_login_to_mongodb_that_is_replaced_needs_no_restart(
                 await transfer.publish("system", {"n": 1})
                 await until(lambda: logs.count_documents({}) == 1, 30)
                 if how == "password":
-                    await _admin(mongod, {"updateUser": "one", "pwd": "second"})
-                    await anyio.to_thread.run_sync(mongod.restart)
-                    await until(lambda: "AuthenticationFailed" in replica.get("/readyz")[1], 40)
-                    await until(lambda: "AuthenticationFailed" in replica.status["last_error"], 20)
-                    assert "AuthenticationFailed" in replica.log_path.read_text()
+                    await _refuse_the_password(mongod, replica)
                     await transfer.publish("system", {"n": 2})
-                    path.unlink()
-                    await anyio.sleep(3)
-                    path.write_text(_uri(mongod, "one", "second")[:30])
-                    await anyio.sleep(5)
-                    swapped(path, _uri(mongod, "one", "second"))
+                    await _replace_the_password(mongod, path)
                 elif how == "another user":
                     await _admin(mongod, {"createUser": "two", "pwd": "second", "roles": roles})
                     swapped(path, _uri(mongod, "two", "second"))
@@ -216,6 +235,16 @@ class TlsMongod(Mongod):
     """One that speaks TLS alone and demands certificates of an authority."""
 
     pki: Path
+
+    @classmethod
+    def started(cls, folder: Path) -> TlsMongod:
+        """Start one whose data was made by another one without TLS; the authority is the first one."""
+        with Mongod(folder / "mongod") as plain:
+            pass
+        server = cls(folder / "mongod", port=plain.port)
+        server.pki = folder / "first"
+        server.start()
+        return server
 
     def _command(self) -> list[str]:
         both = self.folder / "server.both"
@@ -252,16 +281,8 @@ async def test_certificates_of_mongodb_that_are_replaced_need_no_restart(
         swapped(ours / "ca.pem", (theirs / "ca.pem").read_text())
         swapped(ours / "client.both", (theirs / "client.pem").read_text() + (theirs / "client.key").read_text())
 
-    def start() -> TlsMongod:
-        with Mongod(tmp_path / "mongod") as plain:
-            pass
-        server = TlsMongod(tmp_path / "mongod", port=plain.port)
-        server.pki = tmp_path / "first"
-        server.start()
-        return server
-
     rotate("first")
-    mongod = await anyio.to_thread.run_sync(start)
+    mongod = await anyio.to_thread.run_sync(TlsMongod.started, tmp_path)
     try:
         environ = {"DATABASE": mongod.url_of(ours), "COLLECTOR_WRITE_TIMEOUT": "2s"}
         with Replica(tmp_path / "replica", namespace, nats_server, mongod, environ) as replica:
