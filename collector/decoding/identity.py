@@ -7,9 +7,9 @@ from hashlib import blake2b
 from bson import ObjectId
 
 _SEQUENCE_BITS = 40
-_POSITION_BITS = 16
+POSITION_BITS = 16
 _SEQUENCE_MASK = (1 << _SEQUENCE_BITS) - 1
-_POSITION_MASK = (1 << _POSITION_BITS) - 1
+_POSITION_MASK = (1 << POSITION_BITS) - 1
 
 
 class Incarnation:
@@ -36,11 +36,11 @@ class Incarnation:
     def identity(self, sequence: int, position: int | None = None) -> ObjectId:
         """Return the one identity of a place in the stream; the position of a lone entry is None."""
         if position is None and sequence <= _SEQUENCE_MASK:  # a faster way to the same result, for nearly all entries
-            return ObjectId(self._prefix + (sequence << _POSITION_BITS).to_bytes(7))
+            return ObjectId(self._prefix + (sequence << POSITION_BITS).to_bytes(7))
         place = 0 if position is None else position
-        high, above = sequence >> _SEQUENCE_BITS, place >> _POSITION_BITS
+        high, above = sequence >> _SEQUENCE_BITS, place >> POSITION_BITS
         prefix = self._hash(high, above) if high or above else self._prefix
-        tail = (sequence & _SEQUENCE_MASK) << _POSITION_BITS | (place & _POSITION_MASK)
+        tail = (sequence & _SEQUENCE_MASK) << POSITION_BITS | (place & _POSITION_MASK)
         return ObjectId(prefix + tail.to_bytes(7, "big"))
 
     def _hash(self, high: int, above: int) -> bytes:

@@ -12,6 +12,7 @@ from anyio import Event
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_exponential, wait_random
 
 from transfer.errors import Conflict, JetStreamError, Refused, Unavailable
+from transfer.jetstream.api import SERVICE_UNAVAILABLE, ApiError
 from transfer.jetstream.permissions import refusal
 
 if TYPE_CHECKING:
@@ -22,18 +23,11 @@ if TYPE_CHECKING:
 
 _ANSWER_TIMEOUT = 2.0
 _GIVE_UP = 5.0
-_UNAVAILABLE = 503
-
-
-class _Error(msgspec.Struct):
-    code: int = 0
-    err_code: int = 0
-    description: str = ""
 
 
 class _PubAck(msgspec.Struct):
     stream: str = ""
-    error: _Error | None = None
+    error: ApiError | None = None
 
 
 class RawPublisher:
@@ -75,7 +69,7 @@ class RawPublisher:
         ack = msgspec.json.decode(answer, type=_PubAck)
         if ack.error is not None:
             error = ack.error
-            if error.code == _UNAVAILABLE:
+            if error.code == SERVICE_UNAVAILABLE:
                 raise Unavailable(f"publishing to {self._subject}: JetStream answered {error.description}")
             raise JetStreamError(self._subject, error.code, error.err_code, error.description)
         if ack.stream != self._stream:

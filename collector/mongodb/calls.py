@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pymongo
 from anyio import CancelScope, sleep
-from bson.codec_options import CodecOptions
+from bson.codec_options import CodecOptions, DatetimeConversion
+from bson.raw_bson import RawBSONDocument
 from gridfs.errors import GridFSError
 from pymongo import AsyncMongoClient, ReadPreference, WriteConcern
 from pymongo.errors import (
@@ -50,6 +51,12 @@ WRITES = 64
 _NOTHING_SENT = (ServerSelectionTimeoutError, NotPrimaryError, WaitQueueTimeoutError, ConfigurationError)
 _FOR_THE_CALLER = (OperationFailure, GridFSError, InvalidOperation)
 """Errors in the answer of a server, of GridFS, and of wrong calls. All others are errors of the connection."""
+RAW: CodecOptions[RawBSONDocument] = CodecOptions(
+    document_class=RawBSONDocument,
+    datetime_conversion=DatetimeConversion.DATETIME_AUTO,
+    unicode_decode_error_handler="replace",
+)
+"""Reads documents that Python has no values for: others may have stored them, and they must not make a look-up fail."""
 MAJORITY: Any = MappingProxyType(
     {
         "read_concern": ReadConcern("majority"),

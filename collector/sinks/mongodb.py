@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import bson
-from bson.codec_options import CodecOptions
-from bson.raw_bson import RawBSONDocument
 from pymongo.errors import OperationFailure
 
 from collector.errors import CollectionChanged, SinkUnavailable
 from collector.model import Entry, Reason, Refusal
-from collector.mongodb.calls import calling, insert
+from collector.mongodb.calls import RAW, calling, insert
 from collector.mongodb.errors import describe_failure
 from collector.sinks import Written
 from collector.sinks.outcomes import (
@@ -32,7 +30,6 @@ if TYPE_CHECKING:
 
 COMMAND_LIMIT = 10_000
 """Entries in one command; the server's own limit is 100,000."""
-_RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
 _OTHER_DOCUMENT = "expected the publisher's own `_id` to be new, but another document is stored under it"
 
 
@@ -74,8 +71,8 @@ class MongoSink:
         }
         async with calling(self._write_timeout):
             try:
-                database = self._database.with_options(_RAW)  # `codec_options` below covers the first batch only
-                found = await database.cursor_command(command, codec_options=_RAW)
+                database = self._database.with_options(RAW)  # `codec_options` below covers the first batch only
+                found = await database.cursor_command(command, codec_options=RAW)
                 return {bytes(document.raw) async for document in found}
             except OperationFailure as exc:
                 raise SinkUnavailable(describe_failure(exc)) from exc

@@ -28,17 +28,19 @@ SUBJECTS_OVERLAP = 10065
 DURABLE_EXISTS = (10013, 10105, 10148)
 NOT_THE_ONLY_DURABLE = (10099, 10100)
 _KINDS = {10059: UnknownStream, 10014: UnknownDurable, 10149: UnknownDurable}
-_SERVICE_UNAVAILABLE = 503
+SERVICE_UNAVAILABLE = 503
 
 
-class _Error(msgspec.Struct):
+class ApiError(msgspec.Struct):
+    """The error in an answer of JetStream."""
+
     code: int = 0
     err_code: int = 0
     description: str = ""
 
 
 class _Reply(msgspec.Struct):
-    error: _Error | None = None
+    error: ApiError | None = None
 
 
 async def api(connection: Client, subject: str, payload: bytes = b"", timeout: float = API_TIMEOUT) -> bytes:
@@ -65,8 +67,8 @@ async def api(connection: Client, subject: str, payload: bytes = b"", timeout: f
     return reply
 
 
-def _typed(subject: str, error: _Error) -> JetStreamError | Unavailable:
-    if error.code == _SERVICE_UNAVAILABLE:
+def _typed(subject: str, error: ApiError) -> JetStreamError | Unavailable:
+    if error.code == SERVICE_UNAVAILABLE:
         return Unavailable(f"{subject}: JetStream answered {error.description} (err_code {error.err_code})")
     kind = _KINDS.get(error.err_code, JetStreamError)
     return kind(subject, error.code, error.err_code, error.description)

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import bson
 from bson import Int64, ObjectId
-from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.raw_bson import RawBSONDocument
 from pymongo.errors import ExecutionTimeout, NetworkTimeout, OperationFailure
 
+from collector.decoding.identity import POSITION_BITS
 from collector.errors import OwnershipLost, SinkUnavailable
-from collector.mongodb.calls import calling, only_into
+from collector.mongodb.calls import RAW, calling, only_into
 from collector.mongodb.errors import describe_failure
 from collector.sinks.outcomes import UNENCODABLE
 from collector.sinks.timeseries.claims import TOO_OLD
@@ -27,17 +27,10 @@ if TYPE_CHECKING:
     from collector.model import Entry
     from collector.sinks.timeseries.claims import Claims, Fenced
 
-_RAW: CodecOptions[RawBSONDocument] = CodecOptions(
-    document_class=RawBSONDocument,
-    datetime_conversion=DatetimeConversion.DATETIME_AUTO,
-    unicode_decode_error_handler="replace",
-)
-"""Reads documents that Python has no values for: others may have stored them, and they must not make a look-up fail."""
 _WIDEST = timedelta(hours=1)
 """Longest time from the first to the last timestamp of a query: the server unpacks every bucket in between."""
 _EARLY = datetime(1971, 2, 1)  # noqa: DTZ001 - as times stand in documents: UTC, without a zone
 """Below this, mongod's bound for buckets (timestamp minus one year) would fall before 1970, and `$gte` find nothing."""
-_POSITION_BITS = 16
 _DENSE = 4
 """An `_id` range is used if at least one in four sequences inside it is wanted; else the `_id`s are matched singly."""
 _MOST = 10_000
@@ -161,8 +154,8 @@ class TimeSeriesStore:
 
     async def _pages(self, command: dict[str, Any]) -> AsyncGenerator[list[RawBSONDocument], None]:
         """Yield the found documents by page; each call to MongoDB has a deadline of its own. Raises SinkUnavailable."""
-        database = self._database.with_options(_RAW)  # the codec of `cursor_command` covers the first batch only
-        cursor = await self._asked(database.cursor_command(command, codec_options=_RAW))
+        database = self._database.with_options(RAW)  # the codec of `cursor_command` covers the first batch only
+        cursor = await self._asked(database.cursor_command(command, codec_options=RAW))
         try:
             while page := await self._asked(cursor.to_list(_PAGE)):
                 yield page
@@ -241,7 +234,7 @@ def _identity_filter(identities: list[Any]) -> dict[str, Any]:
     """
     if all(type(identity) is ObjectId for identity in identities):
         first, last = min(identities), max(identities)
-        sequences = (_number(last) >> _POSITION_BITS) - (_number(first) >> _POSITION_BITS)
+        sequences = (_number(last) >> POSITION_BITS) - (_number(first) >> POSITION_BITS)
         if sequences <= _DENSE * len(identities):
             return {"_id": {"$gte": first, "$lte": last}}
     literal = [identity for identity in identities if _reads_as_operator(identity)]
@@ -261,7 +254,7 @@ def _number(identity: ObjectId) -> int:
 
 
 def _as_stored(entry: Entry) -> RawBSONDocument:
-    return RawBSONDocument(bson.encode(entry.document), _RAW)
+    return RawBSONDocument(bson.encode(entry.document), RAW)
 
 
 def _print(document: RawBSONDocument) -> Hashable:
