@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from anyio import Event, create_task_group, current_time, move_on_after
+from msgspec.structs import replace
 
 from collector.actors.backoff import exponential
 from collector.errors import ChildExited, GaveUp, leaves, safe_description
@@ -152,13 +153,16 @@ class Pipelines:
                 running.stopping.set()
 
     def want(self, spec: LoggerSpec) -> None:
-        """Have a pipeline for this logger; one that runs with another collection or stream is replaced."""
+        """Have a pipeline for this logger. One that was made by another spec ends, and a new one begins.
+
+        The description alone is no reason: it is for people, and several applications may state it.
+        """
         self._parked.pop(spec.key, None)
         self._desired[spec.key] = spec
         running = self._running.get(spec.key)
         if running is None:
             self._start(spec.key)
-        elif (running.spec.collection, running.spec.stream) != (spec.collection, spec.stream):
+        elif replace(running.spec, description="") != replace(spec, description=""):
             running.stopping.set()
 
     def drop(self, key: str) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from anyio import CancelScope, Event, create_task_group, fail_after
+from msgspec.structs import replace
 
 from collector.actors.supervisor import Intensity, Pipelines, Supervisor
 from collector.errors import GaveUp
@@ -97,12 +98,14 @@ class Scene:
     def __init__(self) -> None:
         self.reports, self.stopping = Reports(), Event()
         self.made: list[ScriptedChild] = []
+        self.specs: list[LoggerSpec] = []
         self.scripts: dict[str, list[str | Exception]] = {}
         self.pipelines = Pipelines(self._make, self.reports)
 
     def _make(self, spec: LoggerSpec) -> ScriptedChild:
         child = ScriptedChild(spec.key, *self.scripts.get(spec.key, []))
         self.made.append(child)
+        self.specs.append(spec)
         return child
 
     @property
@@ -143,28 +146,45 @@ async def test_what_was_wanted_before_it_ran_is_started() -> None:
             scene.stopping.set()
 
 
-@pytest.mark.parametrize(
-    "changed",
-    [
-        LoggerSpec("a", collection=CollectionSpec(kind="timeseries")),
-        LoggerSpec("a", stream=StreamSpec(max_bytes=1_000_000)),
-    ],
-    ids=["collection", "stream"],
-)
-async def test_another_collection_or_stream_replaces_the_pipeline_after_the_old_one_has_drained(
-    changed: LoggerSpec,
-) -> None:
+CHANGED = {
+    "collection": CollectionSpec(kind="timeseries"),
+    "stream": StreamSpec(max_bytes=1_000_000),
+}
+"""Another value of each field that a pipeline is made by."""
+
+
+def test_there_is_another_value_of_each_field_of_a_spec() -> None:
+    assert {"key", "description", *CHANGED} == set(LoggerSpec.__struct_fields__)
+
+
+@pytest.mark.parametrize("field", CHANGED)
+async def test_a_changed_spec_replaces_the_pipeline_after_the_old_one_has_drained(field: str) -> None:
     async with playing() as scene:
         scene.pipelines.want(LoggerSpec("a"))
         await settled()
         old = scene.made[0]
         old.drained = Event()
-        scene.pipelines.want(changed)
+        scene.pipelines.want(replace(LoggerSpec("a", "also described anew"), **{field: CHANGED[field]}))
         await settled()
         assert (len(scene.made), old.running) == (1, 1)
         old.drained.set()
         await settled()
         assert (len(scene.made), old.running, scene.made[1].running) == (2, 0, 1)
+        assert getattr(scene.specs[1], field) == CHANGED[field]
+
+
+@pytest.mark.parametrize("field", CHANGED)
+async def test_a_spec_that_changes_while_its_pipeline_waits_after_a_crash_is_run_at_once(field: str) -> None:
+    async with playing() as scene:
+        scene.pipelines._curve = lambda _: 3600.0
+        scene.scripts["a"] = [BOOM]
+        scene.pipelines.want(LoggerSpec("a"))
+        await scene.reports.until(lambda: State.PARKED in states(scene.reports))
+        scene.scripts["a"] = ["run"]
+        scene.pipelines.want(replace(LoggerSpec("a"), **{field: CHANGED[field]}))
+        await settled()
+        assert scene.running == ["a"]
+        assert getattr(scene.specs[-1], field) == CHANGED[field]
 
 
 async def test_a_dropped_logger_drains_and_is_gone() -> None:
