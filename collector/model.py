@@ -65,6 +65,15 @@ class Delivery(msgspec.Struct, frozen=True, gc=False):
         return len(self.body) + len(self.raw_headers)
 
 
+class Envelope(msgspec.Struct, gc=False):
+    """An entry after decoding, before it is a document. Unknown fields on the wire are ignored."""
+
+    data: dict[str, Any]
+    timestamp: Any = None
+    metadata: Any = None
+    id: Any = None
+
+
 class Entry(msgspec.Struct, frozen=True, gc=False):
     """One entry, decoded into its document. `document["_id"]` is its identity."""
 
@@ -99,10 +108,18 @@ class Rejected(msgspec.Struct, frozen=True):
     """The original bytes of the entry in its bundle, or else the unchanged body of the message."""
 
 
-class Decoded(msgspec.Struct, frozen=True):
-    """Deliveries that were decoded together, and their entries.
+class Dropped(msgspec.Struct, frozen=True, gc=False):
+    """One entry that a rule of the logger's spec dropped on purpose."""
 
-    Either one delivery with all its entries, or several deliveries of exactly one entry each, in the same order.
+    delivery: Delivery
+    rule: str
+
+
+class Decoded(msgspec.Struct, frozen=True):
+    """Deliveries that were decoded together, and the fates of their entries so far.
+
+    Either one delivery with all its entries, or several deliveries of exactly one entry each. Entries, rejects and
+    dropped entries are each in the order of their deliveries.
     """
 
     deliveries: list[Delivery]
@@ -112,24 +129,55 @@ class Decoded(msgspec.Struct, frozen=True):
     """The inflated bytes of the entries, which may be far more than the received bytes."""
     weight: int = 0
     """The estimated bytes that the entries take in memory."""
+    dropped: list[Dropped] = []
+
+    @property
+    def total(self) -> int:
+        """How many entries the deliveries hold, whatever became of them."""
+        return len(self.entries) + len(self.rejects) + len(self.dropped)
 
     def cut(self, count: int) -> tuple[Decoded, Decoded | None]:
         """Return the first `count` deliveries and the others; a single delivery is never cut."""
         total = len(self.deliveries)
         if total <= count or total == 1:
             return self, None
+        first, others = self.deliveries[:count], self.deliveries[count:]
         size, weight = self.size * count // total, self.weight * count // total
-        first = Decoded(self.deliveries[:count], self.entries[:count], [], size, weight)
-        return first, Decoded(self.deliveries[count:], self.entries[count:], [], self.size - size, self.weight - weight)
+        if len(self.entries) == total:
+            part = Decoded(first, self.entries[:count], [], size, weight)
+            return part, Decoded(others, self.entries[count:], [], self.size - size, self.weight - weight)
+        part = self._of(first, size, weight)
+        return part, self._of(others, self.size - size, self.weight - weight)
 
     def singly(self) -> list[Decoded]:
         """Return each delivery on its own; sizes and weights add up to the present ones."""
         total = len(self.deliveries)
         if total == 1:
             return [self]
-        lone = zip(self.deliveries, self.entries, strict=True)
         sizes, weights = _shares(self.size, total), _shares(self.weight, total)
+        if len(self.entries) < total:
+            return self._sorted(sizes, weights)
+        lone = zip(self.deliveries, self.entries, strict=True)
         return [Decoded([delivery], [entry], [], next(sizes), next(weights)) for delivery, entry in lone]
+
+    def _sorted(self, sizes: Iterator[int], weights: Iterator[int]) -> list[Decoded]:
+        """Return each delivery on its own; some have no entry to be stored."""
+        lone = {id(one): Decoded([one], [], [], next(sizes), next(weights)) for one in self.deliveries}
+        for entry in self.entries:
+            lone[id(entry.delivery)].entries.append(entry)
+        for reject in self.rejects:
+            lone[id(reject.delivery)].rejects.append(reject)
+        for dropped in self.dropped:
+            lone[id(dropped.delivery)].dropped.append(dropped)
+        return list(lone.values())
+
+    def _of(self, deliveries: list[Delivery], size: int, weight: int) -> Decoded:
+        """Return some of the deliveries, some of which have no entry to be stored."""
+        these = {id(delivery) for delivery in deliveries}
+        entries = [entry for entry in self.entries if id(entry.delivery) in these]
+        rejects = [reject for reject in self.rejects if id(reject.delivery) in these]
+        dropped = [one for one in self.dropped if id(one.delivery) in these]
+        return Decoded(deliveries, entries, rejects, size, weight, dropped)
 
 
 def _shares(whole: int, count: int) -> Iterator[int]:
@@ -151,3 +199,4 @@ class Batch(msgspec.Struct, frozen=True):
     trigger: Trigger
     weight: int = 0
     """The estimated bytes that its entries take in memory."""
+    dropped: list[Dropped] = []

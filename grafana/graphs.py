@@ -86,6 +86,7 @@ ENTRIES = rates(
         "received": "received_entries_total",
         "written": "written_entries_total",
         "there already": "duplicate_entries_total",
+        "dropped by rules": "dropped_entries_total",
     },
 )
 DEAD_LETTERS = seldom_by(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from collector.events import LoggerState, State
+from collector.events import BatchSettled, LoggerState, State
 from collector.events.readings import Declared, Limit, Sampled, Storage, Store
+from collector.model import Trigger
 from collector.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -15,8 +17,24 @@ if TYPE_CHECKING:
 
     from prometheus_client.metrics_core import Metric
 
-_OPEN_LABELS = ("log_namespace", "logger", "tier", "version")
+_OPEN_LABELS = ("log_namespace", "logger", "rule", "tier", "version")
 """Their values are those of the deployment; all other labels have closed lists."""
+_ONE_DROPPED = BatchSettled(
+    "example",
+    batch=1,
+    trigger=Trigger.AGE,
+    messages=1,
+    entries=1,
+    bytes=1,
+    written=0,
+    duplicates=0,
+    dead_letters=Counter(),
+    write_seconds=0.0,
+    latency_seconds=0.0,
+    unanswered=0,
+    dropped={"example": 1},
+)
+"""A rule has no child before it drops an entry."""
 _SAME = "(same"
 _HEAD = """\
 # Metrics
@@ -29,7 +47,8 @@ Generated from the code by `make dashboards`. Each replica answers them at `/met
 - **own, counted**: counters and histograms belong to a replica. Take `rate`, then `sum`.
 - **own**: a gauge of this replica.
 - Labels with a closed list have all their values from a logger's start, at 0, and go with the logger. An empty `logger`
-  stands for the replica as a whole. Nothing that a publisher wrote is ever a label.
+  stands for the replica as a whole. A `rule` is there once it has dropped an entry. Nothing that a publisher wrote is
+  ever a label.
 - With `COLLECTOR_HISTOGRAMS=service` the histograms have no label `logger`.
 - A message is JetStream's unit, an entry ours: a message may carry many entries. Lag counts messages, writing entries.
 
@@ -56,6 +75,7 @@ def exported() -> list[Metric]:
             at=0,
         )
     )
+    metrics.observe(_ONE_DROPPED)
     stores = [Store("file", "", 0, 1), Store("memory", "", 0, 1)]
     metrics.observe(Declared())
     metrics.observe(Storage(stores, {"example": dict.fromkeys(Limit, 0.0)}, {}, at=0))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from anyio.abc import ObjectSendStream
 
     from collector.actors.moving import Moving
-    from collector.decoding.codec import Inflated
+    from collector.decoding.unpacking import Inflated
     from collector.jetstream.source import Attached
     from collector.model import Decoded, Delivery
 
@@ -241,7 +241,7 @@ class Consumer:
             Received(
                 self._key,
                 messages=len(deliveries),
-                entries=sum([len(one.entries) + len(one.rejects) for one in decoded]),
+                entries=sum([one.total for one in decoded]),
                 bytes=sum([len(delivery.body) + len(delivery.raw_headers) for delivery in deliveries]),
                 redelivered=sum([delivery.num_delivered > 1 for delivery in deliveries]),
             )

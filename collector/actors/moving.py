@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from anyio import current_time
 
 from collector.jetstream.doubts import Doubts
+from collector.rules import no_rules
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from collector.decoding.codec import Codec
     from collector.events import Report
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
     from collector.jetstream.connection import NatsConnection
     from collector.jetstream.pull import Pull
     from collector.jetstream.source import Attached, DurableSource, Sources
+    from collector.rules import Rule
     from collector.settings import Settings
     from collector.sinks import Destinations, Target
+    from transfer.wire import LoggerSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +37,7 @@ class Shared:
     destinations: Destinations
     budget: Budget
     report: Report
+    rules_of: Callable[[LoggerSpec], Sequence[Rule]] = no_rules
     doubts: Doubts = field(default_factory=Doubts)
     clock: Callable[[], float] = current_time
 

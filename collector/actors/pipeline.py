@@ -89,7 +89,7 @@ class Pipeline:
             in_hand=in_hand,
             accounts=shared.budget.open(pull.wake),
             settler=Settler(self._key, in_hand, pull, shared.report),
-            codec=Codec(attached.incarnation),
+            codec=Codec(attached.incarnation, shared.rules_of(self._spec)),
             risks=self._risks(attached, target),
         )
         await Stages(moving).run(stopping)

@@ -118,7 +118,7 @@ class Writer:
                 batch=batch.id,
                 trigger=batch.trigger,
                 messages=len(batch.deliveries),
-                entries=len(batch.entries) + len(batch.rejects),
+                entries=len(batch.entries) + len(batch.rejects) + len(batch.dropped),
                 bytes=batch.bytes,
                 written=written.stored,
                 duplicates=written.duplicates,
@@ -127,6 +127,7 @@ class Writer:
                 latency_seconds=latency,
                 unanswered=unanswered,
                 owed=owed + len(later),
+                dropped=Counter(one.rule for one in batch.dropped),
             )
         )
         if self._failing.succeeded() and not stopping.is_set():

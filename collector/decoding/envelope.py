@@ -16,7 +16,7 @@ from bson.errors import InvalidId
 from collector.decoding.timestamps import EPOCH, read_timestamp, undo_rounding
 from collector.decoding.weight import MAX_VALUES, MAX_WEIGHT, ceiling_of_json, ceiling_of_msgpack, check_values
 from collector.errors import Poison
-from collector.model import Reason
+from collector.model import Envelope, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,15 +28,6 @@ _NODE_TIME = 13
 _T = TypeVar("_T")
 UTC_EPOCH = EPOCH.replace(tzinfo=None)
 """1970 without a zone, like the times in documents."""
-
-
-class Envelope(msgspec.Struct, gc=False):
-    """An entry on the wire. Unknown fields are ignored."""
-
-    data: dict[str, Any]
-    timestamp: Any = None
-    metadata: Any = None
-    id: Any = None
 
 
 class Positional(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=False):
@@ -121,20 +112,40 @@ def read_envelope(form: Form, source: Encoded) -> Envelope | Positional:
     if len(source) > MAX_VALUES and form.ceiling((source,)) > MAX_WEIGHT:  # a value takes a byte
         check_values(source, json=form is not MSGPACK_FORM)
     try:
-        try:
-            envelope = form.decode(source)
-        except msgspec.ValidationError:
-            envelope = form.decode_otherwise(source)
-        moment = envelope.timestamp
-        if type(moment) is not datetime or moment.year == 1:
-            moment = read_timestamp(moment)
-        elif not moment.microsecond % 1000:
-            raw = (_timestamp_in_map if type(envelope) is Envelope else _timestamp_in_array)(source).timestamp
-            moment = undo_rounding(moment, bytes(raw))
+        envelope = form.decode(source)
     except _UNREADABLE as error:
-        raise Poison(Reason.MALFORMED, f"{form.name}: {_describe_failure(error)}") from error
+        envelope = _decode_otherwise(form, source, error)
+    moment = envelope.timestamp
+    if type(moment) is not datetime or moment.year == 1 or not moment.microsecond % 1000:
+        moment = _exact(form, envelope, source)
     envelope.timestamp = moment if moment is None else UTC_EPOCH + (moment - EPOCH)
     return envelope
+
+
+def _decode_otherwise(form: Form, source: Encoded, error: Exception) -> Envelope | Positional:
+    """Decode an entry whose types are not those of the form, in the form's other way. Raises Poison."""
+    if not isinstance(error, msgspec.ValidationError):
+        raise _poison(form, error) from error
+    try:
+        return form.decode_otherwise(source)
+    except _UNREADABLE as again:
+        raise _poison(form, again) from again
+
+
+def _exact(form: Form, envelope: Envelope | Positional, source: Encoded) -> datetime | None:
+    """Return the moment of an envelope that its decoder has not read, or may have rounded. Raises Poison."""
+    moment = envelope.timestamp
+    try:
+        if type(moment) is not datetime or moment.year == 1:
+            return read_timestamp(moment)
+        raw = (_timestamp_in_map if type(envelope) is Envelope else _timestamp_in_array)(source).timestamp
+        return undo_rounding(moment, bytes(raw))
+    except _UNREADABLE as error:
+        raise _poison(form, error) from error
+
+
+def _poison(form: Form, error: Exception) -> Poison:
+    return Poison(Reason.MALFORMED, f"{form.name}: {_describe_failure(error)}")
 
 
 def read_identity(claimed: Any, where: str = "id") -> ObjectId:

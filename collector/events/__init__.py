@@ -5,8 +5,8 @@ Metrics, log and status are made from events, and tests check the same values.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -131,6 +131,8 @@ class BatchSettled:
     """Messages that were disowned and are not answered: they come again, and are then found to be written."""
     owed: int = 0
     """Answers that are owed until NATS is back (`Answered`), or until the sink has stored entries (`SettledLater`)."""
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    """Entries that rules dropped on purpose, by the name of the rule."""
 
 
 @dataclass(frozen=True, slots=True)

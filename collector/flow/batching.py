@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from collector.model import Batch, Decoded, Delivery, Entry, Rejected, Trigger
+from collector.model import Batch, Decoded, Delivery, Dropped, Entry, Rejected, Trigger
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,7 @@ class OpenBatch:
         self._deliveries: list[Delivery] = []
         self._entries: list[Entry] = []
         self._rejects: list[Rejected] = []
+        self._dropped: list[Dropped] = []
         self._bytes = self._weight = 0
 
     def __bool__(self) -> bool:
@@ -43,7 +44,7 @@ class OpenBatch:
     @property
     def room(self) -> int:
         """How many more entries the batch takes until it is full."""
-        return self._policy.entries - len(self._entries) - len(self._rejects)
+        return self._policy.entries - len(self._entries) - len(self._rejects) - len(self._dropped)
 
     @property
     def full(self) -> Trigger | None:
@@ -57,6 +58,7 @@ class OpenBatch:
         self._deliveries += decoded.deliveries
         self._entries += decoded.entries
         self._rejects += decoded.rejects
+        self._dropped += decoded.dropped
         self._bytes += decoded.size
         self._weight += decoded.weight
 
@@ -64,6 +66,8 @@ class OpenBatch:
         """Return the deliveries as a batch and hold them no more. After this nothing may be added."""
         self.taken = True
         why = self.full or self.offered or Trigger.DRAIN
-        batch = Batch(self.id, self._deliveries, self._entries, self._rejects, self._bytes, why, weight=self._weight)
+        batch = Batch(
+            self.id, self._deliveries, self._entries, self._rejects, self._bytes, why, self._weight, self._dropped
+        )
         self._hold_nothing()  # else the batcher keeps the deliveries until the next one comes, which may be never
         return batch

@@ -41,6 +41,9 @@ class EntryMetrics:
         self._acknowledged = counter("acknowledged_messages", "Messages answered for good")
         self._returned = counter("returned_messages", "Messages given back unwritten")
         self._brought_back = counter("brought_back_messages", "Stuck messages that are delivered again")
+        self._dropped = families.open_counter(
+            "dropped_entries", "Entries that a rule of the logger's spec dropped on purpose", "rule"
+        )
         self._dead_letters = counter(
             "dead_lettered_entries", "Entries kept as dead letters", ("reason",), product(Reason)
         )
@@ -116,6 +119,8 @@ class EntryMetrics:
     def _count_batch(self, event: events.BatchSettled) -> None:
         logger = event.logger
         self._count_settled(event)
+        for rule, entries in event.dropped.items():
+            self._dropped.add(entries, logger, rule)
         self._batches.add(1, logger, event.trigger)
         labels = self._families.histogram_labels(logger)
         self._batch_entries.observe(event.entries, *labels)

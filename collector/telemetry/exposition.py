@@ -85,6 +85,28 @@ class Numbers:
             yield line % (*map(_escaped, labels), float(value))
 
 
+class OpenNumbers(Numbers):
+    """A counter of loggers whose last label has no closed list of values. A child is there when it is counted."""
+
+    def __init__(self, family: Family) -> None:
+        super().__init__(family, ())
+        self._started: set[Labels] = set()
+
+    def start(self, *labels: str) -> None:
+        """Count children with these first labels from now on."""
+        self._started.add(labels)
+
+    def forget(self, *labels: str) -> None:
+        """Have no child with these first labels any more."""
+        self._started.discard(labels)
+        self._values = {child: value for child, value in self._values.items() if child[:-1] != labels}
+
+    def add(self, amount: float, *labels: str) -> None:
+        """Add to a child."""
+        if labels[:-1] in self._started:
+            self._values[labels] = self._values.get(labels, 0) + amount
+
+
 class Histogram:
     """Counts of values by the smallest bound that is not below them, and the sum of the values."""
 

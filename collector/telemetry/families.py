@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from collector.telemetry.exposition import ONE, Family, Histogram, Numbers, text_of
+from collector.telemetry.exposition import ONE, Family, Histogram, Numbers, OpenNumbers, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -48,6 +48,13 @@ class Families:
     def counter(self, name: str, text: str, labels: Labels = (), children: Iterable[Labels] = ONE) -> Numbers:
         """Make a counter of loggers; its name ends with `_total`."""
         return self._of_logger(self.numbers("counter", f"{name}_total", text, ("logger", *labels), children))
+
+    def open_counter(self, name: str, text: str, label: str) -> OpenNumbers:
+        """Make a counter of loggers whose children are not known before they are counted."""
+        numbers = OpenNumbers(self._family("counter", f"{name}_total", text, ("logger", label)))
+        self._all.append(numbers)
+        self._of_loggers.append(numbers)
+        return numbers
 
     def histogram(self, name: str, text: str, bounds: Sequence[float]) -> Histogram:
         """Make a histogram, to be observed with `histogram_labels`."""

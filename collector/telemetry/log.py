@@ -202,6 +202,8 @@ class EventLog:
             "duplicates": event.duplicates,
             "seconds": round(event.write_seconds, 4),
         }
+        if event.dropped:
+            facts["dropped"] = dict(event.dropped)
         self._log.debug("batch written", **facts)
         if event.dead_letters:
             reasons = {reason.value: count for reason, count in event.dead_letters.items()}

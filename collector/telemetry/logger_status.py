@@ -32,6 +32,7 @@ class Tally:
     written: int = 0
     duplicates: int = 0
     dead_lettered: int = 0
+    dropped: int = 0
     returned: int = 0
 
 
@@ -52,6 +53,7 @@ class LoggerStatus:
     written: int = 0
     duplicates: int = 0
     dead_lettered: int = 0
+    dropped: int = 0
     failing_since: float | None = None
     error: LastError = field(default_factory=LastError)
 
@@ -91,6 +93,7 @@ class LoggerStatus:
             "written": self.written,
             "duplicates": self.duplicates,
             "dead_lettered": self.dead_lettered,
+            "dropped": self.dropped,
             **self.error.as_json(past=self.state in AT_WORK and self.error.is_past(now)),
         }
 
@@ -116,7 +119,7 @@ class Loggers:
             events.LoggerState: self.move,
             events.Returned: self._returned,
             events.Received: self._received,
-            events.BatchSettled: self._settled,
+            events.BatchSettled: self._batch_settled,
             events.SettledLater: self._settled,
             events.Unsettled: self._stored,
             events.Held: self._held,
@@ -185,6 +188,12 @@ class Loggers:
             self.tally.received += event.entries
             if logger.error.stage is Stage.PULL:
                 logger.error.recover()
+
+    def _batch_settled(self, event: events.BatchSettled) -> None:
+        self._settled(event)
+        if (logger := self._all.get(event.logger)) is not None and event.dropped:
+            for counted in (logger, self.tally):
+                counted.dropped += sum(event.dropped.values())
 
     def _settled(self, event: events.BatchSettled | events.SettledLater) -> None:
         if (logger := self._all.get(event.logger)) is not None:

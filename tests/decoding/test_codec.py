@@ -496,8 +496,8 @@ def test_exactly_the_limit_is_inflated_and_one_byte_more_is_not(compress: Any) -
     field = b"Content-Encoding: " + (b"gzip" if compress is gzip.compress else b"zstd")
     body = go(f"81 a176 c6 {1_000_000:08x} {'00' * 1_000_000}")
     message = delivery(compress(body), field)
-    assert len(Codec(INCARNATION, len(body)).decode(message).entries) == 1
-    [too_large] = Codec(INCARNATION, len(body) - 1).decode(message).rejects
+    assert len(Codec(INCARNATION, max_inflated=len(body)).decode(message).entries) == 1
+    [too_large] = Codec(INCARNATION, max_inflated=len(body) - 1).decode(message).rejects
     assert (too_large.reason, too_large.body) == (Reason.TOO_LARGE_INFLATED, message.body)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 COLLECTOR: tuple[tuple[str, ...], ...] = (
     ("model", "runtime", "settings"),
     ("events",),
-    ("errors", "flow"),
+    ("errors", "flow", "rules"),
     ("decoding", "local", "mongodb", "telemetry"),
     ("jetstream",),
     ("sinks",),

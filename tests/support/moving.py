@@ -54,6 +54,7 @@ class FakeDestination:
     sink: Sink = field(default_factory=FakeSink)
     letters: DeadLetterSink = field(default_factory=FakeLetters)
     keeps_alive: bool = True
+    admission: Admission = PASS_ALL
     opened_with: list[LoggerSpec] = field(default_factory=list)
     targets: list[Target] = field(default_factory=list)
 
@@ -66,7 +67,7 @@ class FakeDestination:
     async def opened(self, attached: Attached, stopping: Event) -> AsyncIterator[Target | None]:
         """See `Destination`."""
         del attached, stopping
-        self.targets.append(target(self.sink, self.letters, keeps_alive=self.keeps_alive))
+        self.targets.append(target(self.sink, self.letters, keeps_alive=self.keeps_alive, admission=self.admission))
         yield self.targets[-1]
 
 

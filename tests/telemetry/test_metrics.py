@@ -45,6 +45,7 @@ NAMES = {
     "duplicate_entries_total",
     "acknowledged_messages_total",
     "dead_lettered_entries_total",
+    "dropped_entries_total",
     "failures_total",
     "retries_total",
     "batches_total",

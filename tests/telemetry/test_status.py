@@ -44,7 +44,14 @@ def test_the_snapshot_says_of_each_logger_what_this_replica_knows(scene: Scene) 
     found: dict[str, Any] = json.loads(scene.get("/status")[1])
     assert (found["namespace"], found["version"], found["ready"], found["not_ready"]) == ("beta", "1.2.3", True, [])
     assert found["connected"] == {"nats": True, "mongodb": True}
-    assert found["entries"] == {"received": 9, "written": 6, "duplicates": 1, "dead_lettered": 2, "returned": 4}
+    assert found["entries"] == {
+        "received": 9,
+        "written": 6,
+        "duplicates": 1,
+        "dead_lettered": 2,
+        "dropped": 0,
+        "returned": 4,
+    }
     assert (found["last_error"], found["event_loop_lag_seconds"]) == ("no bucket", 0.25)
     a, b = found["loggers"]["a"], found["loggers"]["b"]
     assert a["last_error_at"] >= a["since"]
@@ -61,6 +68,7 @@ def test_the_snapshot_says_of_each_logger_what_this_replica_knows(scene: Scene) 
         "written": 6,
         "duplicates": 1,
         "dead_lettered": 2,
+        "dropped": 0,
         "restarts": 0,
         "last_error": "no primary",
         "last_error_at": "",
