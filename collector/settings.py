@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 KIB = 1024
 MIB = 1024 * KIB
 _LEAST_DRAIN = 1.0
+_LONGEST_QUESTION = 7.0
+"""Seconds that a question to JetStream takes at most when the server hangs: to be written, and to be answered."""
+_CLOSING = 7.0
+"""Seconds for naks, and for the end of the connections."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +53,12 @@ class Settings:
 
     @property
     def drain_timeout(self) -> float:
-        """Seconds a pipeline may take to write what it has: the shutdown less one write and the closing."""
-        return max(_LEAST_DRAIN, self.shutdown_timeout - self.write_timeout - 5.0)
+        """Seconds a pipeline may take to write its batches: the shutdown less one uncut call and the closing."""
+        return max(_LEAST_DRAIN, self.shutdown_timeout - self._longest_call - _CLOSING)
+
+    @property
+    def _longest_call(self) -> float:
+        return max(self.write_timeout, _LONGEST_QUESTION)
 
     @property
     def most_held(self) -> int:
@@ -60,7 +68,7 @@ class Settings:
     @property
     def hand_over_timeout(self) -> float:
         """Seconds until a pipeline has surely given its claim back: its drain, and what no drain cuts."""
-        return self.drain_timeout + 3 * self.write_timeout
+        return self.drain_timeout + 3 * self._longest_call
 
     def __repr__(self) -> str:
         return f"Settings(namespace={self.namespace!r}, …)"

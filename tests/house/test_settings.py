@@ -127,7 +127,9 @@ def test_no_secret_is_ever_shown() -> None:
         assert secret not in "".join(problems({**REQUIRED, "DATABASE": uri}).values())
 
 
-def test_draining_leaves_time_for_the_last_write_and_for_closing() -> None:
-    assert Settings.read(REQUIRED).drain_timeout == 15.0
+def test_draining_leaves_time_for_the_last_call_to_a_server_that_hangs_and_for_closing() -> None:
+    assert Settings.read(REQUIRED).drain_timeout == 30.0 - 10.0 - 7.0
+    longer = Settings.read({**REQUIRED, "COLLECTOR_SHUTDOWN_TIMEOUT": "60s", "COLLECTOR_WRITE_TIMEOUT": "1s"})
+    assert longer.drain_timeout == 60.0 - 7.0 - 7.0
     short = Settings.read({**REQUIRED, "COLLECTOR_SHUTDOWN_TIMEOUT": "5s"})
     assert 0 < short.drain_timeout < short.shutdown_timeout
