@@ -13,11 +13,11 @@ from collector.errors import StillOwned
 from collector.events import OwnershipChange, OwnershipChanged, State
 from collector.sinks.timeseries.ownership import Claim, claim_id
 from tests.actors.test_pipeline import NO_STREAM
-from tests.actors.test_timeseries_pipeline import AWAY
-from tests.actors.test_timeseries_pipeline import Scene as Pipeline
-from tests.actors.test_timeseries_pipeline import playing as pipeline
 from tests.support.fakes import ATTACHED, KEY, FakeSource, Reports, delivery, settled
 from tests.support.ownership_fakes import FakeClaims, FakeStore
+from tests.support.owning_pipeline import AWAY
+from tests.support.owning_pipeline import Scene as Pipeline
+from tests.support.owning_pipeline import playing as pipeline
 from transfer.errors import Unavailable
 
 if TYPE_CHECKING:
