@@ -15,13 +15,15 @@ import os
 import secrets
 import signal
 import socket
+from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import anyio
 from anyio import CancelScope, Event, Semaphore, create_task_group, current_time, open_signal_receiver, sleep
 
-from collector.actors.destinations import MongoDestinations
+from collector.actors.destinations import ChosenDestinations
+from collector.actors.mongo_destinations import MongoDestinations
 from collector.actors.moving import Shared
 from collector.actors.owners import Owners
 from collector.actors.pipeline import Pipeline
@@ -29,7 +31,7 @@ from collector.actors.registry import Registry
 from collector.actors.sampler import Sampler
 from collector.actors.storage import StorageWatcher
 from collector.actors.supervisor import Pipelines, Supervisor
-from collector.errors import Aborted
+from collector.errors import Aborted, ReaderGone
 from collector.events import lifecycle
 from collector.flow.budget import Budget
 from collector.jetstream.bucket import KvBucket
@@ -42,6 +44,7 @@ from collector.mongodb.collections import CollectionCatalog
 from collector.mongodb.login import MongoLogin
 from collector.runtime.gc_policy import GcPolicy
 from collector.runtime.loop import new_event_loop
+from collector.settings import Sink
 from collector.sinks.timeseries.claims import Claims
 from collector.telemetry.endpoint import serving
 from collector.telemetry.log import LINES, EventLog
@@ -51,6 +54,8 @@ from collector.telemetry.status import Status
 from transfer.names import Names
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from collector.jetstream.connection import NatsConnection
     from collector.settings import Settings
     from collector.telemetry.logger_status import Tally
@@ -73,10 +78,15 @@ class Service:
         self._settings = settings
         self._starting = starting
         self._names = Names(settings.namespace)
+        mongodb = settings.database is not None
         self._metrics = Metrics(
-            settings.namespace, release, settings.buffer_bytes, logger_histograms=settings.logger_histograms
+            settings.namespace,
+            release,
+            settings.buffer_bytes,
+            logger_histograms=settings.logger_histograms,
+            mongodb=mongodb,
         )
-        self._status = Status(settings.namespace, release, buffer_limit=settings.buffer_bytes)
+        self._status = Status(settings.namespace, release, buffer_limit=settings.buffer_bytes, mongodb=mongodb)
         self._report = Observers(
             {
                 lifecycle.Observer.METRICS: self._metrics.observe,
@@ -87,11 +97,13 @@ class Service:
         self._stopping = Event()
         self._opening = CancelScope()
         self._everything = CancelScope()
+        self._ended_by: ReaderGone | None = None
 
     async def run(self) -> Tally:
         """Serve until a signal; a second one cancels.
 
-        Raises GaveUp, ConnectionClosed, Aborted, and CannotListen when the endpoint's address cannot be listened on.
+        Raises GaveUp, ConnectionClosed, Aborted and ReaderGone, and CannotListen when the endpoint's address cannot be
+        listened on.
         """
         settings, served = self._settings, False
         if self._starting is not None:
@@ -107,49 +119,65 @@ class Service:
                 group.cancel_scope.cancel()
         if not served:
             raise Aborted("expected to drain before the end, but had to end at once: what was in hand is given back")
+        if self._ended_by is not None:
+            raise self._ended_by
         return self._status.tally
 
     async def _serve(self) -> None:
-        login = MongoLogin(self._settings.database)
-        async with open_mongo(login.uri) as mongo, create_task_group() as group:
-            group.start_soon(watch_mongo, mongo, login, self._report, name="mongodb watch")
+        async with self._mongodb() as mongodb:
             nats = None
             with self._opening:
                 nats = await connect(self._settings.nats, self._report)
             if nats is None:
-                group.cancel_scope.cancel()
                 return
             try:
-                database = database_of(mongo, self._names.database)
-                claims = Claims(database, _replica_id(), self._settings.writes, self._settings.write_timeout)
-                owners = Owners(claims, self._report, self._settings.hand_over_timeout)
                 shared = Shared(
                     settings=self._settings,
                     nats=nats,
                     sources=self._sources(nats),
-                    destinations=MongoDestinations(
-                        names=self._names,
+                    destinations=ChosenDestinations(
                         settings=self._settings,
-                        database=database,
-                        catalog=CollectionCatalog(database, self._settings.write_timeout),
-                        claims=claims,
-                        owners=owners,
+                        mongodb=mongodb,
                         report=self._report,
-                        write_slots=Semaphore(WRITES, fast_acquire=True),
+                        on_reader_gone=self._end_without_reader,
                     ),
                     budget=Budget(self._settings.buffer_bytes),
                     report=self._report,
                 )
-                group.start_soon(login.follow, mongo, owners.pausing, self._report, name="mongodb login")
-                await self._supervise(shared, owners)
+                await self._supervise(shared, None if mongodb is None else mongodb.owners)
             finally:
                 await close(nats.connection)
+
+    @asynccontextmanager
+    async def _mongodb(self) -> AsyncIterator[MongoDestinations | None]:
+        """Open MongoDB, and follow its login; nothing where there is none."""
+        settings = self._settings
+        if settings.database is None:
+            yield None
+            return
+        login = MongoLogin(settings.database)
+        async with open_mongo(login.uri) as mongo, create_task_group() as group:
+            group.start_soon(watch_mongo, mongo, login, self._report, name="mongodb watch")
+            database = database_of(mongo, self._names.database)
+            claims = Claims(database, _replica_id(), settings.writes, settings.write_timeout)
+            owners = Owners(claims, self._report, settings.hand_over_timeout)
+            group.start_soon(login.follow, mongo, owners.pausing, self._report, name="mongodb login")
+            yield MongoDestinations(
+                names=self._names,
+                settings=settings,
+                database=database,
+                catalog=CollectionCatalog(database, settings.write_timeout),
+                claims=claims,
+                owners=owners,
+                report=self._report,
+                write_slots=Semaphore(WRITES, fast_acquire=True),
+            )
             group.cancel_scope.cancel()
 
     def _sources(self, nats: NatsConnection) -> LoggerSources:
         return LoggerSources(nats.connection.jetstream(), self._names, self._settings.ack_wait, self._report)
 
-    async def _supervise(self, shared: Shared, owners: Owners) -> None:
+    async def _supervise(self, shared: Shared, owners: Owners | None) -> None:
         settings, report, nats = self._settings, self._report, shared.nats
         pipelines = Pipelines(lambda spec: Pipeline(spec, shared), report)
         bucket = KvBucket(nats.connection.jetstream(), self._names)
@@ -162,7 +190,8 @@ class Service:
             group.start_soon(nats.watch, name="nats watch")
             async with create_task_group() as owning:  # claims are kept alive until the last pipeline has drained
                 drained = Event()
-                owning.start_soon(Supervisor((owners,), report).run, drained, name="owners")
+                if owners is not None:
+                    owning.start_soon(Supervisor((owners,), report).run, drained, name="owners")
                 await Supervisor((pipelines, registry, sampler, watcher), report).run(self._stopping)
                 drained.set()
             group.cancel_scope.cancel()
@@ -173,10 +202,19 @@ class Service:
                 if self._stopping.is_set():
                     self._everything.cancel()
                     return
-                self._report(lifecycle.Stopping(received.name))
-                self._stopping.set()
-                self._opening.cancel()
-                self._everything.deadline = current_time() + self._settings.shutdown_timeout
+                self._stop(received.name)
+
+    def _stop(self, why: str) -> None:
+        self._report(lifecycle.Stopping(why))
+        self._stopping.set()
+        self._opening.cancel()
+        self._everything.deadline = current_time() + self._settings.shutdown_timeout
+
+    def _end_without_reader(self) -> None:
+        """End where the entries of all loggers go to standard output; one logger's reader is that logger's affair."""
+        if self._settings.sink is Sink.STDOUT and not self._stopping.is_set():
+            self._ended_by = ReaderGone()
+            self._stop("standard output closed")
 
     async def _pulse(self) -> None:
         """Measure the delay of the event loop, by which liveness is judged, and tell the GC policy the loggers."""

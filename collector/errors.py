@@ -76,6 +76,20 @@ class WrongCollection(CollectorError):
     """A collection is not as needed, and somebody else has to change it: the logger's entries wait until then."""
 
 
+class WrongDestination(CollectorError):
+    """A logger's spec names a destination that this replica does not have: the logger's entries wait until it has."""
+
+
+class ReaderGone(CollectorError):
+    """The reader of standard output has closed it for good: a replica whose sink it is has to end."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "expected standard output to have a reader, but it was closed (EPIPE): start the replica again with a"
+            " reader; the entries wait in JetStream"
+        )
+
+
 class ChildExited(CollectorError):
     """An actor ended although it was not asked to stop."""
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pymongo.errors import ConfigurationError, InvalidName, InvalidURI
@@ -18,6 +20,7 @@ from transfer.secret import Secret
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+DAY = 86_400.0
 KIB = 1024
 MIB = 1024 * KIB
 _LEAST_DRAIN = 1.0
@@ -27,14 +30,29 @@ _CLOSING = 7.0
 """Seconds for naks, and for the end of the connections."""
 
 
+class Sink(StrEnum):
+    """Where entries go: the values of COLLECTOR_SINK, and of `destination` in a logger's spec."""
+
+    MONGODB = "mongodb"
+    STDOUT = "stdout"
+    FILE = "file"
+    BLACKHOLE = "blackhole"
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The settings of the service; sizes in bytes, durations in seconds."""
 
     namespace: str
     nats: NatsSettings
-    database: Secret
-    """The MongoDB URI."""
+    sink: Sink
+    """Where the entries of a logger go whose spec does not say it."""
+    files: Path
+    """The folder of the files of loggers, and of dead letters when there is no MongoDB."""
+    file_bytes: int
+    file_age: float
+    database: Secret | None
+    """The MongoDB URI; None: there is no MongoDB."""
     release: bool
     batch_entries: int
     batch_bytes: int
@@ -81,10 +99,15 @@ class Settings:
     @classmethod
     def read_from(cls, environment: Environment) -> Settings:
         """Read all settings; afterwards `environment` says what is in force and which variables nobody reads."""
+        namespace, nats, places = read_namespace(environment), NatsSettings.read(environment), Places.read(environment)
         settings = cls(
-            namespace=read_namespace(environment),
-            nats=NatsSettings.read(environment),
-            database=read_database(environment),
+            namespace=namespace,
+            nats=nats,
+            sink=places.sink,
+            files=places.files,
+            file_bytes=environment.size("COLLECTOR_FILE_BYTES", 256 * MIB, minimum=64 * KIB),
+            file_age=environment.duration("COLLECTOR_FILE_AGE", DAY, minimum=1.0),
+            database=places.database,
             release=environment.choice("MODE", ("debug", "release"), "debug") == "release",
             batch_entries=environment.integer("COLLECTOR_BATCH_ENTRIES", 1000, minimum=1, maximum=100_000),
             batch_bytes=environment.size("COLLECTOR_BATCH_BYTES", 4 * MIB, minimum=64 * KIB),
@@ -114,10 +137,35 @@ def read_namespace(environment: Environment) -> str:
     return namespace
 
 
-def read_database(environment: Environment) -> Secret:
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where entries and dead letters are."""
+
+    sink: Sink
+    files: Path
+    database: Secret | None
+
+    @classmethod
+    def read(cls, environment: Environment) -> Places:
+        """Read COLLECTOR_SINK, the folder of files, and DATABASE, without which there has to be another sink."""
+        text = environment.text("COLLECTOR_SINK", "mongodb")
+        name, _, path = text.partition(":")
+        if name not in [*Sink] or bool(path) != (name == Sink.FILE):
+            environment.add_problem("COLLECTOR_SINK", "mongodb, stdout, file:PATH or blackhole", repr(text))
+            name = Sink.MONGODB
+        files = environment.text("COLLECTOR_FILES", path or "collector-files")
+        if path and environment.is_set("COLLECTOR_FILES"):
+            environment.add_problem("COLLECTOR_FILES", "nothing beside COLLECTOR_SINK=file:PATH", repr(files))
+        sink = Sink(name)
+        return cls(sink, Path(files), read_database(environment, required=sink is Sink.MONGODB))
+
+
+def read_database(environment: Environment, *, required: bool = True) -> Secret | None:
     """Read DATABASE, the URI, a secret: what is wrong with it is noted in `environment` without quoting it."""
     database = environment.secret("DATABASE")
     if database is None:
+        if not required:
+            return None
         environment.add_problem("DATABASE", "a MongoDB URI such as mongodb://127.0.0.1:27017", "nothing: it is not set")
         return Secret("DATABASE")
     try:

@@ -39,7 +39,7 @@ _SERVICE = ("MODE", "COLLECTOR_")
 _CLIENT = ("TRANSFER_",)
 COLLECTOR, TRANSFER = "`collector`", "`transfer`"
 ALSO_READ_BY: Mapping[str, tuple[str, ...]] = {
-    "`dead-letters`": ("NAMESPACE", "NATS_", "DATABASE"),
+    "`dead-letters`": ("NAMESPACE", "NATS_", "DATABASE", "COLLECTOR_SINK", "COLLECTOR_FILES"),
     "`status`": ("COLLECTOR_HTTP",),
     "`tail`": ("NAMESPACE", "DATABASE"),
 }
@@ -57,14 +57,21 @@ MEANINGS: Mapping[str, str] = {
     "NATS_TLS_KEY": "Path of a PEM file with the key of that certificate.",
     "DATABASE": "URI of MongoDB, which has to be a replica set. The database is `NAMESPACE`, whatever the URI names.",
     "MODE": "`release`: the log is JSON from level info on. `debug`: the log is readable, from level debug on.",
+    "COLLECTOR_SINK": "Where entries go: `mongodb`, `stdout`, `file:PATH` (a folder) or `blackhole`. The `destination`"
+    " in the spec of a logger wins. Only `mongodb` requires `DATABASE`.",
+    "COLLECTOR_FILES": "Folder of the files of loggers whose destination is `file`, and of dead letters where"
+    " `DATABASE` is not set. With `file:PATH` it is PATH.",
+    "COLLECTOR_FILE_BYTES": "A new file is begun when the present one would become larger.",
+    "COLLECTOR_FILE_AGE": "A new file is begun when the present one is as old.",
     "COLLECTOR_HTTP": "Address on which `/metrics`, `/livez`, `/readyz`, `/status` and the page at `/` answer.",
     "COLLECTOR_BATCH_ENTRIES": "A batch is complete when it has this number of entries.",
     "COLLECTOR_BATCH_BYTES": "A batch is complete when its entries have this size, inflated.",
     "COLLECTOR_BATCH_AGE": "A batch is complete at this age. With little traffic it is most of the delay of an entry.",
-    "COLLECTOR_WRITES": "Batches of one logger that are written to MongoDB at the same time.",
+    "COLLECTOR_WRITES": "Batches of one logger that are written to MongoDB at a time. Other sinks write one by one.",
     "COLLECTOR_BUFFER_BYTES": "Memory for messages that are held or asked for, over all loggers of the replica. The"
     " memory of the process stays below this plus 120 MiB.",
-    "COLLECTOR_WRITE_TIMEOUT": "Deadline of one write to MongoDB. A write that fails is tried again without an end.",
+    "COLLECTOR_WRITE_TIMEOUT": "Deadline of one write to MongoDB or standard output. A write that fails is tried again"
+    " without an end.",
     "COLLECTOR_ACK_WAIT": "Time after the death of a replica until another one gets its messages. Replicas with"
     " different values agree on the longest.",
     "COLLECTOR_SHUTDOWN_TIMEOUT": "Time from SIGTERM to the end. The grace period of the platform has to be longer.",

@@ -264,6 +264,7 @@ def _logger(options: argparse.Namespace, known: LoggerSpec | None = None) -> Log
             known.description if options.description is None else options.description,
             _changed(CollectionSpec, known.collection, collection),
             _changed(StreamSpec, known.stream, stream),
+            options.destination or known.destination,
         )
     except ValueError as error:
         parser: argparse.ArgumentParser = options.parser
@@ -359,6 +360,11 @@ def _command(
 
 def _specifying(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--description", metavar="TEXT")
+    parser.add_argument(
+        "--destination",
+        choices=("mongodb", "stdout", "file", "blackhole"),
+        help="where its entries go; by default where the collector's COLLECTOR_SINK says",
+    )
     collection = parser.add_argument_group("collection", "how it is made, if it does not exist yet")
     collection.add_argument("--collection", choices=("plain", "timeseries"), help="its kind")
     collection.add_argument("--expire-after", type=_seconds, metavar="DURATION", help="documents are deleted after it")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
@@ -28,6 +28,7 @@ TRANSFER_CONTENT_TIME = "Transfer-Content-Time"
 MAX_INFLATED = 10 * 1024 * 1024
 """Bytes of a message once it is inflated; what is larger is a dead letter."""
 
+DestinationName: TypeAlias = Literal["mongodb", "stdout", "file", "blackhole"]
 _Positive = Annotated[int, msgspec.Meta(ge=1)]
 
 
@@ -64,6 +65,8 @@ class LoggerSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     description: str = msgspec.field(default_factory=str)  # a factory, so that omit_defaults leaves it in: Go has it
     collection: CollectionSpec | None = None
     stream: StreamSpec | None = None
+    destination: DestinationName | None = None
+    """Where the entries go; without one, where the replicas' COLLECTOR_SINK says."""
 
     def __post_init__(self) -> None:
         check_key(self.key)

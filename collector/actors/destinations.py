@@ -1,153 +1,158 @@
-"""The destination of a logger, by its spec. This is the one file that knows which sinks there are."""
+"""The destination of a logger, by its spec. This is the one file that knows which sinks there are.
+
+Those that need no MongoDB are here; those in MongoDB are in `mongo_destinations.py`.
+"""
 
 from __future__ import annotations
 
 import time
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
 
-from anyio import CancelScope, Event, create_task_group, current_time, sleep
+from anyio import CancelScope, CapacityLimiter, Event, Semaphore, create_task_group, to_thread
 
 from collector.actors.patience import Patience
+from collector.dead_letters.files import LetterFiles, LetterFileStore
 from collector.dead_letters.store import DeadLetterStore
-from collector.errors import CollectionChanged, OwnershipLost, SinkUnavailable, WrongCollection, leaves
-from collector.events import Failed, Failure, LoggerState, Report, Stage, State
+from collector.errors import SinkUnavailable, WrongDestination
+from collector.runtime.durably import said
+from collector.settings import Sink
 from collector.sinks import Target
-from collector.sinks.mongodb import MongoSink
-from collector.sinks.place import Place, Seen
-from collector.sinks.timeseries.horizon import Horizon
-from collector.sinks.timeseries.sink import TimeSeriesSink
-from collector.sinks.timeseries.store import TimeSeriesStore
+from collector.sinks.blackhole import Blackhole
+from collector.sinks.file import FILES_AT_ONCE, FileSink
+from collector.sinks.log_file import LogFile, Rotation
+from collector.sinks.stdout import Stdout, StdoutSink, take_stdout
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
+    from contextlib import AbstractAsyncContextManager
 
-    from anyio import Semaphore
-    from pymongo.asynchronous.database import AsyncDatabase
-
-    from collector.actors.owners import Candidacy, Owners
+    from collector.actors.mongo_destinations import MongoDestinations
+    from collector.events import Report
     from collector.jetstream.source import Attached
-    from collector.mongodb.collections import CollectionCatalog
     from collector.settings import Settings
-    from collector.sinks.timeseries.claims import Claims, Fenced
-    from transfer.names import Names
+    from collector.sinks import DeadLetterSink, Destination
+    from collector.sinks import Sink as AnySink
     from transfer.wire import LoggerSpec
 
+_COUNTED_AT_ONCE = 64
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MongoDestinations:
-    """Collections of one database, plain or time series. See `Destinations`."""
 
-    names: Names
+@dataclass(slots=True, kw_only=True)
+class ChosenDestinations:
+    """The destination that the spec of a logger names, or else the settings. See `Destinations`."""
+
     settings: Settings
-    database: AsyncDatabase[dict[str, Any]]
-    catalog: CollectionCatalog
-    claims: Claims
-    owners: Owners
+    mongodb: MongoDestinations | None
+    """None: the replica has no MongoDB."""
     report: Report
-    write_slots: Semaphore
-    """One for each connection of the database's client."""
+    on_reader_gone: Callable[[], None]
+    """Called when the reader of standard output has closed it."""
+    threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(FILES_AT_ONCE))
+    file_slots: Semaphore = field(default_factory=lambda: Semaphore(FILES_AT_ONCE, fast_acquire=True))
+    stdout_slots: Semaphore = field(default_factory=lambda: Semaphore(1, fast_acquire=True))
+    blackhole_slots: Semaphore = field(default_factory=lambda: Semaphore(_COUNTED_AT_ONCE, fast_acquire=True))
+    _stdout: Stdout | None = None
 
-    def of(self, spec: LoggerSpec) -> MongoDestination:
-        """Return the collection of one logger."""
-        return MongoDestination(spec, self)
+    def of(self, spec: LoggerSpec) -> Destination:
+        """Return the destination of one logger."""
+        sink = Sink(spec.destination or self.settings.sink)
+        if sink is Sink.MONGODB and self.mongodb is not None:
+            return self.mongodb.of(spec)
+        return LocalDestination(spec.key, sink, self)
+
+    def letters(self, key: str) -> DeadLetterSink:
+        """Return where the dead letters of a logger go: to MongoDB where there is one, else into files."""
+        if self.mongodb is None:
+            return LetterFileStore(LetterFiles(self.settings.files, key), time.time)
+        names, timeout = self.mongodb.names, self.settings.write_timeout
+        return DeadLetterStore(self.mongodb.database, names.dead_letters(key), timeout, time.time)
+
+    @property
+    def stdout(self) -> Stdout:
+        """Standard output, which is one for all loggers. Raises OSError."""
+        if self._stdout is None:
+            self._stdout = Stdout(take_stdout(), self.settings.write_timeout, self.on_reader_gone)
+        return self._stdout
 
 
-class MongoDestination:
-    """The collection of one logger: made as declared, and looked at again at each reconcile. See `Destination`.
+class LocalDestination:
+    """The destination of a logger that is not in MongoDB. See `Destination`."""
 
-    All replicas write into a plain collection. A time-series collection has one owner, so others stand by.
-    """
-
-    def __init__(self, spec: LoggerSpec, shared: MongoDestinations) -> None:
-        self._key = spec.key
+    def __init__(self, key: str, sink: Sink, shared: ChosenDestinations) -> None:
+        self._key = key
+        self._sink = sink
         self._shared = shared
-        self._patience = Patience(spec.key, shared.report)
-        self._collection, self._letters = shared.names.collection(spec.key), shared.names.dead_letters(spec.key)
-        names = self._collection, self._letters
-        self._place = Place(shared.database, shared.catalog, spec.collection, names, shared.settings.write_timeout)
+        self._patience = Patience(key, shared.report)
+
+    def opened(self, attached: Attached, stopping: Event) -> AbstractAsyncContextManager[Target | None]:
+        """See `Destination`."""
+        if self._sink is Sink.FILE:
+            return self._file(attached, stopping)
+        return self._at_once(stopping)
 
     @asynccontextmanager
-    async def opened(self, attached: Attached, stopping: Event) -> AsyncIterator[Target | None]:
-        """Make the collection where it is missing, and own it where it has one owner."""
-        seen = await self._patience.until_done(self._place.prepare, stopping)
-        if seen is None:
-            yield None
-            return
-        opened = self._owned(attached, stopping, seen) if seen.is_timeseries else self._plain(seen)
+    async def _at_once(self, stopping: Event) -> AsyncIterator[Target | None]:
+        """Give a sink that needs only a place for dead letters."""
+        yield await self._patience.until_done(self._target, stopping)
+
+    @asynccontextmanager
+    async def _file(self, attached: Attached, stopping: Event) -> AsyncIterator[Target | None]:
+        """Give the file of the logger, which has one writer: wait while it is another process."""
+        shared, settings = self._shared, self._shared.settings
+        rotation = Rotation(settings.file_bytes, settings.file_age)
+        file = LogFile(settings.files, self._key, attached.incarnation, rotation, time.time)
+        waited = Event()
         try:
-            async with opened as target, create_task_group() as looking:
-                if target is not None:
-                    looking.start_soon(self._look_again, seen, target.leaving, name=f"{self._key} collection")
-                yield target
-                looking.cancel_scope.cancel()
-        except* CollectionChanged as changed:
-            self._place.doubt(seen)
-            for one in leaves(changed):
-                action = "looking at the collection again"
-                self._shared.report(Failed(self._key, Stage.WRITE, Failure.UNAVAILABLE, str(one), action))
-
-    @asynccontextmanager
-    async def _plain(self, seen: Seen) -> AsyncIterator[Target]:
-        """Give the collection that all replicas write into."""
-        shared = self._shared
-        finding = self._place.finding(seen)
-        sink = MongoSink(shared.database, self._collection, shared.settings.write_timeout, finding)
-        yield Target(sink=sink, letters=self._dead_letters(), write_slots=shared.write_slots, risks=seen.differences)
-
-    @asynccontextmanager
-    async def _owned(self, attached: Attached, stopping: Event, seen: Seen) -> AsyncIterator[Target | None]:
-        """Stand by, and give the collection while this replica is its one owner."""
-        with self._shared.owners.candidacy(self._key, attached.incarnation) as candidacy:
-            self._shared.report(LoggerState(self._key, State.STANDBY, "another replica may own it"))
-            fenced = await candidacy.own(stopping)
-            if fenced is None:
+            if await self._patience.until_done(partial(self._open, file, waited), stopping):
+                sink = FileSink(file, shared.threads)
+                async with create_task_group() as looking:
+                    looking.start_soon(sink.look_at_age, name=f"{self._key} file")
+                    yield self._of(sink, shared.file_slots, stood_by=waited.is_set())
+                    looking.cancel_scope.cancel()
+            else:
                 yield None
-                return
-            lost = False
-            try:
-                yield self._of_owner(fenced, candidacy, seen)
-            except* OwnershipLost:
-                lost = True
-            finally:
-                await candidacy.give_back(lost=lost or candidacy.lost.is_set())
+        finally:
+            with CancelScope(shield=True):
+                await to_thread.run_sync(file.close, limiter=shared.threads)
 
-    def _of_owner(self, fenced: Fenced, candidacy: Candidacy, seen: Seen) -> Target:
-        """Return the collection that only this replica writes into, for as long as it is the owner."""
-        shared, horizon = self._shared, Horizon(fenced.tenure.mark)
-        timeout, uuid = shared.settings.write_timeout, self._place.uuid(seen.collection) if seen.collection else None
-        store = TimeSeriesStore(shared.database, self._collection, shared.claims, fenced, timeout, uuid=uuid)
-        return Target(
-            sink=TimeSeriesSink(self._key, store, fenced.tenure, horizon, shared.report),
-            letters=self._dead_letters(),
-            write_slots=shared.write_slots,
-            admission=horizon,
-            leaving=candidacy.handing_over,
-            lost=candidacy.lost,
-            stood_by=True,
-            risks=seen.differences,
+    async def _open(self, file: LogFile, waited: Event) -> bool:
+        try:
+            await to_thread.run_sync(file.open, limiter=self._shared.threads)
+            await self._prepare_letters()
+        except SinkUnavailable:
+            waited.set()
+            raise
+        return True
+
+    async def _target(self) -> Target:
+        shared = self._shared
+        await self._prepare_letters()
+        match self._sink:
+            case Sink.STDOUT:
+                try:
+                    return self._of(StdoutSink(self._key, shared.stdout), shared.stdout_slots)
+                except OSError as exc:
+                    raise SinkUnavailable(f"expected standard output to take entries, got {said(exc)}") from exc
+            case Sink.BLACKHOLE:
+                return self._of(Blackhole(), shared.blackhole_slots)
+        raise WrongDestination(
+            f"expected the spec of {self._key} to name a destination that this replica has, got {self._sink}: set"
+            " DATABASE, or give the logger another destination (transfer update --destination)"
         )
 
-    def _dead_letters(self) -> DeadLetterStore:
-        shared = self._shared
-        return DeadLetterStore(shared.database, self._letters, shared.settings.write_timeout, time.time)
+    def _of(self, sink: AnySink, slots: Semaphore, *, stood_by: bool = False) -> Target:
+        return Target(sink=sink, letters=self._shared.letters(self._key), write_slots=slots, stood_by=stood_by)
 
-    async def _look_again(self, seen: Seen, leaving: Event) -> None:
-        """Look at the collection at each reconcile, all loggers at the same moment: so they ask together.
-
-        When it is not as it was seen, the pipeline leaves, and comes back to look at it.
-        """
-        period = self._shared.settings.reconcile_period
-        while not leaving.is_set():
-            await sleep(period - current_time() % period)
+    async def _prepare_letters(self) -> None:
+        """Have the folder of dead letters, where they go into one: one that cannot be written is noticed early."""
+        if self._shared.mongodb is None:
+            files = LetterFiles(self._shared.settings.files, self._key)
             try:
-                with CancelScope(shield=True):
-                    now = await self._place.inspect()
-            except WrongCollection:
-                leaving.set()
-            except SinkUnavailable:
-                continue  # the writes say so too
-            else:
-                if now != seen and (seen.collection is not None or now.differences):
-                    leaving.set()
+                await to_thread.run_sync(files.prepare, limiter=self._shared.threads)
+            except OSError as exc:
+                raise SinkUnavailable(
+                    f"expected a folder for dead letters at {files.folder}, got {said(exc)}: set COLLECTOR_FILES"
+                ) from exc

@@ -9,7 +9,7 @@ from anyio import CancelScope, move_on_after
 
 from collector.actors.backoff import exponential
 from collector.actors.waiting import first_of
-from collector.errors import SinkUnavailable, WrongCollection
+from collector.errors import SinkUnavailable, WrongCollection, WrongDestination
 from collector.events import LoggerState, Report, State
 from transfer.errors import Conflict, TransferError
 
@@ -37,10 +37,10 @@ class Patience:
             try:
                 with CancelScope(shield=True):  # drivers are never cut; each call has a deadline of its own
                     return await prepare()
-            except (TransferError, SinkUnavailable, WrongCollection) as exc:
+            except (TransferError, SinkUnavailable, WrongCollection, WrongDestination) as exc:
                 if str(exc) != reported:
                     reported = str(exc)
-                    wrong = isinstance(exc, Conflict | WrongCollection)
+                    wrong = isinstance(exc, Conflict | WrongCollection | WrongDestination)
                     self.report(LoggerState(self.key, State.MISCONFIGURED if wrong else State.BACKING_OFF, reported))
             attempt += 1
             with move_on_after(curve(attempt)):

@@ -69,21 +69,24 @@ def _ignored(one: Misspelt) -> Finding:
 
 async def inspect(settings: Settings, replicas: int) -> list[Finding]:
     """Read the facts of both servers and judge them. NATS comes first: its loggers tell which collections matter."""
+    from collector.check.files import judge_files, sink_of  # noqa: PLC0415
     from collector.check.mongodb_facts import read_mongodb  # noqa: PLC0415
     from collector.check.mongodb_findings import judge_mongodb  # noqa: PLC0415
     from collector.check.nats_facts import read_nats  # noqa: PLC0415
     from collector.check.nats_findings import Plan, judge_nats  # noqa: PLC0415
+    from collector.settings import Sink  # noqa: PLC0415
 
     names = Names(settings.namespace)
     plan = Plan(names=names, replicas=replicas, held=settings.most_held, ack_wait=settings.ack_wait)
     nats = await read_nats(settings.nats, names)
     loggers = [logger for logger in nats.loggers if logger.spec is not None]
-    keys = [logger.key for logger in loggers]
-    mongodb = await to_thread.run_sync(read_mongodb, settings.database.read(), names, keys)
-    return [
-        *judge_nats(nats, plan),
-        *judge_mongodb(mongodb, loggers, names),
-    ]
+    findings = [*judge_nats(nats, plan), *judge_files(settings, loggers)]
+    if settings.database is not None:
+        loggers = [logger for logger in loggers if sink_of(logger, settings) is Sink.MONGODB]
+        keys = [logger.key for logger in loggers]
+        mongodb = await to_thread.run_sync(read_mongodb, settings.database.read(), names, keys)
+        findings += judge_mongodb(mongodb, loggers, names)
+    return findings
 
 
 def _print_findings(findings: Sequence[Finding], *, as_json_text: bool) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from click._termui_impl import ProgressBar
 
-    from collector.dead_letters.letters import DeadLetterReader, Filter, Letter, Summary
+    from collector.dead_letters.letters import Filter, Letter, Letters, Summary
     from collector.dead_letters.redrive import Redriven
     from transfer.nats_settings import NatsSettings
 
@@ -34,8 +34,8 @@ _MANY = 200
 
 _HELP = """Look at what could not be stored, publish it again, or remove it.
 
-Settings come from the environment, as for `collector run`: NAMESPACE and DATABASE, for redrive also NATS_HOSTS and a
-way to log in to NATS.
+Settings come from the environment, as for `collector run`: NAMESPACE and DATABASE, or without a MongoDB COLLECTOR_SINK
+and COLLECTOR_FILES; for redrive also NATS_HOSTS and a way to log in to NATS.
 
 \b
 Exit status: 0 done, also when there is nothing to do
@@ -147,7 +147,7 @@ def list_(key: str, wanted: Filter, *, as_json: bool) -> None:
     With --json, one object a line.
     """
 
-    async def work(letters: DeadLetterReader, _: _Settings) -> int:
+    async def work(letters: Letters, _: _Settings) -> int:
         found = False
         async for group in letters.find(wanted):
             if not (found or as_json):
@@ -175,7 +175,7 @@ def show(key: str, letter_id: Any, *, raw: bool, as_json: bool) -> None:
     if raw and as_json:
         raise click.UsageError("expected --raw or --json, got both")
 
-    async def work(letters: DeadLetterReader, _: _Settings) -> int:
+    async def work(letters: Letters, _: _Settings) -> int:
         found = await letters.read([letter_id])
         if not found or found[0].body is None:
             return _complain(f"expected a dead letter {letter_id} of {key!r} with its body, found none")
@@ -202,7 +202,7 @@ def redrive(key: str, wanted: Filter, *, dry_run: bool, as_json: bool) -> None:
     point and run again, also twice at the same time: no entry is lost or stored twice.
     """
 
-    async def work(letters: DeadLetterReader, settings: _Settings) -> int:
+    async def work(letters: Letters, settings: _Settings) -> int:
         if settings.nats is None:  # a dry run
             return _said({"would_redrive": await letters.count(wanted)}, as_json=as_json)
         result, error = await _redrive(letters, wanted, key, settings.names, settings.nats)
@@ -226,7 +226,7 @@ def redrive(key: str, wanted: Filter, *, dry_run: bool, as_json: bool) -> None:
 def purge(key: str, wanted: Filter, *, dry_run: bool, yes: bool, as_json: bool) -> None:
     """Remove dead letters for good, with what is in them."""
 
-    async def work(letters: DeadLetterReader, _: _Settings) -> int:
+    async def work(letters: Letters, _: _Settings) -> int:
         total = await letters.count(wanted)
         if dry_run or not total:
             return _said({"would_purge" if dry_run else "purged": total}, as_json=as_json)
@@ -245,7 +245,7 @@ def purge(key: str, wanted: Filter, *, dry_run: bool, yes: bool, as_json: bool) 
 
 
 async def _redrive(
-    letters: DeadLetterReader, wanted: Filter, key: str, names: Names, nats: NatsSettings
+    letters: Letters, wanted: Filter, key: str, names: Names, nats: NatsSettings
 ) -> tuple[Redriven, Exception | None]:
     """Return what became of the letters, and what ended it early."""
     from collector.dead_letters import redrive as again  # noqa: PLC0415 - --help need not load the drivers
@@ -274,26 +274,25 @@ class _Settings:
     """The settings of a command, read from the environment. Raises WrongSettings, which names every wrong variable."""
 
     def __init__(self, *, with_nats: bool) -> None:
-        from collector.settings import read_database, read_namespace  # noqa: PLC0415 - --help need not load the drivers
+        from collector.settings import Places, read_namespace  # noqa: PLC0415 - --help need not load the drivers
         from transfer.nats_settings import NatsSettings  # noqa: PLC0415
 
         environment = Environment(os.environ)
         namespace = read_namespace(environment)
         self.nats: NatsSettings | None = NatsSettings.read(environment) if with_nats else None
-        self.database = read_database(environment)
+        self.places = Places.read(environment)
         environment.finish()
         self.names = Names(namespace)
 
 
-def _run(key: str, work: Callable[[DeadLetterReader, _Settings], Awaitable[int]], *, with_nats: bool = False) -> None:
+def _run(key: str, work: Callable[[Letters, _Settings], Awaitable[int]], *, with_nats: bool = False) -> None:
     import anyio  # noqa: PLC0415 - --help need not load the drivers
 
     async def run() -> int:
         settings = _Settings(with_nats=with_nats)
         async with _letters(settings, key) as letters:
-            if not await letters.exists(settings.names.collection(key)):
-                names = f"{settings.names.dead_letters(key)} nor {settings.names.collection(key)}"
-                return _complain(f"expected a logger that has stored anything, but there is neither {names}")
+            if missing := await letters.missing():
+                return _complain(f"expected a logger that has stored anything, but there is neither {missing}")
             return await work(letters, settings)
 
     try:
@@ -307,12 +306,18 @@ def _run(key: str, work: Callable[[DeadLetterReader, _Settings], Awaitable[int]]
 
 
 @asynccontextmanager
-async def _letters(settings: _Settings, key: str) -> AsyncIterator[DeadLetterReader]:
+async def _letters(settings: _Settings, key: str) -> AsyncIterator[Letters]:
+    names, places = settings.names, settings.places
+    if places.database is None:
+        from collector.dead_letters.files import LetterFileReader, LetterFiles  # noqa: PLC0415 - as below
+
+        yield LetterFileReader(LetterFiles(places.files, key), places.files / f"{key}.ndjson")
+        return
     from collector.dead_letters.letters import DeadLetterReader  # noqa: PLC0415 - --help need not load the drivers
     from collector.mongodb.calls import database_of, open_mongo  # noqa: PLC0415
 
-    async with open_mongo(settings.database.read()) as client:
-        yield DeadLetterReader(database_of(client, settings.names.database), settings.names.dead_letters(key))
+    async with open_mongo(places.database.read()) as client:
+        yield DeadLetterReader(database_of(client, names.database), names.dead_letters(key), names.collection(key))
 
 
 _ROW = "{:24}  {:24}  {:18}  {:>10}  {:>7}  {:>10}  {:>5}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from gridfs.asynchronous import AsyncGridFSBucket
 from gridfs.errors import CorruptGridFile, NoFile
@@ -16,7 +16,7 @@ from collector.mongodb.calls import MAJORITY, calling
 from collector.mongodb.errors import describe_failure
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
     from datetime import datetime
 
     from bson import ObjectId
@@ -41,6 +41,15 @@ class Filter:
     until: datetime | None = None
     ids: tuple[ObjectId, ...] = ()
     limit: int | None = None
+
+    def means(self, letter: Summary) -> bool:
+        """Tell whether a letter is meant, of however many."""
+        return (
+            (not self.reasons or letter.reason in self.reasons)
+            and (self.since is None or letter.failed_at >= self.since)
+            and (self.until is None or letter.failed_at < self.until)
+            and (not self.ids or letter.id in self.ids)
+        )
 
     def query(self) -> dict[str, Any]:
         """Return it as MongoDB takes it."""
@@ -84,28 +93,50 @@ class Letter:
     """None when it is a file that is gone: somebody has removed or replaced the letter meanwhile."""
 
 
-class DeadLetterReader:
-    """The dead letters of one logger. Every method raises SinkUnavailable when MongoDB does not do it."""
+class Letters(Protocol):
+    """The dead letters of one logger, wherever they are kept. Every method raises SinkUnavailable when it cannot."""
 
-    def __init__(self, database: AsyncDatabase[dict[str, Any]], collection: str) -> None:
-        self._database = database
-        self._collection = database[collection]
-        self._files = AsyncGridFSBucket(database, bucket_name=collection)
-
-    async def exists(self, collection: str) -> bool:
-        """Say whether there is a collection for letters, or that other one."""
-        names = {"name": {"$in": [self._collection.name, collection]}}
-        async with _asking():
-            return bool(await self._database.list_collection_names(filter=names, authorizedCollections=True))
+    async def missing(self) -> str:
+        """Name the places of letters and of entries when there is neither; return nothing when there is one of them."""
 
     async def count(self, wanted: Filter) -> int:
         """Return how many there are."""
+
+    def find(self, wanted: Filter) -> AsyncIterator[list[Summary]]:
+        """Yield them in groups, in the order in which they failed; what comes or changes meanwhile is not found."""
+
+    async def read(self, ids: Sequence[ObjectId]) -> list[Letter]:
+        """Return those that are there, as they are now."""
+
+    async def remove(self, letters: Sequence[Summary]) -> int:
+        """Remove them, durably; return how many there were. One that is not as it was read is another one by now."""
+
+
+class DeadLetterReader:
+    """The dead letters of one logger in MongoDB. See `Letters`."""
+
+    def __init__(self, database: AsyncDatabase[dict[str, Any]], collection: str, entries: str = "") -> None:
+        """Look into the collection of letters; `entries` is the collection in which the logger's entries are."""
+        self._database = database
+        self._collection = database[collection]
+        self._entries = entries
+        self._files = AsyncGridFSBucket(database, bucket_name=collection)
+
+    async def missing(self) -> str:
+        """See `Letters`."""
+        names = {"name": {"$in": [self._collection.name, self._entries]}}
+        async with _asking():
+            found = await self._database.list_collection_names(filter=names, authorizedCollections=True)
+        return "" if found else f"{self._collection.name} nor {self._entries}"
+
+    async def count(self, wanted: Filter) -> int:
+        """See `Letters`."""
         async with _asking():
             number = await self._collection.count_documents(wanted.query())
         return number if wanted.limit is None else min(number, wanted.limit)
 
     async def find(self, wanted: Filter) -> AsyncIterator[list[Summary]]:
-        """Yield them in groups, in the order in which they failed; what comes or changes meanwhile is not found."""
+        """See `Letters`."""
         stages: list[dict[str, Any]] = [
             {"$match": wanted.query()},
             {"$project": _SUMMARY},
@@ -117,20 +148,20 @@ class DeadLetterReader:
             cursor = await self._collection.aggregate(stages, allowDiskUse=True)
         while True:
             async with _asking():
-                group = [_summary(found) for found in await cursor.to_list(GROUP)]
+                group = [summary_of(found) for found in await cursor.to_list(GROUP)]
             if not group:
                 return
-            for part in _parts(group):
+            for part in parts(group):
                 yield part
 
     async def read(self, ids: Sequence[ObjectId]) -> list[Letter]:
-        """Return those that are there, as they are now."""
+        """See `Letters`."""
         async with _asking():
             found = await self._collection.find({"_id": {"$in": list(ids)}}).to_list()
             return [await self._letter(document) for document in found]
 
     async def remove(self, letters: Sequence[Summary]) -> int:
-        """Remove them, durably; return how many there were. One that is not as it was read is another one by now."""
+        """See `Letters`."""
         inline = [letter for letter in letters if letter.body_file is None]
         removed = 0
         if inline:
@@ -163,13 +194,8 @@ class DeadLetterReader:
         body: bytes | None = document["body"]
         if document["body_file"] is not None:
             body = await self._file(document["body_file"])
-        kept = document["headers"]
-        pairs = read_headers(kept) if isinstance(kept, bytes) else kept
-        encoding = "latin-1" if isinstance(kept, bytes) else "utf-8"
-        fields = tuple((_raw(name, encoding), _raw(value, encoding)) for name, value in pairs)
-        return Letter(
-            _summary(document | {"size": None if body is None else len(body)}), document["error"], fields, body
-        )
+        size = None if body is None else len(body)
+        return Letter(summary_of(document | {"size": size}), document["error"], fields_of(document["headers"]), body)
 
     async def _file(self, file: ObjectId) -> bytes | None:
         try:
@@ -185,7 +211,8 @@ _SUMMARY = {
 }
 
 
-def _summary(document: dict[str, Any]) -> Summary:
+def summary_of(document: Mapping[str, Any]) -> Summary:
+    """Return what may be shown of a stored letter; `size` is a field beside its own."""
     names = ("failed_at", "published_at", "reason", "subject", "stream", "sequence", "entry", "deliveries", "body_file")
     same = {name: document[name] for name in names}
     return Summary(id=document["_id"], attempt=document.get("attempt", 1), size=document["size"], **same)
@@ -197,11 +224,18 @@ def _exactly(letter: Summary) -> dict[str, Any]:
     return {"_id": letter.id, "failed_at": letter.failed_at, "attempt": attempt}
 
 
+def fields_of(kept: bytes | Sequence[Sequence[str | bytes]]) -> tuple[tuple[bytes, bytes], ...]:
+    """Return headers as they came, in order, of those that a letter keeps."""
+    pairs = read_headers(kept) if isinstance(kept, bytes) else kept
+    encoding = "latin-1" if isinstance(kept, bytes) else "utf-8"
+    return tuple((_raw(name, encoding), _raw(value, encoding)) for name, value in pairs)
+
+
 def _raw(text: str | bytes, encoding: str) -> bytes:
     return text if isinstance(text, bytes) else text.encode(encoding)
 
 
-def _parts(group: list[Summary]) -> list[list[Summary]]:
+def parts(group: list[Summary]) -> list[list[Summary]]:
     """Cut a group so that no part takes much memory; a letter whose body is a file stands alone."""
     parts: list[list[Summary]] = [[]]
     room = _GROUP_BYTES

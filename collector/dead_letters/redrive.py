@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
     from bson import ObjectId
 
-    from collector.dead_letters.letters import DeadLetterReader, Letter, Summary
+    from collector.dead_letters.letters import Letter, Letters, Summary
     from collector.jetstream.publisher import RawPublisher
 
 _SERVERS = b"nats-"
@@ -127,12 +127,10 @@ def _milliseconds(moment: datetime) -> int:
     return round(moment.timestamp() * 1000)
 
 
-async def redrive(
-    letters: DeadLetterReader, group: Sequence[Summary], publisher: RawPublisher, result: Redriven
-) -> None:
+async def redrive(letters: Letters, group: Sequence[Summary], publisher: RawPublisher, result: Redriven) -> None:
     """Publish the letters of a group again and remove what was confirmed; add to `result` what became of each.
 
-    Raises a TransferError or SinkUnavailable when NATS or MongoDB does not answer; run it again then.
+    Raises a TransferError or SinkUnavailable when NATS or the place of the letters does not answer; run it again then.
     """
     confirmed: list[Summary] = []
     unavailable: list[TransferError] = []

@@ -5,14 +5,14 @@ How letters are published again, and what that asks of storing them, is in `redr
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
 from gridfs.asynchronous import AsyncGridFSBucket
 from gridfs.errors import GridFSError
 from pymongo.errors import OperationFailure
 
-from collector.decoding.headers import attempt, first_published_ns, headers
+from collector.dead_letters.letter import FEW_HEADERS, MOST_INLINE, letter_of
+from collector.decoding.headers import attempt
 from collector.errors import SinkUnavailable
 from collector.mongodb.calls import calling, insert
 from collector.mongodb.codes import failures
@@ -26,10 +26,6 @@ if TYPE_CHECKING:
 
     from collector.model import Rejected
 
-_INLINE = 8 * 1024 * 1024
-"""Bytes of body and headers that a letter holds itself; else the body goes to GridFS. A document ends at 16 MiB."""
-_FEW_HEADERS = 64 * 1024
-"""Bytes of headers that are kept as pairs, each of which costs up to ten times its size; more are kept as one block."""
 _PAIRED = 10
 _MOST = 500
 """Letters in a command: other loggers wait for as long as it takes to make and encode them, some 20 ms."""
@@ -104,24 +100,10 @@ class DeadLetterStore:
                 raise SinkUnavailable(f"{type(exc).__name__} for the file of a dead letter") from exc
 
     async def _letter(self, reject: Rejected) -> dict[str, Any]:
-        delivery = reject.delivery
-        inline, attempted = _is_inline(reject), attempt(delivery.raw_headers)
-        letter = {
-            "_id": reject.identity,
-            "body": reject.body if inline else None,
-            "body_file": None if inline else await self._keep_file(reject),
-            "headers": _readable(delivery.raw_headers),
-            "reason": reject.reason.value,
-            "error": reject.error.encode(errors="backslashreplace").decode(),
-            "subject": delivery.subject,
-            "stream": delivery.stream,
-            "sequence": delivery.sequence,
-            "entry": reject.position,
-            "deliveries": delivery.num_delivered,
-            "published_at": datetime.fromtimestamp(first_published_ns(delivery) / 1e9, UTC),
-            "failed_at": datetime.fromtimestamp(self._clock(), UTC),
-        }
-        return letter if attempted == 1 else letter | {"attempt": attempted}
+        letter = letter_of(reject, self._clock())
+        if not _is_inline(reject):
+            letter |= {"body": None, "body_file": await self._keep_file(reject)}
+        return letter
 
     async def _keep_file(self, reject: Rejected) -> ObjectId:
         """Store the body in GridFS, whole, and return its file; one that is there already is taken.
@@ -149,23 +131,7 @@ def _if_older(letter: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_inline(reject: Rejected) -> bool:
-    return len(reject.body) + len(reject.delivery.raw_headers) <= _INLINE
-
-
-def _readable(raw_headers: bytes) -> list[list[str | bytes]] | bytes:
-    """Return the headers as pairs, in order, or as they came when they are very many."""
-    if len(raw_headers) > _FEW_HEADERS:
-        return raw_headers[:_INLINE]  # no server that keeps to the limits of NATS lets more through
-    return [[_plain(name), _plain(value)] for name, value in headers(raw_headers)]
-
-
-def _plain(value: str) -> str | bytes:
-    """Return a header as the text that it is in UTF-8, else as the bytes that it was."""
-    raw = value.encode("latin-1")  # see `collector.decoding.headers`: a character stands for a byte
-    try:
-        return raw.decode()
-    except UnicodeDecodeError:
-        return raw
+    return len(reject.body) + len(reject.delivery.raw_headers) <= MOST_INLINE
 
 
 def _groups(rejects: Sequence[Rejected]) -> Iterator[list[Rejected]]:
@@ -174,7 +140,7 @@ def _groups(rejects: Sequence[Rejected]) -> Iterator[list[Rejected]]:
     size = 0
     for reject in rejects:
         reject_size = _size(reject)
-        if len(group) == _MOST or (group and size + reject_size > _INLINE):
+        if len(group) == _MOST or (group and size + reject_size > MOST_INLINE):
             yield group
             group, size = [], 0
         group.append(reject)
@@ -187,4 +153,4 @@ def _size(reject: Rejected) -> int:
     """Return about how many bytes a letter takes."""
     body = len(reject.body) if _is_inline(reject) else 0
     raw = len(reject.delivery.raw_headers)
-    return body + len(reject.error) + (raw if raw > _FEW_HEADERS else raw * _PAIRED)
+    return body + len(reject.error) + (raw if raw > FEW_HEADERS else raw * _PAIRED)

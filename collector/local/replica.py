@@ -35,14 +35,16 @@ class Replica(Server):
         folder: Path,
         namespace: str,
         nats: NatsServer,
-        mongod: Mongod,
+        mongod: Mongod | None,
         settings: Mapping[str, str],
         *,
         port: int | None = None,
     ) -> None:
         super().__init__(folder, Path(sys.executable), port=port)
         self.log_path = self._output_path
-        self._settings = {"NAMESPACE": namespace, "NATS_HOSTS": nats.url, "DATABASE": mongod.url, **settings}
+        self._settings = {"NAMESPACE": namespace, "NATS_HOSTS": nats.url, **settings}
+        if mongod is not None:
+            self._settings.setdefault("DATABASE", mongod.url)
 
     @property
     def url(self) -> str:

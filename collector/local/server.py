@@ -56,6 +56,8 @@ class Server(ABC):
         self.program = program
         self.port = port or free_port()
         self.log_path = folder / f"{self.name}.log"
+        self.stdout: int | None = None
+        """A descriptor for its standard output; None: it goes where its standard error goes."""
         self._output_path = folder / f"{self.name}.out"  # its output before it opens its log
         self._port_tries = 1 if port else _PORT_TRIES
         self._process: subprocess.Popen[bytes] | None = None
@@ -161,7 +163,7 @@ class Server(ABC):
                 self._command(),
                 env=self._environment(),
                 stdin=subprocess.DEVNULL,
-                stdout=output,
+                stdout=output if self.stdout is None else self.stdout,
                 stderr=output,
                 start_new_session=True,
             )

@@ -36,7 +36,7 @@ class EntryMetrics:
         self._received_entries = counter("received_entries", "Entries in the messages received")
         self._received_bytes = counter("received_bytes", "Bytes of the messages received")
         self._redelivered = counter("redelivered_messages", "Messages received that had been delivered before")
-        self._written = counter("written_entries", "Entries newly stored in MongoDB, by a write of unknown result too")
+        self._written = counter("written_entries", "Entries newly stored by the sink, by a write of unknown result too")
         self._duplicates = counter("duplicate_entries", "Entries that an earlier delivery had stored")
         self._acknowledged = counter("acknowledged_messages", "Messages answered for good")
         self._returned = counter("returned_messages", "Messages given back unwritten")
@@ -83,12 +83,12 @@ class EntryMetrics:
         )
         self._latency = families.histogram(
             "delivery_latency_seconds",
-            "Seconds that the oldest message of a batch took from JetStream to MongoDB's acknowledgement",
+            "Seconds that the oldest message of a batch took from JetStream to the sink's acknowledgement",
             _LATENCY,
         )
         self._buffer_messages = families.gauge("buffer_messages", "Messages held in this replica")
         self._buffer_bytes = families.gauge("buffer_bytes", "Bytes held in this replica")
-        self._writes = families.gauge("writes_in_progress", "Batches on their way to MongoDB")
+        self._writes = families.gauge("writes_in_progress", "Batches on their way to the sink")
 
     @property
     def counting(self) -> dict[type, Callable[[Any], None]]:

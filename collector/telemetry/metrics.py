@@ -24,15 +24,26 @@ class Metrics:
     on all replicas, as a server says it: take the `max` of it, never the `sum`.
     """
 
-    def __init__(self, namespace: str, version: str, buffer_limit: int, *, logger_histograms: bool = True) -> None:
-        """Have all metrics; without `logger_histograms` each histogram is of all loggers together."""
+    def __init__(
+        self,
+        namespace: str,
+        version: str,
+        buffer_limit: int,
+        *,
+        logger_histograms: bool = True,
+        mongodb: bool = True,
+    ) -> None:
+        """Have all metrics; without `logger_histograms` each histogram is of all loggers together.
+
+        `mongodb` says whether the replica has a connection to MongoDB.
+        """
         self._states: dict[str, State] = {}
         self._started: set[str] = set()
         """Loggers that have children: one that never had a pipeline, as its declaration cannot be read, has none."""
         self._families = Families(namespace, logger_histograms=logger_histograms)
         self._readings = ReadingMetrics(self._families, self._states)
         entries = EntryMetrics(self._families)
-        self._service = ServiceMetrics(self._families, version, buffer_limit)
+        self._service = ServiceMetrics(self._families, version, buffer_limit, mongodb=mongodb)
         self._lock = Lock()  # threads of the endpoint call `text`, which withdraws old readings
         self._counting: dict[type, Callable[[Any], None]] = {
             LoggerState: self._move,

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from collector.events import State
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from collector.events import Crashed
 
 ROOT_ACTORS = ("owners", "registry", "sampler", "storage", "pipelines")
@@ -46,8 +48,9 @@ class Restarts:
     A pipeline says when it is at work again. An actor of the root does not, so its backoff ends when its delay is over.
     """
 
-    def __init__(self) -> None:
-        self._root = {actor: _Life() for actor in ROOT_ACTORS}
+    def __init__(self, root: Iterable[str] = ROOT_ACTORS) -> None:
+        """Begin without a crash; `root` are the permanent actors that the replica has."""
+        self._root = {actor: _Life() for actor in root}
         self._loggers: dict[str, _Life] = {}
 
     def crashed(self, crash: Crashed, now: float) -> None:

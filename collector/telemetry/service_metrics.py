@@ -22,7 +22,7 @@ _CRASHED = "crashed"
 class ServiceMetrics:
     """Counts the events of the replica."""
 
-    def __init__(self, families: Families, version: str, buffer_limit: int) -> None:
+    def __init__(self, families: Families, version: str, buffer_limit: int, *, mongodb: bool = True) -> None:
         self._restarts = families.counter(
             "actor_restarts", "Actors started again after a crash", ("actor", "reason"), [("pipeline", _CRASHED)]
         )
@@ -31,7 +31,9 @@ class ServiceMetrics:
         gauge = partial(families.of_service, "gauge")
         gauge("buffer_limit_bytes", "Bytes this replica may hold").set(buffer_limit)
         self._nats_connected = gauge("nats_connected", "1 while connected to NATS")
-        self._mongodb_connected = gauge("mongodb_connected", "1 while MongoDB has a primary for us")
+        self._mongodb_connected = gauge("mongodb_connected", "1 while MongoDB has a primary; absent without DATABASE")
+        if not mongodb:
+            self._mongodb_connected.forget()
         self._ready = gauge("ready", "1 while /readyz answers 200")
         self._loop_lag = gauge("event_loop_lag_seconds", "How late the event loop last was")
         self._loggers = gauge("loggers", "Loggers by state", ("state",), product(State))

@@ -12,7 +12,7 @@ from collector.events import lifecycle
 from collector.events.readings import Declared
 from collector.telemetry.last_error import LastError, time_of_day
 from collector.telemetry.logger_status import Loggers, Tally
-from collector.telemetry.restarts import Restarts
+from collector.telemetry.restarts import ROOT_ACTORS, Restarts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,8 +42,8 @@ class _Replica:
     """The last events of the replica as a whole."""
 
     pulse: float
+    servers: dict[str, _Server]
     loop_lag: float = 0.0
-    servers: dict[str, _Server] = field(default_factory=lambda: {"nats": _Server(), "mongodb": _Server()})
     bucket: Declared = field(default_factory=lambda: Declared(looked=False))
     observer_failures: dict[str, int] = field(default_factory=lambda: {one.value: 0 for one in lifecycle.Observer})
     error: LastError = field(default_factory=LastError)
@@ -55,14 +55,22 @@ class Status:
     """The state of the replica. The event loop calls `observe`, any thread everything else."""
 
     def __init__(
-        self, namespace: str, version: str, clock: Callable[[], float] = time.monotonic, *, buffer_limit: int = 0
+        self,
+        namespace: str,
+        version: str,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        buffer_limit: int = 0,
+        mongodb: bool = True,
     ) -> None:
+        """Know nothing yet; `mongodb` tells whether the replica has a connection to MongoDB."""
         self._of_the_process = {"namespace": namespace, "version": version, "started": time_of_day()}
         self._clock = clock
         self._lock = Lock()
-        self._replica = _Replica(clock())
+        servers = ("nats", "mongodb") if mongodb else ("nats",)
+        self._replica = _Replica(clock(), {server: _Server() for server in servers})
         self._buffer_limit = buffer_limit
-        self._restarts = Restarts()
+        self._restarts = Restarts([actor for actor in ROOT_ACTORS if mongodb or actor != "owners"])
         self._loggers = Loggers(clock, self._restarts)
         self._taking: dict[type, Callable[[Any], None]] = {
             **self._loggers.taking,

@@ -149,6 +149,7 @@ async def test_what_was_wanted_before_it_ran_is_started() -> None:
 CHANGED = {
     "collection": CollectionSpec(kind="timeseries"),
     "stream": StreamSpec(max_bytes=1_000_000),
+    "destination": "file",
 }
 """Another value of each field that a pipeline is made by."""
 

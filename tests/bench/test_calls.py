@@ -14,7 +14,7 @@ import pytest
 from anyio import Event, Semaphore, create_task_group, fail_after, lowlevel
 
 from bench.entries import Form, Traffic
-from collector.actors.destinations import MongoDestinations
+from collector.actors.mongo_destinations import MongoDestinations
 from collector.actors.moving import Shared
 from collector.actors.pipeline import Pipeline
 from collector.events import BatchSettled

@@ -50,6 +50,7 @@ def test_the_replicas_start_with_what_they_are_given() -> None:
     collector = services()["collector"]
     settings = Settings.read(collector["environment"])
     assert settings.nats.hosts == ("nats://nats:4222",)
+    assert settings.database is not None
     assert settings.database.read().startswith("mongodb://mongodb:27017/")
     assert collector["deploy"]["replicas"] == 2
     assert collector["stop_grace_period"] == f"{settings.shutdown_timeout + 60:.0f}s"

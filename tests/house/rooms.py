@@ -19,7 +19,7 @@ COLLECTOR: tuple[tuple[str, ...], ...] = (
     ("__main__",),
 )
 TRANSFER: tuple[tuple[str, ...], ...] = (
-    ("difference", "misspelt", "printable", "secret", "system"),
+    ("difference", "misspelt", "ndjson", "printable", "secret", "system"),
     ("errors",),
     ("entries", "environment", "names"),
     ("nats_settings", "wire"),

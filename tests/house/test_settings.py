@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from collector.settings import MIB, Settings
+from collector.settings import MIB, Settings, Sink
 from transfer.errors import WrongSettings
 from transfer.secret import Secret
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 REQUIRED = {"NAMESPACE": "beta", "NATS_HOSTS": "nats://127.0.0.1:4222", "DATABASE": "mongodb://127.0.0.1:27017"}
 
@@ -28,6 +26,10 @@ def test_the_defaults_are_those_of_the_contract() -> None:
     assert {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)} == {
         "namespace": "beta",
         "nats": settings.nats,
+        "sink": Sink.MONGODB,
+        "files": Path("collector-files"),
+        "file_bytes": 256 * MIB,
+        "file_age": 86_400.0,
         "database": Secret("DATABASE", "mongodb://127.0.0.1:27017"),
         "release": False,
         "batch_entries": 1000,
@@ -61,6 +63,13 @@ def test_the_defaults_are_those_of_the_contract() -> None:
         ("COLLECTOR_SHUTDOWN_TIMEOUT", "5m", "shutdown_timeout", 300.0),
         ("COLLECTOR_RECONCILE_PERIOD", "10", "reconcile_period", 10.0),
         ("COLLECTOR_LAG_PERIOD", "1s", "lag_period", 1.0),
+        ("COLLECTOR_FILE_BYTES", "1GiB", "file_bytes", 1024 * MIB),
+        ("COLLECTOR_FILE_AGE", "1h", "file_age", 3600.0),
+        ("COLLECTOR_FILES", "/var/lib/entries", "files", Path("/var/lib/entries")),
+        ("COLLECTOR_SINK", "mongodb", "sink", Sink.MONGODB),
+        ("COLLECTOR_SINK", "stdout", "sink", Sink.STDOUT),
+        ("COLLECTOR_SINK", "blackhole", "sink", Sink.BLACKHOLE),
+        ("COLLECTOR_SINK", "file:/var/lib/entries", "files", Path("/var/lib/entries")),
         ("COLLECTOR_HTTP", "127.0.0.1:0", "http", ("127.0.0.1", 0)),
         ("COLLECTOR_HTTP", "[::1]:9090", "http", ("::1", 9090)),
         ("COLLECTOR_HTTP", ":9090", "http", ("0.0.0.0", 9090)),  # noqa: S104 - the contract
@@ -94,6 +103,12 @@ def test_a_tunable_is_read_from_its_variable(variable: str, text: str, name: str
         ("COLLECTOR_SHUTDOWN_TIMEOUT", "nan"),
         ("COLLECTOR_RECONCILE_PERIOD", "4s"),
         ("COLLECTOR_LAG_PERIOD", "inf"),
+        ("COLLECTOR_SINK", "file"),
+        ("COLLECTOR_SINK", "file:"),
+        ("COLLECTOR_SINK", "stdout:/var/lib/entries"),
+        ("COLLECTOR_SINK", "kafka"),
+        ("COLLECTOR_FILE_BYTES", "1KiB"),
+        ("COLLECTOR_FILE_AGE", "0"),
         ("COLLECTOR_HTTP", "8080"),
         ("COLLECTOR_HTTP", "0.0.0.0:http"),
         ("COLLECTOR_HTTP", "0.0.0.0:65536"),
@@ -114,7 +129,9 @@ def test_a_secret_comes_from_a_file_too(tmp_path: Path) -> None:
     path = tmp_path / "database"
     path.write_text("mongodb://user:hunter2@127.0.0.1:27017\n")
     environ = {name: value for name, value in REQUIRED.items() if name != "DATABASE"}
-    assert Settings.read({**environ, "DATABASE_FILE": str(path)}).database.read().endswith("27017")
+    database = Settings.read({**environ, "DATABASE_FILE": str(path)}).database
+    assert database is not None
+    assert database.read().endswith("27017")
     missing = problems({**environ, "DATABASE_FILE": str(tmp_path / "missing")})
     assert "DATABASE_FILE" in missing
 
@@ -133,3 +150,16 @@ def test_draining_leaves_time_for_the_last_call_to_a_server_that_hangs_and_for_c
     assert longer.drain_timeout == 60.0 - 7.0 - 7.0
     short = Settings.read({**REQUIRED, "COLLECTOR_SHUTDOWN_TIMEOUT": "5s"})
     assert 0 < short.drain_timeout < short.shutdown_timeout
+
+
+@pytest.mark.parametrize("sink", ["stdout", "file:/var/lib/entries", "blackhole"])
+def test_without_mongodb_as_the_destination_no_database_is_asked_for(sink: str) -> None:
+    environ = {name: value for name, value in REQUIRED.items() if name != "DATABASE"}
+    assert Settings.read({**environ, "COLLECTOR_SINK": sink}).database is None
+    assert list(problems({**environ, "COLLECTOR_SINK": "mongodb"})) == ["DATABASE"]
+    assert list(problems({**environ, "COLLECTOR_SINK": sink, "DATABASE": "postgres://127.0.0.1"})) == ["DATABASE"]
+
+
+def test_the_folder_of_files_is_named_once() -> None:
+    both = {"COLLECTOR_SINK": "file:/var/lib/entries", "COLLECTOR_FILES": "/var/lib/others"}
+    assert list(problems({**REQUIRED, **both})) == ["COLLECTOR_FILES"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from anyio import Event, Semaphore, create_task_group, fail_after
 
-from collector.actors.destinations import MongoDestinations
+from collector.actors.mongo_destinations import MongoDestinations
 from collector.actors.pipeline import Pipeline
 from collector.errors import SinkUnavailable
 from collector.events import (
@@ -53,8 +53,8 @@ class Scene:
         self.returned = Event()
         self.claims = FakeClaims(mark=store.mark)
         self.owners = FakeOwners(self.claims, self.reports)
-        monkeypatch.setattr("collector.actors.destinations.TimeSeriesStore", lambda *_, **__: store)
-        monkeypatch.setattr("collector.actors.destinations.DeadLetterStore", lambda *_: self.letters)
+        monkeypatch.setattr("collector.actors.mongo_destinations.TimeSeriesStore", lambda *_, **__: store)
+        monkeypatch.setattr("collector.actors.mongo_destinations.DeadLetterStore", lambda *_: self.letters)
         claims: Any = self.claims
         owners: Any = self.owners
         nothing: Any = None

@@ -1,17 +1,14 @@
-"""A stored document -> the line that shows it: for people, or one JSON object. Pure, but for bson's own types."""
+"""A stored document -> the line that shows it to people. Pure."""
 
 from __future__ import annotations
 
-import base64
 import json
-import math
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from bson import DatetimeMS, Decimal128, ObjectId
+from transfer.ndjson import as_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
 _FIRST = ("level", "logger", "msg")
 _HIDDEN = frozenset({"_id", "timestamp", *_FIRST})
@@ -29,14 +26,6 @@ _COLOURS = {
     "PANIC": "\x1b[1;31m",
 }
 _LEVEL_WIDTH = 8
-
-
-def json_line(document: Mapping[str, object]) -> str:
-    """Return one JSON object, its fields in the order stored.
-
-    Ids are hex text, times RFC 3339 in UTC, bytes base64, and what JSON has no number for is text.
-    """
-    return json.dumps(_as_json(document), ensure_ascii=False, separators=(",", ":"))
 
 
 def readable_line(document: Mapping[str, object], *, coloured: bool) -> str:
@@ -62,13 +51,13 @@ def _plain(text: str, _: str) -> str:
 
 
 def _text(value: object) -> str:
-    plain = _as_json(value)
+    plain = as_json(value)
     return _printable(plain if isinstance(plain, str) else json.dumps(plain, ensure_ascii=False))
 
 
 def _value(value: object) -> str:
     """Return text as it is when that can be told from what stands around it, else as JSON."""
-    plain = _as_json(value)
+    plain = as_json(value)
     if isinstance(plain, str) and plain and not any(one in ' "=' or not one.isprintable() for one in plain):
         return plain
     return _printable(json.dumps(plain, ensure_ascii=False, separators=(",", ":")))
@@ -79,37 +68,3 @@ def _printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
-
-
-def _as_json(value: object) -> object:
-    if value is None or isinstance(value, (bool, str)):
-        return value
-    for kind, convert in _KINDS:
-        if isinstance(value, kind):
-            return convert(value)
-    return str(value)
-
-
-def _mapping(value: Mapping[str, object]) -> dict[str, object]:
-    return {name: _as_json(item) for name, item in value.items()}
-
-
-def _float(value: float) -> object:
-    return value if math.isfinite(value) else str(value)
-
-
-def _moment(value: datetime) -> str:
-    return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-_KINDS: tuple[tuple[type, Callable[..., object]], ...] = (
-    (int, int),
-    (float, _float),
-    (dict, _mapping),
-    (list, lambda value: [_as_json(item) for item in value]),
-    (datetime, _moment),
-    (ObjectId, str),
-    (DatetimeMS, int),  # a time that a datetime has no room for, in milliseconds since 1970
-    (Decimal128, str),
-    (bytes, lambda value: base64.b64encode(value).decode()),
-)

@@ -10,8 +10,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from transfer.errors import TransferError
+from transfer.ndjson import json_object
 from transfer.tail.follow import follow_plain, follow_series
-from transfer.tail.lines import json_line, readable_line
+from transfer.tail.lines import readable_line
 from transfer.tail.stored import Selection, kind_of, open_collection, read_stored, until_made
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def print_entries(uri: str, namespace: str, options: argparse.Namespace) -> None
     coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     with open_collection(uri, namespace, options.key) as collection, closing(_entries(collection, options)) as entries:
         for document in entries:
-            line = json_line(document) if options.json else readable_line(document, coloured=coloured)
+            line = json_object(document).decode() if options.json else readable_line(document, coloured=coloured)
             print(line, flush=options.follow)  # noqa: T201 - its output
     sys.stdout.flush()  # here, where a broken pipe is caught
 

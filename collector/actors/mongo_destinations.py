@@ -1,0 +1,153 @@
+"""Destinations in MongoDB: plain collections, and time-series collections with their one owner."""
+
+from __future__ import annotations
+
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from anyio import CancelScope, Event, create_task_group, current_time, sleep
+
+from collector.actors.patience import Patience
+from collector.dead_letters.store import DeadLetterStore
+from collector.errors import CollectionChanged, OwnershipLost, SinkUnavailable, WrongCollection, leaves
+from collector.events import Failed, Failure, LoggerState, Report, Stage, State
+from collector.sinks import Target
+from collector.sinks.mongodb import MongoSink
+from collector.sinks.place import Place, Seen
+from collector.sinks.timeseries.horizon import Horizon
+from collector.sinks.timeseries.sink import TimeSeriesSink
+from collector.sinks.timeseries.store import TimeSeriesStore
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from anyio import Semaphore
+    from pymongo.asynchronous.database import AsyncDatabase
+
+    from collector.actors.owners import Candidacy, Owners
+    from collector.jetstream.source import Attached
+    from collector.mongodb.collections import CollectionCatalog
+    from collector.settings import Settings
+    from collector.sinks.timeseries.claims import Claims, Fenced
+    from transfer.names import Names
+    from transfer.wire import LoggerSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MongoDestinations:
+    """Collections of one database, plain or time series. See `Destinations`."""
+
+    names: Names
+    settings: Settings
+    database: AsyncDatabase[dict[str, Any]]
+    catalog: CollectionCatalog
+    claims: Claims
+    owners: Owners
+    report: Report
+    write_slots: Semaphore
+    """One for each connection of the database's client."""
+
+    def of(self, spec: LoggerSpec) -> MongoDestination:
+        """Return the collection of one logger."""
+        return MongoDestination(spec, self)
+
+
+class MongoDestination:
+    """The collection of one logger: made as declared, and looked at again at each reconcile. See `Destination`.
+
+    All replicas write into a plain collection. A time-series collection has one owner, so others stand by.
+    """
+
+    def __init__(self, spec: LoggerSpec, shared: MongoDestinations) -> None:
+        self._key = spec.key
+        self._shared = shared
+        self._patience = Patience(spec.key, shared.report)
+        self._collection, self._letters = shared.names.collection(spec.key), shared.names.dead_letters(spec.key)
+        names = self._collection, self._letters
+        self._place = Place(shared.database, shared.catalog, spec.collection, names, shared.settings.write_timeout)
+
+    @asynccontextmanager
+    async def opened(self, attached: Attached, stopping: Event) -> AsyncIterator[Target | None]:
+        """Make the collection where it is missing, and own it where it has one owner."""
+        seen = await self._patience.until_done(self._place.prepare, stopping)
+        if seen is None:
+            yield None
+            return
+        opened = self._owned(attached, stopping, seen) if seen.is_timeseries else self._plain(seen)
+        try:
+            async with opened as target, create_task_group() as looking:
+                if target is not None:
+                    looking.start_soon(self._look_again, seen, target.leaving, name=f"{self._key} collection")
+                yield target
+                looking.cancel_scope.cancel()
+        except* CollectionChanged as changed:
+            self._place.doubt(seen)
+            for one in leaves(changed):
+                action = "looking at the collection again"
+                self._shared.report(Failed(self._key, Stage.WRITE, Failure.UNAVAILABLE, str(one), action))
+
+    @asynccontextmanager
+    async def _plain(self, seen: Seen) -> AsyncIterator[Target]:
+        """Give the collection that all replicas write into."""
+        shared = self._shared
+        finding = self._place.finding(seen)
+        sink = MongoSink(shared.database, self._collection, shared.settings.write_timeout, finding)
+        yield Target(sink=sink, letters=self._dead_letters(), write_slots=shared.write_slots, risks=seen.differences)
+
+    @asynccontextmanager
+    async def _owned(self, attached: Attached, stopping: Event, seen: Seen) -> AsyncIterator[Target | None]:
+        """Stand by, and give the collection while this replica is its one owner."""
+        with self._shared.owners.candidacy(self._key, attached.incarnation) as candidacy:
+            self._shared.report(LoggerState(self._key, State.STANDBY, "another replica may own it"))
+            fenced = await candidacy.own(stopping)
+            if fenced is None:
+                yield None
+                return
+            lost = False
+            try:
+                yield self._of_owner(fenced, candidacy, seen)
+            except* OwnershipLost:
+                lost = True
+            finally:
+                await candidacy.give_back(lost=lost or candidacy.lost.is_set())
+
+    def _of_owner(self, fenced: Fenced, candidacy: Candidacy, seen: Seen) -> Target:
+        """Return the collection that only this replica writes into, for as long as it is the owner."""
+        shared, horizon = self._shared, Horizon(fenced.tenure.mark)
+        timeout, uuid = shared.settings.write_timeout, self._place.uuid(seen.collection) if seen.collection else None
+        store = TimeSeriesStore(shared.database, self._collection, shared.claims, fenced, timeout, uuid=uuid)
+        return Target(
+            sink=TimeSeriesSink(self._key, store, fenced.tenure, horizon, shared.report),
+            letters=self._dead_letters(),
+            write_slots=shared.write_slots,
+            admission=horizon,
+            leaving=candidacy.handing_over,
+            lost=candidacy.lost,
+            stood_by=True,
+            risks=seen.differences,
+        )
+
+    def _dead_letters(self) -> DeadLetterStore:
+        shared = self._shared
+        return DeadLetterStore(shared.database, self._letters, shared.settings.write_timeout, time.time)
+
+    async def _look_again(self, seen: Seen, leaving: Event) -> None:
+        """Look at the collection at each reconcile, all loggers at the same moment: so they ask together.
+
+        When it is not as it was seen, the pipeline leaves, and comes back to look at it.
+        """
+        period = self._shared.settings.reconcile_period
+        while not leaving.is_set():
+            await sleep(period - current_time() % period)
+            try:
+                with CancelScope(shield=True):
+                    now = await self._place.inspect()
+            except WrongCollection:
+                leaving.set()
+            except SinkUnavailable:
+                continue  # the writes say so too
+            else:
+                if now != seen and (seen.collection is not None or now.differences):
+                    leaving.set()

@@ -1,0 +1,266 @@
+"""The file of one logger: lines are appended to it durably, and each message once. Everything here blocks.
+
+The files of a folder:
+
+    KEY.ndjson                           is written; it only grows, by whole lines
+    KEY.20301231T235959.000000Z.ndjson   was written until that time
+    .collector/KEY.lock                  who holds its lock is the only writer
+    .collector/KEY.json                  the checkpoint: what is known of KEY.ndjson up to a place in it
+
+The checkpoint may be old: what stands behind its place is read back when the file is opened. When a new file is begun,
+the checkpoint knows all of the old one before that gets its other name, and the checkpoint is at the beginning of the
+new one before anything is written there. So nothing has to be read from files that somebody may have taken away.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from collector.errors import SinkUnavailable
+from collector.runtime.durably import lock, make_folder, replace, said, sync_folder, write_all
+from collector.sinks.known import MOST_LINES, Checkpoint, Known, digest, read_checkpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from collector.decoding.identity import Incarnation
+    from collector.model import Entry
+
+HIDDEN = ".collector"
+"""The folder for locks and checkpoints."""
+_UNKNOWN = 1024 * 1024
+"""Bytes behind the checkpoint after which there is a new one."""
+_READ_BACK = 64 * 1024 * 1024
+"""Bytes that are read back at most: more are there only when the checkpoint was lost."""
+_CHUNK = 1024 * 1024
+_MICROSECOND = timedelta(microseconds=1)
+_NAMED_BY = "%Y%m%dT%H%M%S.%fZ"
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """When a new file is begun, whichever comes first."""
+
+    bytes: int
+    age: float
+
+
+class LogFile:
+    """The file of one logger in a folder. Each method raises SinkUnavailable, and can be called again then."""
+
+    def __init__(
+        self, folder: Path, key: str, incarnation: Incarnation, rotation: Rotation, clock: Callable[[], float]
+    ) -> None:
+        self.path = folder / f"{key}.ndjson"
+        self._key = key
+        self._checkpoint_path = folder / HIDDEN / f"{key}.json"
+        self._lock_path = folder / HIDDEN / f"{key}.lock"
+        self._incarnation = incarnation
+        self._rotation = rotation
+        self._clock = clock
+        self._known = Known()
+        self._lock: int | None = None
+        self._file: int | None = None
+        self._inode = 0
+        self._size = 0
+        """Bytes of whole lines that are stored durably."""
+        self._torn = False
+        """Whether more may stand behind them, of a write that failed."""
+        self._unknown = 0
+        """Bytes behind the checkpoint."""
+        self._began = 0.0
+
+    def open(self) -> None:
+        """Be the only writer of the file, and know what is in it."""
+        try:
+            make_folder(self._lock_path.parent)
+            self._lock = self._lock or lock(self._lock_path, wait=False)
+            if self._lock is None:
+                raise SinkUnavailable(
+                    f"expected to be the only writer of {self.path}, but another process writes it:"
+                    " waiting until it ends (or give each replica a folder of its own)"
+                )
+            self._know()
+        except OSError as exc:
+            raise self._unavailable(exc) from exc
+
+    def close(self) -> None:
+        """Give the file up, with a checkpoint of all of it."""
+        if self._file is not None:
+            with suppress(OSError):
+                self._make_checkpoint(self._size)
+        self._close_file()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def append(self, entries: Sequence[Entry], lines: Sequence[bytes]) -> int:
+        """Store the lines of messages that are not in the file; return how many were there.
+
+        All is stored durably when it returns, and none of it is there when it raises.
+        """
+        fresh = self._known.fresh(entries, lines)
+        content = b"".join([lines[place] for place in fresh])
+        try:
+            if content:
+                self._begin_append(len(content))
+                self._append(content)
+            self._known.add(entries)
+        except OSError as exc:
+            raise self._unavailable(exc) from exc
+        if self._unknown >= _UNKNOWN:
+            with suppress(OSError):  # then the next one is longer in coming, and more is read back
+                self._make_checkpoint(self._size)
+        return len(lines) - len(fresh)
+
+    def look_at_age(self) -> None:
+        """Begin a new file when the present one is old enough, also when nothing comes."""
+        try:
+            if self._is_old():
+                self._rotate()
+        except OSError as exc:
+            raise self._unavailable(exc) from exc
+
+    # --- what is in the file
+
+    def _know(self) -> None:
+        checkpoint = self._read_checkpoint()
+        if checkpoint is None:
+            self._open_file()
+            return
+        ours = (checkpoint.stream, checkpoint.created) == (self._incarnation.stream, self._incarnation.created)
+        self._known = Known(checkpoint.sequences if ours else (), checkpoint.lines)
+        self._began = checkpoint.began
+        self._open_file(checkpoint.offset)
+
+    def _read_checkpoint(self) -> Checkpoint | None:
+        try:
+            return read_checkpoint(self._checkpoint_path.read_bytes())
+        except FileNotFoundError:
+            return None
+
+    def _read_back(self, offset: int, end: int) -> None:
+        """Remember the lines behind a place, and cut off a last one that is not whole."""
+        start = offset if offset <= end else 0  # it was made shorter, or is another file
+        digests: deque[bytes] = deque(maxlen=MOST_LINES)
+        with self.path.open("rb") as file:
+            self._size = file.seek(start if end - start <= _READ_BACK else end - _READ_BACK)
+            for line in file:
+                if line.endswith(b"\n"):
+                    digests.append(digest(line))
+                    self._size += len(line)
+        self._known.read_back(digests)
+        self._unknown, self._torn = self._size - start, self._size < end
+        self._cut()
+
+    def _make_checkpoint(self, offset: int) -> None:
+        made = Checkpoint(
+            stream=self._incarnation.stream,
+            created=self._incarnation.created,
+            offset=offset,
+            began=self._began,
+            sequences=self._known.sequences.all(),
+            lines=self._known.lines,
+        )
+        replace(self._checkpoint_path, msgspec.json.encode(made))
+        self._unknown = 0
+
+    # --- the file
+
+    def _open_file(self, offset: int = 0) -> None:
+        """Open the file and read it back from a place; a new one has a checkpoint before anything is written to it."""
+        self._close_file()
+        self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
+        try:
+            found = os.fstat(self._file)
+            self._inode = found.st_ino
+            if found.st_size:
+                self._read_back(offset, found.st_size)
+                self._began = self._began or self._clock()
+                if self._unknown or not offset:
+                    self._make_checkpoint(self._size)
+            else:
+                self._size, self._torn, self._began = 0, False, self._clock()
+                sync_folder(self.path.parent)
+                self._make_checkpoint(0)
+        except BaseException:
+            self._close_file()
+            raise
+
+    def _close_file(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    def _begin_append(self, size: int) -> None:
+        if self._file is None or not self._is_there():
+            self._open_file()
+        self._cut()
+        if self._size and (self._size + size > self._rotation.bytes or self._is_old()):
+            self._rotate()
+
+    def _is_there(self) -> bool:
+        """Tell whether the file is as we left it: somebody may have renamed or removed it, or cut it short."""
+        try:
+            found = self.path.stat()
+        except FileNotFoundError:
+            return False
+        return found.st_ino == self._inode and found.st_size >= self._size
+
+    def _append(self, content: bytes) -> None:
+        if self._file is None:
+            raise FileNotFoundError(self.path)
+        self._torn = True  # until it is whole; a sync that fails may have lost any of it
+        try:
+            write_all(self._file, content)
+            os.fsync(self._file)
+        except OSError:
+            with suppress(OSError):  # else it is cut before the next write
+                self._cut()
+            raise
+        self._torn = False
+        self._size += len(content)
+        self._unknown += len(content)
+
+    def _cut(self) -> None:
+        """Cut off what a write left that failed."""
+        if self._torn and self._file is not None:
+            os.ftruncate(self._file, self._size)
+            os.fsync(self._file)
+            self._torn = False
+
+    def _is_old(self) -> bool:
+        return bool(self._size) and self._clock() - self._began >= self._rotation.age
+
+    def _rotate(self) -> None:
+        """Give the file the name of this moment, and begin a new one."""
+        self._make_checkpoint(self._size)
+        self.path.rename(self._name_of_now())
+        self._open_file()
+
+    def _name_of_now(self) -> Path:
+        """Return a name that is free, behind all others of this logger: the clock may have been set back."""
+        moment = datetime.fromtimestamp(self._clock(), UTC)
+        last = max((path.name for path in self.path.parent.glob(f"{self._key}.*Z.ndjson")), default="")
+        while (name := f"{self._key}.{moment.strftime(_NAMED_BY)}.ndjson") <= last:
+            if name < last:
+                moment = _moment_of(last, self._key) or moment
+            moment += _MICROSECOND
+        return self.path.with_name(name)
+
+    def _unavailable(self, exc: OSError) -> SinkUnavailable:
+        return SinkUnavailable(f"expected to store entries in {self.path}, got {said(exc)}")
+
+
+def _moment_of(name: str, key: str) -> datetime | None:
+    with suppress(ValueError):
+        return datetime.strptime(name, f"{key}.{_NAMED_BY}.ndjson").replace(tzinfo=UTC)
+    return None
