@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
+
+    from collector.jetstream.bucket import Life
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,20 +33,23 @@ def are_lost(absent: Collection[str], before: Mapping[str, int], now: Mapping[st
 class Declarations:
     """Remembers the keys of the bucket from list to list.
 
-    A deleted key always stops its logger. A key that is absent from a list without a delete stops it too, except in two
-    accidents: the bucket is another one than before, or `are_lost`. An accident is remembered: its loggers go on until
-    their keys are put or deleted, whatever later lists hold.
+    A deleted key always stops its logger. A key that is absent from a list without a delete stops it too, except in
+    three accidents: the bucket is another one than before, or an older state of it, or `are_lost`. An accident is
+    remembered: its loggers go on until their keys are put or deleted, whatever later lists hold.
     """
 
     def __init__(self) -> None:
         self.kept: set[str] = set()
         """Loggers that go on although the bucket does not declare them."""
-        self._life = ""
+        self._life: Life | None = None
+        """The life of the bucket, with the highest revision of the last whole list and of the changes after it."""
         self._held: dict[str, Declaration] = {}
         self._held_before: dict[str, Declaration] = {}
         """The keys that were held when the present list began."""
         self._listed: dict[str, int] = {}
         """The revisions of the last whole list."""
+        self._heard = 0
+        """The highest revision since the last list began."""
 
     @property
     def unreadable(self) -> int:
@@ -53,7 +58,9 @@ class Declarations:
 
     def begin(self) -> None:
         """Take the keys that follow as a list of the whole bucket."""
-        self._held_before, self._held = self._held, {}
+        if self._life is not None:
+            self._life = replace(self._life, last=max(self._life.last, self._heard))
+        self._held_before, self._held, self._heard = self._held, {}, 0
 
     def broken_off(self) -> None:
         """Take the list as a part of the bucket: the other keys are as they were."""
@@ -63,6 +70,7 @@ class Declarations:
         """Note a key that is there."""
         self.kept.discard(key)
         self._held[key] = declaration
+        self._heard = max(self._heard, declaration.revision)
 
     def delete(self, key: str) -> None:
         """Note the delete of a key."""
@@ -70,16 +78,17 @@ class Declarations:
         self._held.pop(key, None)
         self._held_before.pop(key, None)
 
-    def complete(self, life: str, known: set[str]) -> set[str]:
+    def complete(self, life: Life, known: set[str]) -> set[str]:
         """Take the list as whole; return the loggers among the known ones that are not wanted any more.
 
-        `life` tells one bucket from another one of the same name.
+        `life` is that of the bucket when the list was begun.
         """
         revisions = {key: declaration.revision for key, declaration in self._held.items()}
         absent = known - set(self._held)
         self.kept &= absent
         vanished = absent - self.kept
-        if life != (self._life or life) or are_lost(vanished, self._listed, revisions):
+        continues = self._life is None or life.continues(self._life)
+        if not continues or are_lost(vanished, self._listed, revisions):
             self.kept |= vanished
         self._life, self._listed = life, revisions
         return absent - self.kept

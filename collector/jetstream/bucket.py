@@ -62,11 +62,25 @@ class Listed:
 Change = Put | Gone | Listed
 
 
+@dataclass(frozen=True, slots=True)
+class Life:
+    """One life of the bucket, up to a revision."""
+
+    created: str
+    """The time when the bucket was made, as the server wrote it."""
+    last: int = 0
+    """The last revision that the bucket has given to a key."""
+
+    def continues(self, before: Life) -> bool:
+        """Tell whether it is the same bucket as before, and no older state of it, such as a backup."""
+        return self.created == before.created and self.last >= before.last
+
+
 class Watch(Protocol):
     """An open watch."""
 
-    life: str
-    """The time when the bucket was made, as the server wrote it."""
+    life: Life
+    """The life of the bucket when the watch was opened."""
 
     async def next(self) -> Change:
         """Wait for the next change. Raises Unavailable when the watch has ended."""
@@ -113,7 +127,7 @@ class KvBucket:
             with CancelScope(shield=True):
                 await self._end(inbox, consumer)
 
-    async def _life(self) -> str:
+    async def _life(self) -> Life:
         """Return when the bucket was made, after making a missing one. Raises BucketMissing."""
         stream = self._names.bucket_stream
         try:
@@ -122,7 +136,7 @@ class KvBucket:
             await self._make()
             state = await stream_state(self._jetstream, stream)
         self._seen = True
-        return state.created
+        return Life(state.created, state.last_seq)
 
     async def _make(self) -> None:
         bucket = self._names.bucket
@@ -200,7 +214,7 @@ class KvWatch:
     may have been purged meanwhile. A gap in the sequence, or silence, ends the watch.
     """
 
-    def __init__(self, inbox: Subscription, prefix: str, life: str, pending: int) -> None:
+    def __init__(self, inbox: Subscription, prefix: str, life: Life, pending: int) -> None:
         self.life = life
         self._inbox = inbox
         self._prefix = prefix
@@ -253,7 +267,7 @@ class KvWatch:
 class ListOnly:
     """One list of all keys, where NATS refuses a watch; after some seconds the list has to be made again."""
 
-    def __init__(self, listed: list[Put | Gone], life: str, refusal: JetStreamError | Refused) -> None:
+    def __init__(self, listed: list[Put | Gone], life: Life, refusal: JetStreamError | Refused) -> None:
         self.life = life
         self._changes: list[Change] = [Listed(), *reversed(listed)]
         self._refusal = refusal

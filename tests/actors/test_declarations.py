@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.actors.declarations import Declaration, Declarations
+from collector.jetstream.bucket import Life
 
 TEN = "abcdefghij"
 
@@ -19,15 +20,19 @@ class Bucket:
         self.known: set[str] = set()
         self.held: dict[str, int] = {}
         self.life, self.revision = "1", 0
+        self.backup: tuple[dict[str, int], int] = {}, 0
         self.put(declared)
         self.list()
 
-    def put(self, keys: str, *, heard: bool = True) -> None:
+    def unheard(self, keys: str) -> None:
         for key in keys:
             self.revision += 1
             self.held[key] = self.revision
-            if heard:
-                self._put(key)
+
+    def put(self, keys: str) -> None:
+        for key in keys:
+            self.unheard(key)
+            self._put(key)
 
     def delete(self, keys: str) -> None:
         for key in keys:
@@ -40,16 +45,24 @@ class Bucket:
         for key in keys:
             self.held.pop(key, None)
 
-    def make_anew(self, life: str) -> None:
+    def anew(self, life: str) -> None:
         self.held, self.life, self.revision = {}, life, 0
+
+    def save(self) -> None:
+        self.backup = dict(self.held), self.revision
+
+    def restore(self) -> None:
+        held, self.revision = self.backup
+        self.held = dict(held)
+        self.list()
 
     def list(self) -> None:
         self.declarations.begin()
         for key in self.held:
             self._put(key)
-        self.known -= self.declarations.complete(self.life, self.known)
+        self.known -= self.declarations.complete(Life(self.life, self.revision), self.known)
 
-    def break_off(self, keys: str) -> None:
+    def broken(self, keys: str) -> None:
         self.declarations.begin()
         for key in keys:
             self._put(key)
@@ -63,22 +76,8 @@ class Bucket:
 def play(bucket: Bucket, history: str) -> None:
     """Play steps such as `vanish:ab`, `list`."""
     for step in history.split():
-        what, _, keys = step.partition(":")
-        match what:
-            case "list":
-                bucket.list()
-            case "put":
-                bucket.put(keys)
-            case "unheard":
-                bucket.put(keys, heard=False)
-            case "delete":
-                bucket.delete(keys)
-            case "vanish":
-                bucket.vanish(keys)
-            case "anew":
-                bucket.make_anew(keys)
-            case "broken":
-                bucket.break_off(keys)
+        what, *keys = step.split(":")
+        getattr(bucket, what)(*keys)
 
 
 @pytest.mark.parametrize(
@@ -109,6 +108,11 @@ def play(bucket: Bucket, history: str) -> None:
         (TEN, "anew:2 list", TEN, TEN),
         (TEN, f"anew:2 put:{TEN} vanish:j list list", TEN, "j"),
         (TEN, f"anew:2 put:{TEN} list vanish:j list", "abcdefghi", ""),
+        # an older state of the same bucket
+        ("abcdefg", "save put:hij list restore", TEN, "hij"),
+        ("abcdefg", "save put:hij restore list", TEN, "hij"),
+        ("abcdefg", "save unheard:hij list restore put:h list", TEN, "ij"),
+        ("abcdefg", "save put:a list restore list vanish:a list", "bcdefg", ""),
         # a delete is a wish, whatever else happens
         (TEN, f"delete:{TEN}", "", ""),
         (TEN, "delete:abcdefghi list", "j", ""),
@@ -132,12 +136,12 @@ STEPS = st.one_of(
     st.builds("put:{}".format, KEYS),
     st.builds("unheard:{}".format, KEYS),
     st.builds("delete:{}".format, KEYS),
-    st.sampled_from(["list", "vanish:abcde", "anew:2", "anew:3"]),
+    st.sampled_from(["list", "vanish:abcde", "anew:2", "anew:3", "save", "restore"]),
 )
 
 
 @given(st.lists(STEPS, max_size=30))
-def test_after_any_purges_and_new_buckets_only_a_delete_has_stopped_a_logger(steps: list[str]) -> None:
+def test_after_any_purges_restores_and_new_buckets_only_a_delete_has_stopped_a_logger(steps: list[str]) -> None:
     bucket = Bucket("abc")
     wanted = set("abc")
     for step in steps:

@@ -64,6 +64,8 @@ async def test_a_key_has_the_revision_of_its_last_put_also_where_no_watch_is_mad
     bucket = await jetstream.key_value(f"{namespace}_logs")
     revisions = {key: await bucket.put(key, b"x") for key in "aba"}
     assert revisions == {"a": 3, "b": 2}
+    async with KvBucket(jetstream, Names(namespace)).watch() as watch:
+        assert watch.life.last == max(revisions.values())
     found = await changes(KvBucket(jetstream, Names(namespace)), 3)
     assert {change.key: change.revision for change in found if isinstance(change, Put)} == revisions
 

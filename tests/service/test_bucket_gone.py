@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from shutil import copytree, rmtree
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -96,6 +97,34 @@ async def test_a_bucket_that_is_lost_stops_nothing_is_said_and_is_over_when_it_i
     await until(lambda: not replica.status["loggers"], 20)
     assert replica.metric("collector_bucket_missing") == 0, "that was a wish"
     assert replica.metric("collector_actor_restarts_total") == 0
+
+
+async def test_a_server_that_is_restored_from_an_older_backup_stops_no_newer_logger(
+    start_replica: Callable[..., Replica], own_nats: Callable[..., NatsServer], namespace: str, tmp_path: Path
+) -> None:
+    server = own_nats()
+    store = server.folder / "jetstream"
+    replica = start_replica(nats=server, **QUICK)
+    async with ancestor(server.url, namespace) as go:
+        await go.declare(*KEYS)
+        await running(replica, *KEYS)
+    server.stop()
+    copytree(store, tmp_path / "backup")
+    server.start()
+    async with ancestor(server.url, namespace) as go:
+        await go.declare("newer")
+        await running(replica, *KEYS, "newer")
+    server.stop()
+    rmtree(store)
+    copytree(tmp_path / "backup", store)
+    server.start()
+    await until(lambda: "1 loggers that run" in replica.status["bucket"]["trouble"], 30)
+    assert "newer" in replica.status["bucket"]["trouble"]
+    await running(replica, *KEYS)
+    async with ancestor(server.url, namespace) as go:
+        await go.declare("newer")
+        await running(replica, *KEYS, "newer")
+        await until(lambda: replica.metric("collector_bucket_missing") == 0, 20)
 
 
 async def test_a_replica_that_starts_without_the_bucket_makes_none_where_streams_are_and_is_not_ready(

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from anyio import Event, create_memory_object_stream
 
+from collector.jetstream.bucket import Life
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
@@ -19,6 +21,7 @@ class FakeBucket:
     def __init__(self) -> None:
         self.watches = 0
         self.life = "made at 1"
+        self.last = 1_000_000
         self.opened = Event()
         self.failures: list[Exception] = []
 
@@ -34,13 +37,13 @@ class FakeBucket:
         send, receive = create_memory_object_stream[Any](100)
         with send, receive:
             self.says = send.send_nowait
-            yield FakeWatch(receive, self.life)
+            yield FakeWatch(receive, Life(self.life, self.last))
 
 
 class FakeWatch:
     """An open watch."""
 
-    def __init__(self, receive: Any, life: str) -> None:
+    def __init__(self, receive: Any, life: Life) -> None:
         self.life = life
         self._receive = receive
 
