@@ -63,11 +63,11 @@ if TYPE_CHECKING:
 
 _PULSE = 1.0
 _LESS_OFTEN = 3
-"""Readings of the lag for one of how full JetStream is."""
+"""Readings of the lag for one reading of JetStream's storage."""
 _SELDOMEST = 20.0
-"""Seconds between two readings of it at most; after 60 the numbers are taken for unknown."""
+"""Seconds between two readings of the storage at most; after 60 s the numbers count as unknown."""
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
-"""Each of them drains: a terminal that is closed sends SIGHUP. Windows has none."""
+"""Signals that start a drain; a terminal that is closed sends SIGHUP, which Windows does not have."""
 
 
 class Service:

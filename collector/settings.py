@@ -31,7 +31,7 @@ _CLOSING = 7.0
 
 
 class Sink(StrEnum):
-    """Where entries go: the values of COLLECTOR_SINK, and of `destination` in a logger's spec."""
+    """The kinds of sinks: the values of COLLECTOR_SINK, and of `destination` in a logger spec."""
 
     MONGODB = "mongodb"
     STDOUT = "stdout"
@@ -46,9 +46,9 @@ class Settings:
     namespace: str
     nats: NatsSettings
     sink: Sink
-    """Where the entries of a logger go whose spec does not say it."""
+    """The sink of loggers whose spec names no destination."""
     files: Path
-    """The folder of the files of loggers, and of dead letters when there is no MongoDB."""
+    """The folder for the files of loggers, and for dead letters when there is no MongoDB."""
     file_bytes: int
     file_age: float
     database: Secret | None
@@ -65,9 +65,9 @@ class Settings:
     reconcile_period: float
     lag_period: float
     logger_histograms: bool
-    """Whether each logger has histograms of its own; else they are of all together."""
+    """Whether each logger has histograms of its own; else one histogram is for all loggers."""
     http: tuple[str, int]
-    """Host and port; 0.0.0.0 is every interface, of IPv6 too."""
+    """Host and port; 0.0.0.0 stands for all interfaces, of IPv6 too."""
 
     @property
     def drain_timeout(self) -> float:
@@ -80,12 +80,12 @@ class Settings:
 
     @property
     def most_held(self) -> int:
-        """Messages of one logger that a replica holds at most: those being written, filled and received."""
+        """Messages of one logger that a replica holds at most: in written batches, in the open one, and received."""
         return self.batch_entries * (self.writes + 2)
 
     @property
     def hand_over_timeout(self) -> float:
-        """Seconds until a pipeline has surely given its claim back: its drain, and what no drain cuts."""
+        """Seconds until a pipeline has surely given its claim back: its drain, and the calls that no drain cuts."""
         return self.drain_timeout + 3 * self._longest_call
 
     def __repr__(self) -> str:
@@ -98,7 +98,7 @@ class Settings:
 
     @classmethod
     def read_from(cls, environment: Environment) -> Settings:
-        """Read all settings; afterwards `environment` says what is in force and which variables nobody reads."""
+        """Read all settings; afterwards `environment` has the effective values and the variables without an effect."""
         namespace, nats, places = read_namespace(environment), NatsSettings.read(environment), Places.read(environment)
         settings = cls(
             namespace=namespace,
@@ -127,7 +127,7 @@ class Settings:
 
 
 def read_namespace(environment: Environment) -> str:
-    """Read NAMESPACE; what is wrong with it is noted in `environment`."""
+    """Read NAMESPACE; a problem is noted in `environment`."""
     namespace = environment.text("NAMESPACE", required=True) or ""
     if namespace:
         try:
@@ -139,7 +139,7 @@ def read_namespace(environment: Environment) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where entries and dead letters are."""
+    """The sink, the folder and the database of entries and dead letters."""
 
     sink: Sink
     files: Path
@@ -147,7 +147,7 @@ class Places:
 
     @classmethod
     def read(cls, environment: Environment) -> Places:
-        """Read COLLECTOR_SINK, the folder of files, and DATABASE, without which there has to be another sink."""
+        """Read COLLECTOR_SINK, the folder of files, and DATABASE, which only the sink mongodb requires."""
         text = environment.text("COLLECTOR_SINK", "mongodb")
         name, _, path = text.partition(":")
         if name not in [*Sink] or bool(path) != (name == Sink.FILE):
@@ -161,7 +161,7 @@ class Places:
 
 
 def read_database(environment: Environment, *, required: bool = True) -> Secret | None:
-    """Read DATABASE, the URI, a secret: what is wrong with it is noted in `environment` without quoting it."""
+    """Read DATABASE, the secret URI; a problem is noted in `environment` without quoting it."""
     database = environment.secret("DATABASE")
     if database is None:
         if not required:

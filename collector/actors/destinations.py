@@ -1,6 +1,6 @@
-"""The destination of a logger, by its spec. This is the one file that knows which sinks there are.
+"""The destination of a logger, by its spec. Only this file knows all sinks.
 
-Those that need no MongoDB are here; those in MongoDB are in `mongo_destinations.py`.
+Destinations without MongoDB are here, those in MongoDB are in `mongo_destinations.py`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collector.actors.patience import Patience
 from collector.dead_letters.files import LetterFiles, LetterFileStore
 from collector.dead_letters.store import DeadLetterStore
 from collector.errors import SinkUnavailable, WrongDestination
-from collector.runtime.durably import said
+from collector.runtime.durably import describe_failure
 from collector.settings import Sink
 from collector.sinks import Target
 from collector.sinks.blackhole import Blackhole
@@ -64,7 +64,7 @@ class ChosenDestinations:
         return LocalDestination(spec.key, sink, self)
 
     def letters(self, key: str) -> DeadLetterSink:
-        """Return where the dead letters of a logger go: to MongoDB where there is one, else into files."""
+        """Return the store of a logger's dead letters: MongoDB where there is one, else files."""
         if self.mongodb is None:
             return LetterFileStore(LetterFiles(self.settings.files, key), time.time)
         names, timeout = self.mongodb.names, self.settings.write_timeout
@@ -72,7 +72,7 @@ class ChosenDestinations:
 
     @property
     def stdout(self) -> Stdout:
-        """Standard output, which is one for all loggers. Raises OSError."""
+        """Standard output, which all loggers share. Raises OSError."""
         if self._stdout is None:
             self._stdout = Stdout(take_stdout(), self.settings.write_timeout, self.on_reader_gone)
         return self._stdout
@@ -95,12 +95,12 @@ class LocalDestination:
 
     @asynccontextmanager
     async def _at_once(self, stopping: Event) -> AsyncIterator[Target | None]:
-        """Give a sink that needs only a place for dead letters."""
+        """Give a sink that needs only a store for dead letters."""
         yield await self._patience.until_done(self._target, stopping)
 
     @asynccontextmanager
     async def _file(self, attached: Attached, stopping: Event) -> AsyncIterator[Target | None]:
-        """Give the file of the logger, which has one writer: wait while it is another process."""
+        """Give the file of the logger; wait while another process is its writer."""
         shared, settings = self._shared, self._shared.settings
         rotation = Rotation(settings.file_bytes, settings.file_age)
         file = LogFile(settings.files, self._key, attached.incarnation, rotation, time.time)
@@ -135,7 +135,9 @@ class LocalDestination:
                 try:
                     return self._of(StdoutSink(self._key, shared.stdout), shared.stdout_slots)
                 except OSError as exc:
-                    raise SinkUnavailable(f"expected standard output to take entries, got {said(exc)}") from exc
+                    raise SinkUnavailable(
+                        f"expected standard output to take entries, got {describe_failure(exc)}"
+                    ) from exc
             case Sink.BLACKHOLE:
                 return self._of(Blackhole(), shared.blackhole_slots)
         raise WrongDestination(
@@ -147,12 +149,11 @@ class LocalDestination:
         return Target(sink=sink, letters=self._shared.letters(self._key), write_slots=slots, stood_by=stood_by)
 
     async def _prepare_letters(self) -> None:
-        """Have the folder of dead letters, where they go into one: one that cannot be written is noticed early."""
+        """Make the folder of dead letters where they are files, so that an unwritable one is noticed early."""
         if self._shared.mongodb is None:
             files = LetterFiles(self._shared.settings.files, self._key)
             try:
                 await to_thread.run_sync(files.prepare, limiter=self._shared.threads)
             except OSError as exc:
-                raise SinkUnavailable(
-                    f"expected a folder for dead letters at {files.folder}, got {said(exc)}: set COLLECTOR_FILES"
-                ) from exc
+                expected = f"expected a folder for dead letters at {files.folder}"
+                raise SinkUnavailable(f"{expected}, got {describe_failure(exc)}: set COLLECTOR_FILES") from exc

@@ -47,7 +47,7 @@ class MongoDestinations:
     owners: Owners
     report: Report
     write_slots: Semaphore
-    """One for each connection of the database's client."""
+    """The write slots, fewer than the connections of the database's client."""
 
     def of(self, spec: LoggerSpec) -> MongoDestination:
         """Return the collection of one logger."""
@@ -55,7 +55,7 @@ class MongoDestinations:
 
 
 class MongoDestination:
-    """The collection of one logger: made as declared, and looked at again at each reconcile. See `Destination`.
+    """The collection of one logger: made as declared, and inspected at each reconcile. See `Destination`.
 
     All replicas write into a plain collection. A time-series collection has one owner, so others stand by.
     """
@@ -70,7 +70,7 @@ class MongoDestination:
 
     @asynccontextmanager
     async def opened(self, attached: Attached, stopping: Event) -> AsyncIterator[Target | None]:
-        """Make the collection where it is missing, and own it where it has one owner."""
+        """Make a missing collection; become the owner of a time-series collection."""
         seen = await self._patience.until_done(self._place.prepare, stopping)
         if seen is None:
             yield None
@@ -98,7 +98,7 @@ class MongoDestination:
 
     @asynccontextmanager
     async def _owned(self, attached: Attached, stopping: Event, seen: Seen) -> AsyncIterator[Target | None]:
-        """Stand by, and give the collection while this replica is its one owner."""
+        """Stand by, and give the collection while this replica is the owner."""
         with self._shared.owners.candidacy(self._key, attached.incarnation) as candidacy:
             self._shared.report(LoggerState(self._key, State.STANDBY, "another replica may own it"))
             fenced = await candidacy.own(stopping)
@@ -114,7 +114,7 @@ class MongoDestination:
                 await candidacy.give_back(lost=lost or candidacy.lost.is_set())
 
     def _of_owner(self, fenced: Fenced, candidacy: Candidacy, seen: Seen) -> Target:
-        """Return the collection that only this replica writes into, for as long as it is the owner."""
+        """Return the collection that only this replica writes into, while it is the owner."""
         shared, horizon = self._shared, Horizon(fenced.tenure.mark)
         timeout, uuid = shared.settings.write_timeout, self._place.uuid(seen.collection) if seen.collection else None
         store = TimeSeriesStore(shared.database, self._collection, shared.claims, fenced, timeout, uuid=uuid)
@@ -134,9 +134,9 @@ class MongoDestination:
         return DeadLetterStore(shared.database, self._letters, shared.settings.write_timeout, time.time)
 
     async def _look_again(self, seen: Seen, leaving: Event) -> None:
-        """Look at the collection at each reconcile, all loggers at the same moment: so they ask together.
+        """Inspect the collection at each reconcile, at the same moment for all loggers, so that they share a question.
 
-        When it is not as it was seen, the pipeline leaves, and comes back to look at it.
+        When the collection has changed, the pipeline leaves it and prepares it again.
         """
         period = self._shared.settings.reconcile_period
         while not leaving.is_set():
@@ -147,7 +147,7 @@ class MongoDestination:
             except WrongCollection:
                 leaving.set()
             except SinkUnavailable:
-                continue  # the writes say so too
+                continue  # the writes report it too
             else:
                 if now != seen and (seen.collection is not None or now.differences):
                     leaving.set()

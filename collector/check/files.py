@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def judge_files(settings: Settings, loggers: Sequence[LoggerFacts]) -> Iterator[Finding]:
-    """Yield what is right and wrong; nothing is written."""
+    """Yield all findings; no file is written."""
     sinks = {logger.key: sink_of(logger, settings) for logger in loggers}
     if settings.database is None or Sink.FILE in {settings.sink, *sinks.values()}:
         yield _judge_folder(settings.files)
@@ -28,13 +28,13 @@ def judge_files(settings: Settings, loggers: Sequence[LoggerFacts]) -> Iterator[
 
 
 def sink_of(logger: LoggerFacts, settings: Settings) -> Sink:
-    """Return where the entries of a logger go."""
+    """Return the sink of a logger."""
     stated = None if logger.spec is None else logger.spec.destination
     return settings.sink if stated is None else Sink(stated)
 
 
 def _judge_folder(folder: Path) -> Finding:
-    """Judge the folder, or the one above in which it will be made."""
+    """Judge the folder, or the parent in which it will be made."""
     above = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if above.is_dir() and os.access(above, os.W_OK | os.X_OK):
         return ok(f"folder {folder}", "can be written")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import sys
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import wraps
-from typing import TYPE_CHECKING, Any, ParamSpec, cast
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 import click
 
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
     from click._termui_impl import ProgressBar
 
-    from collector.dead_letters.letters import Filter, Letter, Letters, Summary
+    from collector.dead_letters.letters import Filter, Letters
     from collector.dead_letters.redrive import Redriven
     from transfer.nats_settings import NatsSettings
 
@@ -146,14 +145,15 @@ def list_(key: str, wanted: Filter, *, as_json: bool) -> None:
 
     With --json, one object a line.
     """
+    from collector.dead_letters import table  # noqa: PLC0415 - --help need not load the drivers
 
     async def work(letters: Letters, _: _Settings) -> int:
         found = False
         async for group in letters.find(wanted):
             if not (found or as_json):
-                click.echo(_ROW.format("ID", "FAILED AT", "REASON", "BYTES", "ATTEMPT", "SEQUENCE", "ENTRY"))
+                click.echo(table.HEAD)
             for letter in group:
-                click.echo(json.dumps(_values(letter)) if as_json else _row(letter))
+                click.echo(json.dumps(table.values(letter)) if as_json else table.row(letter))
             found = True
         if not found:
             click.echo(f"no dead letters of {key}", err=True)
@@ -175,16 +175,18 @@ def show(key: str, letter_id: Any, *, raw: bool, as_json: bool) -> None:
     if raw and as_json:
         raise click.UsageError("expected --raw or --json, got both")
 
+    from collector.dead_letters import table  # noqa: PLC0415 - --help need not load the drivers
+
     async def work(letters: Letters, _: _Settings) -> int:
         found = await letters.read([letter_id])
         if not found or found[0].body is None:
-            return _complain(f"expected a dead letter {letter_id} of {key!r} with its body, found none")
+            return _print_error(f"expected a dead letter {letter_id} of {key!r} with its body, found none")
         if raw:
             sys.stdout.buffer.write(found[0].body)
         elif as_json:
-            click.echo(json.dumps(_whole(found[0], found[0].body)))
+            click.echo(json.dumps(table.whole(found[0], found[0].body)))
         else:
-            _show(found[0], found[0].body)
+            click.echo("\n".join(table.lines(found[0], found[0].body)))
         return 0
 
     _run(key, work)
@@ -198,20 +200,20 @@ def show(key: str, letter_id: Any, *, raw: bool, as_json: bool) -> None:
 def redrive(key: str, wanted: Filter, *, dry_run: bool, as_json: bool) -> None:
     """Publish dead letters to their logger again, and remove each when JetStream has it.
 
-    Mend the cause first: what still cannot be stored becomes the same dead letter again. It may be interrupted at any
-    point and run again, also twice at the same time: no entry is lost or stored twice.
+    Mend the cause first: an entry that still cannot be stored becomes the same dead letter again. The command may be
+    interrupted at any point and run again, also twice at the same time: no entry is lost or stored twice.
     """
 
     async def work(letters: Letters, settings: _Settings) -> int:
         if settings.nats is None:  # a dry run
-            return _said({"would_redrive": await letters.count(wanted)}, as_json=as_json)
+            return _print_result({"would_redrive": await letters.count(wanted)}, as_json=as_json)
         result, error = await _redrive(letters, wanted, key, settings.names, settings.nats)
         for letter_id, why in result.left:
-            _complain(f"{letter_id} is left: {why}")
+            _print_error(f"{letter_id} is left: {why}")
         left = [{"id": str(letter_id), "why": why} for letter_id, why in result.left]
-        status = _said({"redriven": result.redriven, "left": left if as_json else len(left)}, as_json=as_json)
+        status = _print_result({"redriven": result.redriven, "left": left if as_json else len(left)}, as_json=as_json)
         if error is not None:
-            return _complain(f"{error}; what was not confirmed is left, run the same again")
+            return _print_error(f"{error}; what was not confirmed is left, run the same again")
         return 1 if left else status
 
     _run(key, work, with_nats=not dry_run)
@@ -229,7 +231,7 @@ def purge(key: str, wanted: Filter, *, dry_run: bool, yes: bool, as_json: bool) 
     async def work(letters: Letters, _: _Settings) -> int:
         total = await letters.count(wanted)
         if dry_run or not total:
-            return _said({"would_purge" if dry_run else "purged": total}, as_json=as_json)
+            return _print_result({"would_purge" if dry_run else "purged": total}, as_json=as_json)
         if not yes:
             click.confirm(f"Remove {total} dead letters of {key} for good?", abort=True, err=True)
         purged = 0
@@ -237,7 +239,7 @@ def purge(key: str, wanted: Filter, *, dry_run: bool, yes: bool, as_json: bool) 
             async for group in letters.find(wanted):
                 purged += await letters.remove(group)
                 bar.update(len(group))
-        return _said({"purged": purged}, as_json=as_json)
+        return _print_result({"purged": purged}, as_json=as_json)
 
     if not (yes or dry_run or sys.stdin.isatty()):
         raise click.UsageError("expected --yes, because standard input is no terminal to confirm on")
@@ -247,7 +249,7 @@ def purge(key: str, wanted: Filter, *, dry_run: bool, yes: bool, as_json: bool) 
 async def _redrive(
     letters: Letters, wanted: Filter, key: str, names: Names, nats: NatsSettings
 ) -> tuple[Redriven, Exception | None]:
-    """Return what became of the letters, and what ended it early."""
+    """Return the outcomes of the letters, and the error that ended the redrive early, if any."""
     from collector.dead_letters import redrive as again  # noqa: PLC0415 - --help need not load the drivers
     from collector.jetstream.publisher import publishing  # noqa: PLC0415
     from transfer.jetstream.connection import open_connection  # noqa: PLC0415
@@ -267,7 +269,7 @@ async def _redrive(
     return result, None
 
 
-# --- what is read before and said after
+# --- settings and output
 
 
 class _Settings:
@@ -292,7 +294,7 @@ def _run(key: str, work: Callable[[Letters, _Settings], Awaitable[int]], *, with
         settings = _Settings(with_nats=with_nats)
         async with _letters(settings, key) as letters:
             if missing := await letters.missing():
-                return _complain(f"expected a logger that has stored anything, but there is neither {missing}")
+                return _print_error(f"expected a logger that has stored anything, but there is neither {missing}")
             return await work(letters, settings)
 
     try:
@@ -301,7 +303,7 @@ def _run(key: str, work: Callable[[Letters, _Settings], Awaitable[int]], *, with
         click.echo(str(error), err=True)
         status = 2
     except (CollectorError, TransferError) as error:
-        status = _complain(str(error))
+        status = _print_error(str(error))
     sys.exit(status)
 
 
@@ -320,70 +322,14 @@ async def _letters(settings: _Settings, key: str) -> AsyncIterator[Letters]:
         yield DeadLetterReader(database_of(client, names.database), names.dead_letters(key), names.collection(key))
 
 
-_ROW = "{:24}  {:24}  {:18}  {:>10}  {:>7}  {:>10}  {:>5}"
-
-
-def _row(letter: Summary) -> str:
-    failed_at = letter.failed_at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    size = "in a file" if letter.size is None else letter.size
-    entry = "" if letter.entry is None else letter.entry
-    return _ROW.format(str(letter.id), failed_at, letter.reason, size, letter.attempt, letter.sequence, entry).rstrip()
-
-
-def _values(letter: Summary) -> dict[str, object]:
-    return {
-        "id": str(letter.id),
-        "failed_at": letter.failed_at.isoformat(),
-        "published_at": letter.published_at.isoformat(),
-        "reason": letter.reason,
-        "subject": letter.subject,
-        "stream": letter.stream,
-        "sequence": letter.sequence,
-        "entry": letter.entry,
-        "deliveries": letter.deliveries,
-        "attempt": letter.attempt,
-        "size": letter.size,
-    }
-
-
-def _whole(letter: Letter, body: bytes) -> dict[str, object]:
-    """Return all of a letter as JSON values."""
-    from collector.dead_letters.readable import readable  # noqa: PLC0415 - --help need not load the drivers
-
-    headers = [(name.decode("latin-1"), value.decode(errors="backslashreplace")) for name, value in letter.headers]
-    whole = letter.summary.entry is None
-    kind, text = readable(body, {name.lower(): value for name, value in headers} if whole else {})
-    return {
-        **_values(letter.summary),
-        "error": letter.error,
-        "size": len(body),
-        "headers": headers,
-        "kind": kind,
-        "text": text,
-        "body": base64.b64encode(body).decode(),
-    }
-
-
-def _show(letter: Letter, body: bytes) -> None:
-    from transfer.printable import printable  # noqa: PLC0415 - --help need not load the drivers
-
-    whole = _whole(letter, body)
-    for name in (*_values(letter.summary), "error"):
-        value = whole[name]
-        click.echo(f"{name + ':':14}{'-' if value is None else printable(str(value))}")
-    for name, value in cast("list[tuple[str, str]]", whole["headers"]):
-        click.echo(f"{'header:':14}{printable(name)}: {printable(value)}")
-    click.echo(f"{'body:':14}{whole['kind']}\n\n{whole['text']}")
-
-
-def _said(result: dict[str, object], *, as_json: bool) -> int:
+def _print_result(result: dict[str, object], *, as_json: bool) -> int:
     click.echo(
         json.dumps(result) if as_json else ", ".join(f"{name.replace('_', ' ')}: {n}" for name, n in result.items())
     )
     return 0
 
 
-def _complain(sentence: str) -> int:
+def _print_error(sentence: str) -> int:
     click.echo(f"collector: {sentence}", err=True)
     return 1
 

@@ -1,7 +1,7 @@
 """Dead letters in a folder, for a replica without MongoDB: `dead-letters/KEY/ID.json`, a file for each.
 
-A file has the fields of the document that a letter is in MongoDB, as JSON: ids hex text, times RFC 3339, bytes base64.
-Headers that are no text are `{"base64": …}`. Replicas and commands that change the letters of a logger hold its lock.
+A file has the fields of a letter in MongoDB as JSON: ids as hex text, times in RFC 3339, bytes in base64. Headers that
+are no text are `{"base64": …}`. Replicas and commands that change the letters of a logger hold its lock.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from bson.errors import InvalidId
 from collector.dead_letters.letter import letter_of
 from collector.dead_letters.letters import GROUP, Letter, fields_of, parts, summary_of
 from collector.errors import SinkUnavailable
-from collector.runtime.durably import locked, make_folder, said, sync_folder, write_new
+from collector.runtime.durably import describe_failure, locked, make_folder, sync_folder, write_new
 from transfer.ndjson import json_object
 
 if TYPE_CHECKING:
@@ -37,18 +37,18 @@ _Result = TypeVar("_Result")
 
 
 class LetterFiles:
-    """The dead letters of one logger as files. Everything here blocks, and raises OSError."""
+    """The dead letters of one logger as files. All methods block, and raise OSError."""
 
     def __init__(self, folder: Path, key: str) -> None:
         self.folder = folder / FOLDER / key
         self._lock = self.folder / ".lock"
 
     def prepare(self) -> None:
-        """Have the folder, so that a logger without letters is known too."""
+        """Make the folder, so that a logger without letters is known too."""
         make_folder(self.folder)
 
     def put(self, letters: Sequence[dict[str, Any]]) -> None:
-        """Store letters durably; one that is there stays, unless it is of an earlier attempt."""
+        """Store letters durably; a stored letter is replaced only by one of a later attempt."""
         make_folder(self.folder)
         with locked(self._lock):
             for letter in letters:
@@ -77,7 +77,7 @@ class LetterFiles:
             raise SinkUnavailable(f"expected a dead letter in {path}, got something else: remove the file") from exc
 
     def remove(self, letters: Sequence[Summary]) -> int:
-        """Remove letters durably, each if it is as it was read; return how many."""
+        """Remove letters durably, each if it was not replaced since it was read; return how many."""
         removed = 0
         with locked(self._lock):
             for letter in letters:
@@ -96,17 +96,17 @@ class LetterFiles:
 
 
 class LetterFileStore:
-    """Where the dead letters of one logger go. See `DeadLetterSink`."""
+    """The store of one logger's dead letters in files. See `DeadLetterSink`."""
 
     def __init__(self, files: LetterFiles, clock: Callable[[], float]) -> None:
         self._files = files
         self._clock = clock
 
     async def store(self, rejects: Sequence[Rejected]) -> None:
-        """Store a letter for each, durably, under the entry's identity: a second time changes nothing.
+        """Store a letter for each reject, durably, under the entry's identity; storing it again changes nothing.
 
-        One that was published again and comes back takes the place of the letter that it was published from. Raises
-        SinkUnavailable when any of them may not be stored; then call again with the same.
+        The letter of an entry that a redrive has published again replaces the earlier letter. Raises SinkUnavailable
+        when a letter may not be stored; then call again with the same rejects.
         """
         for start in range(0, len(rejects), GROUP):
             now = self._clock()
@@ -119,7 +119,7 @@ class LetterFileReader:
     """The dead letters of one logger in files. See `Letters`."""
 
     def __init__(self, files: LetterFiles, entries: Path) -> None:
-        """Look into the files; `entries` is the file in which the logger's entries are."""
+        """Read from `files`; `entries` is the file of the logger's entries."""
         self._files = files
         self._entries = entries
 
@@ -152,7 +152,7 @@ class LetterFileReader:
         return [letter for letter_id in ids if (letter := self._files.read(letter_id)) is not None]
 
     def _wanted(self, wanted: Filter) -> list[ObjectId]:
-        """Return the ids of those that are meant, those that failed first at the beginning."""
+        """Return the ids of the letters that the filter selects, in the order in which they failed."""
         ids = wanted.ids or self._files.ids()
         letters = (letter.summary for letter_id in ids if (letter := self._files.read(letter_id)) is not None)
         found = sorted({(letter.failed_at, letter.id) for letter in letters if wanted.means(letter)})
@@ -163,7 +163,7 @@ async def _in_thread(files: LetterFiles, work: Callable[[Any], _Result], argumen
     try:
         return await to_thread.run_sync(work, argument)
     except OSError as exc:
-        raise SinkUnavailable(f"expected to keep dead letters in {files.folder}, got {said(exc)}") from exc
+        raise SinkUnavailable(f"expected to keep dead letters in {files.folder}, got {describe_failure(exc)}") from exc
 
 
 def _encode(letter: dict[str, Any]) -> bytes:
@@ -181,7 +181,7 @@ def _unmarked(value: str | dict[str, str]) -> str | bytes:
 
 
 def _decode(text: bytes) -> Letter:
-    """Read what `_encode` has written. Raises `_NO_LETTER` for anything else."""
+    """Read the output of `_encode`. Raises `_NO_LETTER` for any other text."""
     stored = msgspec.json.decode(text)
     body = base64.b64decode(stored["body"])
     headers = stored["headers"]

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from collector.model import Rejected
 
 MOST_INLINE = 8 * 1024 * 1024
-"""Bytes of body and headers that a document holds itself; else the body goes to GridFS. A document ends at 16 MiB."""
+"""Bytes of body and headers that a document of at most 16 MiB holds itself; a larger body goes to GridFS."""
 FEW_HEADERS = 64 * 1024
-"""Bytes of headers that are kept as pairs, each of which costs up to ten times its size; more are kept as one block."""
+"""Bytes of headers that are kept as pairs, which take up to ten times their size; more bytes are kept as one block."""
 
 
 def letter_of(reject: Rejected, now: float) -> dict[str, Any]:
@@ -39,14 +39,14 @@ def letter_of(reject: Rejected, now: float) -> dict[str, Any]:
 
 
 def _readable(raw_headers: bytes) -> list[list[str | bytes]] | bytes:
-    """Return the headers as pairs, in order, or as they came when they are very many."""
+    """Return the headers as pairs, in order; very many headers are returned as one block."""
     if len(raw_headers) > FEW_HEADERS:
         return raw_headers[:MOST_INLINE]  # no server that keeps to the limits of NATS lets more through
     return [[_plain(name), _plain(value)] for name, value in headers(raw_headers)]
 
 
 def _plain(value: str) -> str | bytes:
-    """Return a header as the text that it is in UTF-8, else as the bytes that it was."""
+    """Return a header as text when it is UTF-8, else as its bytes."""
     raw = value.encode("latin-1")  # see `collector.decoding.headers`: a character stands for a byte
     try:
         return raw.decode()

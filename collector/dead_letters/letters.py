@@ -1,4 +1,4 @@
-"""The dead letters of one logger as its operator sees them: found by a filter, read, removed. See `redrive.py`."""
+"""The dead letters of one logger for its operator: found by a filter, read, removed. See `redrive.py`."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ GROUP = 100
 """Letters that are read, published and removed together."""
 _GROUP_BYTES = 8 * 1024 * 1024
 _TIMEOUT = 60.0
-"""Seconds for one call to MongoDB; looking through a million letters takes some."""
+"""Seconds for one call to MongoDB, which may have to search a million letters."""
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which letters are meant; what is empty or None leaves none out. With a limit, those that failed first."""
+    """Selects letters; an empty or missing field selects all. With a limit, the letters that failed first."""
 
     reasons: tuple[Reason, ...] = ()
     since: datetime | None = None
@@ -43,7 +43,7 @@ class Filter:
     limit: int | None = None
 
     def means(self, letter: Summary) -> bool:
-        """Tell whether a letter is meant, of however many."""
+        """Tell whether the filter selects a letter, apart from the limit."""
         return (
             (not self.reasons or letter.reason in self.reasons)
             and (self.since is None or letter.failed_at >= self.since)
@@ -52,7 +52,7 @@ class Filter:
         )
 
     def query(self) -> dict[str, Any]:
-        """Return it as MongoDB takes it."""
+        """Return the filter as a query of MongoDB."""
         times = {"$gte": self.since, "$lt": self.until}
         query = {
             "reason": {"$in": [reason.value for reason in self.reasons]} if self.reasons else None,
@@ -88,35 +88,35 @@ class Letter:
     summary: Summary
     error: str
     headers: tuple[tuple[bytes, bytes], ...]
-    """As they came, in order."""
+    """The original headers, in order."""
     body: bytes | None
-    """None when it is a file that is gone: somebody has removed or replaced the letter meanwhile."""
+    """None when its file is gone, because somebody has removed or replaced the letter meanwhile."""
 
 
 class Letters(Protocol):
-    """The dead letters of one logger, wherever they are kept. Every method raises SinkUnavailable when it cannot."""
+    """The dead letters of one logger in any store. Every method raises SinkUnavailable."""
 
     async def missing(self) -> str:
-        """Name the places of letters and of entries when there is neither; return nothing when there is one of them."""
+        """Return the places of letters and entries when both are missing, else an empty text."""
 
     async def count(self, wanted: Filter) -> int:
-        """Return how many there are."""
+        """Return the number of letters that the filter selects."""
 
     def find(self, wanted: Filter) -> AsyncIterator[list[Summary]]:
-        """Yield them in groups, in the order in which they failed; what comes or changes meanwhile is not found."""
+        """Yield the selected letters in groups, in the order in which they failed. Later letters are not found."""
 
     async def read(self, ids: Sequence[ObjectId]) -> list[Letter]:
-        """Return those that are there, as they are now."""
+        """Return the letters with these ids as they are now."""
 
     async def remove(self, letters: Sequence[Summary]) -> int:
-        """Remove them, durably; return how many there were. One that is not as it was read is another one by now."""
+        """Remove letters durably; return how many. A letter that was replaced since it was read stays."""
 
 
 class DeadLetterReader:
     """The dead letters of one logger in MongoDB. See `Letters`."""
 
     def __init__(self, database: AsyncDatabase[dict[str, Any]], collection: str, entries: str = "") -> None:
-        """Look into the collection of letters; `entries` is the collection in which the logger's entries are."""
+        """Read from the collection of letters; `entries` is the collection of the logger's entries."""
         self._database = database
         self._collection = database[collection]
         self._entries = entries
@@ -178,11 +178,11 @@ class DeadLetterReader:
         return removed
 
     async def _remove_with_file(self, letter: Summary, file: ObjectId) -> int:
-        """Remove both or none, so that a letter that is there has its body."""
+        """Remove letter and file, or neither, so that a letter never loses its body."""
 
         async def both(session: AsyncClientSession) -> int:
             removed = (await self._collection.delete_one(_exactly(letter), session=session)).deleted_count
-            if removed:  # GridFS itself would refuse to do it in a transaction
+            if removed:  # GridFS refuses to delete in a transaction
                 await self._collection.chunks.delete_many({"files_id": file}, session=session)
                 await self._collection.files.delete_one({"_id": file}, session=session)
             return removed
@@ -212,20 +212,20 @@ _SUMMARY = {
 
 
 def summary_of(document: Mapping[str, Any]) -> Summary:
-    """Return what may be shown of a stored letter; `size` is a field beside its own."""
+    """Return the summary of a stored letter; its document has the field `size` too."""
     names = ("failed_at", "published_at", "reason", "subject", "stream", "sequence", "entry", "deliveries", "body_file")
     same = {name: document[name] for name in names}
     return Summary(id=document["_id"], attempt=document.get("attempt", 1), size=document["size"], **same)
 
 
 def _exactly(letter: Summary) -> dict[str, Any]:
-    """Match the letter only as it was read."""
-    attempt = None if letter.attempt == 1 else letter.attempt  # None matches where there is none
+    """Return a query for the letter that matches only while it was not replaced."""
+    attempt = None if letter.attempt == 1 else letter.attempt  # None matches a missing field
     return {"_id": letter.id, "failed_at": letter.failed_at, "attempt": attempt}
 
 
 def fields_of(kept: bytes | Sequence[Sequence[str | bytes]]) -> tuple[tuple[bytes, bytes], ...]:
-    """Return headers as they came, in order, of those that a letter keeps."""
+    """Return the original headers, in order, from the form in which a letter keeps them."""
     pairs = read_headers(kept) if isinstance(kept, bytes) else kept
     encoding = "latin-1" if isinstance(kept, bytes) else "utf-8"
     return tuple((_raw(name, encoding), _raw(value, encoding)) for name, value in pairs)
@@ -236,7 +236,7 @@ def _raw(text: str | bytes, encoding: str) -> bytes:
 
 
 def parts(group: list[Summary]) -> list[list[Summary]]:
-    """Cut a group so that no part takes much memory; a letter whose body is a file stands alone."""
+    """Cut a group so that no part takes much memory; a letter whose body is a file is a part of its own."""
     parts: list[list[Summary]] = [[]]
     room = _GROUP_BYTES
     for letter in group:

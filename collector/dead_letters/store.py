@@ -1,6 +1,6 @@
-"""Keeping what can never be stored: the original bytes and headers, and why, once, in `${key}_fail`.
+"""Keeps rejects in `${key}_fail`: the original bytes and headers with the reason, each once.
 
-How letters are published again, and what that asks of storing them, is in `redrive.py`.
+`redrive.py` describes how letters are published again, and why that is safe with this store.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _PAIRED = 10
 _MOST = 500
-"""Letters in a command: other loggers wait for as long as it takes to make and encode them, some 20 ms."""
+"""Letters in one command: other loggers wait while they are made and encoded, some 20 ms."""
 
 
 class DeadLetterStore:
@@ -47,10 +47,10 @@ class DeadLetterStore:
         self._clock = clock
 
     async def store(self, rejects: Sequence[Rejected]) -> None:
-        """Store a letter for each, durably, under the entry's identity: a second time changes nothing.
+        """Store a letter for each reject, durably, under the entry's identity; storing it again changes nothing.
 
-        One that was published again and comes back takes the place of the letter that it was published from.
-        Raises SinkUnavailable when any of them may not be stored; then call again with the same.
+        The letter of an entry that a redrive has published again replaces the earlier letter. Raises SinkUnavailable
+        when a letter may not be stored; then call again with the same rejects.
         """
         for group in _groups(rejects):
             await self._insert([await self._letter(reject) for reject in group])
@@ -68,9 +68,9 @@ class DeadLetterStore:
             await self._renew(again)
 
     async def _renew(self, letters: list[dict[str, Any]]) -> None:
-        """Replace the letters that are there, each if it is of an earlier attempt.
+        """Replace the stored letters, each if it is of an earlier attempt.
 
-        Raises SinkUnavailable when one is not there any more: its redrive removed it just now.
+        Raises SinkUnavailable when a letter is not there any more, because a redrive has just removed it.
         """
         updates = [{"q": {"_id": letter["_id"]}, "u": [_if_older(letter)]} for letter in letters]
         concern = {"w": "majority", "wtimeout": int(self._write_timeout * 1000)}
@@ -106,10 +106,10 @@ class DeadLetterStore:
         return letter
 
     async def _keep_file(self, reject: Rejected) -> ObjectId:
-        """Store the body in GridFS, whole, and return its file; one that is there already is taken.
+        """Store the whole body in GridFS, and return its file; a file that is there already is used.
 
-        Each try has a file of its own: of two replicas that store the same, none can spoil the other's. Each attempt
-        has one too, because a redrive removes that of the letter which it has published again.
+        Each try has a file of its own, so that two replicas that store the same body cannot spoil each other's. Each
+        attempt has one too, because a redrive removes the file of the letter that it has published again.
         """
         bucket = AsyncGridFSBucket(self._database, bucket_name=self._collection)
         name, attempted = str(reject.identity), attempt(reject.delivery.raw_headers)
@@ -135,7 +135,7 @@ def _is_inline(reject: Rejected) -> bool:
 
 
 def _groups(rejects: Sequence[Rejected]) -> Iterator[list[Rejected]]:
-    """Cut into groups that fit into one command."""
+    """Cut rejects into groups that fit into one command."""
     group: list[Rejected] = []
     size = 0
     for reject in rejects:
@@ -150,7 +150,7 @@ def _groups(rejects: Sequence[Rejected]) -> Iterator[list[Rejected]]:
 
 
 def _size(reject: Rejected) -> int:
-    """Return about how many bytes a letter takes."""
+    """Return the approximate bytes of a letter."""
     body = len(reject.body) if _is_inline(reject) else 0
     raw = len(reject.delivery.raw_headers)
     return body + len(reject.error) + (raw if raw > FEW_HEADERS else raw * _PAIRED)

@@ -1,6 +1,6 @@
-"""Rules: what a logger's spec does to each entry between decoding and document. Pure.
+"""Rules, which change or drop entries between decoding and document, as a logger's spec states them. Pure.
 
-No rule can be stated in a spec yet. This is the place of rules: what they take, what they return, and who applies them.
+No spec can state a rule yet; only their interface is here.
 """
 
 from __future__ import annotations

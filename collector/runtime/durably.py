@@ -1,4 +1,4 @@
-"""Files and folders that a loss of power does not take away. Everything here blocks, and raises OSError."""
+"""Files and folders that survive a loss of power. All functions here block, and raise OSError."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def make_folder(folder: Path) -> None:
-    """Have a folder, with those above it; the folder above each new one knows it durably."""
+    """Make a folder and its parents where they are missing, durably."""
     if folder.is_dir():
         return
     make_folder(folder.parent)
@@ -23,7 +23,7 @@ def make_folder(folder: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Have the names in a folder stored durably."""
+    """Store the names in a folder durably."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -32,13 +32,13 @@ def sync_folder(folder: Path) -> None:
 
 
 def replace(path: Path, content: bytes) -> None:
-    """Have a file with this content, durably: a reader finds all of the old content or all of the new one."""
+    """Replace the content of a file durably: a reader finds all of the old content or all of the new one."""
     write_new(path, content)
     sync_folder(path.parent)
 
 
 def write_new(path: Path, content: bytes) -> None:
-    """Do as `replace` does, but for the last of it: the folder has to be synced."""
+    """Do as `replace` does, except for syncing the folder, which the caller has to do."""
     new = path.with_name(path.name + ".new")
     with new.open("wb") as file:
         file.write(content)
@@ -48,7 +48,7 @@ def write_new(path: Path, content: bytes) -> None:
 
 
 def write_all(descriptor: int, content: bytes) -> None:
-    """Write all of it; when that fails some of it may be there."""
+    """Write all bytes; after an error a part of them may be written."""
     left = memoryview(content)
     while left:
         left = left[os.write(descriptor, left) :]
@@ -69,7 +69,7 @@ def lock(path: Path, *, wait: bool) -> int | None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold a lock for the block; wait for it."""
+    """Hold a lock while the block lasts; wait for it."""
     descriptor = lock(path, wait=True)
     try:
         yield
@@ -79,7 +79,7 @@ def locked(path: Path) -> Iterator[None]:
                 os.close(descriptor)
 
 
-def said(exc: OSError) -> str:
-    """Return what the system says, without a path."""
+def describe_failure(exc: OSError) -> str:
+    """Return name and text of an error of the system, without a path."""
     name = errno.errorcode.get(exc.errno or 0, type(exc).__name__)
     return f"{name} ({exc.strerror})" if exc.strerror else name

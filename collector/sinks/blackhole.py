@@ -1,4 +1,4 @@
-"""The sink that keeps nothing: entries are counted as stored and are gone. For measurements, and what nobody wants."""
+"""The sink that counts entries as stored and drops them: for measurements, and for entries that nobody needs."""
 
 from __future__ import annotations
 

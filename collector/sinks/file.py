@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 FILES_AT_ONCE = 16
 """Threads that write files, of all loggers: a folder that hangs must not take the threads of others."""
 _PERIOD = 30.0
-"""Seconds between two looks at the age of a file to which nothing is written."""
+"""Seconds between two checks of the age of an idle file."""
 
 
 class FileSink:
     """Writes the entries of one logger to its file, one batch after the other, in threads. See `Sink`.
 
-    Nothing is written twice: the file knows which messages it has, over restarts too.
+    No entry is written twice: the file knows which messages it has, over restarts too.
     """
 
     def __init__(self, file: LogFile, limiter: CapacityLimiter) -> None:
@@ -45,11 +45,11 @@ class FileSink:
             await to_thread.run_sync(writing.write, self._file, limiter=self._limiter)
 
     async def look_at_age(self) -> None:
-        """Begin a new file when the time has come, for as long as the logger is moved."""
+        """Begin a new file when the present one is old enough, until cancelled."""
         while True:
             await sleep(_PERIOD)
             async with self._turn:
-                with suppress(SinkUnavailable):  # the next write says so too
+                with suppress(SinkUnavailable):  # the next write reports it
                     await to_thread.run_sync(self._file.look_at_age, limiter=self._limiter)
 
 
@@ -67,7 +67,7 @@ class FileWriting:
         await self._sink.append(self)
 
     def write(self, file: LogFile) -> None:
-        """Write all that is no refusal; blocks."""
+        """Write the entries that are not refused; blocks."""
         if self._lines is None:
             self._lines = Lines(self._entries)
         there = file.append(self._lines.entries, self._lines.lines)

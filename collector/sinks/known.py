@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collector.model import Entry
 
 MOST_RANGES = 2000
-"""Ranges that are remembered, the last ones: with several replicas each has gaps where the others' messages are."""
+"""Ranges that are remembered, the highest ones. With several replicas the messages of the others are gaps."""
 MOST_LINES = 50_000
 """Lines that are remembered by their bytes, the last ones."""
 _DIGEST = 12
@@ -45,7 +45,7 @@ class Ranges:
         return list(zip(self._firsts, self._lasts, strict=True))
 
     def add(self, numbers: Iterable[int]) -> None:
-        """Take numbers in, in any order."""
+        """Add numbers, which may come in any order."""
         first = last = None
         for number in sorted(numbers):
             if last is None or number > last + 1:
@@ -59,7 +59,7 @@ class Ranges:
             del self._firsts[:-MOST_RANGES], self._lasts[:-MOST_RANGES]
 
     def _add(self, first: int, last: int) -> None:
-        """Join a range with all that it touches."""
+        """Join a range with all ranges that it touches."""
         begin = bisect_right(self._lasts, first - 2)  # the first range that ends at `first` - 1 or later
         end = bisect_right(self._firsts, last + 1)  # the first one that begins behind `last` + 1
         if begin < end:
@@ -72,7 +72,7 @@ class Checkpoint(msgspec.Struct, frozen=True):
 
     stream: str
     created: str
-    """Of the incarnation whose sequences these are."""
+    """The creation time of the stream whose sequences these are."""
     offset: int
     began: float
     """When the file was begun, in seconds since 1970."""
@@ -93,10 +93,10 @@ def read_checkpoint(text: bytes) -> Checkpoint | None:
 
 
 class Known:
-    """The messages of one logger's file, and lines in it of which the messages are not known."""
+    """The messages of one logger's file, and the lines in it whose messages are not known."""
 
     def __init__(self, sequences: Iterable[tuple[int, int]] = (), lines: bytes = b"") -> None:
-        """Begin with what a checkpoint has."""
+        """Begin with the sequences and lines of a checkpoint."""
         self.sequences = Ranges(sequences)
         self.lines = lines
         """Their digests, sorted and in one piece: after a crash of very many loggers there are very many."""
@@ -109,7 +109,7 @@ class Known:
             self.lines = b"".join(sorted(new if len(new) + len(known) > MOST_LINES else new | known))
 
     def fresh(self, entries: Sequence[Entry], lines: Sequence[bytes]) -> list[int]:
-        """Return the places of those that are not there; of two deliveries of one message only the first is not."""
+        """Return the places of entries that the file does not have; of two deliveries of one message only the first."""
         handed_over: dict[int, str] = {}
         found = []
         for place, entry in enumerate(entries):
@@ -122,7 +122,7 @@ class Known:
         return found
 
     def add(self, entries: Iterable[Entry]) -> None:
-        """Know that all entries of these messages that have a line are there now."""
+        """Note that the file has all entries of these messages that have a line."""
         self.sequences.add({entry.delivery.sequence for entry in entries})
 
     def _was_read(self, line: bytes) -> bool:

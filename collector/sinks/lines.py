@@ -1,4 +1,4 @@
-"""Entries -> lines of NDJSON, and what no line can hold as refusals. Pure.
+"""Entries in, lines of NDJSON out, and refusals for entries that no line can hold. Pure.
 
 A line is one JSON object in UTF-8, with the fields of the document in their order: those of `data`, then `_id`,
 `timestamp` and `metadata`. Ids are hex text, times RFC 3339 in UTC, bytes base64. The same delivery always has the same
@@ -39,7 +39,7 @@ class Lines:
 
 
 def _of_logger(logger: str, document: dict[str, Any]) -> dict[str, Any]:
-    """Return a document that begins with its logger, whatever its publisher has under that name."""
+    """Return a document that begins with its logger, also when its publisher has a field of that name."""
     named = {"_logger": logger, **document}
     named["_logger"] = logger
     return named

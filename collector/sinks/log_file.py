@@ -1,15 +1,15 @@
-"""The file of one logger: lines are appended to it durably, and each message once. Everything here blocks.
+"""The file of one logger: lines are appended to it durably, and each message once. All functions here block.
 
 The files of a folder:
 
     KEY.ndjson                           is written; it only grows, by whole lines
     KEY.20301231T235959.000000Z.ndjson   was written until that time
-    .collector/KEY.lock                  who holds its lock is the only writer
-    .collector/KEY.json                  the checkpoint: what is known of KEY.ndjson up to a place in it
+    .collector/KEY.lock                  the holder of its lock is the only writer
+    .collector/KEY.json                  the checkpoint: the messages of KEY.ndjson up to an offset
 
-The checkpoint may be old: what stands behind its place is read back when the file is opened. When a new file is begun,
-the checkpoint knows all of the old one before that gets its other name, and the checkpoint is at the beginning of the
-new one before anything is written there. So nothing has to be read from files that somebody may have taken away.
+The checkpoint may be old: the lines behind its offset are read back when the file is opened. Before a file is renamed,
+the checkpoint covers all of it. Before the first write into the new file, the checkpoint is at its beginning. So
+renamed files are never read, and may be taken away.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from collector.errors import SinkUnavailable
-from collector.runtime.durably import lock, make_folder, replace, said, sync_folder, write_all
+from collector.runtime.durably import describe_failure, lock, make_folder, replace, sync_folder, write_all
 from collector.sinks.known import MOST_LINES, Checkpoint, Known, digest, read_checkpoint
 
 if TYPE_CHECKING:
@@ -37,9 +37,9 @@ if TYPE_CHECKING:
 HIDDEN = ".collector"
 """The folder for locks and checkpoints."""
 _UNKNOWN = 1024 * 1024
-"""Bytes behind the checkpoint after which there is a new one."""
+"""Bytes behind the checkpoint after which a new one is written."""
 _READ_BACK = 64 * 1024 * 1024
-"""Bytes that are read back at most: more are there only when the checkpoint was lost."""
+"""Bytes that are read back at most; there are more only when the checkpoint was lost."""
 _CHUNK = 1024 * 1024
 _MICROSECOND = timedelta(microseconds=1)
 _NAMED_BY = "%Y%m%dT%H%M%S.%fZ"
@@ -47,7 +47,7 @@ _NAMED_BY = "%Y%m%dT%H%M%S.%fZ"
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
-    """When a new file is begun, whichever comes first."""
+    """The limits of a file: a new one is begun at the first of them."""
 
     bytes: int
     age: float
@@ -73,13 +73,13 @@ class LogFile:
         self._size = 0
         """Bytes of whole lines that are stored durably."""
         self._torn = False
-        """Whether more may stand behind them, of a write that failed."""
+        """Whether a failed write may have left bytes behind the whole lines."""
         self._unknown = 0
         """Bytes behind the checkpoint."""
         self._began = 0.0
 
     def open(self) -> None:
-        """Be the only writer of the file, and know what is in it."""
+        """Become the only writer of the file, and learn which messages it has."""
         try:
             make_folder(self._lock_path.parent)
             self._lock = self._lock or lock(self._lock_path, wait=False)
@@ -93,7 +93,7 @@ class LogFile:
             raise self._unavailable(exc) from exc
 
     def close(self) -> None:
-        """Give the file up, with a checkpoint of all of it."""
+        """Close the file, with a checkpoint that covers all of it."""
         if self._file is not None:
             with suppress(OSError):
                 self._make_checkpoint(self._size)
@@ -176,7 +176,7 @@ class LogFile:
     # --- the file
 
     def _open_file(self, offset: int = 0) -> None:
-        """Open the file and read it back from a place; a new one has a checkpoint before anything is written to it."""
+        """Open the file and read it back from an offset; a new one gets a checkpoint before its first write."""
         self._close_file()
         self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
         try:
@@ -208,7 +208,7 @@ class LogFile:
             self._rotate()
 
     def _is_there(self) -> bool:
-        """Tell whether the file is as we left it: somebody may have renamed or removed it, or cut it short."""
+        """Tell whether the file was not changed: somebody may have renamed or removed it, or cut it short."""
         try:
             found = self.path.stat()
         except FileNotFoundError:
@@ -218,12 +218,12 @@ class LogFile:
     def _append(self, content: bytes) -> None:
         if self._file is None:
             raise FileNotFoundError(self.path)
-        self._torn = True  # until it is whole; a sync that fails may have lost any of it
+        self._torn = True  # until the write is whole; a failed sync may have lost any part of it
         try:
             write_all(self._file, content)
             os.fsync(self._file)
         except OSError:
-            with suppress(OSError):  # else it is cut before the next write
+            with suppress(OSError):  # the next write cuts it otherwise
                 self._cut()
             raise
         self._torn = False
@@ -231,7 +231,7 @@ class LogFile:
         self._unknown += len(content)
 
     def _cut(self) -> None:
-        """Cut off what a write left that failed."""
+        """Cut off the bytes that a failed write has left."""
         if self._torn and self._file is not None:
             os.ftruncate(self._file, self._size)
             os.fsync(self._file)
@@ -247,7 +247,7 @@ class LogFile:
         self._open_file()
 
     def _name_of_now(self) -> Path:
-        """Return a name that is free, behind all others of this logger: the clock may have been set back."""
+        """Return a free name that sorts behind all others of this logger, also after the clock was set back."""
         moment = datetime.fromtimestamp(self._clock(), UTC)
         last = max((path.name for path in self.path.parent.glob(f"{self._key}.*Z.ndjson")), default="")
         while (name := f"{self._key}.{moment.strftime(_NAMED_BY)}.ndjson") <= last:
@@ -257,7 +257,7 @@ class LogFile:
         return self.path.with_name(name)
 
     def _unavailable(self, exc: OSError) -> SinkUnavailable:
-        return SinkUnavailable(f"expected to store entries in {self.path}, got {said(exc)}")
+        return SinkUnavailable(f"expected to store entries in {self.path}, got {describe_failure(exc)}")
 
 
 def _moment_of(name: str, key: str) -> datetime | None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from anyio import CapacityLimiter, Lock, to_thread
 
 from collector.errors import ReaderGone, SinkUnavailable
-from collector.runtime.durably import said
+from collector.runtime.durably import describe_failure
 from collector.sinks import Written
 from collector.sinks.lines import Lines
 
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from collector.model import Entry
 
 _OF_A_PIPE = 4096
-"""Bytes that a pipe takes without waiting when it says that it takes any; and at once, so that no kill tears them."""
+"""Bytes that a ready pipe takes at once and whole, so that a kill does not tear a line."""
 _OF_A_FILE = 1024 * 1024
 _TOGETHER = 256
-"""Lines that are put together for a write."""
+"""Lines that are joined for one write."""
 
 
 def take_stdout() -> int:
@@ -59,10 +59,10 @@ class Stdout:
         self._turn = Lock()
         self._limiter = CapacityLimiter(1)
         self._rest = b"\n" if self._is_file and _ends_torn(descriptor) else b""
-        """Of a line of which a part is written: it comes before everything else."""
+        """The rest of a line whose beginning is written; it is written before all other lines."""
 
     async def write(self, writing: StdoutWriting) -> None:
-        """Write what is left of a batch, when it is its turn. Raises SinkUnavailable."""
+        """Write the rest of a batch, one batch at a time. Raises SinkUnavailable."""
         async with self._turn:
             try:
                 await to_thread.run_sync(writing.write, self, limiter=self._limiter)
@@ -70,13 +70,13 @@ class Stdout:
                 self._on_gone()
                 raise SinkUnavailable(str(ReaderGone())) from exc
             except OSError as exc:
-                raise SinkUnavailable(f"expected standard output to take entries, got {said(exc)}") from exc
+                raise SinkUnavailable(f"expected standard output to take entries, got {describe_failure(exc)}") from exc
 
     def send(self, lines: Sequence[bytes], on_sent: Callable[[int], None]) -> None:
-        """Send lines until the write timeout, and say how many were sent; blocks. Raises OSError.
+        """Send lines until the write timeout, and report their number to `on_sent`; blocks. Raises OSError.
 
-        A line that was begun counts as sent: its rest is sent before everything else, by whichever call comes next. So
-        lines are surely sent only when a call returns.
+        A line that was begun counts as sent, because the next call sends its rest first. So lines are surely sent only
+        when a call returns.
         """
         deadline = time.monotonic() + self._write_timeout
         self._send_rest(deadline)
@@ -102,7 +102,7 @@ class Stdout:
             self._rest = self._rest[os.write(self._descriptor, self._rest[: whole or most]) :]
 
     def _keep_begun(self, block: Sequence[bytes]) -> int:
-        """Keep of a block only the rest of the line that was begun; return how many lines were sent or begun."""
+        """Keep only the rest of the line that was begun; return how many lines of the block were sent or begun."""
         sent = sum(map(len, block)) - len(self._rest)
         for count, line in enumerate(block):
             if sent <= 0:
@@ -114,7 +114,7 @@ class Stdout:
 
 
 def _ends_torn(descriptor: int) -> bool:
-    """Tell whether a file ends within a line, which an earlier process was killed in."""
+    """Tell whether a file ends within a line, because an earlier process was killed."""
     try:
         with open(f"/dev/fd/{descriptor}", "rb") as file:  # noqa: PTH123 - it has no other name
             return bool(file.seek(0, os.SEEK_END)) and file.seek(-1, os.SEEK_END) >= 0 and file.read() != b"\n"
@@ -146,11 +146,11 @@ class StdoutWriting:
         self._sent = 0
 
     async def attempt(self) -> None:
-        """See `Writing`; it goes on where the last attempt ended."""
+        """See `Writing`. An attempt continues where the last one ended."""
         await self._stdout.write(self)
 
     def write(self, stdout: Stdout) -> None:
-        """Write what is left; blocks. Raises OSError."""
+        """Write the lines that are left; blocks. Raises OSError."""
         if self._lines is None:
             self._lines = Lines(self._entries, self._key)
         stdout.send(self._lines.lines[self._sent :], self._note_sent)
