@@ -57,12 +57,13 @@ class Scene:
         self.group: TaskGroup
         self.skew = 0.0
         """Seconds by which the pipeline's clock is ahead."""
+        self.destination = FakeDestination(sink, letters)
         of_replica = shared(
             self.link,
             self.reports,
             self.reconnects,
             source,
-            destinations=FakeDestination(sink, letters),
+            destinations=self.destination,
             budget=self.budget,
             clock=lambda: current_time() + self.skew,
         )

@@ -1,7 +1,7 @@
 """One tenure of a replica: what consumer, batcher and writer do with the service's own decisions, in the same order.
 
 From the service: `Horizon`, `InHand`, `OpenBatch`, `TimeSeriesSink`, `settle`. Written after it, line for line where
-the order matters: `Consumer._turn`, `Writer._store_and_settle`, `AckExtender`, and the end of `Pipeline._move`.
+the order matters: `Consumer._turn`, `Writer._store_and_settle`, `AckExtender`, and the end of `Stages.run`.
 """
 
 from __future__ import annotations

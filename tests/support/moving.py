@@ -10,6 +10,7 @@ from anyio import Event, Semaphore, current_time
 
 from collector.actors.moving import Moving, Shared
 from collector.decoding.codec import Codec
+from collector.errors import OwnershipLost
 from collector.flow.budget import Budget
 from collector.flow.in_hand import InHand
 from collector.flow.settler import Settler
@@ -54,9 +55,12 @@ class FakeDestination:
     sink: Sink = field(default_factory=FakeSink)
     letters: DeadLetterSink = field(default_factory=FakeLetters)
     keeps_alive: bool = True
+    stood_by: bool = False
     admission: Admission = PASS_ALL
     opened_with: list[LoggerSpec] = field(default_factory=list)
     targets: list[Target] = field(default_factory=list)
+    ends: list[str] = field(default_factory=list)
+    """How each opening ended."""
 
     def of(self, spec: LoggerSpec) -> FakeDestination:
         """See `Destinations`."""
@@ -67,8 +71,15 @@ class FakeDestination:
     async def opened(self, attached: Attached, stopping: Event) -> AsyncIterator[Target | None]:
         """See `Destination`."""
         del attached, stopping
-        self.targets.append(target(self.sink, self.letters, keeps_alive=self.keeps_alive, admission=self.admission))
-        yield self.targets[-1]
+        changes = {"keeps_alive": self.keeps_alive, "admission": self.admission, "stood_by": self.stood_by}
+        self.targets.append(target(self.sink, self.letters, **changes))
+        lost = False
+        try:
+            yield self.targets[-1]
+        except* OwnershipLost:
+            lost = True
+        finally:
+            self.ends.append("lost" if lost else "closed")
 
 
 def target(sink: Sink | None = None, letters: DeadLetterSink | None = None, **changes: Any) -> Target:
