@@ -63,7 +63,7 @@ class ChosenDestinations:
             return self.mongodb.of(spec)
         return LocalDestination(spec.key, sink, self)
 
-    def letters(self, key: str) -> DeadLetterSink:
+    def dead_letters(self, key: str) -> DeadLetterSink:
         """Return the store of a logger's dead letters: MongoDB where there is one, else files."""
         if self.mongodb is None:
             return LetterFileStore(LetterFiles(self.settings.files, key), time.time)
@@ -146,7 +146,8 @@ class LocalDestination:
         )
 
     def _of(self, sink: AnySink, slots: Semaphore, *, stood_by: bool = False) -> Target:
-        return Target(sink=sink, letters=self._shared.letters(self._key), write_slots=slots, stood_by=stood_by)
+        dead_letters = self._shared.dead_letters(self._key)
+        return Target(sink=sink, dead_letters=dead_letters, write_slots=slots, stood_by=stood_by)
 
     async def _prepare_letters(self) -> None:
         """Make the folder of dead letters where they are files, so that an unwritable one is noticed early."""

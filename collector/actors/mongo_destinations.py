@@ -94,7 +94,9 @@ class MongoDestination:
         shared = self._shared
         finding = self._place.finding(seen)
         sink = MongoSink(shared.database, self._collection, shared.settings.write_timeout, finding)
-        yield Target(sink=sink, letters=self._dead_letters(), write_slots=shared.write_slots, risks=seen.differences)
+        yield Target(
+            sink=sink, dead_letters=self._dead_letters(), write_slots=shared.write_slots, risks=seen.differences
+        )
 
     @asynccontextmanager
     async def _owned(self, attached: Attached, stopping: Event, seen: Seen) -> AsyncIterator[Target | None]:
@@ -120,7 +122,7 @@ class MongoDestination:
         store = TimeSeriesStore(shared.database, self._collection, shared.claims, fenced, timeout, uuid=uuid)
         return Target(
             sink=TimeSeriesSink(self._key, store, fenced.tenure, horizon, shared.report),
-            letters=self._dead_letters(),
+            dead_letters=self._dead_letters(),
             write_slots=shared.write_slots,
             admission=horizon,
             leaving=candidacy.handing_over,

@@ -104,7 +104,7 @@ class Writer:
         oldest = min([delivery.published_ns for delivery in batch.deliveries]) / 1e9
         latency = max(0.0, time.time() - oldest)  # the clocks of two machines
         if rejects:
-            await self._until_done(Stage.DEAD_LETTER, lambda: self._target.letters.store(rejects), stopping)
+            await self._until_done(Stage.DEAD_LETTER, lambda: self._target.dead_letters.store(rejects), stopping)
             storing.kept = rejects
         kept = _kept(batch, written.refused) if rejects else ()
         deliveries, later = _divided(batch.deliveries, written.deferred)

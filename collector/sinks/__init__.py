@@ -110,7 +110,7 @@ class Target:
     """An open destination of one logger, with the events that end it."""
 
     sink: Sink
-    letters: DeadLetterSink
+    dead_letters: DeadLetterSink
     write_slots: Semaphore
     """Limits the writes that run at the same time, over all loggers that share the sink's connections."""
     admission: Admission = PASS_ALL

@@ -85,7 +85,7 @@ class FakeDestination:
 def target(sink: Sink | None = None, letters: DeadLetterSink | None = None, **changes: Any) -> Target:
     """Make an open target."""
     whole = {"write_slots": Semaphore(64), **changes}
-    return Target(sink=sink or FakeSink(), letters=letters or FakeLetters(), **whole)
+    return Target(sink=sink or FakeSink(), dead_letters=letters or FakeLetters(), **whole)
 
 
 def shared(
