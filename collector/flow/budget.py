@@ -38,7 +38,6 @@ class Accounts:
 
     def close(self) -> None:
         """Give everything back."""
-        self._budget.accounts.discard(self)
         self.received.close()
         self.decoded.close()
 
@@ -50,7 +49,6 @@ class Budget:
         self.received = Pool(limit // 4, clock, most_excess=0)
         self.decoded = Pool(limit - self.received.limit, clock)
         self.giving_way = GivingWay(clock)
-        self.accounts: set[Accounts] = set()
 
     @property
     def used(self) -> int:
@@ -74,6 +72,4 @@ class Budget:
 
     def open(self, on_room: Callable[[], None]) -> Accounts:
         """Open the accounts of a logger; `on_room` is called when one of them was refused and there is room now."""
-        accounts = Accounts(self, on_room)
-        self.accounts.add(accounts)
-        return accounts
+        return Accounts(self, on_room)

@@ -176,8 +176,8 @@ async def test_what_is_deferred_takes_no_bytes_of_the_budget_and_keeps_nothing_f
         held = scene.reports.of(Held)[-1]
         assert len(scene.sink.block) == 3 * most
         assert held.messages == 3 * most
-        (accounts,) = scene.of_replica.budget.accounts
-        assert accounts.decoded.used == 0
+        (account,) = scene.of_replica.budget.decoded.accounts
+        assert account.used == 0
         assert held.bytes < 3 * most * MESSAGE
     assert scene.answers(b"+ACK") == list(range(1, 3 * most + 1))
 

@@ -99,7 +99,7 @@ async def playing(
             scene.group.start_soon(scene.pipeline.run, scene.stopping)
             yield scene
             scene.stopping.set()
-    assert scene.budget.accounts == set()
+    assert scene.budget.decoded.accounts == set()
     assert scene.budget.used == 0
     assert not scene.reconnects._listeners
 

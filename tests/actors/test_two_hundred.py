@@ -140,7 +140,7 @@ async def playing() -> AsyncIterator[Scene]:
             await settled()
             yield scene
             scene.stopping.set()
-    assert scene.budget.accounts == set()
+    assert scene.budget.decoded.accounts == set()
     assert scene.budget.used == 0
     assert not scene.reconnects._listeners
 

@@ -229,4 +229,5 @@ def test_what_came_cannot_take_the_room_in_which_it_is_opened() -> None:
     assert accounts.decoded.has_room(LIMIT - LIMIT // 4)
     accounts.close()
     assert budget.used == 0
-    assert not budget.accounts
+    assert not budget.received.accounts
+    assert not budget.decoded.accounts
