@@ -17,7 +17,8 @@ from bson import ObjectId
 from bson.errors import InvalidId
 
 from collector.dead_letters.letter import letter_of
-from collector.dead_letters.letters import GROUP, Letter, fields_of, parts, summary_of
+from collector.dead_letters.letters import GROUP, fields_of, parts, summary_of
+from collector.dead_letters.summary import Letter
 from collector.errors import SinkUnavailable
 from collector.runtime.durably import describe_failure, locked, make_folder, sync_folder, write_new
 from transfer.ndjson import json_object
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
     from pathlib import Path
 
-    from collector.dead_letters.letters import Filter, Summary
+    from collector.dead_letters.summary import Filter, Summary
     from collector.model import Rejected
 
 FOLDER = "dead-letters"

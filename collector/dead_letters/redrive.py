@@ -50,7 +50,8 @@ if TYPE_CHECKING:
 
     from bson import ObjectId
 
-    from collector.dead_letters.letters import Letter, Letters, Summary
+    from collector.dead_letters.letters import Letters
+    from collector.dead_letters.summary import Letter, Summary
     from collector.jetstream.publisher import RawPublisher
 
 _SERVERS = b"nats-"

@@ -11,7 +11,7 @@ from transfer.printable import printable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from collector.dead_letters.letters import Letter, Summary
+    from collector.dead_letters.summary import Letter, Summary
 
 _ROW = "{:24}  {:24}  {:18}  {:>10}  {:>7}  {:>10}  {:>5}"
 HEAD = _ROW.format("ID", "FAILED AT", "REASON", "BYTES", "ATTEMPT", "SEQUENCE", "ENTRY")

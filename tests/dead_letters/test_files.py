@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from collector.dead_letters.files import LetterFileReader, LetterFiles, LetterFileStore
-from collector.dead_letters.letters import Filter
+from collector.dead_letters.summary import Filter
 from collector.errors import SinkUnavailable
 from collector.model import Reason, Rejected
 from tests.support.fakes import delivery, reject

@@ -11,9 +11,10 @@ import pytest
 from anyio import Event, create_task_group, fail_after
 from bson import ObjectId
 
-from collector.dead_letters.letters import DeadLetterReader, Filter
+from collector.dead_letters.letters import DeadLetterReader
 from collector.dead_letters.redrive import Redriven, message_of, redrive
 from collector.dead_letters.store import DeadLetterStore
+from collector.dead_letters.summary import Filter
 from collector.decoding.codec import Codec
 from collector.decoding.identity import Incarnation
 from collector.errors import SinkUnavailable

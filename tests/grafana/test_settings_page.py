@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from collector.dead_letters.command import _Settings
+from collector.dead_letters.work import _Settings
 from collector.settings import Settings
 from collector.telemetry.command import _here
 from grafana import settings_page

@@ -12,8 +12,9 @@ from bson import ObjectId
 from pymongo import monitoring
 
 import collector
-from collector.dead_letters.letters import DeadLetterReader, Filter
+from collector.dead_letters.letters import DeadLetterReader
 from collector.dead_letters.store import DeadLetterStore
+from collector.dead_letters.summary import Filter
 from collector.errors import SinkUnavailable
 from collector.mongodb.calls import database_of, make_collection, open_mongo
 from collector.mongodb.collections import CollectionCatalog

@@ -13,8 +13,9 @@ import anyio
 import msgspec
 from bson import ObjectId
 
-from collector.dead_letters.letters import DeadLetterReader, Filter, Summary
+from collector.dead_letters.letters import DeadLetterReader
 from collector.dead_letters.store import DeadLetterStore
+from collector.dead_letters.summary import Filter, Summary
 from collector.model import Reason, Rejected
 from collector.mongodb.calls import database_of, make_collection, make_expiring, open_mongo
 from collector.sinks.mongodb import MongoSink
