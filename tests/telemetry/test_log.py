@@ -2,16 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import gc
-import json
-import logging
-import sys
-import threading
 import time
-import warnings
 from collections import Counter
-from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -23,12 +15,12 @@ from hypothesis import strategies as st
 from collector import events
 from collector.events import Failure, LoggerState, Stage, State, Suspicion, lifecycle
 from collector.model import Reason
-from collector.telemetry.log import LINES, EventLog, log_last_line, set_up
+from collector.telemetry.log import EventLog
 from collector.telemetry.suppression import Repeats
 from tests.support.batches import settled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 FAILED = events.Failed("a", Stage.PULL, Failure.SILENT, "no heartbeat", "asking again")
 SETTLED = settled(batch=7, entries=3, written=1, dead_letters=Counter({Reason.RULE: 1}))
@@ -183,97 +175,6 @@ def test_what_is_only_a_number_is_not_said(scene: Scene) -> None:
     assert scene.lines(*numbers) == []
 
 
-@contextmanager
-def released() -> Iterator[None]:
-    """Have the log of release mode, as the service has it, and all as before afterwards."""
-    before, level, handlers = structlog.get_config(), logging.getLogger("nats").level, logging.getLogger().handlers[:]
-    hooks = sys.excepthook, sys.unraisablehook, threading.excepthook
-    logging.getLogger().handlers[:] = []  # pytest's own cannot report a lone surrogate from one process to another
-    try:
-        set_up(release=True)
-        yield
-        LINES.finish()
-    finally:
-        structlog.configure(**before)
-        logging.getLogger("nats").setLevel(level)
-        logging.getLogger().handlers[:] = handlers
-        logging.captureWarnings(capture=False)
-        sys.excepthook, sys.unraisablehook, threading.excepthook = hooks
-
-
-def raise_in_a_thread() -> None:
-    thread = threading.Thread(target=fail, name="probe")
-    thread.start()
-    thread.join()
-
-
-def raise_where_nobody_listens() -> None:
-    class Bad:
-        def __del__(self) -> None:
-            raise ValueError("SECRET")
-
-    Bad()
-    gc.collect()
-
-
-def fail() -> None:
-    raise ValueError("SECRET\nof two lines")
-
-
-def raise_uncaught() -> None:
-    try:
-        fail()
-    except ValueError as exc:
-        sys.excepthook(type(exc), exc, exc.__traceback__)
-
-
-def fail_in_asyncio() -> None:
-    async def never_looked_at() -> None:
-        lost = asyncio.get_running_loop().create_future()
-        lost.set_exception(ValueError("SECRET"))
-        del lost
-        gc.collect()
-
-    asyncio.run(never_looked_at())
-
-
-def log_with_traceback() -> None:
-    try:
-        fail()
-    except ValueError:
-        logging.getLogger("pymongo.topology").exception("a library failed\nwith a second line")
-
-
-OTHERS: list[Callable[[], None]] = [
-    raise_in_a_thread,
-    raise_where_nobody_listens,
-    raise_uncaught,
-    fail_in_asyncio,
-    log_with_traceback,
-    lambda: warnings.warn("a name\nis going away", DeprecationWarning, stacklevel=1),
-    lambda: logging.getLogger("asyncio").error("%s of %s", "one", "two"),
-    lambda: logging.getLogger("urllib3").warning('with "quotes", \\ and \u2028 and \ud800'),
-    lambda: log_last_line("stopped", received=1),
-    lambda: log_last_line("wrong settings", error="NAMESPACE: expected\ntwo lines", action="exit status 2"),
-]
-
-
-@pytest.mark.parametrize("say", OTHERS)
-def test_whatever_writes_in_release_mode_its_lines_are_json_of_one_form_and_without_values(
-    say: Callable[[], None], capfd: pytest.CaptureFixture[str]
-) -> None:
-    with released(), warnings.catch_warnings():
-        warnings.simplefilter("always")
-        logging.captureWarnings(capture=False)
-        logging.captureWarnings(capture=True)
-        say()
-    written = capfd.readouterr().err
-    assert "SECRET" not in written
-    (line,) = [json.loads(line) for line in written.splitlines()]
-    assert {"event", "level", "timestamp"} <= line.keys()
-    assert isinstance(line["event"], str)
-
-
 def test_the_same_of_many_loggers_is_a_few_lines(scene: Scene) -> None:
     """An outage with 1,000 loggers is not 1,000 lines a minute."""
 
@@ -341,14 +242,3 @@ def test_a_restart_of_many_loggers_is_said_in_few_lines_too(scene: Scene) -> Non
     lines += scene.lines(TICK)
     assert [line["event"] for line in lines] == [*["logger"] * 10, "repeated"]
     assert (lines[-1]["loggers"], lines[-1]["log_level"]) == (490, "info")
-
-
-def test_in_release_mode_a_line_is_json_without_debug(capsys: pytest.CaptureFixture[str]) -> None:
-    with released():
-        log = EventLog()
-        log.observe(SETTLED)
-        log.observe(LoggerState("a", State.RUNNING, "why"))
-    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
-    assert [line["event"] for line in lines] == ["kept as dead letters", "logger"]
-    assert {"logger": "a", "state": "running", "why": "why", "level": "info"}.items() <= lines[1].items()
-    assert lines[1]["timestamp"].endswith("Z")

@@ -13,47 +13,51 @@ from collector.events import Failure, LoggerState, Stage, State, lifecycle, read
 from tests.support.batches import settled
 from tests.support.status import UP, Scene, crashed
 
+READING = readings.Sampled(
+    "a",
+    messages=10,
+    bytes=1,
+    oldest_age_seconds=1.5,
+    pending=6,
+    ack_pending=3,
+    ack_pending_limit=9,
+    redelivered=0,
+    waiting_pulls=1,
+    at=1.0,
+)
+BUSY = (
+    *UP,
+    LoggerState("a", State.RUNNING),
+    LoggerState("b", State.BACKING_OFF, "no stream"),
+    events.Received("a", 5, 9, 100, 0),
+    events.Held("a", 3, 60),
+    events.WritesInProgress("a", 2),
+    settled(),
+    events.Returned("a", 4),
+    events.Retried("a", Stage.WRITE, Failure.UNAVAILABLE, 1, 0.1, "no primary"),
+    events.Crashed("pipeline", "b", 1, 0.1, ("ValueError('boom')",)),
+    events.Failed("", Stage.CONTROL, Failure.UNAVAILABLE, "no bucket", "trying again"),
+    lifecycle.LoopLag(0.25),
+    READING,
+)
+"""A replica with two loggers, one of which works."""
+ENTRIES = {"received": 9, "written": 6, "duplicates": 1, "dead_lettered": 2, "dropped": 0}
 
-def test_the_snapshot_says_of_each_logger_what_this_replica_knows(scene: Scene) -> None:
-    scene.observe(
-        *UP,
-        LoggerState("a", State.RUNNING),
-        LoggerState("b", State.BACKING_OFF, "no stream"),
-        events.Received("a", 5, 9, 100, 0),
-        events.Held("a", 3, 60),
-        events.WritesInProgress("a", 2),
-        settled(),
-        events.Returned("a", 4),
-        events.Retried("a", Stage.WRITE, Failure.UNAVAILABLE, 1, 0.1, "no primary"),
-        events.Crashed("pipeline", "b", 1, 0.1, ("ValueError('boom')",)),
-        events.Failed("", Stage.CONTROL, Failure.UNAVAILABLE, "no bucket", "trying again"),
-        lifecycle.LoopLag(0.25),
-        readings.Sampled(
-            "a",
-            messages=10,
-            bytes=1,
-            oldest_age_seconds=1.5,
-            pending=6,
-            ack_pending=3,
-            ack_pending_limit=9,
-            redelivered=0,
-            waiting_pulls=1,
-            at=1.0,
-        ),
-    )
+
+def test_the_snapshot_says_what_the_replica_knows_of_itself(scene: Scene) -> None:
+    scene.observe(*BUSY)
     found: dict[str, Any] = json.loads(scene.get("/status")[1])
     assert (found["namespace"], found["version"], found["ready"], found["not_ready"]) == ("beta", "1.2.3", True, [])
     assert found["connected"] == {"nats": True, "mongodb": True}
-    assert found["entries"] == {
-        "received": 9,
-        "written": 6,
-        "duplicates": 1,
-        "dead_lettered": 2,
-        "dropped": 0,
-        "returned": 4,
-    }
+    assert found["connections"]["nats"]["why"] == "connected"
+    assert found["entries"] == {**ENTRIES, "returned": 4}
+    assert found["buffer"] == {"messages": 3, "bytes": 60, "limit_bytes": 1024}
     assert (found["last_error"], found["event_loop_lag_seconds"]) == ("no bucket", 0.25)
-    a, b = found["loggers"]["a"], found["loggers"]["b"]
+
+
+def test_the_snapshot_says_of_a_logger_what_this_replica_knows(scene: Scene) -> None:
+    scene.observe(*BUSY)
+    a = scene.status.snapshot()["loggers"]["a"]
     assert a["last_error_at"] >= a["since"]
     assert {**a, "since": "", "last_error_at": ""} == {
         "state": "running",
@@ -64,11 +68,7 @@ def test_the_snapshot_says_of_each_logger_what_this_replica_knows(scene: Scene) 
         "in_hand_messages": 3,
         "in_hand_bytes": 60,
         "writes_in_progress": 2,
-        "received": 9,
-        "written": 6,
-        "duplicates": 1,
-        "dead_lettered": 2,
-        "dropped": 0,
+        **ENTRIES,
         "restarts": 0,
         "last_error": "no primary",
         "last_error_at": "",
@@ -77,15 +77,14 @@ def test_the_snapshot_says_of_each_logger_what_this_replica_knows(scene: Scene) 
         "written_per_second": 0.0,
         "backoff": None,
     }
-    assert found["buffer"] == {"messages": 3, "bytes": 60, "limit_bytes": 1024}
-    assert found["connections"]["nats"]["why"] == "connected"
+
+
+def test_the_snapshot_says_why_a_logger_waits(scene: Scene) -> None:
+    scene.observe(*BUSY)
+    b = scene.status.snapshot()["loggers"]["b"]
     assert b["backoff"] == {"attempt": 1, "restart_in_seconds": 0.1}
-    assert (b["state"], b["why"], b["restarts"], b["last_error"]) == (
-        "backing_off",
-        "no stream",
-        1,
-        "ValueError('boom')",
-    )
+    said = b["state"], b["why"], b["restarts"], b["last_error"]
+    assert said == ("backing_off", "no stream", 1, "ValueError('boom')")
 
 
 def test_a_logger_that_is_gone_is_not_in_the_snapshot_and_still_in_the_tally(scene: Scene) -> None:
