@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(180)
 
 
-# in order
-
-
 async def test_where_nothing_is_yet_all_is_well_and_nothing_is_made(
     check: Check, go: Ancestor, database: Database[dict[str, Any]]
 ) -> None:

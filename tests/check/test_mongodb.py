@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
 from pymongo import MongoClient
-from pymongo.errors import PyMongoError
 
-from collector.local import Mongod
 from tests.support.ancestor import Ancestor, text
 from tests.support.checking import Check, matches
 from tests.support.guarded import AsUser, guarded_mongod
 from tests.support.planted import planted
 from tests.support.security_page import mongodb_role
+from tests.support.standalone import Standalone, own
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pymongo.database import Database
 
+    from collector.local import Mongod
     from tests.support.guarded import GuardedMongod
 
 
 pytestmark = pytest.mark.timeout(180)
-
-
-# MongoDB
 
 
 async def test_mongodb_that_is_away(check: Check, own_mongod: Callable[[], Mongod]) -> None:
@@ -41,30 +35,9 @@ async def test_mongodb_that_is_away(check: Check, own_mongod: Callable[[], Mongo
     assert matches(line, "wrong", "MongoDB", "Connection refused")
 
 
-class Standalone(Mongod):
-    """One that is no replica set."""
-
-    def _command(self) -> list[str]:
-        return [part for part in super()._command() if not part.startswith(("--replSet", "--oplogSize"))]
-
-    def _answers(self) -> bool:
-        try:
-            with MongoClient[dict[str, Any]]("127.0.0.1", self.port, serverSelectionTimeoutMS=1000) as client:
-                return bool(client.admin.command("hello")["isWritablePrimary"])
-        except PyMongoError:
-            return False
-
-
-@contextmanager
-def standalone() -> Iterator[Standalone]:
-    with TemporaryDirectory(prefix="mongod-") as folder, Standalone(Path(folder)) as server:
-        yield server
-        server.kill()
-
-
 async def test_a_mongod_that_is_no_replica_set_and_one_of_another_set(check: Check, mongod: Mongod) -> None:
-    with standalone() as alone:
-        for uri in (alone.url, alone.url.partition("?")[0]):
+    with own(Standalone, {}) as alone:
+        for uri in (alone.url, f"{alone.url}?replicaSet=rs0"):
             check.environ["DATABASE"] = uri
             (line,) = await check.troubles()
             assert matches(line, "wrong", "MongoDB", "got a standalone mongod", "--replSet")

@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(180)
 
 
-# NATS
-
-
 async def test_nats_that_is_away(check: Check, own_nats: Callable[..., NatsServer]) -> None:
     server = await anyio.to_thread.run_sync(own_nats)
     check.environ["NATS_HOSTS"] = server.url
