@@ -17,10 +17,10 @@ from transfer.errors import WrongSettings
 
 _RUN_HELP = """Run one replica until SIGTERM or SIGINT; a second signal cancels at once.
 
-Configured from the environment alone. Required: NAMESPACE, NATS_HOSTS (comma list), DATABASE (MongoDB URI). To log in
-to NATS: NATS_NKEY (seed), NATS_TOKEN, NATS_USER and NATS_PASSWORD, or NATS_CREDS (file); NATS_TLS_CA, NATS_TLS_CERT,
-NATS_TLS_KEY (files). MODE=release writes JSON logs. Every secret also as *_FILE. Tunables are COLLECTOR_*;
-docs/settings.md lists them.
+Configured from the environment alone. Required: NAMESPACE, NATS_HOSTS (comma list), DATABASE (MongoDB URI; not
+required with COLLECTOR_SINK=file:PATH, stdout or blackhole). To log in to NATS: NATS_NKEY (seed), NATS_TOKEN, NATS_USER
+and NATS_PASSWORD, or NATS_CREDS (file); NATS_TLS_CA, NATS_TLS_CERT, NATS_TLS_KEY (files). MODE=release writes JSON.
+Every secret also as *_FILE. Tunables are COLLECTOR_*; docs/settings.md lists them.
 
 \b
 Example:

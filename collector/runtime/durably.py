@@ -67,6 +67,14 @@ def lock(path: Path, *, wait: bool) -> int | None:
     return descriptor
 
 
+def is_named(descriptor: int, path: Path) -> bool:
+    """Tell whether the open file still has this name."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold a lock while the block lasts; wait for it."""

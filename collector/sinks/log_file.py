@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from collector.errors import SinkUnavailable
-from collector.runtime.durably import describe_failure, lock, make_folder, replace, sync_folder, write_all
+from collector.runtime.durably import describe_failure, is_named, lock, make_folder, replace, sync_folder, write_all
 from collector.sinks.known import MOST_LINES, Checkpoint, Known, digest, read_checkpoint
 
 if TYPE_CHECKING:
@@ -81,13 +81,7 @@ class LogFile:
     def open(self) -> None:
         """Become the only writer of the file, and learn which messages it has."""
         try:
-            make_folder(self._lock_path.parent)
-            self._lock = self._lock or lock(self._lock_path, wait=False)
-            if self._lock is None:
-                raise SinkUnavailable(
-                    f"expected to be the only writer of {self.path}, but another process writes it:"
-                    " waiting until it ends (or give each replica a folder of its own)"
-                )
+            self._be_the_writer()
             self._know()
         except OSError as exc:
             raise self._unavailable(exc) from exc
@@ -128,6 +122,20 @@ class LogFile:
                 self._rotate()
         except OSError as exc:
             raise self._unavailable(exc) from exc
+
+    def _be_the_writer(self) -> None:
+        """Hold the lock, and lock anew in a folder that was removed and is made again."""
+        make_folder(self._lock_path.parent)
+        if self._lock is not None and not is_named(self._lock, self._lock_path):
+            os.close(self._lock)
+            self._lock = None
+        if self._lock is None:
+            self._lock = lock(self._lock_path, wait=False)
+        if self._lock is None:
+            raise SinkUnavailable(
+                f"expected to be the only writer of {self.path}, but another process writes it:"
+                " waiting until it ends (or give each replica a folder of its own)"
+            )
 
     # --- what is in the file
 
@@ -202,6 +210,7 @@ class LogFile:
 
     def _begin_append(self, size: int) -> None:
         if self._file is None or not self._is_there():
+            self._be_the_writer()
             self._open_file()
         self._cut()
         if self._size and (self._size + size > self._rotation.bytes or self._is_old()):

@@ -208,4 +208,4 @@ def test_the_service_takes_no_database_but_one_that_is_guaranteed() -> None:
         for path in folder.rglob("*.py")
         if taken.search(path.read_text().replace("AsyncMongoClient[", "").replace("MongoClient[", ""))
     }
-    assert found == {"mongo.py", "check/mongodb_facts.py", "check/mongodb_members.py"}
+    assert found == {"mongodb/calls.py", "check/mongodb_facts.py", "check/mongodb_members.py"}

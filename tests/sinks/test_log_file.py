@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -181,7 +182,7 @@ def test_the_lock_is_held_by_one(tmp_path: Path) -> None:
     second.close()
 
 
-@pytest.mark.parametrize("what", ["renamed", "removed", "emptied", "replaced", "all gone"])
+@pytest.mark.parametrize("what", ["renamed", "removed", "emptied", "replaced", "all gone", "folder gone"])
 def test_whatever_is_done_to_the_file_no_later_line_is_lost(tmp_path: Path, what: str) -> None:
     file = log_file(tmp_path)
     file.open()
@@ -193,6 +194,8 @@ def test_whatever_is_done_to_the_file_no_later_line_is_lost(tmp_path: Path, what
         path.unlink()
     elif what == "emptied":
         os.truncate(path, 0)
+    elif what == "folder gone":
+        shutil.rmtree(tmp_path)
     elif what == "all gone":
         path.unlink()
         (tmp_path / ".collector" / "system.json").unlink()
@@ -200,6 +203,8 @@ def test_whatever_is_done_to_the_file_no_later_line_is_lost(tmp_path: Path, what
         path.unlink()
         path.write_text("somebody else's, without an end")
     append(file, 3)
+    with pytest.raises(SinkUnavailable, match="another process writes it"):
+        log_file(tmp_path).open()
     let_go(file)
     file = log_file(tmp_path)
     file.open()
