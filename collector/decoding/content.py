@@ -63,21 +63,22 @@ class Content(NamedTuple):
         """Return where entries without an identity have one from."""
         return incarnation if self.own_id is None else _Named(self.own_id)
 
-    def lone_form(self, body: Encoded) -> Form | None:
-        """Return the form of a body that is one entry, uncompressed; None when it cannot be one."""
-        if self.media_type in _LONE:
-            first = body[0]
-            if first == _BRACE:
-                return JSON_FORM
-            return form_behind(body) if first in BEFORE_JSON else MSGPACK_FORM
-        if self.media_type != JSON:
-            return None
-        return JSON_FORM if body[0] == _BRACE else JSON_BEHIND_FORM
-
     def form_as_it_came(self, body: Encoded) -> Form | None:
         """Return the form of a body that is one entry as it was received; None for every other message."""
         as_it_came = body and self.encoding in AS_IT_CAME and self.own_id is None
-        return self.lone_form(body) if as_it_came else None
+        return lone_form(self.media_type, body) if as_it_came else None
+
+
+def lone_form(media_type: str, body: Encoded) -> Form | None:
+    """Return the form of a body that is one entry, uncompressed; None when it cannot be one."""
+    if media_type in _LONE:
+        first = body[0]
+        if first == _BRACE:
+            return JSON_FORM
+        return form_behind(body) if first in BEFORE_JSON else MSGPACK_FORM
+    if media_type != JSON:
+        return None
+    return JSON_FORM if body[0] == _BRACE else JSON_BEHIND_FORM
 
 
 NO_CONTENT = Content()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from collector.decoding.bundle import split
-from collector.decoding.content import NO_CONTENT, Content, Contents, Origin
+from collector.decoding.content import NO_CONTENT, Content, Contents, Origin, lone_form
 from collector.decoding.envelope import MSGPACK_FORM, Encoded, Form
 from collector.decoding.inflate import inflate
 from collector.decoding.weight import ENTRY
@@ -69,15 +69,15 @@ class Unpacker:
 
     def _as_first(self, deliveries: Sequence[Delivery], content: Content, form: Form) -> list[Delivery]:
         """Return the first delivery and the next ones whose body is one uncompressed entry of the same form."""
-        raw_headers = deliveries[0].raw_headers
+        media_type, raw_headers = content.media_type, deliveries[0].raw_headers
         size = 0
         for count, delivery in enumerate(deliveries):
             body = delivery.body
             size += len(body)
-            if delivery.raw_headers == raw_headers:
-                found = content.lone_form(body) if body else None
+            other = content if delivery.raw_headers == raw_headers else self._contents.readable(delivery.raw_headers)
+            if other == content:
+                found = lone_form(media_type, body) if body else None
             else:
-                other = self._contents.readable(delivery.raw_headers)
                 found = None if other is None else other.form_as_it_came(body)
             if count and (size > _MAX_AT_ONCE or found is not form):
                 return list(deliveries[:count])
@@ -105,7 +105,7 @@ class Unpacker:
             raise Poison(Reason.MALFORMED, "body: expected an entry, got nothing")
         if content.media_type == BUNDLE:
             return MSGPACK_FORM, split(body), True
-        form = content.lone_form(body)
+        form = lone_form(content.media_type, body)
         if form is None:
             expected = f"{MSGPACK}, {JSON} or {BUNDLE}"
             raise Poison(Reason.MALFORMED, f"Content-Type: expected {expected}, got {content.media_type[:80]!r}")
