@@ -9,6 +9,7 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Timer
 from typing import TYPE_CHECKING
 
 import pytest
@@ -31,7 +32,7 @@ CHECK, PRINTED = re.search(  # type: ignore[union-attr]
 
 @contextmanager
 def pasted(lines: str, environment: dict[str, str], folder: Path) -> Iterator[subprocess.Popen[str]]:
-    """Run lines as pasted into a shell, with errors among the output; end what still runs."""
+    """Run lines as pasted into a shell, with errors among the output; end them after a minute at the latest."""
     with subprocess.Popen(
         ["bash", "-c", lines],
         env=environment,
@@ -41,10 +42,14 @@ def pasted(lines: str, environment: dict[str, str], folder: Path) -> Iterator[su
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     ) as shell:
+        late = Timer(60, os.killpg, (shell.pid, signal.SIGTERM))
+        late.start()
         try:
             yield shell
         finally:
-            os.killpg(shell.pid, signal.SIGTERM)
+            late.cancel()
+            if shell.poll() is None:
+                os.killpg(shell.pid, signal.SIGTERM)
 
 
 @pytest.fixture
