@@ -239,7 +239,7 @@ class KvWatch:
     def _read(self, message: Msg) -> Change | None:
         headers = message.headers or {}
         if "Status" in headers:
-            self._hear(headers)
+            self._handle_status(headers)
             return None
         try:
             metadata = message.metadata
@@ -252,7 +252,7 @@ class KvWatch:
         gone = headers.get("KV-Operation") in _DELETED or "Nats-Marker-Reason" in headers
         return Gone(key) if gone else Put(key, message.data, metadata.sequence.stream)
 
-    def _hear(self, headers: Mapping[str, str]) -> None:
+    def _handle_status(self, headers: Mapping[str, str]) -> None:
         """Take in a heartbeat: no message is pending. Every other status ends the watch."""
         if headers["Status"] != "100":
             raise Unavailable(f"expected changes of the bucket, got {headers['Status']} {headers.get('Description')}")
