@@ -190,7 +190,7 @@ class Transfer:
         moment = time.time_ns() if timestamp is None else moment_of(timestamp)
         entry_id = new_id() if id is None else id
         body = encode_entry(data, moment, metadata, entry_id)
-        publication = Publication(key, subject, stream, entry_id, moment, body, sent_before=id is not None)
+        publication = Publication(key, subject, stream, entry_id, body, moment, sent_before=id is not None)
         return await confirm(self._jetstream, publication, timeout)
 
     def send(self, key: str, data: object, **options: Unpack[SendOptions]) -> None:

@@ -112,7 +112,7 @@ class PublishUnconfirmed(TransferError):
     Publishing it again with this `id` and `timestamp` stores it once, whichever it was.
     """
 
-    def __init__(self, key: str, entry_id: bytes, timestamp: int, attempts: int, why: str = "") -> None:
+    def __init__(self, key: str, entry_id: bytes, timestamp: int | None, attempts: int, why: str = "") -> None:
         unconfirmed = f"logger {key!r}: JetStream did not confirm entry {entry_id.hex()} in {attempts} attempts"
         super().__init__(f"{unconfirmed}: {why}" if why else unconfirmed)
         self.key = key

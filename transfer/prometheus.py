@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from transfer.background.outbox import Dropped
+from transfer.background.drops import Dropped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

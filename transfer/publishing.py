@@ -1,11 +1,13 @@
-"""One entry on its way into JetStream: sent until it is confirmed, always under the same message id."""
+"""One message on its way into JetStream: sent until it is confirmed, always under the same message id."""
 
 from __future__ import annotations
 
+import gzip
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
+import msgspec
 from nats import errors as nats_errors
 from nats.js import errors as js_errors
 
@@ -24,18 +26,24 @@ from transfer.jetstream.api import connection_of, server_of
 from transfer.jetstream.connection import pause
 from transfer.jetstream.permissions import refusal
 from transfer.jetstream.streams import stream_state
-from transfer.wire import MESSAGE_ID, TRANSFER_ATTEMPT
+from transfer.wire import BUNDLE, CONTENT_ENCODING, CONTENT_TYPE, MESSAGE_ID, TRANSFER_ATTEMPT
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from nats.js import JetStreamContext
     from nats.js.api import PubAck
+
+    from transfer.names import Names
 
 ATTEMPT_TIMEOUT = 2.0
 """Seconds to wait for one confirmation: one that a lost connection took along never comes."""
 HEADERS_ROOM = 128
 """Bytes our headers may need. The server counts them, nats-py does not, and the server closes the connection for it."""
+_COMPRESS_FROM = 4096
+"""Bytes of the smallest body that is compressed."""
+_PAYS = 0.75
+"""A compressed body has this part of its size at most, or it is sent as it is."""
 NO_RESPONDERS_RETRIES = 2
 NO_RESPONDERS_PAUSE = 0.25
 
@@ -52,15 +60,16 @@ class Confirmation:
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """An entry, encoded, with what it takes to send it again and again."""
+    """A message with one entry or a bundle of them. It is sent as often as needed, always with the same bytes."""
 
     key: str
     subject: str
     stream: str
     id: bytes
-    timestamp: int
     body: bytes
-    sent_before: bool
+    timestamp: int | None = None
+    """Nanoseconds since 1970 of a single entry, for `PublishUnconfirmed`. A bundle has none."""
+    sent_before: bool = False
     content: Mapping[str, str] = field(default_factory=dict)
     """Headers that say how to read the body."""
 
@@ -69,6 +78,33 @@ class Publication:
         headers = {MESSAGE_ID: self.id.hex(), **self.content}
         total = attempt + self.sent_before
         return headers if total == 1 else headers | {TRANSFER_ATTEMPT: str(total)}
+
+
+class Encoded(Protocol):
+    """An entry as bytes."""
+
+    @property
+    def id(self) -> bytes:
+        """The identity of the entry."""
+
+    @property
+    def body(self) -> bytes:
+        """The body of a message with this entry alone."""
+
+
+def publication_of(names: Names, key: str, entries: Sequence[Encoded], *, compress: bool = False) -> Publication:
+    """Return the message of one entry, or the bundle of several; the same bytes for the same entries."""
+    first, content = entries[0], dict[str, str]()
+    body = first.body
+    if len(entries) > 1:
+        content[CONTENT_TYPE] = BUNDLE
+        body = msgspec.msgpack.encode([msgspec.Raw(entry.body) for entry in entries])
+    if compress and len(body) >= _COMPRESS_FROM:
+        packed = gzip.compress(body, 1, mtime=0)
+        if len(packed) <= _PAYS * len(body):
+            content[CONTENT_ENCODING] = "gzip"
+            body = packed
+    return Publication(key, names.subject(key), names.stream(key), first.id, body, content=content)
 
 
 async def confirm(jetstream: JetStreamContext, publication: Publication, timeout: float) -> Confirmation:

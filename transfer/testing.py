@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from transfer.background.outbox import Dropped
+from transfer.background.drops import Dropped
 from transfer.background.sender import Stats
 from transfer.client import Found, Logger
 from transfer.entries.entry import encode_entry, moment_of, new_id

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from transfer.background.drops import Dropped
 from transfer.background.lane import Bundle, Queued
-from transfer.background.outbox import Dropped, Limits, Outbox
+from transfer.background.outbox import Limits, Outbox
 from transfer.options import Overflow
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from transfer.background.outbox import Dropped, Limits, Outbox
+from transfer.background.drops import Dropped
+from transfer.background.outbox import Limits, Outbox
 from transfer.options import Overflow
 
 if TYPE_CHECKING:

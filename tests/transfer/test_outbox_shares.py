@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from transfer.background.drops import Dropped
 from transfer.background.lane import OBJECTS
-from transfer.background.outbox import Dropped, Limits, Outbox
+from transfer.background.outbox import Limits, Outbox
 from transfer.options import Overflow
 
 if TYPE_CHECKING:

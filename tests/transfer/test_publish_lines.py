@@ -272,7 +272,7 @@ async def test_a_restart_of_the_server_is_sat_out_and_nothing_is_there_twice(
                         server.kill()
                         server.start()
                     body = msgspec.msgpack.encode({"data": {"n": number}})
-                    one = Publication("a", names.subject("a"), names.stream("a"), new_id(), 0, body, sent_before=False)
+                    one = Publication("a", names.subject("a"), names.stream("a"), new_id(), body)
                     await pipeline.send(one)
         assert len(set(confirmed)) == len(confirmed) == 4000
         _, found = await entries(server.url, namespace)
@@ -281,7 +281,7 @@ async def test_a_restart_of_the_server_is_sat_out_and_nothing_is_there_twice(
 
 async def test_the_first_that_is_not_taken_ends_it(nats_server: NatsServer, namespace: str) -> None:
     settings = NatsSettings.read(Environment({"NATS_HOSTS": nats_server.url}), "")
-    one = Publication("a", f"{namespace}.logs.a", f"{namespace}:logs:a", new_id(), 0, b"x", sent_before=False)
+    one = Publication("a", f"{namespace}.logs.a", f"{namespace}:logs:a", new_id(), b"x")
     with fail_after(10 * ATTEMPT_TIMEOUT):
         async with open_connection(settings, name="test") as connection:
             with pytest.RaisesGroup(pytest.RaisesExc(NotTaken, match="is not known")):

@@ -155,14 +155,14 @@ def test_a_fault_of_ours_begins_the_sending_anew_with_what_was_on_its_way_as_it_
     assert capfd.readouterr().err == "transfer: sending begins anew: MemoryError: a fault of ours\n"
 
 
-@pytest.mark.parametrize("part", ["_publication", "_send", "_until_ready", "_deliver"])
+@pytest.mark.parametrize("part", ["publication_of", "_send", "_until_ready", "_deliver"])
 def test_whatever_fails_in_the_thread_for_good_nobody_waits_for_it_for_ever(
     sender: Callable[..., Sender], monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
     def fail(*_: object, **__: object) -> None:
         raise MemoryError("a fault of ours")
 
-    monkeypatch.setattr(SendingThread, part, fail)
+    monkeypatch.setattr(transfer.background.thread if part == "publication_of" else SendingThread, part, fail)
     one = sender(overflow="block", max_entries=5)
 
     def send() -> None:
@@ -237,7 +237,7 @@ def test_after_the_end_every_call_raises_and_those_under_way_are_answered(sender
 
     with ThreadPoolExecutor(4) as pool:
         waiting = [pool.submit(one.call, never, 10.0) for _ in range(4)]
-        while not one._thread or len([call for call in one._thread._calls if call.task]) < 4:
+        while not one._thread or len([call for call in one._thread._calls.waiting if call.task]) < 4:
             time.sleep(0.001)
         blocking.close(0.1)
         for future in waiting:

@@ -23,7 +23,7 @@ from transfer import (
     Unavailable,
     UnknownLogger,
 )
-from transfer.background.outbox import Dropped
+from transfer.background.drops import Dropped
 from transfer.prometheus import TransferCollector
 from transfer.testing import RecordingBlockingTransfer, RecordingHandler, RecordingTransfer
 

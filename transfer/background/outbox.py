@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
+from transfer.background.drops import Dropped
 from transfer.background.lane import OBJECTS, Bundle, Lane, Queued, first_number, room_of
 from transfer.entries.stub import stub_of
 from transfer.options import Overflow
@@ -31,20 +31,6 @@ _WINDOW = 256
 """Bundles on their way at a time. A logger with none on its way may always send one more."""
 _LOOK = 1.0
 """Seconds between two looks of a thread that waits."""
-
-
-class Dropped(StrEnum):
-    """Why an entry was not sent, or not confirmed: a closed list."""
-
-    OVERFLOW = "overflow"
-    INVALID_KEY = "invalid_key"
-    TOO_LARGE = "too_large"
-    """For a message of this NATS, or for the queue."""
-    UNKNOWN_LOGGER = "unknown_logger"
-    REFUSED = "refused"
-    """By JetStream, for good."""
-    CLOSED = "closed"
-    """Sent after the end, or still unconfirmed at it."""
 
 
 class Room(NamedTuple):
@@ -78,7 +64,7 @@ class Outbox:
         self.published = 0
         self.dropped: Counter[Dropped] = Counter()
         self.first_drops: list[tuple[Dropped, str]] = []
-        """A reason that has just occurred for the first time, and the key; whoever says so takes it out."""
+        """A reason that has just occurred for the first time, and the key. `DropReport` takes it out and says it."""
         self.entries = self.bytes = 0
         self._sent_entries = self._sent_bytes = 0
         """The part of them that is on its way."""

@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from transfer.background import process
-from transfer.background.outbox import Dropped, Outbox
+from transfer.background.calls import Call
+from transfer.background.drops import Dropped, DropReport
+from transfer.background.outbox import Outbox
 from transfer.background.process import EXIT_TIMEOUT, TimeLeft, ending, loading
-from transfer.background.thread import Call, SendingThread
+from transfer.background.thread import SendingThread
 from transfer.entries.entry import new_id
 from transfer.entries.lenient import encode_anything, safe_repr
 from transfer.errors import TransferError
@@ -42,15 +44,6 @@ _LAST = 0.1
 """Seconds for the thread to end, also when no time is left."""
 _abandoned: list[SendingThread | None] = []
 """Threads of the parent, in a child. They are kept: their sockets must not be closed with a word to the server."""
-_WHY = {
-    Dropped.OVERFLOW: "the queue is full, of logger {key!r} an entry is the first that is missing",
-    Dropped.INVALID_KEY: "{key!r} cannot name a logger",
-    Dropped.TOO_LARGE: "an entry of logger {key!r} is larger than a message, or the queue, may be",
-    Dropped.UNKNOWN_LOGGER: "logger {key!r} is not declared, `transfer set {key}` does it",
-    Dropped.REFUSED: "JetStream does not take the entries of logger {key!r}",
-    Dropped.CLOSED: "an entry of logger {key!r} came after the end",
-}
-_SELF_EVIDENT = {Dropped.INVALID_KEY, Dropped.UNKNOWN_LOGGER}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +82,7 @@ class Sender:
         """The last thread that got no event loop."""
         self._pause = _FIRST_PAUSE / 2
         self._may_start_at = 0.0
-        self._said: dict[Dropped, int] = {}
-        """What was dropped, as it was said at an end."""
+        self._report = DropReport(self._outbox, self._where)
         process.senders.add(self)
 
     def send(
@@ -120,7 +112,7 @@ class Sender:
                 body = encode_anything(data, time.time_ns() if timestamp is None else timestamp, metadata, entry_id)
             self._add(key, entry_id, body, important=important)
         if self._outbox.first_drops:
-            self._say_drops()
+            self._report.say_new(self._last_error)
 
     def _add(self, key: str, entry_id: bytes, body: bytes, *, important: bool) -> None:
         thread = self._thread
@@ -148,7 +140,7 @@ class Sender:
             return self._outbox.is_idle
         thread.hurry()
         is_flushed = self._outbox.flush(timeout)
-        self._say_drops()
+        self._report.say_new(self._last_error)
         settle()
         return is_flushed
 
@@ -189,7 +181,7 @@ class Sender:
         left = self._outbox.close()
         self.end_thread()
         self.join_thread(max(deadline, time.monotonic() + _LAST))
-        self._say_end(left)
+        self._report.say_end(left, self._last_error)
 
     def rest(self) -> None:
         """End the thread when nothing waits, without waiting for it; the next entry begins anew."""
@@ -258,12 +250,15 @@ class Sender:
             self._outbox,
             self._bundle_entries,
             self._thread_has_ended,
-            on_drop=self._say_drops,
+            on_drop=self._say_new_drops,
             lifetime=lifetime,
         )
         if before is not None:
             thread.retries, thread.last_error = before.retries, before.last_error
         return thread
+
+    def _say_new_drops(self) -> None:
+        self._report.say_new(self._last_error)
 
     def _thread_has_ended(self) -> None:
         if self._outbox.is_idle:
@@ -310,36 +305,7 @@ class Sender:
 
     def give_up(self) -> None:
         """Drop what is still queued at the end of the process, and say so. What comes after is sent all the same."""
-        self._say_end(self._outbox.clear())
-
-    # What is said.
-
-    def _say_drops(self) -> None:
-        """Say each reason once, when it has just occurred for the first time."""
-        drops = self._outbox.first_drops
-        while drops:
-            with suppress(IndexError):  # another thread says it
-                why, key = drops.pop(0)
-                reason = f"{_WHY[why].format(key=key)} ({self._where})"
-                error = f": {self._last_error}" if self._last_error and why not in _SELF_EVIDENT else ""
-                say(f"transfer: entries are dropped, {why.value}: {reason}{error}; from now on they are only counted")
-
-    def _say_end(self, left: int) -> None:
-        """Say what was dropped, at the end; what was said at an end before is not said again."""
-        dropped = dict(self._outbox.dropped)
-        self._outbox.first_drops[:] = [drop for drop in self._outbox.first_drops if drop[0] is not Dropped.CLOSED]
-        self._say_drops()
-        if dropped == self._said:
-            return
-        self._said = dropped
-        counts = ", ".join(f"{count} {why.value}" for why, count in dropped.items())
-        error = f"{self._last_error or 'no time left'} ({self._where})"
-        if left:
-            says = f"{left} entries were not confirmed in time and are dropped: {error}"
-            says += f"; dropped in all: {counts}" if len(dropped) > 1 else ""
-        else:
-            says = f"dropped in all: {counts}; the last error was: {error}"
-        say(f"transfer: {says}")
+        self._report.say_end(self._outbox.clear(), self._last_error)
 
     # Forks.
 
@@ -347,7 +313,7 @@ class Sender:
         """Be empty, in a child of a fork."""
         _abandoned.append(self._thread)
         self._thread = None
-        self._said = {}
+        self._report.begin_anew()
         self._start_lock = original("_thread", "RLock")()
         self._outbox.forked()
         if self._ended:

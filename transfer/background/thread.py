@@ -8,41 +8,36 @@ so that nobody waits for a thread that does nothing.
 from __future__ import annotations
 
 import asyncio
-import gzip
 import threading
 import time
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import msgspec
-
-from transfer.background.outbox import Dropped, Limits
+from transfer.background.calls import Calls
+from transfer.background.drops import Dropped, reason_of, sentence_of
+from transfer.background.outbox import Limits
 from transfer.entries.stub import stub_of
 from transfer.errors import (
-    Conflict,
-    InvalidEntry,
-    JetStreamError,
     PublishUnconfirmed,
     Refused,
     TransferError,
     Unavailable,
-    UnknownLogger,
 )
 from transfer.jetstream.connection import open_connection, pause
 from transfer.jetstream.outage import Outage
-from transfer.publishing import ATTEMPT_TIMEOUT, HEADERS_ROOM, Publication, confirm
+from transfer.publishing import ATTEMPT_TIMEOUT, HEADERS_ROOM, Publication, confirm, publication_of
 from transfer.system.inside import SENDING
 from transfer.system.native import Flag, get_ident, new_loop, start_thread
 from transfer.system.stderr import say
-from transfer.wire import BUNDLE, CONTENT_ENCODING, CONTENT_TYPE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable
 
     from nats.aio.client import Client
     from nats.js import JetStreamContext
 
+    from transfer.background.calls import Call
     from transfer.background.lane import Bundle
     from transfer.background.outbox import Outbox
     from transfer.names import Names
@@ -54,30 +49,9 @@ _BUNDLE_BYTES = 512 * 1024
 _PER_LOGGER = 64
 """Bundles of one logger on their way at a time."""
 _PAUSE, _LONGEST_PAUSE = 0.1, 2.0
-_COMPRESS_FROM = 4096
-_PAYS = 0.75
-"""Of its size, at most, a bundle has to have when it is compressed."""
 _LOOK = 0.05
 _FAULTS = 3
 """So many in a row, of ours, are the end."""
-
-
-class Call:
-    """A coroutine function that another thread wants to have run, and what came of it."""
-
-    def __init__(self, function: Callable[[JetStreamContext], Coroutine[Any, Any, Any]], timeout: float) -> None:
-        self.function = function
-        self.timeout = timeout
-        self.task: asyncio.Task[None] | None = None
-        self.result: Any = None
-        self.error: BaseException | None = None
-        self.done = Flag()
-
-    def end(self, error: BaseException | None) -> None:
-        """Let whoever waits go on, once."""
-        if not self.done.is_set:
-            self.error = error
-            self.done.set()
 
 
 class SendingThread:
@@ -100,9 +74,9 @@ class SendingThread:
         self.retries = 0
         self.last_error = ""
         self.leaving = False
+        """It ends when nothing waits, or has ended: the sender looks for a thread again with the next entry."""
         self.has_failed = False
         """It got no event loop, as when the process has no file descriptor left."""
-        """It ends when nothing waits, or has ended: whoever puts an entry in looks for a thread again."""
         self._settings = settings
         self._names = names
         self._outbox = outbox
@@ -111,13 +85,12 @@ class SendingThread:
         self._jetstream: JetStreamContext | None = None
         self._failure: TransferError | None = None
         self._faults = 0
-        self._calls: set[Call] = set()
+        self._calls = Calls(self._connected_within)
         self._idents: set[int] = set()
         self._is_over = False
         self._must_end = False
         self._ended = Flag()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._group: asyncio.TaskGroup | None = None
         self._woken = asyncio.Event()
         self._hurried = asyncio.Event()
         self._ending = asyncio.Event()
@@ -171,8 +144,8 @@ class SendingThread:
         with self._outbox.lock:
             if self._is_over:
                 raise TransferError("expected a call before the end, but what sends has ended")
-            self._calls.add(call)
-        self._tell(self._begin_calls)
+            self._calls.waiting.add(call)
+        self._tell(self._calls.begin)
 
     def cancel(self, call: Call) -> None:
         """Stop a call that nobody waits for any more."""
@@ -194,7 +167,7 @@ class SendingThread:
             with asyncio.Runner(loop_factory=new_loop) as runner:
                 runner.run(self._main())
         except Exception as error:  # noqa: BLE001 - no event loop is to be had; nobody else sees this thread
-            self.has_failed, self.last_error = True, _sentence(error)
+            self.has_failed, self.last_error = True, sentence_of(error)
         finally:
             self._end_calls(TransferError("what sends has ended before the call was answered"), over=True)
             SENDING.difference_update(self._idents)
@@ -217,7 +190,7 @@ class SendingThread:
     def _fault(self, error: Exception) -> None:
         """Say what went wrong with us: nobody else sees this thread."""
         self._faults += 1
-        self.last_error = _sentence(error)
+        self.last_error = sentence_of(error)
         self._end_calls(TransferError(f"sending had to begin anew: {self.last_error}"))
         if self._faults < _FAULTS:
             say(f"transfer: sending begins anew: {self.last_error}")
@@ -231,13 +204,13 @@ class SendingThread:
         with self._outbox.lock:
             self._is_over = self._is_over or over
             self.leaving = self.leaving or over
-            calls, self._calls = self._calls, set()
+            calls = self._calls.take()
         for call in calls:
             call.end(error)
 
     async def _live(self) -> None:
         async with asyncio.TaskGroup() as group:
-            parts = self._keep_connected, self._send, self._answer_calls
+            parts = self._keep_connected, self._send, self._calls.answer
             tasks = [group.create_task(part()) for part in parts]
             if not self._must_end:
                 with suppress(TimeoutError):
@@ -255,34 +228,10 @@ class SendingThread:
                     while not connection.is_closed:
                         await pause(_LONGEST_PAUSE / 4)
             except Exception as error:  # noqa: BLE001 - whatever it is, without a connection nothing is sent
-                self.last_error = _sentence(error)
+                self.last_error = sentence_of(error)
                 self._failure = error if isinstance(error, TransferError) else None
             self._connection = None
             await pause(_LONGEST_PAUSE / 4)
-
-    async def _answer_calls(self) -> None:
-        async with asyncio.TaskGroup() as self._group:
-            self._begin_calls()
-            await asyncio.Event().wait()
-
-    def _begin_calls(self) -> None:
-        for call in list(self._calls):
-            if call.task is None and self._group is not None:
-                call.task = self._group.create_task(self._answer(call))
-
-    async def _answer(self, call: Call) -> None:
-        """Give a call its answer, whatever that is: it harms nobody else."""
-        try:
-            call.result = await call.function(await self._connected_within(call.timeout))
-        except asyncio.CancelledError:
-            call.end(TransferError("what sends has ended before the call was answered"))
-            raise
-        except BaseException as error:  # noqa: BLE001 - it goes to whoever called
-            call.end(error)
-        else:
-            call.end(None)
-        finally:
-            self._calls.discard(call)
 
     async def _connected_within(self, timeout: float) -> JetStreamContext:
         deadline = time.monotonic() + timeout
@@ -341,8 +290,8 @@ class SendingThread:
             try:
                 await confirm(jetstream, publication, ATTEMPT_TIMEOUT)
             except Exception as error:  # noqa: BLE001 - what nats-py raises while a connection goes is no end
-                self.last_error = _sentence(error)
-                why = _reason(error)
+                self.last_error = sentence_of(error)
+                why = reason_of(error)
                 if why is Dropped.TOO_LARGE and len(bundle.entries) > 1:
                     # the first part has the id of the whole: were that stored, it is a duplicate of more, never of less
                     for part in self._outbox.split(bundle):
@@ -378,49 +327,14 @@ class SendingThread:
         """Return the message, or None when it cannot be made, which only a fault of ours or memory could be."""
         for attempt in range(1, _FAULTS + 1):
             try:
-                return self._publication(bundle)
+                return publication_of(self._names, bundle.lane.key, bundle.entries, compress=True)
             except Exception as error:  # noqa: BLE001 - as above
-                self.last_error = f"a message cannot be made: {_sentence(error)}"
+                self.last_error = f"a message cannot be made: {sentence_of(error)}"
                 await pause(_PAUSE * attempt)
         return None
-
-    def _publication(self, bundle: Bundle) -> Publication:
-        """Return the message: the entry itself, or several in one; the same bytes in every attempt."""
-        first = bundle.entries[0]
-        content: dict[str, str] = {}
-        body = first.body
-        if len(bundle.entries) > 1:
-            content[CONTENT_TYPE] = BUNDLE
-            body = msgspec.msgpack.encode([msgspec.Raw(entry.body) for entry in bundle.entries])
-        if len(body) >= _COMPRESS_FROM:
-            packed = gzip.compress(body, 1, mtime=0)
-            if len(packed) <= _PAYS * len(body):
-                content[CONTENT_ENCODING] = "gzip"
-                body = packed
-        key = bundle.lane.key
-        names = self._names
-        return Publication(
-            key, names.subject(key), names.stream(key), first.id, 0, body, sent_before=False, content=content
-        )
-
-
-def _reason(error: Exception) -> Dropped | None:
-    """Return why a message can never be stored, or None when it can perhaps be later."""
-    match error:
-        case UnknownLogger():
-            return Dropped.UNKNOWN_LOGGER
-        case InvalidEntry() | JetStreamError(err_code=10054):  # larger than the stream takes
-            return Dropped.TOO_LARGE
-        case Conflict():
-            return Dropped.REFUSED
-    return None
 
 
 def _first_leaf(error: Exception) -> Exception:
     while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
     return error
-
-
-def _sentence(error: Exception) -> str:
-    return str(error) if isinstance(error, TransferError) else f"{type(error).__name__}: {error}"

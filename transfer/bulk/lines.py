@@ -9,8 +9,6 @@ import sys
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-import msgspec
-
 from transfer.bulk.line_cutter import LineCutter
 from transfer.bulk.pipelined import BulkPublisher, NotTaken
 from transfer.bulk.progress import Progress, bytes_left
@@ -22,8 +20,7 @@ from transfer.jetstream.connection import open_connection
 from transfer.names import Names, check_namespace
 from transfer.nats_settings import DEFAULT_HOSTS, NatsSettings
 from transfer.options import BUNDLE_ENTRIES
-from transfer.publishing import Publication
-from transfer.wire import BUNDLE, CONTENT_TYPE
+from transfer.publishing import publication_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,6 +29,7 @@ if TYPE_CHECKING:
 
     from transfer.bulk.line_cutter import Line
     from transfer.entries.line_entry import LineReader
+    from transfer.publishing import Publication
 
 LINE_TIMEOUT = 60.0
 """Seconds one line may take: a restart of the server is sat out."""
@@ -76,7 +74,7 @@ class _Run:
         self, connection: Client, names: Names, key: str, *, reader: LineReader, most: int, progress: Progress
     ) -> None:
         self._key = key
-        self._subject, self._stream = names.subject(key), names.stream(key)
+        self._names = names
         self._reader = reader
         self._most = most
         self._progress = progress
@@ -108,7 +106,7 @@ class _Run:
         for bundle in _bundles(entries, self._most, min(_BUNDLE_BYTES, self._pipeline.max_body - _HEAD)):
             first = bundle[0]
             self._lines[first.id] = [entry.number for entry in bundle]
-            await self._pipeline.send(self._publication(bundle))
+            await self._pipeline.send(publication_of(self._names, self._key, bundle))
         self._read += sum(line.size + line.holes + 1 for line in lines)
 
     def _entry(self, line: Line) -> _Entry | None:
@@ -149,15 +147,6 @@ class _Run:
             self._is_over = True
             what = "what is read is of that kind" if is_all else f"none of the first {self.bad} lines is an entry"
             self._progress.say(f"stopped: {what}, and nothing was published")
-
-    def _publication(self, bundle: list[_Entry]) -> Publication:
-        first, body, content = bundle[0], bundle[0].body, {}
-        if len(bundle) > 1:
-            body = msgspec.msgpack.encode([msgspec.Raw(entry.body) for entry in bundle])
-            content = {CONTENT_TYPE: BUNDLE}
-        return Publication(
-            self._key, self._subject, self._stream, first.id, 0, body, sent_before=False, content=content
-        )
 
     def _confirmed(self, publication: Publication) -> None:
         self.confirmed += len(self._lines.pop(publication.id))
