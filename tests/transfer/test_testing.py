@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import subprocess
 import sys
 from datetime import UTC, datetime
 from enum import Enum
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
@@ -20,10 +23,15 @@ from transfer import (
     Logger,
     LoggerNotEmpty,
     Transfer,
+    TransferHandler,
     Unavailable,
     UnknownLogger,
+    WrongSettings,
 )
 from transfer.background.drops import Dropped
+from transfer.background.lane import Queued
+from transfer.background.sender import Sender
+from transfer.entries.stub import stub_of
 from transfer.prometheus import TransferCollector
 from transfer.testing import RecordingBlockingTransfer, RecordingHandler, RecordingTransfer
 
@@ -138,3 +146,81 @@ def test_prometheus_has_every_reason_from_the_start_and_sums_over_senders() -> N
     reasons = {why.value: page.count(f'transfer_dropped_entries_total{{reason="{why.value}"}}') for why in Dropped}
     assert set(reasons.values()) == {1}
     assert 'transfer_dropped_entries_total{reason="unknown_logger"} 2.0' in page
+
+
+class Broken:
+    """A value of an application that fails when it is looked at."""
+
+    def __repr__(self) -> str:
+        raise ValueError("no words")
+
+
+def _raised() -> Any:
+    try:
+        {}["price"]
+    except KeyError:
+        return sys.exc_info()
+
+
+RECORDS: dict[str, dict[str, Any]] = {
+    "plain": {"msg": "order %s", "args": ("A-17",)},
+    "names of the envelope": {"msg": "x", "timestamp": 7, "metadata": {"a": 1}, "_id": 7, "id": 8},
+    "names of the record": {
+        "msg": "x",
+        "level": "mine",
+        "logger": "mine",
+        "exception": "mine",
+        "mapping_error": "mine",
+    },
+    "a mapping": {"msg": {"event": "paid", "amount": 7, "level": "mine"}},
+    "an error": {"msg": "failed", "exc_info": _raised()},
+    "values": {"msg": "x", "big": 2**70, "broken": Broken(), "deep": [[{(1, 2): {3}}]], "lone": "\\ud800", "at": NOON},
+    "arguments that do not fit": {"msg": "order %s %s", "args": (1,)},
+    "a time that is none": {"msg": "x", "created": "yesterday"},
+    "too large for a message": {"msg": "x" * 100, "filling": os.urandom(2_000_000)},
+    "too large for the queue": {"msg": "x" * 100, "filling": bytes(20_000_000)},
+}
+
+
+def _queued(handler: TransferHandler) -> list[dict[str, Any]]:
+    """Return the entries that wait in the real handler's queue, as the thread that sends would make them."""
+    outbox = handler._sender._outbox
+    (lane,) = outbox._lanes.values()
+    found = [one.sent() if not isinstance(one, Queued) else one for one in (*lane.ordinary, *lane.important)]
+    bodies = [stub_of(one.body) if len(one.body) > 1_000_000 else one.body for one in found]
+    return [msgspec.msgpack.decode(body or b"") for body in bodies]
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_a_record_is_recorded_as_the_real_handler_queues_it(name: str) -> None:
+    recording = RecordingHandler("shop", context=lambda: {"request": "r-1"})
+    real = TransferHandler("shop", url="nats://127.0.0.1:1", namespace="beta", context=lambda: {"request": "r-1"})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Sender, "_start", lambda _: None)
+        record = logging.makeLogRecord({"name": "shop", "levelname": "ERROR", "levelno": 40, **RECORDS[name]})
+        for handler in (recording, real):
+            handler.handle(record)
+    (queued,) = _queued(real)
+    (recorded,) = recording._recorder.all
+    assert recorded.data == queued["data"]
+    assert recorded.metadata == queued["metadata"]
+    assert ("created" in RECORDS[name]) or recorded.timestamp == queued["timestamp"]
+    dropped = {"too_large": 1} if "too large" in name else {}
+    assert recording.stats().dropped == dropped
+    real._sender.close(0)
+
+
+def test_a_recording_handler_refuses_what_the_real_one_refuses() -> None:
+    for made in (RecordingHandler, partial(TransferHandler, namespace="beta")):
+        with pytest.raises(InvalidKey):
+            made("no key!")
+        with pytest.raises(WrongSettings):
+            made("shop", max_entries=-1)
+
+
+async def test_after_the_end_nothing_is_taken_as_with_the_real_one() -> None:
+    async with RecordingTransfer.connect() as transfer:
+        await transfer.set(Logger("shop"))
+        transfer.send("shop", {"number": 1})
+    transfer.send("shop", {"number": 2})
+    assert (transfer.stats().published, transfer.stats().dropped) == (1, {"closed": 1})

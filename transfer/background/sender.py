@@ -200,9 +200,14 @@ class Sender:
                 published=outbox.published,
                 dropped={why.value: count for why, count in outbox.dropped.items()},
                 retries=thread.retries if thread else 0,
-                connected=thread is not None and thread.connected,
+                connected=self.is_connected,
                 last_error=self._last_error,
             )
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether entries can be sent now."""
+        return self._thread is not None and self._thread.connected
 
     @property
     def _last_error(self) -> str:
