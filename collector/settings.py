@@ -12,7 +12,7 @@ from pymongo.uri_parser import parse_uri
 
 from transfer.environment import Environment
 from transfer.errors import InvalidNamespace
-from transfer.jetstream.needs import ACK_WAIT, LONGEST_ACK_WAIT
+from transfer.jetstream.durable_needs import ACK_WAIT, LONGEST_ACK_WAIT
 from transfer.names import check_namespace
 from transfer.nats_settings import NatsSettings
 from transfer.secret import Secret

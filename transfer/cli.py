@@ -90,29 +90,32 @@ def _parser() -> argparse.ArgumentParser:
     how.add_argument("--drain", action="store_true", help="wait until the collector has stored them")
     how.add_argument("--force", action="store_true", help="discard them")
     remove.add_argument("--timeout", type=duration, default=60.0, metavar="DURATION", help="of --drain (60s)")
-    lines = _command(commands, "publish", publish, "publish an entry, or one a line of a file or standard input")
-    lines.add_argument("data", nargs="?", metavar="DATA", help="one entry, as a line is; none or -: standard input")
-    lines.add_argument("--file", metavar="PATH", help="a file with one entry a line, in place of DATA")
-    lines.add_argument(
+    _publishing(_command(commands, "publish", publish, "publish an entry, or one a line of a file or standard input"))
+    tail = _command(commands, "tail", show_tail, "show what is stored of a logger in MongoDB, and follow it")
+    add_tail_arguments(tail, duration)
+    return parser
+
+
+def _publishing(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("data", nargs="?", metavar="DATA", help="one entry, as a line is; none or -: standard input")
+    parser.add_argument("--file", metavar="PATH", help="a file with one entry a line, in place of DATA")
+    parser.add_argument(
         "--from",
         dest="form",
         choices=("json", "text", "journald"),
         default="json",
         help="what a line is: a JSON object (json), a message (text), what journalctl -o json writes (journald)",
     )
-    lines.add_argument(
+    parser.add_argument(
         "--timestamp-field",
         metavar="FIELD",
         help="the field that is the time of an entry, dotted when nested; by default the first of the usual ones "
         "(timestamp, @timestamp, time, ts and so on) that holds one, else the time of publishing",
     )
-    lines.add_argument("--metadata-field", metavar="FIELD", help="the field that is the metadata of an entry")
-    lines.add_argument(
+    parser.add_argument("--metadata-field", metavar="FIELD", help="the field that is the metadata of an entry")
+    parser.add_argument(
         "--bundles", action="store_true", help="many lines in one message: faster; collectors in Go read none"
     )
-    tail = _command(commands, "tail", show_tail, "show what is stored of a logger in MongoDB, and follow it")
-    add_tail_arguments(tail, duration)
-    return parser
 
 
 class _Version(argparse.Action):

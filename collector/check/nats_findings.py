@@ -9,14 +9,8 @@ from collector.check.clock import judge_clock
 from collector.check.findings import ok, warning, wrong
 from transfer.difference import Remedy
 from transfer.jetstream.comparison import not_meant
-from transfer.jetstream.needs import (
-    MAX_ACK_PENDING,
-    compare_bucket,
-    compare_durable,
-    compare_stream,
-    durable_needs,
-    refused_by_another,
-)
+from transfer.jetstream.durable_needs import MAX_ACK_PENDING, durable_needs
+from transfer.jetstream.needs import compare_bucket, compare_durable, compare_stream, refused_by_another
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

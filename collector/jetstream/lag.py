@@ -12,8 +12,9 @@ from anyio import create_task_group
 from collector.events.readings import Sampled, Waiting
 from collector.jetstream.stuck import Stuck, stuck_messages
 from transfer.errors import JetStreamError, TransferError, Unavailable, UnknownDurable, UnknownStream
+from transfer.jetstream.durable_needs import ACK_WAIT, durable_needs
 from transfer.jetstream.durables import durable_info, give_up_durable
-from transfer.jetstream.needs import ACK_WAIT, compare_bucket, compare_durable, compare_stream, durable_needs
+from transfer.jetstream.needs import compare_bucket, compare_durable, compare_stream
 from transfer.jetstream.streams import StreamState, listed_streams, stream_state
 
 if TYPE_CHECKING:

@@ -9,8 +9,9 @@ from collector.decoding.identity import Incarnation
 from collector.events import Mended
 from transfer.difference import Remedy, with_remedy
 from transfer.errors import Misconfigured
+from transfer.jetstream.durable_needs import durable_needs
 from transfer.jetstream.durables import ensure_durable
-from transfer.jetstream.needs import compare_durable, compare_stream, durable_needs
+from transfer.jetstream.needs import compare_durable, compare_stream
 from transfer.jetstream.streams import stream_state
 
 if TYPE_CHECKING:

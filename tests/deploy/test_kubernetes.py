@@ -19,7 +19,7 @@ from tests.deploy.manifests import BASE, INSTALL, KUBERNETES, SCALERS, VARIANTS,
 from tests.support.logins import USER
 from tests.support.system_packages import needs
 from transfer.environment import parse_duration, parse_size
-from transfer.jetstream.needs import MAX_ACK_PENDING
+from transfer.jetstream.durable_needs import MAX_ACK_PENDING
 from transfer.names import Names
 
 if TYPE_CHECKING:

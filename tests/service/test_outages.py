@@ -19,8 +19,8 @@ from tests.support.ancestor import Ancestor, ancestor, entry
 from tests.support.flood import flood
 from tests.support.process import MIB, needs_proc, refusing_inserts, resident
 from tests.support.waiting import count, numbers, state, until, until_empty
+from transfer.jetstream.durable_needs import MAX_ACK_PENDING
 from transfer.jetstream.durables import durable_info
-from transfer.jetstream.needs import MAX_ACK_PENDING
 from transfer.names import Names
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from nats.js.api import AckPolicy, ConsumerConfig
 from transfer import DurableInUse, Logger, Transfer
 from transfer.errors import Misconfigured, UnknownDurable, UnknownStream
 from transfer.jetstream.configurations import DurableInfo
+from transfer.jetstream.durable_needs import ACK_WAIT, LONGEST_ACK_WAIT
 from transfer.jetstream.durables import durable_info, ensure_durable
-from transfer.jetstream.needs import ACK_WAIT, LONGEST_ACK_WAIT
 from transfer.jetstream.streams import ensure_bucket, ensure_stream, stream_state
 from transfer.names import Names
 

@@ -12,14 +12,8 @@ from hypothesis import strategies as st
 from transfer.difference import Remedy, with_remedy, without_risks
 from transfer.jetstream.comparison import in_line
 from transfer.jetstream.configurations import DurableConfig, DurableInfo, StreamConfig
-from transfer.jetstream.needs import (
-    compare_bucket,
-    compare_durable,
-    compare_stream,
-    durable_needs,
-    stream_needs,
-    wanted_of,
-)
+from transfer.jetstream.durable_needs import durable_needs
+from transfer.jetstream.needs import compare_bucket, compare_durable, compare_stream, stream_needs, wanted_of
 from transfer.names import Names
 
 NAMES = Names("beta")

@@ -157,7 +157,7 @@ class Broken:
 
 def _raised() -> Any:
     try:
-        {}["price"]
+        dict[str, int]()["price"]
     except KeyError:
         return sys.exc_info()
 

@@ -14,7 +14,9 @@ from datetime import datetime
 
 import msgspec
 
-from transfer.entries.plain import END, FIRST, Misfit, Walk, extension, from_datetime, type_name
+from transfer.entries.misfit import Misfit, type_name
+from transfer.entries.moments import END, FIRST, extension, from_datetime
+from transfer.entries.plain import Walk
 from transfer.errors import InvalidEntry
 from transfer.system.forks import in_each_child, look
 

@@ -9,7 +9,9 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from transfer.entries.entry import beside, nanoseconds, pack
-from transfer.entries.plain import END, FIRST, IN_ITSELF, SIMPLE, Misfit, Walk, error_text, is_known
+from transfer.entries.misfit import Misfit
+from transfer.entries.moments import END, FIRST
+from transfer.entries.plain import IN_ITSELF, SIMPLE, Walk, error_text, is_known
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

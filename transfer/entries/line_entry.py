@@ -15,7 +15,8 @@ from typing import Any
 
 from transfer.entries.entry import beside, pack
 from transfer.entries.log_time import field_at, find_time, read_time
-from transfer.entries.plain import Misfit, Walk
+from transfer.entries.misfit import Misfit
+from transfer.entries.plain import Walk
 from transfer.errors import InvalidEntry
 
 _SHOWN = 60

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 
-from transfer.entries.plain import END, FIRST, Misfit, from_datetime
+from transfer.entries.misfit import Misfit
+from transfer.entries.moments import END, FIRST, from_datetime
 
 NAMES = (
     "timestamp",

@@ -20,10 +20,9 @@ from typing import Any
 
 import msgspec
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_TIMESTAMP = -1
-FIRST, END = -62_135_596_800 * 10**9, 253_402_300_800 * 10**9
-"""The years 1 to 9999, in nanoseconds since 1970: what MongoDB's drivers, and so the collector, take for a moment."""
+from transfer.entries.misfit import Misfit, type_name
+from transfer.entries.moments import END, FIRST, extension, from_datetime
+
 DEEPEST = 100
 """Levels of maps and lists, the entry itself is the first: as many as MongoDB promises to take."""
 _MOST_VALUES = 10 * 1024 * 1024
@@ -34,16 +33,6 @@ _EXPECTED = (
     "None, a bool, number, text, bytes, time, UUID, path, IP address, Enum, dataclass, exception, or a list or mapping "
     "of them"
 )
-
-
-class Misfit(Exception):
-    """A value that MongoDB has no room for, on its way out of a nested one, collecting the steps of its path."""
-
-    def __init__(self, expected: str, got: str) -> None:
-        super().__init__(expected, got)
-        self.path = ""
-        self.expected = expected
-        self.got = got
 
 
 class Walk:
@@ -185,12 +174,6 @@ class Walk:
         return f"{CUT} and more: an entry has room for {self.most_values:,} values"
 
 
-def type_name(value: object) -> str:
-    """Return the name of a value's type, with its article."""
-    name = type(value).__name__
-    return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
-
-
 # --- what becomes of which type
 
 
@@ -210,24 +193,6 @@ def _moment(_: Walk, value: datetime) -> msgspec.msgpack.Ext:
     if not FIRST <= moment < END:
         raise Misfit("a time between the years 1 and 9999", repr(value))
     return extension(moment)
-
-
-def from_datetime(moment: datetime) -> int:
-    """Return the nanoseconds since 1970; one without a time zone is local time. Raises `Misfit`."""
-    try:
-        since = (moment if moment.tzinfo else moment.astimezone()) - _EPOCH
-        return ((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds) * 1_000
-    except (OverflowError, OSError, ValueError) as error:
-        raise Misfit("a local time between the years 1 and 9999", repr(moment)) from error
-
-
-def extension(moment: int) -> msgspec.msgpack.Ext:
-    """Encode as vmihailenco/msgpack does: the shortest of the three forms that the specification has."""
-    seconds, rest = divmod(moment, 1_000_000_000)
-    if seconds >> 34:
-        return msgspec.msgpack.Ext(_TIMESTAMP, rest.to_bytes(4, "big") + seconds.to_bytes(8, "big", signed=True))
-    both = rest << 34 | seconds
-    return msgspec.msgpack.Ext(_TIMESTAMP, both.to_bytes(8 if both >> 32 else 4, "big"))
 
 
 def _said(_: Walk, value: object) -> str:

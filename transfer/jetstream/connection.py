@@ -260,6 +260,36 @@ def why(error: Exception | None) -> str:
     return str(error) or type(error).__name__
 
 
+class _Events:
+    """The callbacks of one connection: they log what happens to it, and end the first connecting when it is in vain."""
+
+    def __init__(self, connection: Connection, first: _FirstConnect, outage: Outage | None, log: Outage) -> None:
+        self.first: _FirstConnect | None = first
+        self.log = outage or log
+        self._is_logged_from_the_first = outage is not None
+        self._connection = connection
+
+    async def failed(self, error: Exception) -> None:
+        connection = self._connection
+        if self.first is not None:
+            if self._is_logged_from_the_first:
+                self.log.away(why(error))
+            self.first.failed(error)
+        elif connection.is_connected:
+            if connection._last_words is None:  # noqa: SLF001 - else it is logged as the reason of the loss
+                self.log.trouble(why(error))
+        elif not connection.is_closed:
+            self.log.away(why(error))
+
+    async def lost(self) -> None:
+        if not self._connection.is_closed:
+            self.log.away(why(self._connection.why_lost))
+
+    async def back(self) -> None:
+        self._connection.why_lost = None
+        self.log.back()
+
+
 @asynccontextmanager
 async def open_connection(
     settings: NatsSettings, *, name: str, timeout: float = CONNECT_TIMEOUT, outage: Outage | None = None
@@ -270,42 +300,21 @@ async def open_connection(
     wrong later is said in the log of the application; with `outage`, which the caller keeps, from the first try on.
     """
     connection = Connection(settings)
-    first: _FirstConnect | None = _FirstConnect(settings.hosts_shown, timeout)
-    said = outage or Outage(settings.hosts_shown)
-
-    async def failed(error: Exception) -> None:
-        if first is not None:
-            if outage is not None:
-                outage.away(why(error))
-            first.failed(error)
-        elif connection.is_connected:
-            if connection._last_words is None:  # noqa: SLF001 - else it is said as why the connection was lost
-                said.trouble(why(error))
-        elif not connection.is_closed:
-            said.away(why(error))
-
-    async def lost() -> None:
-        if not connection.is_closed:
-            said.away(why(connection.why_lost))
-
-    async def back() -> None:
-        connection.why_lost = None
-        said.back()
-
+    events = _Events(connection, _FirstConnect(settings.hosts_shown, timeout), outage, Outage(settings.hosts_shown))
     try:
         await connection.connect(
             **settings.keywords(),
-            error_cb=failed,
-            disconnected_cb=harmless(lost),
-            reconnected_cb=harmless(back),
+            error_cb=events.failed,
+            disconnected_cb=harmless(events.lost),
+            reconnected_cb=harmless(events.back),
             name=name,
             inbox_prefix=INBOX,
         )
-        first = None
-        said.back()
+        events.first = None
+        events.log.back()
         yield connection
     finally:
-        first = None
+        events.first = None
         await connection.close()
 
 

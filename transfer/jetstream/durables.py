@@ -12,15 +12,8 @@ from transfer.errors import DurableInUse, JetStreamError, Misconfigured, Unavail
 from transfer.jetstream.api import DURABLE_EXISTS, request
 from transfer.jetstream.comparison import in_line
 from transfer.jetstream.configurations import DurableInfo
-from transfer.jetstream.needs import (
-    ACK_WAIT,
-    MAX_ACK_PENDING,
-    RAISE_LIMITS,
-    compare_durable,
-    durable_needs,
-    refusal_of,
-    wanted_of,
-)
+from transfer.jetstream.durable_needs import ACK_WAIT, MAX_ACK_PENDING, durable_needs
+from transfer.jetstream.needs import RAISE_LIMITS, compare_durable, refusal_of, wanted_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

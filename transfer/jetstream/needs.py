@@ -6,151 +6,18 @@ may have any value: `tests/jetstream/test_every_field.py` tries all fields of na
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from transfer.difference import Difference, Remedy
-from transfer.jetstream.api import NANOSECONDS
+from transfer.jetstream.checks import LEAST_INACTIVE, equals, no_limit, rarely_inactive
 from transfer.jetstream.comparison import Need, differences
+from transfer.jetstream.durable_needs import MAX_ACK_PENDING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from transfer.jetstream.configurations import DurableInfo, StreamConfig
     from transfer.names import Names
-
-ACK_WAIT = 30.0
-LONGEST_ACK_WAIT = 3600.0
-"""Seconds; what a replica held that died would wait longer with more. No setting may be above it."""
-MAX_ACK_PENDING = 100_000
-_LEAST_WAITING = 512
-"""Pull requests at a time: nats-server's own default. Each replica has some."""
-_LEAST_INACTIVE = 60.0
-"""Seconds after which a durable that nobody asks may go: a replica that writes slowly does not ask meanwhile."""
-
-
-def _is(value: object) -> Callable[[Any], bool]:
-    return lambda found: bool(found == value)
-
-
-def _no_limit(found: int) -> bool:
-    return found <= 0
-
-
-def _unset(field: str, why: str) -> Need:
-    return Need(field, "not set", lambda found: not found, Remedy.UPDATE, why)
-
-
-def _ack_wait(seconds: float) -> tuple[Need, ...]:
-    """Return what the ack wait has to be: replicas with different ones agree on the longest."""
-    wanted, longest = round(seconds * NANOSECONDS), round(LONGEST_ACK_WAIT * NANOSECONDS)
-    edit = f"nats consumer edit {{stream}} {{stream}} --wait={seconds:g}s --force"
-    return (
-        Need(
-            "ack_wait",
-            f"{seconds:g} s to {LONGEST_ACK_WAIT:g} s",
-            lambda found: wanted <= found <= longest,
-            Remedy.UPDATE,
-            "messages would come again while they are worked on, or not for very long",
-            wanted=wanted,
-        ),
-        Need(
-            "ack_wait",
-            f"{seconds:g} s, this COLLECTOR_ACK_WAIT",
-            lambda found: found <= wanted or found > longest,
-            Remedy.RISK,
-            "what a replica held that died waits for so long; replicas agree on the longest of theirs",
-            edit,
-        ),
-    )
-
-
-def durable_needs(ack_wait: float = ACK_WAIT, max_ack_pending: int = MAX_ACK_PENDING) -> tuple[Need, ...]:
-    """Return what is needed of a durable."""
-    given_to_nobody = "messages would be given to nobody"
-    anew = "nats consumer rm {stream} {stream} --force, and a replica makes it anew"
-    return (
-        Need(
-            "deliver_subject",
-            "not set, as it is pulled",
-            lambda found: not found,
-            Remedy.REPLACE,
-            "it is a push consumer, as the Go collector makes it",
-            anew,
-        ),
-        Need("deliver_policy", "all", _is("all"), Remedy.REPLACE, given_to_nobody, anew, "all"),
-        Need(
-            "ack_policy",
-            "explicit",
-            _is("explicit"),
-            Remedy.REPLACE,
-            "messages would count as stored that are not",
-            anew,
-            "explicit",
-        ),
-        Need("replay_policy", "instant", _is("instant"), Remedy.REPLACE, "messages would come slowly", anew, "instant"),
-        Need(
-            "max_waiting",
-            f"at least {_LEAST_WAITING}",
-            lambda found: found >= _LEAST_WAITING,
-            Remedy.REPLACE,
-            "replicas would be refused when they ask for messages",
-            anew,
-        ),
-        Need("sourcing", "not set", lambda found: not found, Remedy.REPLACE, "it is meant for another stream", anew),
-        *_ack_wait(ack_wait),
-        Need(
-            "max_deliver",
-            "-1",
-            _no_limit,
-            Remedy.UPDATE,
-            "a message that was delivered so often stays in the stream, and nobody is given it",
-            wanted=-1,
-        ),
-        _unset("backoff", "messages would come again while they are worked on"),
-        Need(
-            "max_ack_pending",
-            f"at least {max_ack_pending}",
-            lambda found: found >= max_ack_pending,
-            Remedy.UPDATE,
-            "replicas that hold so many keep all others from getting any",
-            wanted=max_ack_pending,
-        ),
-        _unset("filter_subject", given_to_nobody),
-        _unset("filter_subjects", given_to_nobody),
-        _unset("headers_only", "messages would come without their entries"),
-        _unset("max_batch", "replicas would be refused when they ask for messages"),
-        _unset("max_expires", "replicas would be refused when they ask for messages"),
-        _unset("max_bytes", "replicas would be refused when they ask for messages"),
-        Need(
-            "inactive_threshold",
-            f"not set, or at least {_LEAST_INACTIVE:g} s",
-            _rarely_inactive,
-            Remedy.UPDATE,
-            "the durable would go while replicas write, and what they hold would come again",
-        ),
-        Need(
-            "priority_policy",
-            "none",
-            _is("none"),
-            Remedy.UPDATE,
-            "replicas would be refused when they ask for messages",
-        ),
-        _unset("priority_groups", "replicas would be refused when they ask for messages"),
-        _unset("priority_timeout", "replicas would be refused when they ask for messages"),
-        Need(
-            "pause_until",
-            "not in the future",
-            lambda found: found is None,
-            Remedy.MEND,
-            "somebody has paused it, and it gives messages to nobody",
-            "nats consumer resume {stream} {stream} --force",
-            read=lambda info: (info.config.pause_until or "paused") if info.paused else None,
-        ),
-    )
-
-
-def _rarely_inactive(found: int) -> bool:
-    return found == 0 or found / NANOSECONDS >= _LEAST_INACTIVE
 
 
 def _edit(change: str) -> str:
@@ -170,7 +37,7 @@ def _discarding(limit: str, flag: str, *, per_subject: bool = False) -> Need:
     return Need(
         limit,
         "not set, or discard new",
-        _no_limit,
+        no_limit,
         Remedy.RISK,
         "when it is full, the oldest entries are gone unstored",
         f"nats stream edit {{stream}} --{flag}=-1 --force",
@@ -183,14 +50,14 @@ def stream_needs(subject: str) -> tuple[Need, ...]:
     """Return what is needed of the stream of a logger."""
     arrive = "this logger's entries would not arrive, or those of others would"
     edit = "nats stream edit {stream} --subjects={subject} --force"
-    return (*_STREAM, Need("subjects", subject, _is((subject,)), Remedy.MEND, arrive, edit))
+    return (*_STREAM, Need("subjects", subject, equals((subject,)), Remedy.MEND, arrive, edit))
 
 
 _STREAM = (
     Need(
         "retention",
         "workqueue",
-        _is("workqueue"),
+        equals("workqueue"),
         Remedy.MEND,
         "it would keep what is stored already; nats-server lets nobody change it",
         "docs/runbooks.md#a-stream-that-is-no-work-queue says how to make it anew and keep what is in it",
@@ -213,8 +80,8 @@ _STREAM = (
     ),
     Need(
         "consumer_limits.inactive_threshold",
-        f"not set, or at least {_LEAST_INACTIVE:g} s",
-        _rarely_inactive,
+        f"not set, or at least {LEAST_INACTIVE:g} s",
+        rarely_inactive,
         Remedy.MEND,
         "the durable would go while replicas write, and what they hold would come again",
         _edit(".consumer_limits.inactive_threshold=0"),
@@ -222,7 +89,7 @@ _STREAM = (
     Need(
         "sealed",
         "false",
-        _is(False),
+        equals(False),
         Remedy.RISK,
         "nothing can be published to it; nats-server lets nobody change it",
         "when it is empty: nats stream rm {stream} --force && transfer set {key}",
@@ -230,7 +97,7 @@ _STREAM = (
     Need(
         "storage",
         "file",
-        _is("file"),
+        equals("file"),
         Remedy.RISK,
         "a restart of the server empties it; nats-server lets nobody change it",
         "when it is empty: nats stream rm {stream} --force && transfer set {key}",
@@ -247,7 +114,7 @@ _STREAM = (
     Need(
         "max_age",
         "not set",
-        _no_limit,
+        no_limit,
         Remedy.RISK,
         "entries that are older are gone unstored",
         "nats stream edit {stream} --max-age=0 --force",
@@ -276,19 +143,19 @@ def bucket_needs(names: Names) -> tuple[Need, ...]:
         Need(
             "subjects",
             subject,
-            _is((subject,)),
+            equals((subject,)),
             Remedy.MEND,
             "no declaration would arrive",
             _request(f'.subjects=["{subject}"]'),
         ),
-        Need("retention", "limits", _is("limits"), Remedy.MEND, vanish, _BUCKET_ANEW),
-        Need("max_age", "not set", _no_limit, Remedy.MEND, vanish, _request(".max_age=0")),
+        Need("retention", "limits", equals("limits"), Remedy.MEND, vanish, _BUCKET_ANEW),
+        Need("max_age", "not set", no_limit, Remedy.MEND, vanish, _request(".max_age=0")),
         _vanishing("max_msgs", vanish),
         _vanishing("max_bytes", vanish),
-        Need("storage", "file", _is("file"), Remedy.RISK, "a restart of the server empties it", _BUCKET_ANEW),
-        Need("sealed", "false", _is(False), Remedy.RISK, "nothing can be declared any more", _BUCKET_ANEW),
-        Need("allow_direct", "true", _is(True), Remedy.RISK, go, _request(".allow_direct=true")),
-        Need("allow_msg_ttl", "false", _is(False), Remedy.RISK, go, "nothing, without such clients"),
+        Need("storage", "file", equals("file"), Remedy.RISK, "a restart of the server empties it", _BUCKET_ANEW),
+        Need("sealed", "false", equals(False), Remedy.RISK, "nothing can be declared any more", _BUCKET_ANEW),
+        Need("allow_direct", "true", equals(True), Remedy.RISK, go, _request(".allow_direct=true")),
+        Need("allow_msg_ttl", "false", equals(False), Remedy.RISK, go, "nothing, without such clients"),
     )
 
 
@@ -301,7 +168,7 @@ def _vanishing(limit: str, why: str) -> Need:
     def read(config: StreamConfig) -> int:
         return -1 if config.discard == "new" else int(getattr(config, limit))
 
-    return Need(limit, "not set, or discard new", _no_limit, Remedy.MEND, why, _request(f".{limit}=-1"), read=read)
+    return Need(limit, "not set, or discard new", no_limit, Remedy.MEND, why, _request(f".{limit}=-1"), read=read)
 
 
 def _request(change: str) -> str:
