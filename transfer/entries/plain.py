@@ -16,12 +16,13 @@ from datetime import UTC, date, datetime, time, timedelta
 from enum import Enum
 from itertools import islice
 from numbers import Integral, Real
-from typing import Any
-
-import msgspec
+from typing import TYPE_CHECKING, Any
 
 from transfer.entries.misfit import Misfit, type_name
 from transfer.entries.moments import END, FIRST, extension, from_datetime
+
+if TYPE_CHECKING:
+    import msgspec
 
 DEEPEST = 100
 """Levels of maps and lists, the entry itself is the first: as many as MongoDB promises to take."""
