@@ -23,11 +23,12 @@ TRANSFER: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("entries", "environment", "names"),
     ("nats_settings", "wire"),
-    ("differences", "jetstream", "options"),
+    ("changes", "jetstream", "options"),
     ("publishing",),
     ("background", "bulk", "tail"),
     ("bridges", "client", "handler", "prometheus"),
-    ("blocking", "cli", "testing"),
+    ("blocking", "commands"),
+    ("cli", "testing"),
     ("__init__", "__main__", "pytest_plugin"),
 )
 HOUSE = {"collector": COLLECTOR, "transfer": TRANSFER}

@@ -12,8 +12,8 @@ from transfer.errors import LoggerExists, UnknownLogger, UnreadableSpec
 if TYPE_CHECKING:
     import argparse
 
+    from transfer.changes import Change
     from transfer.client import Found, Transfer
-    from transfer.differences import Difference
     from transfer.wire import CollectionSpec, LoggerSpec, StreamSpec
 
     _Spec = TypeVar("_Spec", CollectionSpec, StreamSpec)
@@ -30,12 +30,12 @@ async def set_logger(transfer: Transfer, options: argparse.Namespace) -> int:
     return _done(options, "replaced" if changes else "set")
 
 
-async def _changes(transfer: Transfer, logger: LoggerSpec) -> list[Difference]:
-    """Return the differences between a logger and the declared one, none where no logger is declared."""
-    from transfer.differences import differences, unreadable  # noqa: PLC0415 - see `connected`
+async def _changes(transfer: Transfer, logger: LoggerSpec) -> list[Change]:
+    """Return the changes from the declared logger to this one, none where no logger is declared."""
+    from transfer.changes import changes, unreadable  # noqa: PLC0415 - see `connected`
 
     try:
-        return differences((await transfer.get(logger.key)).logger, logger)
+        return changes((await transfer.get(logger.key)).logger, logger)
     except UnknownLogger:
         return []
     except UnreadableSpec as error:

@@ -1,4 +1,4 @@
-"""In what two declarations of a logger differ, field by field. Pure."""
+"""The changes from one declaration of a logger to another, field by field. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _UNSET = "not set"
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class Change:
     """One field of a declaration, as it is and as it would be."""
 
     field: str
@@ -28,15 +28,15 @@ class Difference:
         return f"{self.field}: {_shown(self.before)} -> {_shown(self.after)}"
 
 
-def differences(before: LoggerSpec, after: LoggerSpec) -> list[Difference]:
+def changes(before: LoggerSpec, after: LoggerSpec) -> list[Change]:
     """Return every field in which they differ, with dots where a field has fields."""
     old, new = (dict(_flat(msgspec.to_builtins(spec))) for spec in (before, after))
-    return [Difference(name, old.get(name), new.get(name)) for name in old | new if old.get(name) != new.get(name)]
+    return [Change(name, old.get(name), new.get(name)) for name in old | new if old.get(name) != new.get(name)]
 
 
-def unreadable(error: UnreadableSpec) -> Difference:
-    """Return the one difference from a declaration that nobody can read."""
-    return Difference("declaration", f"unreadable: {error.why}", "a readable one")
+def unreadable(error: UnreadableSpec) -> Change:
+    """Return the one change from a declaration that nobody can read."""
+    return Change("declaration", f"unreadable: {error.why}", "a readable one")
 
 
 def _flat(fields: Mapping[str, object], above: str = "") -> Iterator[tuple[str, object]]:
