@@ -85,7 +85,7 @@ class BlockingTransfer:
         return self._sender.flush(timeout)
 
     def close(self, timeout: float = EXIT_TIMEOUT) -> None:
-        """Flush and end. What is still unconfirmed then is counted as dropped, and said once on standard error."""
+        """Flush and end. Entries that are still unconfirmed count as dropped, which is said once on standard error."""
         self._sender.close(timeout)
 
     def stats(self) -> Stats:

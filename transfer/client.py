@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from nats.js.kv import KeyValue
 
 Logger: TypeAlias = LoggerSpec
-"""What is declared: `Logger("system", description=..., collection=CollectionSpec(...), stream=StreamSpec(...))`."""
+"""The declaration: `Logger("system", description=..., collection=CollectionSpec(...), stream=StreamSpec(...))`."""
 _DRAIN_POLL = 0.25
 
 
@@ -84,9 +84,10 @@ class Transfer:
     ) -> AsyncIterator[Self]:
         """Connect for the length of the block, and again after every loss of the connection.
 
-        What is not given comes from the environment (NATS_HOSTS, NAMESPACE, NATS_NKEY and so on); one way to log in
-        that is given hides all of them there. Raises `WrongSettings`, `Refused`, and `Unavailable` after `timeout`.
-        What was given to `send` is flushed at the end of the block; see `close`.
+        Options that are not given come from the environment (NATS_HOSTS, NAMESPACE, NATS_NKEY and so on); one way to
+        log in that is given hides all of them there. Raises `WrongSettings`, `Refused`, and `Unavailable` after
+        `timeout`.
+        Entries of `send` are flushed at the end of the block; see `close`.
         """
         settings, name, queue = read_options(servers, namespace, **options)
         async with open_connection(settings, name="transfer", timeout=timeout) as connection:
@@ -156,7 +157,7 @@ class Transfer:
         """Remove the logger: first the KV entry, then stream and durable.
 
         Refuses with `LoggerNotEmpty` while entries wait in the stream. `drain` gives the collector `timeout` seconds to
-        store them, `force` discards them. What is published at the same time may be lost: stop publishing first.
+        store them, `force` discards them. Entries published at the same time may be lost: stop publishing first.
         """
         bucket, entry = await self._entry(key)
         if not force:
@@ -202,7 +203,7 @@ class Transfer:
         return await asyncio.to_thread(self._own_sender.flush, timeout)
 
     async def close(self, timeout: float = EXIT_TIMEOUT) -> None:
-        """Flush, and take nothing more for `send`. What is still unconfirmed is counted as dropped, and said."""
+        """Flush, and refuse further `send`s. Entries that are still unconfirmed count as dropped, which is reported."""
         if self._sender is not None:
             await asyncio.to_thread(self._sender.close, timeout)
 
@@ -220,7 +221,7 @@ class Transfer:
 
     @contextmanager
     def _translated(self, doing: str) -> Iterator[None]:
-        """Turn nats-py's errors into ours; a missing key is left to whoever asked for it."""
+        """Turn nats-py's errors into ours, except a missing key, which the caller handles."""
         connection = connection_of(self._jetstream)
         before = connection.last_error
         try:

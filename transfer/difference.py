@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
 
 class Remedy(Enum):
-    """What may be done about a field that is not as needed."""
+    """The remedy for a field that is not as needed."""
 
     UPDATE = "update"
     """The collector sets it; the durable keeps what it knows."""
     REPLACE = "replace"
-    """nats-server lets nobody change it: so the durable is made anew. What is not acked stays in the stream."""
+    """nats-server cannot change the field, so the durable is made anew. Unacked messages stay in the stream."""
     MEND = "mend"
     """Somebody else has to change it, and nothing of the logger is moved until then."""
     HARM = "harm"

@@ -1,4 +1,4 @@
-"""What can go wrong in `transfer`: one class for each decision that the caller can take, facts as its fields."""
+"""The errors of `transfer`: one class for each decision that the caller can take, facts as its fields."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class LoggerNotEmpty(TransferError):
 
 
 class Conflict(TransferError):
-    """What is there already, or changed meanwhile, does not go with what was asked for: look before trying again."""
+    """The request does not fit what is there already, or has changed meanwhile: look before trying again."""
 
 
 class Misconfigured(Conflict):

@@ -42,8 +42,8 @@ class TransferHandler(Emitter, logging.Handler):
     def handle(self, record: logging.LogRecord) -> bool:
         """Queue a record that passes the filters; leave out ours.
 
-        The handler's lock is not taken: whoever waits for room would hold it, and `dictConfig` and `getLogger` wait for
-        it in other threads.
+        The handler's lock is not taken: a thread that waits for room would hold it, and `dictConfig` and `getLogger`
+        wait for it in other threads.
         """
         if self._leaves_out(getattr(record, "thread", None), getattr(record, "process", None)):
             return False

@@ -25,7 +25,7 @@ class HasStats(Protocol):
 
 
 class TransferCollector(Collector):
-    """What is read at each scrape, summed over all that are given. Every reason is there from the start, at 0."""
+    """The counters of all given senders, summed at each scrape. Every reason is there from the start, at 0."""
 
     def __init__(self, *sources: HasStats) -> None:
         self._sources = sources

@@ -139,7 +139,7 @@ async def confirm(jetstream: JetStreamContext, publication: Publication, timeout
 
 
 class _Sending:
-    """What is known of an entry that is not confirmed yet."""
+    """The state of an entry that is not confirmed yet."""
 
     def __init__(self, publication: Publication, deadline: float) -> None:
         self._publication = publication

@@ -56,7 +56,7 @@ class StreamSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 class LoggerSpec(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is known of a logger: the value of its KV entry, as a msgpack map.
+    """The declaration of a logger: the value of its key in the bucket, as a msgpack map.
 
     With key and description only, it is the ancestor's map, byte for byte. Raises `InvalidKey`.
     """

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
-FILES = sorted((ROOT / "collector").rglob("*.py"))
+FILES = sorted(path for package in ("collector", "transfer") for path in (ROOT / package).rglob("*.py"))
 SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z])")
 RIDDLE = re.compile(
     r"(?:What|Whatever|Whoever|Whom|So (?:many|much)|As (?:many|much)|Of (?:so|those|these|what|whom|all that)) .*[^?]"

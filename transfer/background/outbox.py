@@ -74,7 +74,7 @@ class Outbox:
         self._closed = False
         self._lanes: dict[str, Lane] = {}
         self._sent: dict[int, Bundle] = {}
-        """What is on its way, by the number of its oldest."""
+        """The bundles that are being sent, by the number of their oldest entry."""
         self._wake: Callable[[], None] | None = None
 
     def forked(self) -> None:

@@ -1,7 +1,7 @@
-"""What happens to the senders of a process at its forks and at its end.
+"""The senders of a process at its forks and at its end.
 
-A child of a fork begins anew: what was queued before is sent by the parent. At the end of the process what is queued is
-flushed, by all senders at once and for `EXIT_TIMEOUT` seconds in all; entries that still come are sent one by one.
+A child of a fork begins anew, and the parent sends the entries that were queued before. At the end of the process the
+queues are flushed, by all senders at once and for `EXIT_TIMEOUT` seconds in all; later entries are sent one by one.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ _abandoned: list[SendingThread | None] = []
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """What became of the entries that were sent from this process."""
+    """The outcomes of the entries that were sent from this process."""
 
     queued: int
     """Neither confirmed nor dropped yet."""
@@ -65,7 +65,7 @@ class Sender:
     """Sends entries in the background. `send` returns at once and never raises, from any thread.
 
     Order: as sent, of one logger and within a bundle; bundles of it may overtake each other when one is sent again.
-    What is queued in a child of a fork is the child's own; what was queued before is sent by the parent.
+    A child of a fork sends the entries that it queues itself; the parent sends the earlier ones.
     """
 
     def __init__(self, settings: NatsSettings, namespace: str, queue: QueueSettings) -> None:
@@ -94,11 +94,11 @@ class Sender:
         timestamp: object = None,
         important: bool = False,
     ) -> None:
-        """Queue an entry. What cannot be stored in it is stored as its `repr`; what is dropped is counted.
+        """Queue an entry. A value that cannot be stored is stored as its `repr`; dropped entries are counted.
 
         An important one finds room in the tenth of the queue that is kept for them. A reason to drop is said on
-        standard error when it occurs for the first time. What is sent while an entry is made, by the application's own
-        functions that are called for it, is left out: it would make the next one.
+        standard error when it occurs for the first time. Entries that the application's own
+        functions send while they are called for an entry are left out: each would cause the next one.
         """
         if is_making():
             return
@@ -171,7 +171,7 @@ class Sender:
             self._thread.hurry()
 
     def close(self, timeout: float = EXIT_TIMEOUT) -> None:
-        """Flush and end, for good. What is still unconfirmed then, and what comes after, is dropped, counted, said."""
+        """Flush and end, for good. Unconfirmed entries and later ones are dropped, counted and reported."""
         look()
         if self._ended:
             return
@@ -309,7 +309,7 @@ class Sender:
                     here.join(seconds)
 
     def give_up(self) -> None:
-        """Drop what is still queued at the end of the process, and say so. What comes after is sent all the same."""
+        """Drop what is still queued at the end of the process, and say so. Later entries are sent all the same."""
         self._report.say_end(self._outbox.clear(), self._last_error)
 
     # Forks.

@@ -1,4 +1,4 @@
-"""What all have in common that entries come from: the handler, and the bridges of other logging libraries."""
+"""The common part of all sources of entries: the handler, and the bridges of other logging libraries."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ class Emitter:
 
     @staticmethod
     def _leaves_out(thread: object = None, process: object = None) -> bool:
-        """Return whether what is logged would feed itself, whatever the name of the logger is.
+        """Return whether a record would cause the next one, whatever the name of the logger is.
 
-        So does what a thread that sends logs, here or, by its number, where the record was made, and what is logged by
-        whoever is called to make an entry.
+        Records of a thread that sends do so, of this thread or of the one that the record names. Records that are
+        logged while an entry is made do so too.
         """
         if is_making() or threading.get_ident() in SENDING:
             return True

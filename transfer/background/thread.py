@@ -51,7 +51,7 @@ _PER_LOGGER = 64
 _PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 _LOOK = 0.05
 _FAULTS = 3
-"""So many in a row, of ours, are the end."""
+"""Errors of our own in a row that end the thread."""
 
 
 class SendingThread:
@@ -95,7 +95,7 @@ class SendingThread:
         self._hurried = asyncio.Event()
         self._ending = asyncio.Event()
 
-    # What other threads ask for.
+    # The requests of other threads.
 
     @property
     def connected(self) -> bool:

@@ -39,7 +39,7 @@ _CHUNK = 1 << 17
 _JSON_MAY_TAKE = 2
 """Times the bytes of an entry that its line has, at most: escapes are longer than what they stand for."""
 _HOPELESS = 20
-"""So many lines, and none of them an entry, are the end."""
+"""Lines without a single entry after which the command ends."""
 _HEAD = 5
 """Bytes that tell how many entries are in a bundle, at most."""
 

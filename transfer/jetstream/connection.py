@@ -30,7 +30,7 @@ _CONNECT = b"CONNECT "
 _CLOSE_TIMEOUT = 3.0
 """Seconds for what still waits to be written when a connection is closed."""
 _NO_RESTART = 2
-"""So many connections in a row that end in the handshake were refused: a server that restarts ends one at most."""
+"""Handshakes in a row that the server ends before they count as refused; a restarting server ends at most one."""
 INBOX = "_INBOX.transfer"
 """Where our answers come: not where the collector's messages do, so that one permission does not give both."""
 
@@ -43,13 +43,13 @@ class Connection(Client):
     """nats-py's client, with what can end or deafen it mended in private methods of it that tests watch.
 
     - Nothing that the server says closes it: what the server wants to end it ends itself, and then we connect again.
-    - Whatever ends the reading makes a new connection at once; nats-py stops reading and stays "connected".
+    - Every end of the reading makes a new connection at once; nats-py stops reading and stays "connected".
     - A PONG that nobody waits for any more is no error, and a message that nats-py cannot read is that message's alone.
-    - Whatever goes wrong in a try to connect ends that try; nats-py knows three kinds of errors, and any other ends
-      the connecting for good. A try that failed half-way leaves no task and no socket behind.
+    - Every error in a try to connect ends that try; nats-py knows three kinds of errors, and any other ends the
+      connecting for good. A try that failed half-way leaves no task and no socket behind.
     - A server that reads nothing more holds up neither the next connection nor the end of this one.
-    - nats-py looks at its TLS context only when the server demands TLS; to any other server, or to whoever stands in
-      between, it sends the credentials in clear. Here that is an error of that try.
+    - nats-py uses its TLS context only when the server demands TLS; to any other server, or to a machine in between, it
+      sends the credentials in clear. Here that is an error of that try.
     - Who we are, certificates and authorities are read at each connect, as their files are then.
     - Messages may be larger as soon as the server says so.
     """
@@ -65,7 +65,7 @@ class Connection(Client):
 
     @property
     def last_error(self) -> Exception | None:
-        """What went wrong last, in this connection or in the tries to have it again."""
+        """The last error of this connection, or of the tries to connect again."""
         return self._err or self.why_lost
 
     # --- what the server says
@@ -80,7 +80,7 @@ class Connection(Client):
 
     async def _process_pong(self) -> None:
         if self._pongs and self._pongs[0].done():
-            self._pongs[0] = asyncio.get_running_loop().create_future()  # whoever waited for it was cut
+            self._pongs[0] = asyncio.get_running_loop().create_future()  # its caller was cut
         await super()._process_pong()
 
     async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
@@ -166,7 +166,7 @@ class Connection(Client):
 
     @property
     def ssl_context(self) -> ssl.SSLContext:
-        """What this connect is made with."""
+        """The settings of this connect."""
         return (self._settings.tls() if self._settings else None) or super().ssl_context
 
     def _over_wss(self) -> bool:
@@ -199,9 +199,9 @@ class Connection(Client):
         self._pending, self._pending_data_size = [], 0
 
     def fail_requests(self) -> None:
-        """Raise in whoever waits for an answer: what was asked on a connection that is gone is not answered on another.
+        """Raise in all callers that wait for an answer: a request of a lost connection is not answered on another one.
 
-        Without it the asking ends at its timeout. Call it when the connection is lost.
+        Without it each request ends at its timeout. Call it when the connection is lost.
         """
         for waiting in list(self._resp_map.values()):
             if not waiting.done():
@@ -296,8 +296,8 @@ async def open_connection(
 ) -> AsyncIterator[Client]:
     """Connect within about `timeout` seconds, keep the connection through any outage, close it at the end of the block.
 
-    Raises `Refused` at once when the server does not let us in and `Unavailable` when none answers in time. What goes
-    wrong later is said in the log of the application; with `outage`, which the caller keeps, from the first try on.
+    Raises `Refused` at once when the server does not let us in and `Unavailable` when none answers in time. Later
+    errors are said in the log of the application; with `outage`, which the caller keeps, from the first try on.
     """
     connection = Connection(settings)
     events = _Events(connection, _FirstConnect(settings.hosts_shown, timeout), outage, Outage(settings.hosts_shown))

@@ -1,4 +1,4 @@
-"""What an application reads in its own log of a connection that is away: one line, one a minute, one at the end."""
+"""The lines of an outage in the application's own log: one at the beginning, one a minute, one at the end."""
 
 from __future__ import annotations
 

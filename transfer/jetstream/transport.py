@@ -23,12 +23,12 @@ _HEAD_START = 0.25
 _LONGEST_LINE = 1024 * 1024
 """The INFO of a large cluster names all its servers."""
 _BESIDE = (b"INFO ", b"+OK", b"PING")
-"""What may come before the answer to the first PING and is no answer."""
+"""Lines that may come before the answer to the first PING."""
 _ERR = b"-ERR"
 
 
 class Tcp(TcpTransport):
-    """One connection to a server. What nats-py reads of it line by line is the greeting; then it reads blocks."""
+    """One connection to a server. nats-py reads the greeting line by line, and then blocks."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -145,7 +145,7 @@ async def _first_that_answers(addresses: list[tuple[str, int]], limit: int, paus
                     return one.result()
                 failed = error
         raise failed
-    finally:  # nothing is waited for: whoever is cut here would lose the connection that is returned
+    finally:  # no await here: a caller that is cut would lose the returned connection
         for one in trying:
             one.cancel()
             one.add_done_callback(_abort)

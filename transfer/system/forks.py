@@ -1,6 +1,6 @@
-"""What begins anew in a child of a fork, also of a fork that Python is not told of: uWSGI, and others in C, call it so.
+"""Objects that begin anew in a child of a fork, also of a fork without Python's knowledge, as by uWSGI and others in C.
 
-Whoever takes an entry in calls `look` first. No lock of the parent's is touched: one may be held for ever.
+Code that takes an entry calls `look` first. No lock of the parent's is touched: one may be held for ever.
 """
 
 from __future__ import annotations

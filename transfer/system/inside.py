@@ -1,7 +1,7 @@
-"""Whether an entry is being made just now by this thread, greenlet or task: what it logs meanwhile is left out.
+"""Whether an entry is being made just now by this thread, greenlet or task: its further records are left out meanwhile.
 
-An application's own functions are called while an entry is made: `context`, filters, `__repr__` and more. What they log
-would be another entry, for which they are called again.
+An application's own functions are called while an entry is made: `context`, filters, `__repr__` and more. Their records
+would be further entries, for which they are called again.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _making: ContextVar[Making | None] = ContextVar("transfer_making", default=None)
 
 
 def is_making() -> bool:
-    """Return whether an entry is being made by whoever calls."""
+    """Return whether the caller is making an entry."""
     making = _making.get()
     return making is not None and making.goes_on
 

@@ -263,6 +263,6 @@ _TO_POLL = {
 
 
 def _from_poll(bits: int) -> int:
-    """Return the events; an error or a hang-up is for whoever listens."""
+    """Return the events; an error or a hang-up counts for every listener."""
     read = selectors.EVENT_READ if bits & ~_POLLOUT else 0
     return read | (selectors.EVENT_WRITE if bits & ~_POLLIN else 0)

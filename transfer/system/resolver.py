@@ -1,4 +1,4 @@
-"""Names of hosts -> addresses, in daemon threads: whoever ends never waits for a resolver that hangs.
+"""Names of hosts -> addresses, in daemon threads, so that the end of a process never waits for a resolver that hangs.
 
 The threads of an event loop's own executor are joined when the loop is closed and when the process ends.
 """
@@ -97,7 +97,7 @@ def _look_up(question: tuple[Any, ...], began: float) -> None:
     try:
         look_up = _socket.getaddrinfo if is_patched("socket") else socket.getaddrinfo
         found = look_up(*question)
-    except Exception as error:  # noqa: BLE001 - it goes to whoever asked
+    except Exception as error:  # noqa: BLE001 - it goes to the caller
         failed = error
     for loop, answer in _answered(question, began, failed=failed is not None):
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
