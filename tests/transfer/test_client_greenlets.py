@@ -32,6 +32,8 @@ pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork"),
 ]
 REQUESTS = 400
+SPOOLED = 3000
+"""Entries of one task. Sent one by one they would take longer than an application is held up."""
 PATCHED = """
 import sys, warnings
 warnings.simplefilter("ignore")  # eventlet says that it is not developed any more
@@ -83,6 +85,35 @@ async def test_requests_that_ask_a_database_are_answered_and_what_they_log_is_st
     found = stored(database)
     assert {number: times for number, times in found.items() if number != "loaded"} == Counter(range(REQUESTS + 1))
     assert found["loaded"] >= 1
+
+
+@pytest.mark.parametrize("loads", ["before the fork", "after the fork"])
+async def test_what_a_spooler_of_uwsgi_logs_is_sent_by_its_own_thread_and_stored_once(
+    start_replica: Callable[..., Replica],
+    environ: dict[str, str],
+    database: Database[dict[str, Any]],
+    tmp_path: Path,
+    loads: str,
+) -> None:
+    """A spooler has the numbers of no worker and no mule, as the process has that forks them all."""
+    start_replica()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    output, spool = tmp_path / "out", tmp_path / "spool"
+    spool.mkdir()
+    server = [*UWSGI, "--spooler", str(spool), "--spooler-frequency", "1", "--module", "spooling"]
+    lazy = ["--lazy-apps", "--spooler-python-import", "spooling"] if loads == "after the fork" else []
+    with running([*server, *lazy, "--http-socket", f"127.0.0.1:{port}"], environ, output) as process:
+        await until(lambda: answered(port), 30)
+        assert http_get(port, f"/spool/{SPOOLED}")[0] == 200
+        await until(lambda: stored(database)["done"] == 1, 60)
+        process.send_signal(signal.SIGTERM)
+        assert await to_thread.run_sync(process.wait, 30) == 0, output.read_text()
+    assert "transfer:" not in output.read_text()
+    found = stored(database)
+    assert {number: times for number, times in found.items() if number not in {"loaded", "done"}} == Counter(
+        range(SPOOLED)
+    )
 
 
 @pytest.mark.parametrize("library", ["gevent", "eventlet"])

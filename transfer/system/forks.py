@@ -42,7 +42,7 @@ def is_to_be_forked() -> bool:
     if uwsgi is None or _is_child:
         return False
     with suppress(Exception):  # something else of that name
-        return bool(uwsgi.worker_id() == 0 and uwsgi.mule_id() == 0)
+        return bool(uwsgi.worker_id() == 0 and uwsgi.mule_id() == 0 and not uwsgi.i_am_the_spooler())
     return False
 
 
