@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.ancestor import Ancestor, entry
+from tests.support.ancestor import Ancestor, ancestor, entry
 from tests.support.outlets import largest_file, lines_of, numbers, replicas_without_mongodb, rotated
 from tests.support.waiting import state, until, until_empty
 
@@ -105,3 +105,22 @@ async def test_a_second_replica_waits_for_the_file_and_goes_on_with_it(
     await until(lambda: state(second, "a") == "running", 5)
     await until_empty(go.jetstream, f"{go.namespace}:logs:a", 20)
     assert numbers(lines_of(tmp_path, "a")) == list(range(3000))
+
+
+async def test_what_a_killed_nats_server_has_forgotten_is_not_written_twice(
+    own_nats: Callable[..., NatsServer], namespace: str, tmp_path: Path
+) -> None:
+    nats = own_nats()
+    with replicas_without_mongodb(nats, namespace) as start:
+        async with ancestor(nats.url, namespace) as go:
+            await declared(go, "a")
+        start(COLLECTOR_SINK=f"file:{tmp_path}", COLLECTOR_BATCH_ENTRIES="100")
+        for first in range(0, 6000, 2000):
+            async with ancestor(nats.url, namespace) as go:  # of its own: one that loses its server waits for ever
+                await go.publish("a", [entry(first + number) for number in range(2000)])
+            await until(lambda: len(lines_of(tmp_path, "a")) > first + 500, 10)  # noqa: B023 - over by the next turn
+            nats.kill()
+            nats.start()
+        async with ancestor(nats.url, namespace) as go:
+            await until_empty(go.jetstream, f"{namespace}:logs:a", 20)
+    assert numbers(lines_of(tmp_path, "a")) == list(range(6000))
