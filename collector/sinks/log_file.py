@@ -42,6 +42,7 @@ _READ_BACK = 64 * 1024 * 1024
 """Bytes that are read back at most; there are more only when the checkpoint was lost."""
 _CHUNK = 1024 * 1024
 _MICROSECOND = timedelta(microseconds=1)
+_LAST = datetime.max.replace(tzinfo=UTC)
 _NAMED_BY = "%Y%m%dT%H%M%S.%fZ"
 
 
@@ -77,6 +78,8 @@ class LogFile:
         self._unknown = 0
         """Bytes behind the checkpoint."""
         self._began = 0.0
+        self._of_others = False
+        """Whether the checkpoint is one of another incarnation, which stays until the first line is written."""
 
     def open(self) -> None:
         """Become the only writer of the file, and learn which messages it has."""
@@ -108,6 +111,7 @@ class LogFile:
                 self._begin_append(len(content))
                 self._append(content)
             self._known.add(entries)
+            self._known.look_at_lines(self._clock())
         except OSError as exc:
             raise self._unavailable(exc) from exc
         if self._unknown >= _UNKNOWN:
@@ -118,7 +122,7 @@ class LogFile:
     def look_at_age(self) -> None:
         """Begin a new file when the present one is old enough, also when nothing comes."""
         try:
-            if self._is_old():
+            if self._is_old() and not self._of_others:
                 self._rotate()
         except OSError as exc:
             raise self._unavailable(exc) from exc
@@ -141,11 +145,13 @@ class LogFile:
 
     def _know(self) -> None:
         checkpoint = self._read_checkpoint()
+        self._of_others = False
         if checkpoint is None:
             self._open_file()
             return
-        ours = (checkpoint.stream, checkpoint.created) == (self._incarnation.stream, self._incarnation.created)
-        self._known = Known(checkpoint.sequences if ours else (), checkpoint.lines)
+        ours = self._incarnation
+        self._of_others = (checkpoint.stream, checkpoint.created) != (ours.stream, ours.created)
+        self._known = Known(() if self._of_others else checkpoint.counts, checkpoint.lines)
         self._began = checkpoint.began
         self._open_file(checkpoint.offset)
 
@@ -170,12 +176,16 @@ class LogFile:
         self._cut()
 
     def _make_checkpoint(self, offset: int) -> None:
+        if not self._of_others:
+            self._replace_checkpoint(offset)
+
+    def _replace_checkpoint(self, offset: int) -> None:
         made = Checkpoint(
             stream=self._incarnation.stream,
             created=self._incarnation.created,
             offset=offset,
             began=self._began,
-            sequences=self._known.sequences.all(),
+            counts=self._known.counts(),
             lines=self._known.lines,
         )
         replace(self._checkpoint_path, msgspec.json.encode(made))
@@ -192,6 +202,7 @@ class LogFile:
             self._inode = found.st_ino
             if found.st_size:
                 self._read_back(offset, found.st_size)
+                os.fsync(self._file)  # a kill may have come before; a message is answered when its line is known
                 self._began = self._began or self._clock()
                 if self._unknown or not offset:
                     self._make_checkpoint(self._size)
@@ -213,6 +224,9 @@ class LogFile:
             self._be_the_writer()
             self._open_file()
         self._cut()
+        if self._of_others:
+            self._replace_checkpoint(self._size)
+            self._of_others = False
         if self._size and (self._size + size > self._rotation.bytes or self._is_old()):
             self._rotate()
 
@@ -251,6 +265,7 @@ class LogFile:
 
     def _rotate(self) -> None:
         """Give the file the name of this moment, and begin a new one."""
+        self._cut()
         self._make_checkpoint(self._size)
         self.path.rename(self._name_of_now())
         self._open_file()
@@ -258,18 +273,23 @@ class LogFile:
     def _name_of_now(self) -> Path:
         """Return a free name that sorts behind all others of this logger, also after the clock was set back."""
         moment = datetime.fromtimestamp(self._clock(), UTC)
-        last = max((path.name for path in self.path.parent.glob(f"{self._key}.*Z.ndjson")), default="")
-        while (name := f"{self._key}.{moment.strftime(_NAMED_BY)}.ndjson") <= last:
-            if name < last:
-                moment = _moment_of(last, self._key) or moment
-            moment += _MICROSECOND
-        return self.path.with_name(name)
+        names = [path.name for path in self.path.parent.glob(f"{self._key}.*Z.ndjson")]
+        before = [found for name in names if (found := _moment_of(name, self._key)) is not None]
+        if before:
+            moment = max(moment, max(before) + _MICROSECOND)
+        return self.path.with_name(_name_of(moment, self._key))
 
     def _unavailable(self, exc: OSError) -> SinkUnavailable:
         return SinkUnavailable(f"expected to store entries in {self.path}, got {describe_failure(exc)}")
 
 
+def _name_of(moment: datetime, key: str) -> str:
+    return f"{key}.{moment.strftime(_NAMED_BY)}.ndjson"
+
+
 def _moment_of(name: str, key: str) -> datetime | None:
+    """Return the moment in the name of a file; None when the name is no name of a rotation."""
     with suppress(ValueError):
-        return datetime.strptime(name, f"{key}.{_NAMED_BY}.ndjson").replace(tzinfo=UTC)
+        moment = datetime.strptime(name, f"{key}.{_NAMED_BY}.ndjson").replace(tzinfo=UTC)
+        return moment if name == _name_of(moment, key) and moment < _LAST else None
     return None
