@@ -156,6 +156,7 @@ class Consumer:
         try:
             attached = await self._check(stopping)
         except TransferError as exc:
+            self._pull.fail_check()
             self._fail(exc, "preparing the pipeline again")
             if isinstance(exc, UnknownStream):
                 self._in_hand.disown()
@@ -163,6 +164,7 @@ class Consumer:
         if attached is None:
             return False
         if attached.incarnation != self._moving.attached.incarnation:
+            self._pull.fail_check()
             self._in_hand.disown()
             return False
         self._pull.end_check()

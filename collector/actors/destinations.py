@@ -54,6 +54,7 @@ class ChosenDestinations:
     file_slots: Semaphore = field(default_factory=lambda: Semaphore(FILES_AT_ONCE, fast_acquire=True))
     stdout_slots: Semaphore = field(default_factory=lambda: Semaphore(1, fast_acquire=True))
     blackhole_slots: Semaphore = field(default_factory=lambda: Semaphore(_COUNTED_AT_ONCE, fast_acquire=True))
+    letter_file_slots: Semaphore = field(default_factory=lambda: Semaphore(FILES_AT_ONCE, fast_acquire=True))
     _stdout: Stdout | None = None
 
     def of(self, spec: LoggerSpec) -> Destination:
@@ -69,6 +70,11 @@ class ChosenDestinations:
             return LetterFileStore(LetterFiles(self.settings.files, key), time.time)
         names, timeout = self.mongodb.names, self.settings.write_timeout
         return DeadLetterStore(self.mongodb.database, names.dead_letters(key), timeout, time.time)
+
+    @property
+    def letter_slots(self) -> Semaphore:
+        """Return the slots of the place that keeps dead letters."""
+        return self.letter_file_slots if self.mongodb is None else self.mongodb.write_slots
 
     @property
     def stdout(self) -> Stdout:
@@ -146,8 +152,14 @@ class LocalDestination:
         )
 
     def _of(self, sink: AnySink, slots: Semaphore, *, stood_by: bool = False) -> Target:
-        dead_letters = self._shared.dead_letters(self._key)
-        return Target(sink=sink, dead_letters=dead_letters, write_slots=slots, stood_by=stood_by)
+        shared = self._shared
+        return Target(
+            sink=sink,
+            dead_letters=shared.dead_letters(self._key),
+            write_slots=slots,
+            letter_slots=shared.letter_slots,
+            stood_by=stood_by,
+        )
 
     async def _prepare_letters(self) -> None:
         """Make the folder of dead letters where they are files, so that an unwritable one is noticed early."""

@@ -95,7 +95,11 @@ class MongoDestination:
         finding = self._place.finding(seen)
         sink = MongoSink(shared.database, self._collection, shared.settings.write_timeout, finding)
         yield Target(
-            sink=sink, dead_letters=self._dead_letters(), write_slots=shared.write_slots, risks=seen.differences
+            sink=sink,
+            dead_letters=self._dead_letters(),
+            write_slots=shared.write_slots,
+            letter_slots=shared.write_slots,
+            risks=seen.differences,
         )
 
     @asynccontextmanager
@@ -124,6 +128,7 @@ class MongoDestination:
             sink=TimeSeriesSink(self._key, store, fenced.tenure, horizon, shared.report),
             dead_letters=self._dead_letters(),
             write_slots=shared.write_slots,
+            letter_slots=shared.write_slots,
             admission=horizon,
             leaving=candidacy.handing_over,
             lost=candidacy.lost,

@@ -5,6 +5,7 @@ Its state is in JetStream, so a new start is always safe: deliveries in hand are
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager, closing
 from typing import TYPE_CHECKING
 
 from anyio import CancelScope, move_on_after
@@ -22,6 +23,8 @@ from transfer.errors import Unavailable
 from transfer.jetstream.comparison import not_meant
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from anyio import Event
 
     from collector.actors.moving import Shared
@@ -75,27 +78,31 @@ class Pipeline:
 
     async def _move(self, attached: Attached, target: Target, stopping: Event) -> None:
         shared, in_hand = self._shared, InHand()
+        codec = Codec(attached.incarnation, shared.rules_of(self._spec))
         inbox = shared.nats.connection.new_inbox()
         pull = Pull(shared.nats.link, attached, inbox=inbox, in_hand=in_hand, clock=shared.clock)
-        if not await self._listens(pull, stopping, target.leaving, target.lost):
-            return
-        moving = Moving(
-            key=self._key,
-            shared=shared,
-            source=self._source,
-            attached=attached,
-            target=target,
-            pull=pull,
-            in_hand=in_hand,
-            accounts=shared.budget.open(pull.wake),
-            settler=Settler(self._key, in_hand, pull, shared.report),
-            codec=Codec(attached.incarnation, shared.rules_of(self._spec)),
-            risks=self._risks(attached, target),
-        )
-        await Stages(moving).run(stopping)
+        async with self._listening(pull, stopping, target.leaving, target.lost) as listens:
+            if not listens:
+                return
+            with closing(shared.budget.open(pull.wake)) as accounts:
+                moving = Moving(
+                    key=self._key,
+                    shared=shared,
+                    source=self._source,
+                    attached=attached,
+                    target=target,
+                    pull=pull,
+                    in_hand=in_hand,
+                    accounts=accounts,
+                    settler=Settler(self._key, in_hand, pull, shared.report),
+                    codec=codec,
+                    risks=self._risks(attached, target),
+                )
+                await Stages(moving).run(stopping)
 
-    async def _listens(self, pull: Pull, *ends: Event) -> bool:
-        """Subscribe; when the server refuses, report why, wait, and return False, so that an owner gives back."""
+    @asynccontextmanager
+    async def _listening(self, pull: Pull, *ends: Event) -> AsyncIterator[bool]:
+        """Subscribe for the block; when the server refuses, report why, wait, and yield False: an owner gives back."""
         try:
             with CancelScope(shield=True):  # it has deadlines of its own
                 await pull.open()
@@ -103,8 +110,13 @@ class Pipeline:
             self._shared.report(LoggerState(self._key, State.BACKING_OFF, str(exc)))
             with move_on_after(_UNHEARD_PAUSE):
                 await first_of(*ends)
-            return False
-        return True
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            with CancelScope(shield=True):  # it has deadlines of its own
+                await pull.drain()
 
     def _risks(self, attached: Attached, target: Target) -> str:
         """Return the risks for entries, without those that the logger's spec asks for."""

@@ -5,7 +5,6 @@ Helper tasks run beside them: one waits for the end, one sends in progress, one 
 
 from __future__ import annotations
 
-from contextlib import closing
 from typing import TYPE_CHECKING
 
 from anyio import CancelScope, Event, create_memory_object_stream, create_task_group, current_time, move_on_after, sleep
@@ -54,7 +53,7 @@ class Stages:
         """
         moving = self._moving
         doubts = moving.shared.doubts.moving(self._key, moving.attached)
-        with closing(moving.accounts), doubts as doubted, CancelScope() as drained:
+        with doubts as doubted, CancelScope() as drained:
             try:
                 async with create_task_group() as helpers:
                     ends = (stopping, moving.target.leaving, self._giving_way, doubted)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING
 
 from anyio import EndOfStream, Semaphore, create_task_group, move_on_after
@@ -42,8 +43,9 @@ class Writer:
     """Writes and settles batches, at most `writes` at a time, in no order among them.
 
     An open batch is taken when its first write gets one of the write slots of all loggers. Each further attempt takes a
-    slot of its own, and a wait between two attempts holds none. The slots are in front of the connection pool: waiting
-    for a pooled connection would count against the write's own timeout, so 1,000 loggers could time each other out.
+    slot of its own, and a wait between two attempts holds none. The store of dead letters takes a letter slot instead.
+    The slots are in front of the connection pool: waiting for a pooled connection would count against the write's own
+    timeout, so 1,000 loggers could time each other out.
     A batch is answered when each of its entries is stored or kept as a dead letter, never before. While the sink is
     unavailable, the writer tries again in place; when it is asked to stop meanwhile, it leaves the batch in hand.
     A logger whose batches keep failing is reported as failing, and as running when its next batch is settled.
@@ -97,14 +99,16 @@ class Writer:
         self._report(WritesInProgress(self._key, self._writes))
 
     async def _store_and_settle(self, storing: _Storing, stopping: Event) -> None:
-        await self._until_done(Stage.WRITE, storing.attempt, stopping)
+        target = self._target
+        await self._until_done(Stage.WRITE, storing.attempt, target.write_slots, stopping)
         batch, written = storing.batch, storing.writing.written
         write_seconds = self._clock() - storing.started
         rejects = [*batch.rejects, *self._moving.codec.rejects(written.refused)] if written.refused else batch.rejects
         oldest = min([delivery.published_ns for delivery in batch.deliveries]) / 1e9
         latency = max(0.0, time.time() - oldest)  # the clocks of two machines
         if rejects:
-            await self._until_done(Stage.DEAD_LETTER, lambda: self._target.dead_letters.store(rejects), stopping)
+            store = partial(target.dead_letters.store, rejects)
+            await self._until_done(Stage.DEAD_LETTER, store, target.letter_slots, stopping)
             storing.kept = rejects
         kept = _kept(batch, written.refused) if rejects else ()
         deliveries, later = _divided(batch.deliveries, written.deferred)
@@ -142,12 +146,14 @@ class Writer:
         self._moving.accounts.settled()
         self._moving.pull.wake()
 
-    async def _until_done(self, stage: Stage, attempt: Callable[[], Awaitable[None]], stopping: Event) -> None:
+    async def _until_done(
+        self, stage: Stage, attempt: Callable[[], Awaitable[None]], slots: Semaphore, stopping: Event
+    ) -> None:
         """Try until it works; raise SinkUnavailable when it fails after the writer was asked to stop."""
         curve, number, began = exponential(0.1, RETRY_CAP), 0, self._clock()
         while True:
             try:
-                async with self._target.write_slots:
+                async with slots:
                     began = self._clock()  # a wait for a slot is no failure
                     return await attempt()
             except SinkUnavailable as exc:

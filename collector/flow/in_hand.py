@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from collector.flow.receipts import Slim
@@ -33,6 +34,8 @@ class InHand:
         self.receipts = 0
         """The number of deliveries whose receipt alone is kept."""
         self._deliveries: dict[str, Delivery | Slim] = {}
+        self._copies: dict[str, int] = {}
+        """How many hand-overs of a reply subject are not settled, besides the delivery that is kept for it."""
         self._disowned: set[str] = set()
         self._owed: list[Answer] = []
 
@@ -64,42 +67,61 @@ class InHand:
         new = {delivery.reply: delivery for delivery in deliveries if delivery.reply not in held}
         held.update(new)
         self.bytes += _bytes(new.values())
+        if len(new) < len(deliveries):
+            self._count_copies(deliveries, new.keys())
+
+    def _count_copies(self, deliveries: Iterable[Delivery], new: Collection[str]) -> None:
+        """Count the hand-overs whose reply subject is in hand already: each of them is written and settled too."""
+        copies = Counter([delivery.reply for delivery in deliveries])
+        copies.subtract(new)
+        for reply, more in (+copies).items():
+            self._copies[reply] = self._copies.get(reply, 0) + more
 
     def release(self, receipts: Collection[Receipt], weight: int = 0) -> None:
         """Take out answered deliveries and the weight of their entries; deliveries that are not in hand are ignored."""
+        if self._copies or self._disowned:
+            self._settle_copies(receipts)
         pop = self._deliveries.pop
         answered: list[Any] = [held for receipt in receipts if (held := pop(receipt.reply, None)) is not None]
         whole = [held for held in answered if type(held) is Delivery] if self.receipts else answered
         self.receipts -= len(answered) - len(whole)
         self.bytes -= _bytes(whole)
         self.decoded_bytes -= weight
-        if self._disowned:
-            self._disowned.difference_update([receipt.reply for receipt in receipts])
+
+    def _settle_copies(self, receipts: Iterable[Receipt]) -> None:
+        """Count the hand-overs that are left of each reply subject; a disowned one is forgotten with its last."""
+        for reply, settled in Counter([receipt.reply for receipt in receipts]).items():
+            left = self._copies.pop(reply, 0) + (reply in self._deliveries) - settled
+            if left > 0:
+                self._copies[reply] = left
+            else:
+                self._disowned.discard(reply)
 
     def slim(self, deliveries: Iterable[Receipt]) -> None:
         """Keep only the receipts of deliveries that their sink answers later, and give their bytes back."""
         held = self._deliveries
-        whole = [one for delivery in deliveries if type(one := held.get(delivery.reply)) is Delivery]
-        held.update(dict.fromkeys([one.reply for one in whole], _SLIM))
+        whole = {one.reply: one for delivery in deliveries if type(one := held.get(delivery.reply)) is Delivery}
+        held.update(dict.fromkeys(whole, _SLIM))
         self.receipts += len(whole)
-        self.bytes -= _bytes(whole)
+        self.bytes -= _bytes(whole.values())
 
     def count_decoded(self, decoded: Decoded) -> None:
         """Count the memory of decoded entries, until their deliveries are released."""
         self.decoded_bytes += decoded.weight
 
     def disown(self) -> None:
-        """Let no delivery in hand be answered for good, because its stream or durable is gone.
+        """Let no delivery in hand, and no copy of one, be answered for good, because its stream or durable is gone.
 
         The answer would reach the new stream of the same name, and an ack would remove a message there that nobody has
         written. A nak is harmless: it makes JetStream deliver once more.
         """
-        self._disowned.update(self._deliveries)
+        self._disowned.update(self._deliveries, self._copies)
         self._owed.clear()
 
     def drop(self) -> None:
         """Forget all deliveries without an answer, because another replica owns the logger."""
         self._deliveries.clear()
+        self._copies.clear()
         self._disowned.clear()
         self._owed.clear()
         self.bytes = self.decoded_bytes = self.receipts = 0

@@ -203,6 +203,10 @@ class Pull:
         """End a check that found the same stream and the durable; a status that came meanwhile makes it unsure."""
         self._certainty.end_check()
 
+    def fail_check(self) -> None:
+        """End a check that found another stream, or none that is certain: then no answer is sent until the next one."""
+        self._certainty.doubt()
+
     # --- answering
 
     async def answer(self, answers: Sequence[Answer]) -> int:
@@ -318,7 +322,7 @@ class Pull:
         self.changed.set()
 
     async def drain(self) -> list[Delivery]:
-        """End the subscription; return the deliveries that had still come.
+        """End the subscription, if there is one; return the deliveries that had still come.
 
         A message that nats-server is sending when the subscription ends counts as delivered, reaches nobody, and comes
         again only after the ack wait. So messages in flight are awaited first, for half a second at most.
@@ -331,8 +335,9 @@ class Pull:
                 if lull.cancelled_caught:
                     break
                 came += self.take()
-        if self._subscribed is not None:
-            await self._subscribed.drain()
+        subscribed, self._subscribed = self._subscribed, None
+        if subscribed is not None:
+            await subscribed.drain()
         if self.outstanding.requests:
             self._certainty.watched()
         self.outstanding.forget()

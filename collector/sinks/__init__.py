@@ -113,6 +113,9 @@ class Target:
     dead_letters: DeadLetterSink
     write_slots: Semaphore
     """Limits the writes that run at the same time, over all loggers that share the sink's connections."""
+    letter_slots: Semaphore
+    """Limits the stores of dead letters at the same time, over all loggers that share the place of the dead letters.
+    While that place is down, a sink elsewhere has all its write slots."""
     admission: Admission = PASS_ALL
     later: LaterAnswers | None = None
     """Answers for the entries that the sink defers."""

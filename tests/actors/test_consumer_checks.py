@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import pytest
 from anyio import EndOfStream, Event
 
 from collector.events import Answered, Failed, Failure, Received, Stage
+from collector.flow.settlement import ACK
 from collector.jetstream.pull import LARGEST
 from tests.support.consuming import playing, sequences
 from tests.support.fakes import (
@@ -19,7 +21,12 @@ from tests.support.fakes import (
     frame,
     settled,
 )
-from transfer.errors import Unavailable
+from transfer.errors import DurableInUse, Unavailable, UnknownStream
+
+if TYPE_CHECKING:
+    from collector.jetstream.source import Attached
+
+NO_STREAM = UnknownStream("$JS.API.STREAM.INFO", 404, 10059, "stream not found")
 
 
 @pytest.mark.parametrize("words", ["409 Consumer Deleted", "409 Consumer is push based", "503"])
@@ -55,6 +62,26 @@ async def test_the_first_messages_after_a_time_without_a_request_are_looked_at_f
         await scene.returned.wait()
         assert await scene.came() == []
         assert len(scene.in_hand) == 1
+
+
+@pytest.mark.parametrize("found", [ANOTHER_LIFE, NO_STREAM, DurableInUse("x")], ids=["anew", "gone", "another's"])
+async def test_after_a_look_that_found_no_such_stream_and_durable_nothing_is_answered(
+    found: Attached | Exception,
+) -> None:
+    """Nothing but a gap between two requests has caused the look: no status said that anything is gone."""
+    async with playing(FakeSource(ATTACHED, found)) as scene:
+        scene.link.deliver(delivery(1))
+        assert await scene.came() == [1]
+        asked = len(scene.asked)
+        for number in range(asked):
+            scene.link.say("408 Request Timeout", number=number)
+        while len(scene.asked) == asked:
+            await scene.link.asked.wait()
+        assert scene.pull.may_answer
+        scene.link.deliver(delivery(2))
+        await scene.returned.wait()
+        assert await scene.pull.answer([(delivery(3).reply, ACK)]) == 1
+    assert scene.link.answers == []
 
 
 async def test_while_it_cannot_look_it_keeps_what_came_in_hand_and_asks_again() -> None:

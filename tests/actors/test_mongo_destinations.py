@@ -77,6 +77,7 @@ async def test_a_collection_that_stays_as_it_is_is_never_left() -> None:
         assert target is not None
         await catalog.until(5)
         assert not target.leaving.is_set()
+        assert target.letter_slots is target.write_slots, "both take connections of one client"
     assert reports.of(Failed) == []
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from anyio import Event, create_task_group, current_time, fail_after
@@ -58,7 +58,7 @@ class Scene:
         self.skew = 0.0
         """Seconds by which the pipeline's clock is ahead."""
         self.destination = FakeDestination(sink, letters)
-        of_replica = shared(
+        self.of_replica = of_replica = shared(
             self.link,
             self.reports,
             self.reconnects,
@@ -235,6 +235,32 @@ async def test_a_poison_message_is_kept_and_terminated_and_its_neighbours_stored
     assert scene.answers(b"+ACK") == {delivery(1).reply, delivery(3).reply}
     assert scene.answers(b"+TERM malformed") == {delivery(2).reply}
     assert [letter.body for letter in scene.letters.stored] == [b"\xc1"]
+
+
+def boom(*args: object, **named: object) -> Any:
+    del args, named
+    raise ValueError("boom")
+
+
+PREPARED = ["rules_of", "not_meant", "Codec", "InHand", "Pull", "Settler", "Moving", "Stages"]
+"""The functions and classes that the pipeline calls before its stages run; any of them may raise."""
+
+
+@pytest.mark.parametrize("call", PREPARED)
+async def test_what_nobody_foresaw_in_the_preparation_leaves_no_account_and_no_subscription(
+    call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = Scene(FakeSource(), FakeSink(), FakeLetters(), LoggerSpec(KEY))
+    if call == "rules_of":
+        of_replica = replace(scene.of_replica, rules_of=boom)
+        scene.pipeline = Pipeline(LoggerSpec(KEY), of_replica)
+    else:
+        monkeypatch.setattr(f"collector.actors.pipeline.{call}", boom)
+    with fail_after(60), pytest.raises(ValueError, match="boom"):
+        await scene.pipeline.run(scene.stopping)
+    assert scene.budget.decoded.accounts == scene.budget.received.accounts == set()
+    assert scene.link.receive is FakeLink().receive
+    assert scene.destination.ends == ["closed"]
 
 
 async def test_cancelled_everything_in_hand_is_given_back() -> None:

@@ -37,6 +37,8 @@ from tests.support.writing import DOWN, playing
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from collector.model import Rejected
+
 
 async def test_while_the_sink_is_unavailable_it_tries_again_in_place_and_answers_nothing() -> None:
     async with playing(FakeSink(fails(DOWN), fails(SinkUnavailable("lost", ambiguous=True)))) as scene:
@@ -146,6 +148,30 @@ async def test_whoever_backs_off_holds_no_turn() -> None:
             assert scene.write_slots.value == 1
         await scene.until_settled(1)
     assert [retry.stage for retry in scene.reports.of(Retried)] == [Stage.WRITE, Stage.DEAD_LETTER]
+
+
+class StalledLetters(FakeLetters):
+    """A place of dead letters that takes nothing until the test lets it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.let_store = Event()
+
+    async def store(self, rejects: Sequence[Rejected]) -> None:
+        await self.let_store.wait()
+        await super().store(rejects)
+
+
+async def test_a_store_of_dead_letters_that_stalls_holds_no_write_slot() -> None:
+    """Loggers without a dead letter share the write slots; there may be a single one, as for standard output."""
+    letters = StalledLetters()
+    async with playing(FakeSink(refuses(1)), letters, write_slots=1) as scene:
+        await scene.write([decoded(1)], [decoded(2)])
+        (event,) = await scene.until_settled(1)
+        assert (event.batch, event.dead_letters) == (2, Counter())
+        letters.let_store.set()
+        await scene.until_settled(2)
+    assert [one.delivery.sequence for one in letters.stored] == [1]
 
 
 @pytest.mark.parametrize("where", ["write", "letter"])

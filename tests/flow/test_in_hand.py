@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import tracemalloc
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
@@ -48,8 +49,11 @@ def test_of_a_delivery_whose_sink_answers_later_the_receipt_stays_and_its_bytes_
 
 STEPS: dict[str, Callable[[InHand, Delivery], None]] = {
     "take": lambda in_hand, one: in_hand.take([one]),
+    "take twice": lambda in_hand, one: in_hand.take([one, one]),
     "slim": lambda in_hand, one: in_hand.slim([one]),
+    "slim twice": lambda in_hand, one: in_hand.slim([one, one]),
     "release": lambda in_hand, one: in_hand.release([one]),
+    "release twice": lambda in_hand, one: in_hand.release([one, one]),
     "release the receipt": lambda in_hand, one: in_hand.release([Slim(one.reply)]),
     "disown": lambda in_hand, _: in_hand.disown(),
     "drop": lambda in_hand, _: in_hand.drop(),
@@ -58,28 +62,33 @@ STEPS: dict[str, Callable[[InHand, Delivery], None]] = {
 
 @given(st.lists(st.tuples(st.sampled_from(list(STEPS)), st.integers(1, 5))))
 def test_receipts_and_deliveries_add_up_whatever_happens(steps: list[tuple[str, int]]) -> None:
+    """A disowned hand-over may not be answered, nor any copy of it, until the last of them is settled."""
     in_hand, whole, slim, ours = InHand(), set[int](), set[int](), set[int]()
+    flying = Counter[int]()
     for step, sequence in steps:
         STEPS[step](in_hand, delivery(sequence, b"x" * sequence))
         match step:
-            case "take":
+            case "take" | "take twice":
                 whole |= {sequence} - slim
+                flying[sequence] += 1 + (step == "take twice")
                 ours.add(sequence)
-            case "slim":
+            case "slim" | "slim twice":
                 slim |= {sequence} & whole
                 whole -= {sequence}
             case "disown":
-                ours -= whole | slim
+                ours -= set(flying)
             case "drop":
                 whole, slim, ours = set(), set(), set(range(6))
+                flying.clear()
             case _:
-                ours |= {sequence} & (whole | slim)
+                flying = +(flying - Counter({sequence: 1 + (step == "release twice")}))
+                ours |= {sequence} - set(flying)
                 whole -= {sequence}
                 slim -= {sequence}
         assert (in_hand.whole, in_hand.receipts, len(in_hand)) == (len(whole), len(slim), len(whole) + len(slim))
         assert in_hand.bytes == sum(whole) + len(whole) * MESSAGE
         assert {one.sequence for one in in_hand.all()} == whole | slim
-        for held in whole | slim:
+        for held in flying:
             answers = [(delivery(held).reply, ACK)]
             assert in_hand.owned(answers) == (answers if held in ours else [])
 

@@ -84,7 +84,7 @@ class FakeDestination:
 
 def target(sink: Sink | None = None, letters: DeadLetterSink | None = None, **changes: Any) -> Target:
     """Make an open target."""
-    whole = {"write_slots": Semaphore(64), **changes}
+    whole = {"write_slots": Semaphore(64), "letter_slots": Semaphore(64), **changes}
     return Target(sink=sink or FakeSink(), dead_letters=letters or FakeLetters(), **whole)
 
 
