@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import logging
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -16,15 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collector.jetstream.link import BulkLink
-from tests.transfer.scripted import INFO, Scripted, scripted
-from transfer.jetstream.connection import Connection, open_connection, why
-from transfer.jetstream.outage import Outage
+from tests.transfer.noted import Broken, connected, works
+from tests.transfer.scripted import INFO, scripted
 from transfer.jetstream.server_words import SENTENCES, Follows, ServerSaid
-from transfer.nats_settings import NatsSettings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from collector.jetstream.parser import AnyFrame
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
@@ -62,58 +56,6 @@ EVERY_ERR = [
     "attempted to connect to leaf node port",
 ]
 UNHEARD_OF = ["Something that nats-server 3 says", "", "it's 'quoted'", "ü \\xff"]
-
-
-class Noted:
-    """A connection, and what it told its callbacks."""
-
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
-        self.errors: list[Exception] = []
-        self.lost: list[Exception | None] = []
-        self.back = 0
-        self.closed = 0
-
-    async def on_error(self, error: Exception) -> None:
-        self.errors.append(error)
-
-    async def on_lost(self) -> None:
-        self.lost.append(self.connection.why_lost)
-
-    async def on_back(self) -> None:
-        self.back += 1
-
-    async def on_closed(self) -> None:
-        self.closed += 1
-
-
-@asynccontextmanager
-async def connected(server: Scripted, *, bulk: bool = False, **options: Any) -> AsyncIterator[Noted]:
-    noted = Noted(Connection())
-    policy = {"max_reconnect_attempts": -1, "reconnect_time_wait": 0.01, **options}
-    callbacks = {
-        "error_cb": noted.on_error,
-        "disconnected_cb": noted.on_lost,
-        "reconnected_cb": noted.on_back,
-        "closed_cb": noted.on_closed,
-    }
-    with fail_after(20):
-        await noted.connection.connect(server.url, **policy, **callbacks)  # type: ignore[arg-type]
-    if bulk:
-        BulkLink(noted.connection)
-    try:
-        yield noted
-    finally:
-        await noted.connection.close()
-
-
-async def works(server: Scripted, noted: Noted) -> None:
-    """Fail when the connection does not hear the server, or is not read."""
-    await server.until(lambda: noted.connection.is_connected)
-    with fail_after(20):
-        await noted.connection.flush()
-    assert noted.connection._reading_task is not None
-    assert not noted.connection._reading_task.done()
 
 
 def test_the_table_names_each_sentence_of_the_source_once() -> None:
@@ -164,10 +106,6 @@ async def test_the_answer_to_a_flush_that_was_cut_deafens_nobody(*, bulk: bool) 
         server.answering.set()
         await works(server, noted)
         assert noted.lost == []
-
-
-class Broken(Exception):
-    """A fault that nobody foresaw."""
 
 
 @pytest.mark.parametrize("bulk", [False, True], ids=["client", "collector"])
@@ -241,86 +179,9 @@ async def test_a_receiver_that_fails_harms_no_other_and_not_the_connection() -> 
         await link.subscribe("b", came.extend)
         await server.say(b"MSG a 1 1\r\nx\r\nMSG b 2 1\r\ny\r\n")
         await server.until(lambda: len(came) == 1)
-        assert [type(error) for error in noted.errors] == [Broken]
+        (error,) = noted.errors
+        assert str(error).startswith("reading messages failed: Broken at ")
         await works(server, noted)
-
-
-@pytest.mark.parametrize(
-    "greeting",
-    [b"", b"\r\n", b"INFO\t{}\r\n", b"INFO nonsense\r\n", b"INFO {}", b"x" * 70_000 + b"\r\n", INFO + b"HELLO\r\n"],
-    ids=lambda greeting: greeting[:12].decode(),
-)
-async def test_a_greeting_that_is_none_ends_that_try_and_not_the_trying(greeting: bytes) -> None:
-    async with scripted() as server, connected(server, connect_timeout=1) as noted:
-        server.greeting = lambda number: greeting if number == 2 else INFO
-        await server.hang_up()
-        await server.until(lambda: server.connections == 2)
-        await server.hang_up()
-        await server.until(lambda: noted.back == 1)
-        await works(server, noted)
-
-
-async def test_what_may_stand_between_greeting_and_answer_is_no_answer() -> None:
-    async with scripted() as server:
-        server.greeting = lambda _: INFO + b"+OK\r\nPING\r\n" + INFO
-        async with connected(server) as noted:
-            await works(server, noted)
-
-
-async def test_a_greeting_may_be_as_long_as_a_large_cluster_makes_it() -> None:
-    urls = ",".join(f'"10.0.{number // 250}.{number % 250}:4222"' for number in range(5000)).encode()
-    async with scripted() as server:
-        server.greeting = lambda _: INFO.replace(b"{", b'{"connect_urls":[%b],' % urls)
-        async with connected(server) as noted:
-            await works(server, noted)
-
-
-@pytest.mark.parametrize("attempt", ["_connect_command", "_process_info"])
-async def test_whatever_goes_wrong_in_a_try_to_connect_it_is_tried_again(
-    attempt: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with scripted() as server, connected(server) as noted:
-
-        def fail(*_: object, **__: object) -> None:
-            monkeypatch.undo()
-            raise Broken
-
-        monkeypatch.setattr(noted.connection, attempt, fail)
-        await server.hang_up()
-        await server.until(lambda: noted.back == 1)
-        assert "Broken" in str(noted.errors)
-        await works(server, noted)
-
-
-async def test_a_callback_that_fails_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    async with scripted() as server:
-        outage = Outage("x")
-
-        def fail(*_: object) -> None:
-            raise Broken
-
-        outage.away = outage.back = fail  # type: ignore[method-assign,assignment]
-        with suppress_first(outage):
-            async with open_connection(NatsSettings((server.url,)), name="test", outage=outage) as connection:
-                await server.hang_up()
-                await server.until(lambda: server.connections == 2 and connection.is_connected)
-                await connection.flush()
-
-
-def suppress_first(outage: Outage) -> Any:
-    """Let the first `back` pass: it is called by us and not by nats-py."""
-    failing = outage.back
-
-    class Once:
-        def __enter__(self) -> None:
-            outage.back = self.pass_once  # type: ignore[method-assign]
-
-        def pass_once(self) -> None:
-            outage.back = failing  # type: ignore[method-assign]
-
-        def __exit__(self, *_: object) -> None: ...
-
-    return Once()
 
 
 async def test_a_server_that_reads_nothing_more_holds_up_neither_the_next_connection_nor_the_end() -> None:
@@ -389,48 +250,3 @@ def test_whatever_comes_and_however_it_is_cut_the_next_ping_is_answered(frames: 
             await works(server, noted)
 
     anyio.run(play)
-
-
-# --- what is said of it
-
-
-def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.name == "transfer"]
-
-
-def test_an_outage_is_a_line_when_it_begins_one_a_minute_and_one_at_its_end(caplog: pytest.LogCaptureFixture) -> None:
-    now = 0.0
-    outage = Outage("nats://a", clock=lambda: now)
-    for now in range(180):
-        outage.away(f"refused at {now}")
-    outage.back()
-    outage.back()
-    said = lines(caplog)
-    assert said == [
-        "NATS at nats://a is away: refused at 0; connecting again",
-        "NATS at nats://a is away: refused at 60; connecting again (the 60th time in 60 s)",
-        "NATS at nats://a is away: refused at 120; connecting again (the 60th time in 60 s)",
-        "NATS at nats://a is back after 179 s",
-    ]
-    assert {record.levelno for record in caplog.records} == {logging.WARNING}
-
-
-async def test_a_loss_and_a_return_are_two_lines_however_often_it_was_tried(caplog: pytest.LogCaptureFixture) -> None:
-    async with scripted() as server:
-        server.greeting = lambda number: b"-ERR 'maximum connections exceeded'\r\n" if 1 < number < 6 else INFO
-        async with open_connection(NatsSettings((server.url,)), name="test") as connection:
-            connection._server_pool[0].reconnects = 0
-            connection.options["reconnect_time_wait"] = 0.01
-            await server.say(b"-ERR 'User Authentication Expired'\r\n")
-            await server.hang_up()
-            await server.until(lambda: server.connections == 6 and connection.is_connected)
-            await connection.flush()
-    said = lines(caplog)
-    assert len(said) == 2, said
-    assert "is away: nats-server said 'User Authentication Expired'; give us a new creds file; connecting" in said[0]
-    assert "is back after" in said[1]
-
-
-def test_every_reason_has_words() -> None:
-    for error in (nats.errors.UnexpectedEOF(), nats.errors.StaleConnectionError(), TimeoutError(), Broken(), None):
-        assert why(error)

@@ -16,19 +16,8 @@ from hypothesis import strategies as st
 
 from collector.decoding.codec import Codec
 from tests.support.fakes import ATTACHED, delivery
-from tests.transfer.anything import (
-    ANYTHING,
-    HUGE,
-    KEYS,
-    ODD,
-    Broken,
-    Silent,
-    Unspeakable,
-    deep,
-    growing,
-    recursive,
-    unhurried,
-)
+from tests.transfer.anything import ANYTHING, HUGE, KEYS, ODD, unhurried
+from tests.transfer.odd_values import Broken, Silent, Unspeakable, deep, growing, recursive
 from transfer.entries.entry import encode_entry, new_id
 from transfer.entries.lenient import encode_anything
 from transfer.entries.plain import DEEPEST

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from bson import ObjectId
 
-from tests.transfer.anything import Order
+from tests.transfer.odd_values import Order
 from transfer.entries.entry import encode_entry, new_id
 from transfer.entries.lenient import encode_anything
 from transfer.entries.record import record_data

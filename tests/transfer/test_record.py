@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.transfer.anything import ANYTHING, ODD, UnspeakableError, unhurried
+from tests.transfer.anything import ANYTHING, ODD, unhurried
+from tests.transfer.odd_values import UnspeakableError
 from transfer.entries.entry import new_id
 from transfer.entries.lenient import encode_anything
 from transfer.entries.record import record_data
