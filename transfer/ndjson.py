@@ -23,7 +23,10 @@ _encode = msgspec.json.Encoder().encode
 
 
 def json_object(document: Mapping[str, object]) -> bytes:
-    """Return one JSON object in UTF-8 without a line break, its fields in the order stored. Raises RecursionError."""
+    """Return one JSON object in UTF-8 without a line break, its fields in the order stored.
+
+    Raises RecursionError, TypeError, ValueError or OverflowError when there is none, as for a field without a name.
+    """
     values = as_json(document)
     try:
         return _encode(values)

@@ -67,7 +67,7 @@ class ChosenDestinations:
     def dead_letters(self, key: str) -> DeadLetterSink:
         """Return the store of a logger's dead letters: MongoDB where there is one, else files."""
         if self.mongodb is None:
-            return LetterFileStore(LetterFiles(self.settings.files, key), time.time)
+            return LetterFileStore(LetterFiles(self.settings.files, key, self.settings.write_timeout), time.time)
         names, timeout = self.mongodb.names, self.settings.write_timeout
         return DeadLetterStore(self.mongodb.database, names.dead_letters(key), timeout, time.time)
 

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 FOLDER = "dead-letters"
 _ENDING = ".json"
+_PATIENCE = 15.0
+"""Seconds to wait for the lock, which is held for one group of letters at a time."""
 _NO_LETTER = (ValueError, KeyError, TypeError, InvalidId, msgspec.MsgspecError)
 """Errors of reading a file that is no letter."""
 _Result = TypeVar("_Result")
@@ -40,9 +42,11 @@ _Result = TypeVar("_Result")
 class LetterFiles:
     """The dead letters of one logger as files. All methods block, and raise OSError."""
 
-    def __init__(self, folder: Path, key: str) -> None:
+    def __init__(self, folder: Path, key: str, patience: float = _PATIENCE) -> None:
+        """Keep them in `folder`; a change waits for the lock for so many seconds."""
         self.folder = folder / FOLDER / key
         self._lock = self.folder / ".lock"
+        self._patience = patience
 
     def prepare(self) -> None:
         """Make the folder, so that a logger without letters is known too."""
@@ -51,7 +55,7 @@ class LetterFiles:
     def put(self, letters: Sequence[dict[str, Any]]) -> None:
         """Store letters durably; a stored letter is replaced only by one of a later attempt."""
         make_folder(self.folder)
-        with locked(self._lock):
+        with locked(self._lock, self._patience):
             for letter in letters:
                 there = self.read(letter["_id"])
                 if there is None or there.summary.attempt < letter.get("attempt", 1):
@@ -80,7 +84,7 @@ class LetterFiles:
     def remove(self, letters: Sequence[Summary]) -> int:
         """Remove letters durably, each if it was not replaced since it was read; return how many."""
         removed = 0
-        with locked(self._lock):
+        with locked(self._lock, self._patience):
             for letter in letters:
                 there = self.read(letter.id)
                 if there is not None and (there.summary.failed_at, there.summary.attempt) == (

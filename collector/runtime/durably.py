@@ -5,12 +5,16 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+_PERIOD = 0.02
+"""Seconds between two tries to get a lock."""
 
 
 def make_folder(folder: Path) -> None:
@@ -54,11 +58,11 @@ def write_all(descriptor: int, content: bytes) -> None:
         left = left[os.write(descriptor, left) :]
 
 
-def lock(path: Path, *, wait: bool) -> int | None:
+def lock(path: Path) -> int | None:
     """Return a descriptor that holds a lock until it is closed or the process ends; None when another one has it."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as exc:
         os.close(descriptor)
         if exc.errno in {errno.EAGAIN, errno.EACCES}:
@@ -76,15 +80,18 @@ def is_named(descriptor: int, path: Path) -> bool:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold a lock while the block lasts; wait for it."""
-    descriptor = lock(path, wait=True)
+def locked(path: Path, patience: float) -> Iterator[None]:
+    """Hold a lock while the block lasts. Raises TimeoutError when another one has it for so many seconds."""
+    deadline = time.monotonic() + patience
+    while (descriptor := lock(path)) is None:
+        if time.monotonic() >= deadline:
+            raise TimeoutError(errno.ETIMEDOUT, f"another process holds the lock for more than {patience:g} s")
+        time.sleep(_PERIOD)
     try:
         yield
     finally:
-        if descriptor is not None:
-            with suppress(OSError):
-                os.close(descriptor)
+        with suppress(OSError):
+            os.close(descriptor)
 
 
 def describe_failure(exc: OSError) -> str:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collector.model import Entry
 
 _TOO_DEEP = "expected fewer levels of nesting"
+_NO_JSON = "expected a document that JSON can hold, with text as the name of each field"
 
 
 class Lines:
@@ -33,6 +34,8 @@ class Lines:
                 line = json_object(_of_logger(logger, entry.document) if logger else entry.document)
             except RecursionError:
                 self.refused.append(Refusal(entry, Reason.DOCUMENT_INVALID, _TOO_DEEP))
+            except (TypeError, ValueError, OverflowError) as exc:
+                self.refused.append(Refusal(entry, Reason.DOCUMENT_INVALID, f"{_NO_JSON}, got {exc}"))
             else:
                 self.entries.append(entry)
                 self.lines.append(line + b"\n")

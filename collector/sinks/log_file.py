@@ -134,7 +134,7 @@ class LogFile:
             os.close(self._lock)
             self._lock = None
         if self._lock is None:
-            self._lock = lock(self._lock_path, wait=False)
+            self._lock = lock(self._lock_path)
         if self._lock is None:
             raise SinkUnavailable(
                 f"expected to be the only writer of {self.path}, but another process writes it:"

@@ -60,6 +60,8 @@ class Stdout:
         self._limiter = CapacityLimiter(1)
         self._rest = b"\n" if self._is_file and _ends_torn(descriptor) else b""
         """The rest of a line whose beginning is written; it is written before all other lines."""
+        self.failed_syncs = 0
+        """After a failed sync all lines that were sent before may be lost, and a later sync says nothing of them."""
 
     async def write(self, writing: StdoutWriting) -> None:
         """Write the rest of a batch, one batch at a time. Raises SinkUnavailable."""
@@ -90,16 +92,28 @@ class Stdout:
                 raise
             on_sent(len(block))
         if self._is_file:
+            self._sync()
+
+    def _sync(self) -> None:
+        try:
             os.fsync(self._descriptor)
+        except OSError:
+            self.failed_syncs += 1
+            raise
 
     def _send_rest(self, deadline: float) -> None:
         most = _OF_A_FILE if self._is_file else _OF_A_PIPE
-        while self._rest:
-            left = deadline - time.monotonic()
-            if left <= 0 or not self._poll.poll(left * 1000):
-                raise TimeoutError(errno.ETIMEDOUT, f"its reader did not take them within {self._write_timeout:g} s")
-            whole = self._rest.rfind(b"\n", 0, most) + 1
-            self._rest = self._rest[os.write(self._descriptor, self._rest[: whole or most]) :]
+        rest, view, sent = self._rest, memoryview(self._rest), 0
+        try:
+            while sent < len(rest):
+                left = deadline - time.monotonic()
+                if left <= 0 or not self._poll.poll(left * 1000):
+                    why = f"its reader did not take them within {self._write_timeout:g} s"
+                    raise TimeoutError(errno.ETIMEDOUT, why)
+                whole = rest.rfind(b"\n", sent, sent + most) + 1
+                sent += os.write(self._descriptor, view[sent : whole or sent + most])
+        finally:
+            self._rest = rest[sent:]
 
     def _keep_begun(self, block: Sequence[bytes]) -> int:
         """Keep only the rest of the line that was begun; return how many lines of the block were sent or begun."""
@@ -144,15 +158,18 @@ class StdoutWriting:
         self._entries = entries
         self._lines: Lines | None = None
         self._sent = 0
+        self._failed_syncs = stdout.failed_syncs
 
     async def attempt(self) -> None:
-        """See `Writing`. An attempt continues where the last one ended."""
+        """See `Writing`. An attempt continues where the last one ended, and after a failed sync it begins anew."""
         await self._stdout.write(self)
 
     def write(self, stdout: Stdout) -> None:
         """Write the lines that are left; blocks. Raises OSError."""
         if self._lines is None:
             self._lines = Lines(self._entries, self._key)
+        if self._failed_syncs != stdout.failed_syncs:
+            self._sent, self._failed_syncs = 0, stdout.failed_syncs
         stdout.send(self._lines.lines[self._sent :], self._note_sent)
         self.written = Written(self._sent, 0, self._lines.refused)
 

@@ -15,6 +15,7 @@ from collector.dead_letters.files import LetterFileReader, LetterFiles, LetterFi
 from collector.dead_letters.summary import Filter
 from collector.errors import SinkUnavailable
 from collector.model import Reason, Rejected
+from collector.runtime.durably import locked
 from tests.support.fakes import delivery, reject
 
 if TYPE_CHECKING:
@@ -144,3 +145,16 @@ async def test_any_body_and_any_headers_come_back(kept: Kept, body: bytes, heade
     await kept.store.store([one])
     (letter,) = await kept.reader.read([one.identity])
     assert letter.body == body
+
+
+async def test_a_lock_that_another_process_keeps_is_an_outage_and_no_wait_for_ever(kept: Kept, tmp_path: Path) -> None:
+    await kept.store.store([reject(delivery(1))])
+    (read,) = await kept.reader.read(await kept.found())
+    impatient = LetterFiles(tmp_path, "system", 0.1)
+    with locked(kept.files.folder / ".lock", 0.1):
+        with pytest.raises(SinkUnavailable, match="another process holds the lock"):
+            await LetterFileStore(impatient, lambda: FAILED_AT).store([reject(delivery(2))])
+        with pytest.raises(SinkUnavailable, match="another process holds the lock"):
+            await LetterFileReader(impatient, tmp_path).remove([read.summary])
+    await LetterFileStore(impatient, lambda: FAILED_AT).store([reject(delivery(2))])
+    assert len(await kept.found()) == 2

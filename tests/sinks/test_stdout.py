@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import TYPE_CHECKING
 
@@ -84,3 +85,58 @@ async def test_the_key_wins_over_a_field_of_its_name(pipe: tuple[int, int]) -> N
     line = os.read(read, 4096)
     assert line.startswith(b'{"_logger":"a",')
     assert b"other" not in line
+
+
+async def test_lines_whose_sync_failed_are_written_again_by_all_who_sent_some(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system says once that it lost what was written; a later sync knows nothing of it."""
+    path = tmp_path / "out"
+    with path.open("ab+") as file:
+        stdout = Stdout(file.fileno(), 5.0, nobody_is_gone)
+        first, second = (StdoutSink(key, stdout).begin([entry(delivery(1)), entry(delivery(2))]) for key in "ab")
+        write, fsync, writes = os.write, os.fsync, list[int]()
+
+        def full(descriptor: int, content: bytes) -> int:
+            writes.append(1)
+            if len(writes) == 2:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return write(descriptor, bytes(content[: bytes(content).index(b"\n") + 1]))
+
+        monkeypatch.setattr(os, "write", full)
+        with pytest.raises(SinkUnavailable, match="ENOSPC"):
+            await first.attempt()  # one line of two is sent
+        monkeypatch.setattr(os, "write", write)
+        monkeypatch.setattr(os, "fsync", broken)
+        with pytest.raises(SinkUnavailable, match="EIO"):
+            await second.attempt()
+        monkeypatch.setattr(os, "fsync", fsync)
+        lost = path.stat().st_size
+        await second.attempt()
+        await first.attempt()
+        assert (first.written.stored, second.written.stored) == (2, 2)
+        lines = path.read_bytes()[lost:].splitlines()
+        assert [line[:14] for line in lines] == [b'{"_logger":"b"'] * 2 + [b'{"_logger":"a"'] * 2
+
+
+def broken(descriptor: int) -> None:
+    raise OSError(errno.EIO, "Input/output error")
+
+
+async def test_the_rest_of_many_lines_is_not_copied_for_each_write(
+    pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each write gets a view of one and the same piece."""
+    write, owners = os.write, list[object]()
+
+    def noted(descriptor: int, content: memoryview) -> int:
+        owners.append(content.obj)
+        return write(descriptor, content)
+
+    monkeypatch.setattr(os, "write", noted)
+    writing = StdoutSink("a", Stdout(pipe[1], 5.0, nobody_is_gone)).begin(
+        [entry(delivery(number), text="x" * 1500) for number in range(20)]
+    )
+    await writing.attempt()
+    assert len(owners) > 5
+    assert all(owner is owners[0] for owner in owners)
