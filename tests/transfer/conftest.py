@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pymongo import MongoClient
 
+from tests.transfer.tailing import begin
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def collection(mongod: Mongod, namespace: str) -> Iterator[Collection[dict[str, Any]]]:
+    begin()
     with MongoClient[dict[str, Any]](mongod.url, tz_aware=True) as client:
         yield client[namespace]["app_logs"]
 

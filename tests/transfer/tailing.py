@@ -18,14 +18,27 @@ if TYPE_CHECKING:
     from pymongo.collection import Collection
 
 
-NOW = datetime.now(UTC).replace(microsecond=0)
 WRITERS = 3
 KINDS = pytest.mark.parametrize("kind", ["plain", "timeseries"])
 
 
+class _Test:
+    began = datetime.now(UTC)
+
+
+def begin() -> None:
+    """Begin a test: its entries are a minute old, however long the tests before it took."""
+    _Test.began = datetime.now(UTC).replace(microsecond=0)
+
+
+def began() -> datetime:
+    """Return when the test began."""
+    return _Test.began
+
+
 def entry(number: int, **data: object) -> dict[str, Any]:
     """Return a document as the collector stores it; numbers are seconds."""
-    moment = NOW - timedelta(seconds=60 - number)
+    moment = _Test.began - timedelta(seconds=60 - number)
     fields = {"level": "INFO", "msg": f"m{number}", "n": number, **data}
     return {"_id": ObjectId(), **fields, "timestamp": moment, "metadata": None}
 

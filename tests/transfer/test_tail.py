@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pymongo import MongoClient
 
-from tests.transfer.tailing import KINDS, NOW, WRITERS, entry, following, make, numbers, shown
+from tests.transfer.tailing import KINDS, WRITERS, began, entry, following, make, numbers, shown
 from transfer.tail import follow as tail_follow
 from transfer.tail.follow import follow_plain, follow_series
 from transfer.tail.stored import Selection, read_stored
@@ -77,7 +77,9 @@ def test_what_is_stored_while_it_starts_and_by_several_at_once_comes_once(
     collection: Collection[dict[str, Any]], environ: dict[str, str], kind: str
 ) -> None:
     make(collection, kind)
-    many = [entry(number) | {"timestamp": NOW - timedelta(seconds=number % 120)} for number in range(WRITERS * 1000)]
+    many = [
+        entry(number) | {"timestamp": began() - timedelta(seconds=number % 120)} for number in range(WRITERS * 1000)
+    ]
     Random(1).shuffle(many)  # noqa: S311 - no secret
     half = threading.Event()
 
