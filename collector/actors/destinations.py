@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from anyio import CancelScope, CapacityLimiter, Event, Semaphore, create_task_group, to_thread
+from anyio import CapacityLimiter, Event, Semaphore, create_task_group, to_thread
 
 from collector.actors.patience import Patience
 from collector.dead_letters.files import LetterFiles, LetterFileStore
@@ -110,10 +110,10 @@ class LocalDestination:
         shared, settings = self._shared, self._shared.settings
         rotation = Rotation(settings.file_bytes, settings.file_age)
         file = LogFile(settings.files, self._key, attached.incarnation, rotation, time.time)
+        sink = FileSink(file, shared.threads, settings.write_timeout)
         waited = Event()
         try:
-            if await self._patience.until_done(partial(self._open, file, waited), stopping):
-                sink = FileSink(file, shared.threads)
+            if await self._patience.until_done(partial(self._open, sink, waited), stopping):
                 async with create_task_group() as looking:
                     looking.start_soon(sink.look_at_age, name=f"{self._key} file")
                     yield self._of(sink, shared.file_slots, stood_by=waited.is_set())
@@ -121,12 +121,11 @@ class LocalDestination:
             else:
                 yield None
         finally:
-            with CancelScope(shield=True):
-                await to_thread.run_sync(file.close, limiter=shared.threads)
+            await sink.close()
 
-    async def _open(self, file: LogFile, waited: Event) -> bool:
+    async def _open(self, sink: FileSink, waited: Event) -> bool:
         try:
-            await to_thread.run_sync(file.open, limiter=self._shared.threads)
+            await sink.open()
             await self._prepare_letters()
         except SinkUnavailable:
             waited.set()

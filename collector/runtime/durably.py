@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+_CHUNK = 1024 * 1024
 _PERIOD = 0.02
 """Seconds between two tries to get a lock."""
 
@@ -56,6 +57,16 @@ def write_all(descriptor: int, content: bytes) -> None:
     left = memoryview(content)
     while left:
         left = left[os.write(descriptor, left) :]
+
+
+def write_anew(path: Path, start: int, end: int) -> None:
+    """Write a part of a file over itself, so that the next sync stores it whatever an earlier one has lost."""
+    with path.open("r+b", buffering=0) as file:
+        for at in range(start, end, _CHUNK):
+            part = os.pread(file.fileno(), min(_CHUNK, end - at), at)
+            while part:
+                written = os.pwrite(file.fileno(), part, at)
+                part, at = part[written:], at + written  # noqa: PLW2901 - the rest of this part
 
 
 def lock(path: Path) -> int | None:

@@ -24,7 +24,16 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from collector.errors import SinkUnavailable
-from collector.runtime.durably import describe_failure, is_named, lock, make_folder, replace, sync_folder, write_all
+from collector.runtime.durably import (
+    describe_failure,
+    is_named,
+    lock,
+    make_folder,
+    replace,
+    sync_folder,
+    write_all,
+    write_anew,
+)
 from collector.sinks.known import MOST_LINES, Checkpoint, Known, digest, read_checkpoint
 
 if TYPE_CHECKING:
@@ -78,6 +87,8 @@ class LogFile:
         self._unknown = 0
         """Bytes behind the checkpoint."""
         self._began = 0.0
+        self._doubtful = False
+        """Whether a sync of the lines that were read back failed: the next one need not say that they are lost."""
         self._of_others = False
         """Whether the checkpoint is one of another incarnation, which stays until the first line is written."""
 
@@ -201,8 +212,12 @@ class LogFile:
             found = os.fstat(self._file)
             self._inode = found.st_ino
             if found.st_size:
+                doubtful, self._doubtful = self._doubtful, True
                 self._read_back(offset, found.st_size)
+                if doubtful:
+                    write_anew(self.path, self._size - self._unknown, self._size)
                 os.fsync(self._file)  # a kill may have come before; a message is answered when its line is known
+                self._doubtful = False
                 self._began = self._began or self._clock()
                 if self._unknown or not offset:
                     self._make_checkpoint(self._size)

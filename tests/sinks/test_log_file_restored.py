@@ -128,6 +128,41 @@ def killed(descriptor: int) -> None:
     raise KeyboardInterrupt
 
 
+def test_lines_whose_sync_failed_are_written_anew_before_they_are_synced_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system says once that a sync has failed, and may have lost the lines then."""
+    file = log_file(tmp_path)
+    file.open()
+    append(file, 1, 2)
+    let_go(file)  # its checkpoint is at the beginning
+    before = (tmp_path / "system.ndjson").read_bytes()
+    file = log_file(tmp_path)
+    for _ in range(2):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", failing)
+            with pytest.raises(SinkUnavailable, match="EIO"):
+                file.open()
+    steps, fsync, pwrite = list[bytes](), os.fsync, os.pwrite
+
+    def synced(descriptor: int) -> None:
+        steps.append(b"")
+        fsync(descriptor)
+
+    def written(descriptor: int, part: bytes, at: int) -> int:
+        assert at == len(b"".join(steps))
+        steps.append(part[:100])
+        return pwrite(descriptor, part[:100], at)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "pwrite", written)
+    file.open()
+    assert b"".join(steps[: steps.index(b"")]) == before
+    assert append(file, 1, 2, delivered=2) == 2
+    file.close()
+    assert content(tmp_path) == expected(1, 2)
+
+
 @pytest.mark.parametrize("behind", [False, True])
 def test_a_standby_of_an_older_stream_leaves_the_checkpoint_alone(tmp_path: Path, *, behind: bool) -> None:
     file = log_file(tmp_path, life=NEXT_LIFE)
