@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import signal
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
 FAIL_POINTS = {"enableTestCommands": 1}
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job: the commands under test inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from collector.flow.pool import PATIENCE
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-TRIAL = 120.0
+TRIAL = 30.0
 """Seconds that replace `PATIENCE` while no batch of any logger is settled."""
 PROGRESS = 5.0
 """Seconds for which a settled batch shows that MongoDB takes writes: as long as between two checks."""

@@ -9,13 +9,15 @@ from __future__ import annotations
 import time
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from transfer.system.forks import in_each_child, is_to_be_forked
 from transfer.system.native import Flag, original, start_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
 _MOST = 100
 """Jobs that wait behind one that does not end. More are left out."""
@@ -70,22 +72,23 @@ class Aside:
                 return True
             self._runs, self._began = True, time.monotonic()
             try:
-                start_thread(self._run, self._name)
+                start_thread(partial(self._run, self._lock, self._jobs), self._name)
             except RuntimeError:  # the interpreter is ending, or the system has no thread left
                 self._jobs.clear()
                 self._runs = False
             return self._runs
 
-    def _run(self) -> None:
+    def _run(self, lock: AbstractContextManager[Any], jobs: deque[tuple[Callable[[], None], Flag]]) -> None:
+        """Do these jobs; those of a time after `begin_anew` are another thread's."""
         while True:
-            with self._lock:
-                if not self._jobs:
-                    self._runs = False
+            with lock:
+                if not jobs:
+                    self._runs = self._runs and jobs is not self._jobs
                     return
-                job, done = self._jobs[0]
+                job, done = jobs[0]
                 self._began = time.monotonic()
             with suppress(Exception):
                 job()
-            with self._lock:
-                self._jobs.popleft()
+            with lock:
+                jobs.popleft()
             done.set()
