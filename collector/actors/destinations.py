@@ -51,7 +51,6 @@ class ChosenDestinations:
     on_reader_gone: Callable[[], None]
     """Called when the reader of standard output has closed it."""
     threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(FILES_AT_ONCE))
-    file_slots: Semaphore = field(default_factory=lambda: Semaphore(FILES_AT_ONCE, fast_acquire=True))
     stdout_slots: Semaphore = field(default_factory=lambda: Semaphore(1, fast_acquire=True))
     blackhole_slots: Semaphore = field(default_factory=lambda: Semaphore(_COUNTED_AT_ONCE, fast_acquire=True))
     letter_file_slots: Semaphore = field(default_factory=lambda: Semaphore(FILES_AT_ONCE, fast_acquire=True))
@@ -106,7 +105,10 @@ class LocalDestination:
 
     @asynccontextmanager
     async def _file(self, attached: Attached, stopping: Event) -> AsyncIterator[Target | None]:
-        """Give the file of the logger; wait while another process is its writer."""
+        """Give the file of the logger; wait while another process is its writer.
+
+        A file takes one batch at a time. Its other batches wait for it, and take nothing that other files could use.
+        """
         shared, settings = self._shared, self._shared.settings
         rotation = Rotation(settings.file_bytes, settings.file_age)
         file = LogFile(settings.files, self._key, attached.incarnation, rotation, time.time)
@@ -116,7 +118,7 @@ class LocalDestination:
             if await self._patience.until_done(partial(self._open, sink, waited), stopping):
                 async with create_task_group() as looking:
                     looking.start_soon(sink.look_at_age, name=f"{self._key} file")
-                    yield self._of(sink, shared.file_slots, stood_by=waited.is_set())
+                    yield self._of(sink, Semaphore(1, fast_acquire=True), stood_by=waited.is_set())
                     looking.cancel_scope.cancel()
             else:
                 yield None

@@ -112,7 +112,8 @@ class Target:
     sink: Sink
     dead_letters: DeadLetterSink
     write_slots: Semaphore
-    """Limits the writes that run at the same time, over all loggers that share the sink's connections."""
+    """Limits the writes that run at the same time, over all loggers that share the sink's connections. A file has one
+    slot of its own, because it takes one batch at a time."""
     letter_slots: Semaphore
     """Limits the stores of dead letters at the same time, over all loggers that share the place of the dead letters.
     While that place is down, a sink elsewhere has all its write slots."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 from anyio import EndOfStream, Event
 
@@ -78,9 +79,10 @@ async def test_after_a_look_that_found_no_such_stream_and_durable_nothing_is_ans
         while len(scene.asked) == asked:
             await scene.link.asked.wait()
         assert scene.pull.may_answer
-        scene.link.deliver(delivery(2))
+        marker = msgspec.structs.replace(delivery(3, b""), raw_headers=b"NATS/1.0\r\nNats-Marker-Reason: Purge\r\n\r\n")
+        scene.link.deliver(delivery(2), marker)
         await scene.returned.wait()
-        assert await scene.pull.answer([(delivery(3).reply, ACK)]) == 1
+        assert await scene.pull.answer([(delivery(4).reply, ACK)]) == 1
     assert scene.link.answers == []
 
 

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import os
+import threading
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from anyio import Event, Semaphore, fail_after
+from anyio import Event, Semaphore, create_task_group, fail_after
 
 from collector.actors.destinations import ChosenDestinations
 from collector.actors.mongo_destinations import MongoDestinations
 from collector.settings import Settings
+from collector.sinks.file import FILES_AT_ONCE
+from collector.sinks.log_file import LogFile
 from collector.sinks.stdout import Stdout
-from tests.support.fakes import ATTACHED, KEY, Reports
+from tests.support.fakes import ATTACHED, KEY, Reports, delivery, entry, settled
 from tests.support.moving import ENVIRON
 from transfer.names import Names
 from transfer.wire import LoggerSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from collector.model import Entry
+    from collector.sinks import Target
     from transfer.wire import DestinationName
 
 
@@ -68,3 +73,39 @@ async def test_dead_letters_that_are_kept_elsewhere_have_slots_elsewhere(
             assert target is not None
             assert target.letter_slots is not target.write_slots
             assert database is None or target.letter_slots is database.write_slots, "its connections are counted"
+
+
+async def write(target: Target, sequence: int) -> None:
+    """Write a batch of one entry as the writer does."""
+    writing = target.sink.begin([entry(delivery(sequence))])
+    async with target.write_slots:
+        await writing.attempt()
+
+
+async def test_a_file_that_stalls_takes_one_thread_however_many_batches_wait_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings.read({**ENVIRON, "COLLECTOR_FILES": str(tmp_path)})
+    chosen = ChosenDestinations(settings=settings, mongodb=None, report=Reports(), on_reader_gone=nobody_is_gone)
+    let, append = threading.Event(), LogFile.append
+
+    def stalled(file: LogFile, entries: Sequence[Entry], lines: Sequence[bytes]) -> int:
+        if entries[0].delivery.sequence < 100:
+            let.wait()
+        return append(file, entries, lines)
+
+    monkeypatch.setattr(LogFile, "append", stalled)
+    stalling, other = (chosen.of(LoggerSpec(key, destination="file")) for key in ("stalling", "other"))
+    async with stalling.opened(ATTACHED, Event()) as one, other.opened(ATTACHED, Event()) as two:
+        assert one is not None
+        assert two is not None
+        with fail_after(30):
+            async with create_task_group() as group:
+                for sequence in range(1, FILES_AT_ONCE + 1):
+                    group.start_soon(write, one, sequence)
+                await settled()
+                try:
+                    await write(two, 100)
+                finally:
+                    let.set()
+    assert len((tmp_path / "stalling.ndjson").read_text().splitlines()) == FILES_AT_ONCE
