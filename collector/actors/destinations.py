@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collector.events import Report
     from collector.jetstream.source import Attached
     from collector.settings import Settings
-    from collector.sinks import DeadLetterSink, Destination
+    from collector.sinks import DeadLetterSink, Destination, Slots
     from collector.sinks import Sink as AnySink
     from transfer.wire import LoggerSpec
 
@@ -51,6 +51,7 @@ class ChosenDestinations:
     on_reader_gone: Callable[[], None]
     """Called when the reader of standard output has closed it."""
     threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(FILES_AT_ONCE))
+    file_slots: Semaphore = field(default_factory=lambda: Semaphore(FILES_AT_ONCE, fast_acquire=True))
     stdout_slots: Semaphore = field(default_factory=lambda: Semaphore(1, fast_acquire=True))
     blackhole_slots: Semaphore = field(default_factory=lambda: Semaphore(_COUNTED_AT_ONCE, fast_acquire=True))
     letter_file_slots: Semaphore = field(default_factory=lambda: Semaphore(FILES_AT_ONCE, fast_acquire=True))
@@ -81,6 +82,29 @@ class ChosenDestinations:
         if self._stdout is None:
             self._stdout = Stdout(take_stdout(), self.settings.write_timeout, self.on_reader_gone)
         return self._stdout
+
+
+class FileSlots:
+    """The slot of one file, which takes one batch at a time. A batch that has it waits for a slot of all files.
+
+    So no write waits for a thread, which would count against its timeout.
+    """
+
+    def __init__(self, of_all: Semaphore) -> None:
+        self._own = Semaphore(1, fast_acquire=True)
+        self._of_all = of_all
+
+    async def __aenter__(self) -> None:
+        await self._own.acquire()
+        try:
+            await self._of_all.acquire()
+        except BaseException:
+            self._own.release()
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        self._of_all.release()
+        self._own.release()
 
 
 class LocalDestination:
@@ -118,7 +142,7 @@ class LocalDestination:
             if await self._patience.until_done(partial(self._open, sink, waited), stopping):
                 async with create_task_group() as looking:
                     looking.start_soon(sink.look_at_age, name=f"{self._key} file")
-                    yield self._of(sink, Semaphore(1, fast_acquire=True), stood_by=waited.is_set())
+                    yield self._of(sink, FileSlots(shared.file_slots), stood_by=waited.is_set())
                     looking.cancel_scope.cancel()
             else:
                 yield None
@@ -152,7 +176,7 @@ class LocalDestination:
             " DATABASE, or give the logger another destination (transfer update --destination)"
         )
 
-    def _of(self, sink: AnySink, slots: Semaphore, *, stood_by: bool = False) -> Target:
+    def _of(self, sink: AnySink, slots: Slots, *, stood_by: bool = False) -> Target:
         shared = self._shared
         return Target(
             sink=sink,

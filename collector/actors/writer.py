@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collector.actors.moving import Moving
     from collector.flow.batching import OpenBatch
     from collector.model import Batch, Delivery, Entry, Refusal, Rejected
-    from collector.sinks import Sink, Writing
+    from collector.sinks import Sink, Slots, Writing
 
 RETRY_CAP = 2.0
 """Seconds between two tries of a write at most, within which the end of an outage is noticed."""
@@ -147,7 +147,7 @@ class Writer:
         self._moving.pull.wake()
 
     async def _until_done(
-        self, stage: Stage, attempt: Callable[[], Awaitable[None]], slots: Semaphore, stopping: Event
+        self, stage: Stage, attempt: Callable[[], Awaitable[None]], slots: Slots, stopping: Event
     ) -> None:
         """Try until it works; raise SinkUnavailable when it fails after the writer was asked to stop."""
         curve, number, began = exponential(0.1, RETRY_CAP), 0, self._clock()

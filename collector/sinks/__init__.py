@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from anyio import Event, Semaphore
 
@@ -104,6 +104,9 @@ class PassAll:
 
 PASS_ALL = PassAll()
 
+Slots: TypeAlias = "AbstractAsyncContextManager[object, bool | None]"
+"""Each entering of it takes a slot, and waits for a free one."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
@@ -111,9 +114,9 @@ class Target:
 
     sink: Sink
     dead_letters: DeadLetterSink
-    write_slots: Semaphore
-    """Limits the writes that run at the same time, over all loggers that share the sink's connections. A file has one
-    slot of its own, because it takes one batch at a time."""
+    write_slots: Slots
+    """Limits the writes that run at the same time, over all loggers that share the sink's connections. Of a file,
+    which takes one batch at a time, only one batch holds such a slot."""
     letter_slots: Semaphore
     """Limits the stores of dead letters at the same time, over all loggers that share the place of the dead letters.
     While that place is down, a sink elsewhere has all its write slots."""

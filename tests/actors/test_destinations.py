@@ -8,9 +8,9 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from anyio import Event, Semaphore, create_task_group, fail_after
+from anyio import Event, Semaphore, create_task_group, fail_after, move_on_after
 
-from collector.actors.destinations import ChosenDestinations
+from collector.actors.destinations import ChosenDestinations, FileSlots
 from collector.actors.mongo_destinations import MongoDestinations
 from collector.settings import Settings
 from collector.sinks.file import FILES_AT_ONCE
@@ -109,3 +109,18 @@ async def test_a_file_that_stalls_takes_one_thread_however_many_batches_wait_for
                 finally:
                     let.set()
     assert len((tmp_path / "stalling.ndjson").read_text().splitlines()) == FILES_AT_ONCE
+
+
+async def test_files_share_their_slots_and_a_wait_that_is_cancelled_keeps_none() -> None:
+    """A write that has its slot has a thread too, and its timeout does not begin in a line."""
+    of_all = Semaphore(1)
+    one, two = FileSlots(of_all), FileSlots(of_all)
+    with fail_after(30):
+        async with one:
+            with move_on_after(0.01) as waits:
+                async with two:
+                    pass
+            assert waits.cancelled_caught
+        async with two:
+            assert of_all.value == 0
+    assert of_all.value == 1
