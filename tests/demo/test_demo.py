@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.request import urlopen
@@ -21,6 +20,7 @@ from collector.demo.ledger import Ledger, Letter, Verdict
 from collector.demo.playground import AFTER, BEFORE
 from collector.demo.shell import FIRST_EXAMPLE
 from collector.model import Reason
+from tests.support.process import pasted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -109,8 +109,8 @@ def test_what_local_prints_works_when_it_is_pasted_and_ctrl_c_ends_it_well(
         introduction = "".join(_read_until(local, AFTER))
         steps = introduction.partition(BEFORE)[2].removesuffix(f"{AFTER}\n")
         shell = {**environment, "PYTHONPATH": str(Path.cwd())}
-        with _bash(steps, shell, tmp_path) as pasted:
-            seen = _read_until(pasted, " amount=")
+        with pasted(steps, shell, tmp_path) as shell_output:
+            seen = _read_until(shell_output, " amount=")
         address = re.findall(r"status page +(http://\S+)", introduction)[0]
         with urlopen(address, timeout=10) as page:  # noqa: S310 - ours
             assert b"<title>" in page.read()
@@ -124,24 +124,6 @@ def test_what_local_prints_works_when_it_is_pasted_and_ctrl_c_ends_it_well(
     assert re.fullmatch(r"\S+ +INFO +root +order A-17 accepted .*amount=42.5.*\n", seen[2])
     assert _left(tmp_path) == []
     assert list(tmp_path.iterdir()) == []
-
-
-@contextmanager
-def _bash(lines: str, environment: dict[str, str], folder: Path) -> Iterator[subprocess.Popen[str]]:
-    """Run lines as pasted into a shell in another folder, with errors among the output; end what still runs."""
-    with subprocess.Popen(
-        ["bash", "-c", lines],
-        env=environment,
-        cwd=folder,
-        text=True,
-        start_new_session=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    ) as shell:
-        try:
-            yield shell
-        finally:
-            os.killpg(shell.pid, signal.SIGTERM)
 
 
 def test_run_imports_neither_the_embedded_servers_nor_the_demo() -> None:

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-import signal
-import subprocess
 import sys
-from contextlib import contextmanager
 from pathlib import Path
-from threading import Timer
 from typing import TYPE_CHECKING
 
 import pytest
 
 from collector.demo.shell import FIRST_EXAMPLE, called
+from tests.support.process import pasted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from collector.local import Mongod, NatsServer, Replica
 
@@ -28,28 +25,6 @@ PROGRAMS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 CHECK, PRINTED = re.search(  # type: ignore[union-attr]
     r"```python\n(.*?)```\n\n```\n(.*?)```", (ROOT / "docs" / "faq.md").read_text(), re.DOTALL
 ).groups()
-
-
-@contextmanager
-def pasted(lines: str, environment: dict[str, str], folder: Path) -> Iterator[subprocess.Popen[str]]:
-    """Run lines as pasted into a shell, with errors among the output; end them after a minute at the latest."""
-    with subprocess.Popen(
-        ["bash", "-c", lines],
-        env=environment,
-        cwd=folder,
-        text=True,
-        start_new_session=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    ) as shell:
-        late = Timer(60, os.killpg, (shell.pid, signal.SIGTERM))
-        late.start()
-        try:
-            yield shell
-        finally:
-            late.cancel()
-            if shell.poll() is None:
-                os.killpg(shell.pid, signal.SIGTERM)
 
 
 @pytest.fixture

@@ -68,13 +68,13 @@ async def test_a_reader_that_hangs_holds_only_what_the_budget_allows_and_gets_ev
     go: Ancestor, start: Callable[..., Replica], reader: Reader
 ) -> None:
     await declared(go, "a")
-    replica = start(reader, COLLECTOR_BUFFER_BYTES="1MiB", COLLECTOR_BATCH_ENTRIES="100")
+    replica = start(reader, COLLECTOR_BUFFER_BYTES="1MiB", COLLECTOR_BATCH_ENTRIES="100", COLLECTOR_WRITE_TIMEOUT="6s")
     reader.pause()
     await go.publish("a", [large(number) for number in range(5000)])
-    await until(lambda: state(replica, "a") == "failing", 10)
+    await until(lambda: state(replica, "a") == "failing", 30)
     held = replica.status
     assert held["buffer"]["bytes"] <= 1024 * 1024
-    assert held["event_loop_lag_seconds"] < 1
+    assert held["event_loop_lag_seconds"] < 3, "an attempt waits twice as long, and the event loop does not"
     assert "ETIMEDOUT" in held["loggers"]["a"]["why"]
     assert replica.get("/livez")[0] == 200
     reader.resume()

@@ -1,9 +1,13 @@
-"""What the system knows of a process, and how MongoDB is made to refuse."""
+"""Processes: what the system knows of them, how a shell runs pasted lines, and how MongoDB is made to refuse."""
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Timer
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -44,3 +48,25 @@ def refusing_inserts(mongod: Mongod, namespace: str | None = None) -> Iterator[N
             yield
         finally:
             client.admin.command("configureFailPoint", "failCommand", mode="off")
+
+
+@contextmanager
+def pasted(lines: str, environment: dict[str, str], folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """Run lines as pasted into a shell, with errors among the output; end them after a minute at the latest."""
+    with subprocess.Popen(
+        ["bash", "-c", lines],
+        env=environment,
+        cwd=folder,
+        text=True,
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    ) as shell:
+        late = Timer(60, os.killpg, (shell.pid, signal.SIGTERM))
+        late.start()
+        try:
+            yield shell
+        finally:
+            late.cancel()
+            if shell.poll() is None:
+                os.killpg(shell.pid, signal.SIGTERM)

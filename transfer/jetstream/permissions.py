@@ -53,12 +53,3 @@ def refusal(connection: Client, subject: str) -> Missing | None:
 def last_refusal(connection: Client) -> Missing | None:
     """Return the missing permission that is the connection's last error, if it is one."""
     return missing_permission(str(connection.last_error or ""))
-
-
-def with_capitals(error: str, received: str) -> str:
-    """Return nats-py's error as the server wrote it: nats-py lowers it, and subjects are case-sensitive."""
-    found = _VIOLATION.search(error)
-    start = received.lower().find(found[2].lower()) if found else -1
-    if found is None or start < 0:
-        return error
-    return error.replace(found[2], received[start : start + len(found[2])])
