@@ -6,15 +6,18 @@ import json
 import shutil
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from bench.checkout import Checkout
 from bench.ending import fail, leave
+from bench.errors import NotAsExpected
 from bench.figures import Figures
 from bench.machine import described
-from bench.plan import FULL, QUICK
+from bench.plan import FULL, QUICK, Load
 from bench.plot import draw
 from bench.processes import is_available
 from bench.progress import Progress
@@ -39,12 +42,29 @@ def _words(_context: click.Context, _parameter: click.Parameter, value: str) -> 
     return words
 
 
+def _loads(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[Load, ...]:
+    try:
+        return tuple(Load.parse(text.strip()) for text in value.split(",")) if value else ()
+    except (TypeError, ValueError):
+        raise click.BadParameter(f"expected loads as 100x10 or 100x10x4, got {value}") from None
+
+
+def _plan(*, quick: bool, loads: tuple[Load, ...], against: Path | None) -> Plan:
+    plan = QUICK if quick else FULL
+    plan = replace(plan, loads=loads) if loads else plan
+    return replace(plan, against=Checkout.at(against)) if against else plan
+
+
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--only", default=",".join(GROUPS), callback=_words, metavar="GROUP,...", help="Only these groups.")
 @click.option("--quick", is_flag=True, help="Small sizes: to try the benchmark out. The figures count for nothing.")
 @click.option("--repeat", default=5, show_default=True, type=click.IntRange(1), help="Rounds; their median counts.")
 @click.option("--json", "path", type=click.Path(path_type=Path), help="Where results go; the plot beside it as .svg.")
-def main(only: list[str], quick: bool, repeat: int, path: Path | None) -> None:
+@click.option("--loads", callback=_loads, metavar="LOAD,...", help="Trickles to measure: LOGGERSxRATE[xREPLICAS].")
+@click.option("--against", type=click.Path(path_type=Path, exists=True), help="A checkout to compare trickles with.")
+def main(
+    *, only: list[str], quick: bool, repeat: int, path: Path | None, loads: tuple[Load, ...], against: Path | None
+) -> None:
     """Measure the collector on real servers of its own, and compare it with what the servers alone do.
 
     \b
@@ -52,6 +72,7 @@ def main(only: list[str], quick: bool, repeat: int, path: Path | None) -> None:
     drain     a backlog of 300,000 entries: rate, part of the ceiling, CPU, memory
     latency   publish to visible at 100 and 1,000 entries a second
     many      1,000 loggers: start, rest, a hot one among quiet ones
+    trickle   a few entries a second to each of many loggers: CPU an entry of the three processes, latency
     live      a new logger's first document
     client    publishing: rate and CPU in the caller
     sending   handing over in the background, beside the standard library's queue and another shipper's client
@@ -66,21 +87,24 @@ def main(only: list[str], quick: bool, repeat: int, path: Path | None) -> None:
     Examples:
       python -m bench --quick                      all groups, small, a few minutes
       python -m bench --only drain --repeat 5      the drains and their ceilings
+      python -m bench --only trickle --repeat 1 --loads 100x10,100x10x4 --against ../before
+          100 loggers with 10 entries a second each, with one replica and with four, of this checkout and of another
     """  # noqa: D301 - a backspace keeps click from filling the lines
     if not is_available():
         fail("bench: expected Linux, which counts CPU time and memory in /proc")
     signal.signal(signal.SIGTERM, leave)
-    plan, figures, progress = QUICK if quick else FULL, Figures(), Progress(sys.stderr)
+    figures, progress = Figures(), Progress(sys.stderr)
     try:
+        plan = _plan(quick=quick, loads=loads, against=against)
         servers, failures = measure(only, plan, repeat, figures, progress)
-    except MissingServer as exc:
+    except (MissingServer, NotAsExpected) as exc:
         fail(f"bench: {exc}")
     except (KeyboardInterrupt, SystemExit):
         progress.clear()
         _say(figures, quick=quick)
         click.echo("Interrupted: that is what was measured until then; nothing is written.", err=True)
         raise
-    about = described(servers)
+    about = described(servers) | ({"against": plan.against.commit} if plan.against else {})
     _say(figures, quick=quick)
     _write(path or _RESULTS / ("quick.json" if quick else "latest.json"), about, figures, plan, failures)
     if failures:

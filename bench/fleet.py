@@ -56,6 +56,17 @@ class Fleet:
         with wired(self._stand.nats.port) as wire:
             wire.requests([f"$JS.API.CONSUMER.DELETE.{names.stream(key)}.{names.durable(key)}" for key in self.keys])
 
+    def forget_messages(self) -> None:
+        """Empty all streams."""
+        with wired(self._stand.nats.port) as wire:
+            wire.requests([f"$JS.API.STREAM.PURGE.{self.space.names.stream(key)}" for key in self.keys])
+
+    def published(self) -> int:
+        """Return how many messages the streams ever took."""
+        with wired(self._stand.nats.port) as wire:
+            infos = wire.requests([f"$JS.API.STREAM.INFO.{self.space.names.stream(key)}" for key in self.keys])
+        return sum(info["state"]["last_seq"] for info in infos)
+
     def flow(self, replica: Replica, entries: int) -> dict[str, float]:
         """Publish entries to all loggers in turn, as fast as JetStream takes them, while a replica consumes them all.
 

@@ -14,7 +14,7 @@ from typing import Any
 from bench.processes import cores
 
 _PACKAGES = ("transfer-collector", "nats-py", "pymongo", "msgspec", "anyio", "uvloop")
-_ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent
 
 
 def described(servers: dict[str, str]) -> dict[str, Any]:
@@ -22,7 +22,7 @@ def described(servers: dict[str, str]) -> dict[str, Any]:
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": shlex.join(["python", "-m", "bench", *sys.argv[1:]]),
-        "commit": _commit(),
+        "commit": commit_of(ROOT),
         "machine": {
             "cpu": _after_colon("/proc/cpuinfo", "model name"),
             "cores": cores(),
@@ -44,11 +44,11 @@ def _version(package: str) -> str:
         return ""
 
 
-def _commit() -> str:
-    """Return the commit that was measured, marked when the work tree differs from it; empty without git."""
+def commit_of(root: Path) -> str:
+    """Return the commit of a work tree, marked when the work tree differs from it; empty without git."""
     try:
         described = subprocess.run(
-            ["git", "describe", "--always", "--dirty"], cwd=_ROOT, capture_output=True, text=True, check=False
+            ["git", "describe", "--always", "--dirty"], cwd=root, capture_output=True, text=True, check=False
         )
     except OSError:
         return ""

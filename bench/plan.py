@@ -3,6 +3,36 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from bench.checkout import Checkout
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """A trickle: how many loggers, how many entries a second each of them gets, and how many replicas share them."""
+
+    loggers: int
+    rate: float
+    replicas: int = 1
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `100x10`, which is 100 loggers with 10 entries a second each, or `100x10x4` with four replicas.
+
+        Raises ValueError.
+        """
+        loggers, rate, *replicas = text.split("x")
+        load = cls(int(loggers), float(rate), *map(int, replicas))
+        if min(load.loggers, load.rate, load.replicas) <= 0:
+            raise ValueError(f"expected numbers above 0, got {text}")
+        return load
+
+    def __str__(self) -> str:
+        shared = f", {self.replicas} replicas" if self.replicas > 1 else ""
+        loggers = "1 logger" if self.loggers == 1 else f"{self.loggers:,} loggers"
+        return f"{loggers}, {self.rate:,g}/s each{shared}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +60,17 @@ class Plan:
     backlogs: tuple[int, ...] = (10_000, 100_000, 1_000_000)
     spread_backlog: int = 100_000
     logger_counts: tuple[int, ...] = (1, 10, 100, 1000)
+    loads: tuple[Load, ...] = (
+        *(Load(loggers, rate) for loggers in (1, 10, 100, 1000) for rate in (1, 10)),
+        Load(1, 1000),
+        Load(10, 100),
+        Load(100, 10, replicas=4),
+    )
+    warm_up_seconds: float = 3.0
+    """Of a trickle: the age of batches follows the load by then."""
+    trickle_seconds: float = 5.0
+    against: Checkout | None = None
+    """Another checkout, whose collector gets each trickle too."""
 
 
 FULL = Plan()
@@ -51,4 +92,7 @@ QUICK = Plan(
     spread_backlog=20_000,
     backlogs=(1_000, 10_000, 100_000),
     logger_counts=(1, 10, 100),
+    loads=(Load(1, 10), Load(1, 1000), Load(10, 10), Load(100, 1), Load(100, 10), Load(100, 10, replicas=4)),
+    warm_up_seconds=1.5,
+    trickle_seconds=1.5,
 )

@@ -1,15 +1,16 @@
-"""What processes used, as Linux counts it in /proc: CPU time of all their threads, and memory."""
+"""What processes used, as Linux counts it: CPU time of all their threads, and memory."""
 
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-_TICKS = os.sysconf("SC_CLK_TCK")
+_CPU_OF_PROCESS = 2
 _PROC = Path("/proc")
 _RESET_PEAK = "5"  # proc_pid_clear_refs(5)
 
@@ -25,9 +26,12 @@ def cores() -> int:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return user and system time of a process since its start, exact to a hundredth of a second."""
-    fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
+    """Return user and system time of a process and all its threads since its start, exact to a microsecond.
+
+    /proc counts in hundredths of a second, which is more than a trickle costs. clock_getcpuclockid(3) makes the
+    number of a process's own clock in this way.
+    """
+    return time.clock_gettime(~pid << 3 | _CPU_OF_PROCESS)
 
 
 def memory_mib(pid: int) -> float:

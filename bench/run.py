@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pymongo import MongoClient
 
 from bench.errors import NotAsExpected
-from bench.groups import ceiling, client, drain, growth, latency, live, many, sending
+from bench.groups import ceiling, client, drain, growth, latency, live, many, sending, trickle
 from bench.stand import Stand
 from bench.wire import wired
 from collector.local import local_servers
@@ -25,6 +25,7 @@ GROUPS: dict[str, tuple[str, Callable[[Stand], None]]] = {
     "drain": (drain.NAME, drain.measure),
     "latency": (latency.NAME, latency.measure),
     "many": (many.NAME, many.measure),
+    "trickle": (trickle.NAME, trickle.measure),
     "live": (live.NAME, live.measure),
     "client": (client.NAME, client.measure),
     "sending": (sending.NAME, sending.measure),

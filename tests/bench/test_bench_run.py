@@ -2,43 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from io import StringIO
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner
-from pymongo import MongoClient
 
 from bench.backlog import publish
 from bench.cli import main
 from bench.entries import Form, Traffic
 from bench.errors import NotAsExpected
-from bench.figures import Figures
 from bench.groups import ceiling
 from bench.groups.drain import Case, drain
-from bench.plan import QUICK
 from bench.processes import Meter, is_available, peak_mib
-from bench.progress import Progress
-from bench.stand import Stand, stream_names
+from bench.stand import stream_names
 from bench.waiting import until
 from bench.wire import WireBroken, wired
-from collector.local import LocalServers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from collector.local import Mongod, NatsServer
+    from bench.stand import Stand
 
 pytestmark = pytest.mark.skipif(not is_available(), reason="expected Linux, which counts in /proc")
-
-
-@pytest.fixture
-def stand(tmp_path: Path, nats_server: NatsServer, mongod: Mongod) -> Iterator[Stand]:
-    servers = LocalServers(tmp_path, nats_server, mongod)
-    with MongoClient[dict[str, Any]](mongod.url, w="majority", retryWrites=False) as client:
-        yield Stand(servers, client, replace(QUICK, bare_messages=500), Figures(), Progress(StringIO()), repeat=1)
 
 
 @pytest.mark.parametrize("case", [Case(Form.CLIENT), Case(Form.BUNDLE, "timeseries"), Case(Form.JSON, replicas=2)])
