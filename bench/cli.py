@@ -8,7 +8,7 @@ import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -27,8 +27,6 @@ from bench.thresholds import THRESHOLDS
 from collector.local import MissingServer
 
 if TYPE_CHECKING:
-    from typing import Any
-
     from bench.plan import Plan
 
 _RESULTS = Path(__file__).parent / "results"
@@ -49,9 +47,8 @@ def _loads(_context: click.Context, _parameter: click.Parameter, value: str | No
         raise click.BadParameter(f"expected loads as 100x10 or 100x10x4, got {value}") from None
 
 
-def _plan(*, quick: bool, loads: tuple[Load, ...], against: Path | None) -> Plan:
-    plan = QUICK if quick else FULL
-    plan = replace(plan, loads=loads) if loads else plan
+def _plan(plan: Plan, loads: tuple[Load, ...], loggers: int | None, against: Path | None) -> Plan:
+    plan = replace(plan, loads=loads or plan.loads, loggers=loggers or plan.loggers)
     return replace(plan, against=Checkout.at(against)) if against else plan
 
 
@@ -61,10 +58,9 @@ def _plan(*, quick: bool, loads: tuple[Load, ...], against: Path | None) -> Plan
 @click.option("--repeat", default=5, show_default=True, type=click.IntRange(1), help="Rounds; their median counts.")
 @click.option("--json", "path", type=click.Path(path_type=Path), help="Where results go; the plot beside it as .svg.")
 @click.option("--loads", callback=_loads, metavar="LOAD,...", help="Trickles to measure: LOGGERSxRATE[xREPLICAS].")
+@click.option("--loggers", type=click.IntRange(1), help="How many loggers the group many has, instead of the plan's.")
 @click.option("--against", type=click.Path(path_type=Path, exists=True), help="A checkout to compare trickles with.")
-def main(
-    *, only: list[str], quick: bool, repeat: int, path: Path | None, loads: tuple[Load, ...], against: Path | None
-) -> None:
+def main(*, only: list[str], quick: bool, repeat: int, path: Path | None, **sizes: Any) -> None:
     """Measure the collector on real servers of its own, and compare it with what the servers alone do.
 
     \b
@@ -87,6 +83,7 @@ def main(
     Examples:
       python -m bench --quick                      all groups, small, a few minutes
       python -m bench --only drain --repeat 5      the drains and their ceilings
+      python -m bench --only many --loggers 10000  start, rest and memory with ten times as many loggers
       python -m bench --only trickle --repeat 1 --loads 100x10,100x10x4 --against ../before
           100 loggers with 10 entries a second each, with one replica and with four, of this checkout and of another
     """  # noqa: D301 - a backspace keeps click from filling the lines
@@ -95,7 +92,7 @@ def main(
     signal.signal(signal.SIGTERM, leave)
     figures, progress = Figures(), Progress(sys.stderr)
     try:
-        plan = _plan(quick=quick, loads=loads, against=against)
+        plan = _plan(QUICK if quick else FULL, **sizes)
         servers, failures = measure(only, plan, repeat, figures, progress)
     except (MissingServer, NotAsExpected) as exc:
         fail(f"bench: {exc}")

@@ -65,9 +65,10 @@ def number(value: float) -> str:
 
 
 def thresholds_table(figures: Figures) -> str:
-    """Make the table of what has to be reached and what was."""
+    """Make the table of what has to be reached and what was, for the groups that were measured."""
+    groups = {figure.group for figure in figures}
     rows = [("to reach", "wanted", "found", "")]
-    for threshold in THRESHOLDS:
+    for threshold in (one for one in THRESHOLDS if one.group in groups):
         found = threshold.found(figures)
         shown = "" if found is None else number(found)
         rows.append((threshold.what, threshold.wanted, shown, _MARKS[threshold.is_met(figures)]))

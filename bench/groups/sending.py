@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     """When the block ends, everything is taken."""
 
 NAME = "sending"
+HANDLER = "logging, TransferHandler"
+QUEUE_HANDLER = "logging, QueueHandler"
+_IN_THE_CALLER = "µs in the caller"
 _KEY = "published"
 _DATA = [entry_data(300, number) for number in range(100)]
 _METADATA = {"host": "web-1"}
@@ -57,9 +60,17 @@ def measure(stand: Stand) -> None:
             with stand.space() as space:
                 declaring.make_streams(stand.nats, space, [_KEY])
                 stand.figures.add(NAME, what, _measure(way(stand, space), stand.plan.sent))
+        _compare_handlers(stand)
         for statement in _IMPORTS:
             stand.progress.doing(statement)
             stand.figures.add(NAME, statement, {"import ms": _seconds(statement) * 1000})
+
+
+def _compare_handlers(stand: Stand) -> None:
+    """Compare what the last round has measured."""
+    ours, theirs = (stand.figures.find(NAME, what, _IN_THE_CALLER) for what in (HANDLER, QUEUE_HANDLER))
+    if ours is not None and theirs is not None:
+        stand.figures.add(NAME, HANDLER, {"of QueueHandler": ours.values[-1] / theirs.values[-1]})
 
 
 def _seconds(statement: str) -> float:
@@ -76,7 +87,7 @@ def _measure(way: AbstractContextManager[Hand], entries: int) -> dict[str, float
             hand(number)
         cpu = time.thread_time() - cpu
     seconds = time.perf_counter() - started
-    return {"entries/s": entries / seconds, "µs in the caller": cpu * 1e6 / entries}
+    return {"entries/s": entries / seconds, _IN_THE_CALLER: cpu * 1e6 / entries}
 
 
 @contextmanager
@@ -142,7 +153,7 @@ class _Sink(socketserver.BaseRequestHandler):
 
 _WAYS: dict[str, Way] = {
     "transfer send": _send,
-    "logging, TransferHandler": _handler,
-    "logging, QueueHandler": _queue_handler,
+    HANDLER: _handler,
+    QUEUE_HANDLER: _queue_handler,
     "fluent-logger": _fluent,
 }

@@ -4,7 +4,8 @@ Entries are published one by one, evenly spaced, to the loggers in turn, for a w
 time is that of collector, nats-server and mongod in the window, rest included, for each entry that was stored in it.
 The publisher is none of the three. Latency is that of the entries published in the window, from before the publish
 until MongoDB's oplog notes the insert; an entry that is not there when the patience is over counts with the time until
-then. The bare servers get the same load without a collector: that is what publishing alone costs.
+then. A replica that falls behind writes larger batches and looks cheap: the part of the entries that were stored
+within 2 s tells. The bare servers get the same load without a collector: that is what publishing alone costs.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ BEFORE = "trickle, before"
 OF_BEFORE = "trickle, of before"
 FLOW = "published to all"
 _FLOW_LOGGERS = 1000
+LIVE = "stored within 2 s"
+_LIVE = 2.0
 _PATIENCE = 5.0
 _COLLECTOR = "collector µs"
 _OURS: Mapping[str, str] = {}
@@ -67,6 +70,7 @@ class Window:
             "entries/s": entries / (self.ended - self.started),
             "entries a write": entries / max(1, self.inserts),
             "sent in time": self.sent.in_time,
+            LIVE: sum(latency < _LIVE for latency in latencies) / max(1, len(latencies)),
         }
 
 

@@ -64,6 +64,7 @@ def test_a_window_counts_what_was_stored_in_it_and_waits_in_vain_for_what_was_no
     assert measures["entries a write"] == 3
     assert measures["entries/s"] == 1
     assert measures["sent in time"] == 0.75
+    assert measures[trickle.LIVE] == 0.75
 
 
 @pytest.mark.skipif(not is_available(), reason="expected Linux, which counts in /proc")
