@@ -105,7 +105,7 @@ class Consumer:
             return True  # heartbeats have moved the deadline
         deliveries = self._pull.take()
         signals = self._pull.signals()
-        if signals:
+        if signals - {Signal.LOOK}:
             self._report_signals(signals)
             with move_on_after(_PAUSE(max(1, self._pull.fruitless))):
                 await stopping.wait()

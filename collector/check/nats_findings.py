@@ -196,7 +196,8 @@ def _durable(logger: LoggerFacts, stream: Stream, plan: Plan) -> Iterator[Findin
     if durable.is_push and durable.push_bound:
         yield _in_use(about)
         return
-    differences = compare_durable(durable, plan.names, logger.key, durable_needs(plan.ack_wait))
+    needs = durable_needs(plan.ack_wait)
+    differences = compare_durable(durable, plan.names, logger.key, needs, stream.config.retention)
     for difference in differences:
         yield _finding(about, difference)
     stuck = stream.messages - durable.num_pending - durable.num_ack_pending

@@ -36,6 +36,7 @@ class Certainty:
         self._looked_from: _State | None = None
         self._found: _State | None = None
         self._watched_until = clock()
+        self._looked_life = life()
 
     @property
     def _now(self) -> _State:
@@ -58,6 +59,12 @@ class Certainty:
     def begin_check(self) -> None:
         """Begin a check; a doubt, a gap or a new connection before `end_check` makes it worthless."""
         self._looked_from = self._now
+        self._looked_life = self._life()
+
+    @property
+    def is_new_connection(self) -> bool:
+        """Whether no check was begun since the connection was made."""
+        return self._looked_life != self._life()
 
     def end_check(self) -> None:
         """End a check that has found the same stream, and the durable in it."""

@@ -14,7 +14,7 @@ from collector.jetstream.stuck import Stuck, stuck_messages
 from transfer.errors import JetStreamError, TransferError, Unavailable, UnknownDurable, UnknownStream
 from transfer.jetstream.durable_needs import ACK_WAIT, durable_needs
 from transfer.jetstream.durables import durable_info, give_up_durable
-from transfer.jetstream.needs import compare_bucket, compare_durable, compare_stream
+from transfer.jetstream.needs import WORK_QUEUE, compare_bucket, compare_durable, compare_stream
 from transfer.jetstream.streams import StreamState, listed_streams, stream_state
 
 if TYPE_CHECKING:
@@ -152,7 +152,9 @@ class JetStreamLag:
             messages=state.messages,
             last_sequence=state.last_seq,
         )
-        return None if durable.is_push or not messages else Stuck(durable.created, state.first_seq, messages)
+        if durable.is_push or not messages or state.config.retention != WORK_QUEUE:
+            return None  # a stream of another retention may drop what it keeps when its durable goes
+        return Stuck(durable.created, state.first_seq, messages)
 
     async def bring_back(self, key: str, stuck: Stuck) -> bool:
         """Delete the durable: the pipelines notice that at once, and one of them makes the new one."""

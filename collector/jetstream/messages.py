@@ -40,6 +40,9 @@ class Signal(Enum):
     """Neither a message nor a heartbeat for two heartbeats: the requests may be lost (nats.py#504)."""
     REFUSED = auto()
     """The server refuses our requests, or ends them again and again without a message: ask again later."""
+    LOOK = auto()
+    """Nobody has answered the first requests of a new connection: a server that stands alone loses its durables with
+    its memory when it restarts."""
     CUT = auto()
     """A message came without its body: the durable may deliver headers only."""
 

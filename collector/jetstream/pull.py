@@ -251,6 +251,9 @@ class Pull:
         if status is PullStatus.DURABLE_DELETED:
             self._take_in_hand()
             self._in_hand.disown()
+        if status is PullStatus.NOBODY_ANSWERS and self._certainty.is_new_connection:
+            self._signals.add(Signal.LOOK)
+            return
         if asked is not None:
             self._count_fruitless(status, asked, words)
         if signal := signal_of(status):

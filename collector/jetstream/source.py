@@ -85,19 +85,20 @@ class LoggerSource:
         mend = with_remedy(stream, Remedy.MEND)
         if mend and state.config.retention != "interest":  # else messages go at once without a durable
             raise Misconfigured(*mend)
-        durable = await self._ensure_durable()
+        durable = await self._ensure_durable(state.config.retention)
         if mend:
             raise Misconfigured(*mend)
         risks = (*stream, *compare_durable(durable, names, self._key, self._shared.needs))
         incarnation = Incarnation(durable.stream_name, state.created)
         return Attached(incarnation, durable.stream_name, durable.name, durable.ack_wait, risks)
 
-    async def _ensure_durable(self) -> DurableInfo:
+    async def _ensure_durable(self, retention: str) -> DurableInfo:
         shared, key = self._shared, self._key
         return await ensure_durable(
             shared.jetstream,
             shared.names,
             key,
             ack_wait=shared.ack_wait,
+            retention=retention,
             on_change=lambda difference: shared.report(Mended(key, 0, str(difference))),
         )

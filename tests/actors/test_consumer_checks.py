@@ -44,6 +44,26 @@ async def test_when_the_durable_is_gone_and_the_stream_is_the_same_it_goes_on(wo
         assert await scene.came() == [1]
 
 
+async def test_a_durable_that_went_with_its_server_is_made_at_once_and_without_a_word(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its server had it in memory. A second refusal on the same connection is no such thing."""
+    monkeypatch.setattr("collector.actors.consumer._PAUSE", lambda _: math.inf)
+    async with playing() as scene:
+        scene.link.connect_again()
+        scene.reconnects.notify()
+        await settled()
+        asked = len(scene.asked)
+        scene.link.say("503")
+        await settled()
+        assert (scene.source.looks, len(scene.asked)) == (1, asked + 1)
+        assert scene.reports.of(Failed) == []
+        scene.link.say("503")
+        await settled()
+        assert (scene.source.looks, len(scene.asked)) == (1, asked + 1)
+        assert [failed.failure for failed in scene.reports.of(Failed)] == [Failure.DURABLE_LOST]
+
+
 async def test_what_comes_from_another_life_of_the_stream_is_not_opened_and_ends_it() -> None:
     async with playing(FakeSource(ANOTHER_LIFE)) as scene:
         scene.link.say("409 Consumer Deleted")

@@ -26,7 +26,7 @@ STREAM = Stream(config=StreamConfig(name="beta:logs:a", subjects=("beta.logs.a",
 BUCKET = StreamConfig(
     name="KV_beta_logs", subjects=("$KV.beta_logs.>",), retention="limits", discard="new", allow_direct=True
 )
-CONFIG = DurableConfig(ack_wait=30_000_000_000, max_ack_pending=100_000, max_waiting=512)
+CONFIG = DurableConfig(ack_wait=30_000_000_000, max_ack_pending=100_000, max_waiting=512, mem_storage=True)
 DURABLE = DurableInfo(stream_name="beta:logs:a", name="beta:logs:a", created="now", config=CONFIG)
 LOGGER = LoggerFacts(key="a", spec=LoggerSpec("a"), stream=STREAM, durable=DURABLE)
 TIMESERIES = LoggerSpec("a", collection=CollectionSpec(kind="timeseries"))
@@ -187,6 +187,7 @@ def test_what_the_spec_states_is_meant() -> None:
         (replace_config(ack_policy="none"), Level.WARNING),
         (replace_config(max_deliver=3), Level.WARNING),
         (replace_config(headers_only=True), Level.WARNING),
+        (replace_config(mem_storage=False), Level.WARNING),
         (replace_config(ack_wait=60_000_000_000), Level.WARNING),
         (replace_config(ack_wait=1_000_000_000), Level.WARNING),
         (replace_config(max_ack_pending=17_999), Level.WARNING),

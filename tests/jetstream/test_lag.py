@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 import anyio
 import nats
+import nats.errors
 import pytest
+from nats.js.api import AckPolicy, ConsumerConfig
 
 import collector.jetstream.lag
 from collector.events.readings import Sampled, Waiting
@@ -181,6 +183,29 @@ async def test_a_durable_that_was_mended_is_asked_again_at_once(scene: Scene) ->
     assert await scene.lag.bring_back("l05", Stuck(made.created, 1, 1))
     assert "l05" not in await scene.read()
     assert "l05" in scene.asked
+
+
+@pytest.mark.parametrize(("retention", "stuck"), [("workqueue", 1), ("interest", None)])
+async def test_stuck_messages_are_brought_back_only_where_no_message_goes_with_its_durable(
+    nats_server: NatsServer, namespace: str, retention: str, stuck: int | None
+) -> None:
+    names = Names(namespace)
+    stream, durable = names.stream("l"), names.durable("l")
+    async with await nats.connect(nats_server.url) as connection:
+        jetstream = connection.jetstream()
+        await jetstream.add_stream(name=stream, subjects=[names.subject("l")], retention=retention)
+        config = ConsumerConfig(durable_name=durable, ack_policy=AckPolicy.EXPLICIT, max_deliver=1)
+        await jetstream.add_consumer(stream, config)
+        await jetstream.publish(names.subject("l"), b"once")
+        pull = await jetstream.pull_subscribe_bind(durable, stream)
+        (message,) = await pull.fetch(1)
+        await message.nak()
+        with anyio.fail_after(30):
+            while (await durable_info(jetstream, names, "l")).num_ack_pending:
+                with suppress(nats.errors.TimeoutError):  # it counts the deliveries when somebody asks
+                    await pull.fetch(1, timeout=0.1)
+        found = await JetStreamLag(jetstream, names, PERIOD).stuck("l")
+    assert (found and found.messages) == stuck
 
 
 def test_where_readings_are_rare_a_durable_is_asked_more_often() -> None:

@@ -80,6 +80,8 @@ DURABLE_ROWS = [
     durable("inactive_threshold an hour", inactive_threshold=3600 * SECOND),
     durable("num_replicas", num_replicas=1),
     durable("mem_storage", anew=True, mem_storage=True),
+    durable("mem_storage file", anew=True, mem_storage=False),
+    Row("mem_storage file of a time-series", "durable", {"mem_storage": False}, anew=True, timeseries=True),
     durable("metadata", metadata={"a": "b"}),
     Row("pause_until", "durable", {"pause_until": SOON}, misconfigured="pause_until", mend="resume"),
     durable("pause_until past", pause_until="2001-01-01T00:00:00Z"),

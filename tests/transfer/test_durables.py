@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import nats
@@ -11,6 +11,7 @@ from nats.js.api import AckPolicy, ConsumerConfig
 
 from transfer import DurableInUse, Logger, Transfer
 from transfer.errors import Misconfigured, UnknownDurable, UnknownStream
+from transfer.jetstream.api import request
 from transfer.jetstream.configurations import DurableInfo
 from transfer.jetstream.durable_needs import ACK_WAIT, LONGEST_ACK_WAIT
 from transfer.jetstream.durables import durable_info, ensure_durable
@@ -60,7 +61,7 @@ async def test_a_durable_is_a_pull_consumer_that_never_gives_up(jetstream: JetSt
     assert (made.name, made.stream_name, made.is_push) == (names.durable("a"), names.stream("a"), False)
     assert (config.durable_name, config.ack_policy, config.deliver_policy) == (names.durable("a"), "explicit", "all")
     assert (config.ack_wait, config.max_ack_pending, config.max_deliver) == (30 * SECOND, 100_000, -1)
-    assert config.max_waiting == 512
+    assert (config.max_waiting, config.mem_storage) == (512, True)
     again = await ensure_durable(jetstream, names, "a")
     assert (again.created, again.config) == (made.created, made.config)
 
@@ -125,6 +126,52 @@ async def test_replicas_may_replace_a_push_durable_at_once(jetstream: JetStreamC
         for _ in range(4):
             group.start_soon(lambda: ensure_durable(jetstream, names, "a"))
     assert not (await durable_info(jetstream, names, "a")).is_push
+
+
+async def file_durable(jetstream: JetStreamContext, names: Names, **config: Any) -> None:
+    """Make what versions before this one have made."""
+    wanted = {"durable_name": names.durable("a"), "ack_policy": "explicit", "max_ack_pending": 100_000, **config}
+    subject = f"CONSUMER.CREATE.{names.stream('a')}.{names.durable('a')}"
+    await request(jetstream, subject, {"stream_name": names.stream("a"), "config": wanted})
+
+
+async def test_a_durable_on_disk_is_replaced_once_and_all_that_is_not_acked_is_delivered(
+    jetstream: JetStreamContext, names: Names
+) -> None:
+    await file_durable(jetstream, names)
+    for body in (b"acked", b"delivered", b"waiting"):
+        await jetstream.publish(names.subject("a"), body)
+    pull = await jetstream.pull_subscribe_bind(names.durable("a"), names.stream("a"))
+    acked, _ = await pull.fetch(2)
+    await acked.ack_sync()
+    changed: list[Difference] = []
+    async with anyio.create_task_group() as group:
+        for _ in range(4):
+            group.start_soon(lambda: ensure_durable(jetstream, names, "a", on_change=changed.append))
+    made = await ensure_durable(jetstream, names, "a", on_change=changed.append)
+    assert (made.config.mem_storage, made.num_pending, made.num_ack_pending) == (True, 2, 0)
+    assert {difference.field for difference in changed} == {"mem_storage"}
+    again: list[Difference] = []
+    assert (await ensure_durable(jetstream, names, "a", on_change=again.append)).created == made.created
+    assert again == []
+    delivered = await pull.fetch(2)
+    assert [message.data for message in delivered] == [b"delivered", b"waiting"]
+
+
+@pytest.mark.parametrize("config", [{"deliver_subject": "push.it"}, {"max_waiting": 1}, {"mem_storage": True}])
+async def test_on_a_stream_that_drops_what_no_durable_wants_none_is_replaced_and_a_new_one_is_on_disk(
+    jetstream: JetStreamContext, namespace: str, config: dict[str, Any]
+) -> None:
+    names, interest = Names(namespace), "interest"
+    await jetstream.add_stream(name=names.stream("a"), subjects=[names.subject("a")], retention=interest)
+    made = await ensure_durable(jetstream, names, "a", retention=interest)
+    assert not made.config.mem_storage
+    await jetstream.delete_consumer(names.stream("a"), names.durable("a"))
+    await file_durable(jetstream, names, **config)
+    there = await durable_info(jetstream, names, "a")
+    await jetstream.publish(names.subject("a"), b"kept")
+    assert (await ensure_durable(jetstream, names, "a", retention=interest)).created == there.created
+    assert (await stream_state(jetstream, names.stream("a"))).messages == 1
 
 
 async def until_bound(jetstream: JetStreamContext, names: Names, *, bound: bool) -> None:

@@ -35,6 +35,7 @@ class DurableConfig(msgspec.Struct, frozen=True, kw_only=True):
     priority_timeout: int = 0
     pause_until: str | None = None
     sourcing: bool = False
+    mem_storage: bool = False
 
 
 class Delivered(msgspec.Struct, frozen=True):

@@ -13,7 +13,7 @@ from transfer.jetstream.api import DURABLE_EXISTS, request
 from transfer.jetstream.comparison import in_line
 from transfer.jetstream.configurations import DurableInfo
 from transfer.jetstream.durable_needs import ACK_WAIT, MAX_ACK_PENDING, durable_needs
-from transfer.jetstream.needs import RAISE_LIMITS, compare_durable, refusal_of, wanted_of
+from transfer.jetstream.needs import RAISE_LIMITS, WORK_QUEUE, compare_durable, refusal_of, wanted_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,9 +50,17 @@ class _Asked(NamedTuple):
     names: Names
     key: str
     needs: tuple[Need, ...]
+    retention: str
 
     def compare(self, found: DurableInfo) -> tuple[Difference, ...]:
-        return compare_durable(found, self.names, self.key, self.needs)
+        return compare_durable(found, self.names, self.key, self.needs, self.retention)
+
+    @property
+    def wanted(self) -> dict[str, Any]:
+        """Return the configuration of a new durable; on a stream that is no work queue it outlives a restart."""
+        durable = self.names.durable(self.key)
+        config = {"durable_name": durable, "name": durable} | wanted_of(self.needs)
+        return config if self.retention == WORK_QUEUE else config | {"mem_storage": False}
 
 
 async def ensure_durable(
@@ -62,18 +70,21 @@ async def ensure_durable(
     *,
     ack_wait: float = ACK_WAIT,
     max_ack_pending: int = MAX_ACK_PENDING,
+    retention: str = WORK_QUEUE,
     on_change: Callable[[Difference], object] = lambda _: None,
 ) -> DurableInfo:
     """Make the durable of a logger, or update it to `durable_needs`; return the durable as it is then.
 
     A durable that nats-server cannot change is made anew, also a push durable of the Go collector; unacked messages
     stay in the stream. Any number of replicas may do this at once: when two replace the same durable, the second may
-    replace the first's new one too, which costs a redelivery. `on_change` is called with each difference.
+    replace the first's new one too, which costs a redelivery. On a stream that is no work queue, as its `retention`
+    says, a durable is never made anew: without one, such a stream may drop what it keeps. `on_change` is called with
+    each difference.
 
     Raises `DurableInUse` when it would have to replace a durable that a client is bound to, `Misconfigured` when
     somebody else has to change something first, and `UnknownStream` without a stream.
     """
-    asked = _Asked(jetstream, names, key, durable_needs(ack_wait, max_ack_pending))
+    asked = _Asked(jetstream, names, key, durable_needs(ack_wait, max_ack_pending), retention)
     for _ in range(_TRIES):
         try:
             reply = await _read(jetstream, names, key)
@@ -125,10 +136,8 @@ async def give_up_durable(jetstream: JetStreamContext, names: Names, key: str, c
 
 async def _make_durable(asked: _Asked) -> DurableInfo | None:
     """Make it; None when somebody else was quicker, with needs of their own."""
-    durable = asked.names.durable(asked.key)
-    config = {"durable_name": durable, "name": durable} | wanted_of(asked.needs)
     try:
-        return await _put_durable(asked, "create", config)
+        return await _put_durable(asked, "create", asked.wanted)
     except JetStreamError as error:
         if error.err_code in DURABLE_EXISTS:
             return None

@@ -53,11 +53,12 @@ def stream_needs(subject: str) -> tuple[Need, ...]:
     return (*_STREAM, Need("subjects", subject, equals((subject,)), Remedy.MEND, arrive, edit))
 
 
+WORK_QUEUE = "workqueue"
 _STREAM = (
     Need(
         "retention",
-        "workqueue",
-        equals("workqueue"),
+        WORK_QUEUE,
+        equals(WORK_QUEUE),
         Remedy.MEND,
         "it would keep what is stored already; nats-server lets nobody change it",
         "docs/runbooks.md#a-stream-that-is-no-work-queue says how to make it anew and keep what is in it",
@@ -177,9 +178,16 @@ def _request(change: str) -> str:
     return f"nats request '$JS.API.STREAM.UPDATE.{{stream}}' \"{config}\""
 
 
-def compare_durable(info: DurableInfo, names: Names, key: str, needs: Iterable[Need]) -> tuple[Difference, ...]:
-    """Return what of the durable of a logger is not as needed; of a push consumer that it is one says it all."""
+def compare_durable(
+    info: DurableInfo, names: Names, key: str, needs: Iterable[Need], retention: str = WORK_QUEUE
+) -> tuple[Difference, ...]:
+    """Return what of the durable of a logger is not as needed; of a push consumer that it is one says it all.
+
+    On a stream of another `retention` a durable is not to be replaced, and what would need that is left out.
+    """
     found = tuple(differences(f"durable {info.name!r}", needs, info, _command(names, key)))
+    if retention != WORK_QUEUE:
+        found = tuple(each for each in found if each.remedy is not Remedy.REPLACE)
     return found if not info.is_push else tuple(each for each in found if each.field == "deliver_subject")
 
 
