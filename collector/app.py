@@ -3,7 +3,7 @@
 endpoint                     answers from the first moment to the last
  └ MongoDB, NATS             opened until it works, closed last, each with a deadline
     └ root supervisor        one for one; gives up -> exit 1
-       ├ owners              ends after the pipelines
+       ├ owners, upkeep      end after the pipelines
        ├ registry, sampler, storage
        └ pipelines           one for one, never gives up
           └ pipeline[key]    consumer | batcher | writer: one for all
@@ -16,12 +16,14 @@ import secrets
 import signal
 import socket
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import anyio
 from anyio import CancelScope, Event, Semaphore, create_task_group, current_time, open_signal_receiver, sleep
 
+from collector.actors.ack_extender import AckExtender
 from collector.actors.destinations import ChosenDestinations
 from collector.actors.mongo_destinations import MongoDestinations
 from collector.actors.moving import Shared
@@ -31,6 +33,7 @@ from collector.actors.registry import Registry
 from collector.actors.sampler import Sampler
 from collector.actors.storage import StorageWatcher
 from collector.actors.supervisor import Pipelines, Supervisor
+from collector.actors.upkeep import Upkeep, Ways
 from collector.errors import Aborted, ReaderGone
 from collector.events import lifecycle
 from collector.flow.budget import Budget
@@ -56,6 +59,7 @@ from transfer.names import Names
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from collector.actors.supervisor import Child
     from collector.jetstream.connection import NatsConnection
     from collector.settings import Settings
     from collector.telemetry.logger_status import Tally
@@ -144,7 +148,7 @@ class Service:
                     budget=Budget(self._settings.buffer_bytes),
                     report=self._report,
                 )
-                await self._supervise(shared, None if mongodb is None else mongodb.owners)
+                await self._supervise(shared, mongodb)
             finally:
                 await close(nats.connection)
 
@@ -177,7 +181,7 @@ class Service:
     def _sources(self, nats: NatsConnection) -> LoggerSources:
         return LoggerSources(nats.connection.jetstream(), self._names, self._settings.ack_wait, self._report)
 
-    async def _supervise(self, shared: Shared, owners: Owners | None) -> None:
+    async def _supervise(self, shared: Shared, mongodb: MongoDestinations | None) -> None:
         settings, report, nats = self._settings, self._report, shared.nats
         pipelines = Pipelines(lambda spec: Pipeline(spec, shared), report)
         bucket = KvBucket(nats.connection.jetstream(), self._names)
@@ -188,13 +192,22 @@ class Service:
         watcher = StorageWatcher(storage, report, min(_LESS_OFTEN * settings.lag_period, _SELDOMEST))
         async with create_task_group() as group:
             group.start_soon(nats.watch, name="nats watch")
-            async with create_task_group() as owning:  # claims are kept alive until the last pipeline has drained
+            async with (
+                create_task_group() as owning
+            ):  # claims and deliveries are kept until the last pipeline has drained
                 drained = Event()
-                if owners is not None:
-                    owning.start_soon(Supervisor((owners,), report).run, drained, name="owners")
+                owning.start_soon(Supervisor(self._to_the_end(shared, mongodb), report).run, drained, name="to the end")
                 await Supervisor((pipelines, registry, sampler, watcher), report).run(self._stopping)
                 drained.set()
             group.cancel_scope.cancel()
+
+    def _to_the_end(self, shared: Shared, mongodb: MongoDestinations | None) -> list[Child]:
+        """Return the actors that pipelines need until the last one has drained."""
+        extender = AckExtender(shared.kept, shared.nats.link, self._settings.ack_wait)
+        jobs = [extender.run, Ways(shared.kept).run]
+        if mongodb is None:
+            return [Upkeep(*jobs)]
+        return [mongodb.owners, Upkeep(*jobs, partial(mongodb.looking.run, self._settings.reconcile_period))]
 
     async def _handle_signals(self) -> None:
         with open_signal_receiver(*_SIGNALS) as signals:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from anyio import CancelScope, Event, create_task_group, current_time, sleep
-
+from collector.actors.looking import Looking, Opened
 from collector.actors.patience import Patience
 from collector.dead_letters.store import DeadLetterStore
-from collector.errors import CollectionChanged, OwnershipLost, SinkUnavailable, WrongCollection, leaves
+from collector.errors import CollectionChanged, OwnershipLost, leaves
 from collector.events import Failed, Failure, LoggerState, Report, Stage, State
 from collector.sinks import Target
 from collector.sinks.mongodb import MongoSink
@@ -23,7 +22,7 @@ from collector.sinks.timeseries.store import TimeSeriesStore
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from anyio import Semaphore
+    from anyio import Event, Semaphore
     from pymongo.asynchronous.database import AsyncDatabase
 
     from collector.actors.owners import Candidacy, Owners
@@ -48,6 +47,8 @@ class MongoDestinations:
     report: Report
     write_slots: Semaphore
     """The write slots, fewer than the connections of the database's client."""
+    looking: Looking = field(default_factory=Looking)
+    """Inspects the collections again while its `run` runs."""
 
     def of(self, spec: LoggerSpec) -> MongoDestination:
         """Return the collection of one logger."""
@@ -77,11 +78,16 @@ class MongoDestination:
             return
         opened = self._owned(attached, stopping, seen) if seen.is_timeseries else self._plain(seen)
         try:
-            async with opened as target, create_task_group() as looking:
-                if target is not None:
-                    looking.start_soon(self._look_again, seen, target.leaving, name=f"{self._key} collection")
-                yield target
-                looking.cancel_scope.cancel()
+            async with opened as target:
+                if target is None:
+                    yield None
+                    return
+                looked_at = Opened(self._place, seen, target.leaving)
+                self._shared.looking.begin(looked_at)
+                try:
+                    yield target
+                finally:
+                    self._shared.looking.end(looked_at)
         except* CollectionChanged as changed:
             self._place.doubt(seen)
             for one in leaves(changed):
@@ -139,22 +145,3 @@ class MongoDestination:
     def _dead_letters(self) -> DeadLetterStore:
         shared = self._shared
         return DeadLetterStore(shared.database, self._letters, shared.settings.write_timeout, time.time)
-
-    async def _look_again(self, seen: Seen, leaving: Event) -> None:
-        """Inspect the collection at each reconcile, at the same moment for all loggers, so that they share a question.
-
-        When the collection has changed, the pipeline leaves it and prepares it again.
-        """
-        period = self._shared.settings.reconcile_period
-        while not leaving.is_set():
-            await sleep(period - current_time() % period)
-            try:
-                with CancelScope(shield=True):
-                    now = await self._place.inspect()
-            except WrongCollection:
-                leaving.set()
-            except SinkUnavailable:
-                continue  # the writes report it too
-            else:
-                if now != seen and (seen.collection is not None or now.differences):
-                    leaving.set()

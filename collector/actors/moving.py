@@ -13,6 +13,7 @@ from collector.rules import no_rules
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from collector.actors.upkeep import Kept
     from collector.decoding.codec import Codec
     from collector.events import Report
     from collector.flow.budget import Accounts, Budget
@@ -39,6 +40,8 @@ class Shared:
     report: Report
     rules_of: Callable[[LoggerSpec], Sequence[Rule]] = no_rules
     doubts: Doubts = field(default_factory=Doubts)
+    kept: set[Kept] = field(default_factory=set)
+    """The loggers that move entries now: `Upkeep` looks after them."""
     clock: Callable[[], float] = current_time
 
 

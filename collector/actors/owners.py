@@ -14,6 +14,7 @@ from anyio import CancelScope, Event, current_time, move_on_after, sleep
 from collector.actors.waiting import first_of
 from collector.errors import SinkUnavailable, StillOwned
 from collector.events import Failed, Failure, OwnershipChange, OwnershipChanged, Report, Stage
+from collector.runtime.latch import Latch
 from collector.sinks.timeseries.ownership import CLAIM_TTL, Claim, Shares, claim_id
 
 if TYPE_CHECKING:
@@ -44,11 +45,11 @@ class Candidacy:
     ) -> None:
         self.claim = claim
         self.logger = logger
-        self.offered = Event()
+        self.offered = Latch()
         """Set when the claim may be taken."""
-        self.handing_over = Event()
+        self.handing_over = Latch()
         """Set when the owner has to drain and give the claim back."""
-        self.lost = Event()
+        self.lost = Latch()
         """Set when another replica has taken the claim."""
         self.seen = Claim(None, 0)
         self.fenced: Fenced | None = None
@@ -72,7 +73,7 @@ class Candidacy:
         """Stand by until this replica is the owner and every earlier one is fenced off; None when asked to stop."""
         while not stopping.is_set():
             await first_of(stopping, self.offered)
-            self.offered = Event()
+            self.offered = Latch()
             if stopping.is_set():
                 break
             if not self._may_take():
@@ -80,7 +81,7 @@ class Candidacy:
             with CancelScope(shield=True), self._in_change():  # drivers are never cut; each call has its own deadline
                 self.fenced = await self._take()
             if self.fenced is not None:
-                self.lost, self.handing_over = Event(), Event()
+                self.lost, self.handing_over = Latch(), Latch()
                 self._report(OwnershipChanged(self.logger, OwnershipChange.TAKEN, self.fenced.tenure.epoch))
                 return self.fenced
         return None

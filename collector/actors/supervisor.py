@@ -10,16 +10,18 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from anyio import Event, create_task_group, current_time, move_on_after
+from anyio import create_task_group, current_time, move_on_after
 from msgspec.structs import replace
 
 from collector.actors.backoff import exponential
 from collector.errors import ChildExited, GaveUp, leaves, safe_description
 from collector.events import Crashed, GivenUp, LoggerState, Report, State
+from collector.runtime.latch import Latch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from anyio import Event
     from anyio.abc import TaskGroup
 
     from transfer.wire import LoggerSpec
@@ -193,7 +195,7 @@ class Pipelines:
         """Note that a pipeline of the present spec runs; None when none is wanted."""
         if self._group is None or key not in self._desired:
             return None
-        self._running[key] = _Running(self._desired[key], Event())
+        self._running[key] = _Running(self._desired[key], Latch())
         return self._running[key]
 
     async def _keep(self, key: str, running: _Running | None) -> None:

@@ -6,15 +6,24 @@ from typing import TYPE_CHECKING
 
 from anyio import create_task_group
 
+from collector.runtime.latch import Latch, call_at, forget
+
 if TYPE_CHECKING:
     from anyio import CancelScope, Event
 
 
 async def first_of(*events: Event) -> None:
     """Return as soon as one of the events is set."""
-    async with create_task_group() as group:
+    first = Latch()
+    try:
+        async with create_task_group() as group:
+            for event in events:
+                call_at(event, first.set, group)
+            await first.wait()
+            group.cancel_scope.cancel()
+    finally:
         for event in events:
-            group.start_soon(cancel_when, event, group.cancel_scope)
+            forget(event, first.set)
 
 
 async def cancel_when(event: Event, scope: CancelScope) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from anyio import Event
+from collector.runtime.latch import Latch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from anyio import Event
 
     from collector.jetstream.source import Attached
 
@@ -17,12 +19,12 @@ class Doubts:
     """Each pipeline that moves entries is registered here; at a doubt it stops moving and attaches again."""
 
     def __init__(self) -> None:
-        self._moving: dict[str, tuple[Attached, Event]] = {}
+        self._moving: dict[str, tuple[Attached, Latch]] = {}
 
     @contextmanager
     def moving(self, key: str, attached: Attached) -> Iterator[Event]:
         """Register a moving logger while the block lasts; yield an event that is set at a doubt."""
-        doubted = Event()
+        doubted = Latch()
         self._moving[key] = attached, doubted
         try:
             yield doubted

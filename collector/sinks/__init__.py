@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from anyio import Event, Semaphore
+from collector.runtime.latch import Latch
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
     from contextlib import AbstractAsyncContextManager
+
+    from anyio import Event, Semaphore
 
     from collector.flow.settler import Settler
     from collector.jetstream.source import Attached
@@ -123,9 +125,9 @@ class Target:
     admission: Admission = PASS_ALL
     later: LaterAnswers | None = None
     """Answers for the entries that the sink defers."""
-    leaving: Event = field(default_factory=Event)
+    leaving: Event = field(default_factory=Latch)
     """Set when the pipeline has to drain, close the destination and open it again."""
-    lost: Event = field(default_factory=Event)
+    lost: Event = field(default_factory=Latch)
     """Set when the pipeline has to drop its deliveries without an answer, because another replica owns the logger."""
     stood_by: bool = False
     """Whether the opening stood by for another replica: then the stream may be another one now."""

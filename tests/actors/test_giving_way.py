@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from anyio import Event, current_time
+from anyio import Event, create_task_group, current_time
 
+from collector.actors.upkeep import Ways
 from collector.errors import SinkUnavailable
 from collector.events import Failed, Retried, Returned, Stage
 from collector.flow.budget import Accounts
@@ -30,9 +31,10 @@ async def test_what_cannot_be_written_is_kept_in_an_outage_and_else_given_back_f
         looked = Event()
         return look(accounts)
 
-    monkeypatch.setattr("collector.actors.stages._WAY_PERIOD", 0.001)
+    monkeypatch.setattr("collector.actors.upkeep._WAY_PERIOD", 0.001)
     monkeypatch.setattr(Accounts, "has_to_give_way", look_and_tell)
-    async with playing(sink=FakeSink(*[fails(DOWN)] * 10_000)) as scene:
+    async with playing(sink=FakeSink(*[fails(DOWN)] * 10_000)) as scene, create_task_group() as group:
+        group.start_soon(Ways(scene.of_replica.kept).run)
         skew = 0.0
         pools = scene.budget.received, scene.budget.decoded
         for part in (*pools, scene.budget.giving_way):
@@ -57,6 +59,7 @@ async def test_what_cannot_be_written_is_kept_in_an_outage_and_else_given_back_f
         assert scene.reports.of(Returned) == ([] if outage else [Returned(KEY, 4)])
         for beside in (other, moving, third):
             beside.close()
+        group.cancel_scope.cancel()
 
 
 async def test_a_batch_that_is_settled_shows_that_mongodb_takes_writes() -> None:

@@ -1,4 +1,4 @@
-"""The keeper and the sampler: two loops on a clock."""
+"""The ack extender and the sampler: two loops on a clock."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from collector.flow.in_hand import InHand
 from collector.jetstream.doubts import Doubts
 from collector.jetstream.stuck import SIGHTINGS, Stuck
 from tests.support.fakes import ATTACHED, KEY, FakeLink, FakeSource, Reports, delivery
+from tests.support.keeping import Kept
 from transfer.difference import Difference, Remedy
 from transfer.errors import JetStreamError, Misconfigured, Unavailable
 
@@ -46,7 +47,7 @@ async def test_everything_in_hand_is_kept_alive_three_times_in_an_ack_wait() -> 
     with fail_after(30):
         begun = current_time()
         async with create_task_group() as group:
-            group.start_soon(AckExtender(in_hand, link, 0.3).run)
+            group.start_soon(AckExtender([Kept(in_hand, 0.3)], link, 30).run)
             await link.changed.wait()
             in_hand.release([delivery(1)])
             await link.changed.wait()
@@ -64,7 +65,7 @@ async def test_while_nats_is_away_nothing_is_kept_alive() -> None:
     link.connected = False
     with fail_after(30):
         async with create_task_group() as group:
-            group.start_soon(AckExtender(in_hand, link, 0.003).run)
+            group.start_soon(AckExtender([Kept(in_hand, 0.003)], link, 30).run)
             await anyio.sleep(0.1)  # many times as long as it waits
             assert link.sent == []
             link.connected = True

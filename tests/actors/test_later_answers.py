@@ -27,6 +27,7 @@ from tests.support.fakes import (
     delivery,
     settled,
 )
+from tests.support.keeping import Kept
 from tests.support.moving import ENVIRON, shared, target
 from transfer.wire import LoggerSpec
 
@@ -202,19 +203,13 @@ async def test_a_block_that_is_not_closed_in_time_is_given_back() -> None:
 
 
 @pytest.mark.parametrize("keeps_alive", [True, False])
-async def test_messages_are_kept_alive_only_where_the_target_says_so(
-    monkeypatch: pytest.MonkeyPatch, *, keeps_alive: bool
-) -> None:
-    began: list[InHand] = []
-
-    async def run(extender: AckExtender) -> None:
-        began.append(extender._in_hand)
-        await Event().wait()
-
-    monkeypatch.setattr(AckExtender, "run", run)
+async def test_messages_are_kept_alive_only_where_the_target_says_so(*, keeps_alive: bool) -> None:
     async with playing(keeps_alive=keeps_alive) as scene:
         await scene.come(1)
-    assert len(began) == keeps_alive
+        (kept,) = scene.of_replica.kept
+        assert (kept.keeps_alive, kept.ack_wait) == (keeps_alive, ATTACHED.ack_wait)
+        assert kept.in_hand.replies() == [delivery(1).reply]
+    assert not scene.of_replica.kept
 
 
 async def test_in_progress_for_very_many_is_spread_over_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,7 +228,7 @@ async def test_in_progress_for_very_many_is_spread_over_the_time(monkeypatch: py
     monkeypatch.setattr("collector.actors.ack_extender.sleep", pause)
     with fail_after(30):
         async with create_task_group() as group:
-            group.start_soon(AckExtender(in_hand, link, 9.0).run)
+            group.start_soon(AckExtender([Kept(in_hand, 9.0)], link, 30).run)
             await wait_all_tasks_blocked()
             group.cancel_scope.cancel()
     assert pauses == [3.0, 1.0, 1.0, 1.0, 1.0]

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from anyio import Event, Semaphore, fail_after
+from anyio import Event, Semaphore, create_task_group, fail_after
 
 from collector.actors.mongo_destinations import MongoDestinations
 from collector.errors import CollectionChanged, SinkUnavailable, WrongCollection
@@ -58,7 +57,7 @@ async def opened(catalog: Catalog, reports: Reports, stopping: Event | None = No
     database: Any = SimpleNamespace(client=SimpleNamespace(topology_description=topology))
     destinations = MongoDestinations(
         names=Names("beta"),
-        settings=replace(Settings.read(ENVIRON), reconcile_period=0.01),
+        settings=Settings.read(ENVIRON),
         database=database,
         catalog=found,
         claims=nothing,
@@ -67,8 +66,11 @@ async def opened(catalog: Catalog, reports: Reports, stopping: Event | None = No
         write_slots=Semaphore(1),
     )
     with fail_after(30):
-        async with destinations.of(LoggerSpec(KEY)).opened(ATTACHED, stopping or Event()) as target:
-            yield target
+        async with create_task_group() as group:
+            group.start_soon(destinations.looking.run, 0.01)
+            async with destinations.of(LoggerSpec(KEY)).opened(ATTACHED, stopping or Event()) as target:
+                yield target
+            group.cancel_scope.cancel()
 
 
 async def test_a_collection_that_stays_as_it_is_is_never_left() -> None:

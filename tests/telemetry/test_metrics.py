@@ -150,7 +150,7 @@ def test_what_belongs_to_no_logger_is_0_from_the_start_too() -> None:
     scene = Scene()
     for reason in ("unavailable", "refused"):
         assert scene.value("failures_total", logger="", stage="control", reason=reason) == 0
-    for actor in ("owners", "registry", "sampler", "storage", "pipelines"):
+    for actor in ("owners", "upkeep", "registry", "sampler", "storage", "pipelines"):
         assert scene.value("actor_restarts_total", logger="", actor=actor, reason="crashed") == 0
     for state in State:
         assert scene.value("loggers", state=state) == 0

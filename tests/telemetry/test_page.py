@@ -76,9 +76,8 @@ def test_it_shows_every_logger_with_its_curves_and_the_tree_and_asks_nobody_else
         assert tiles[tiles.index("lag, 1 of 3 known") + 1] == "0"
         assert "buffer of 64.0 MiB" in tiles
         tree = words(window, "#tree").splitlines()
-        assert [line.split()[0] for line in tree] == (
-            ["root", "owners", "registry", "sampler", "storage", "pipelines", "attack", "streamless", "system"]
-        )
+        actors = ["owners", "upkeep", "registry", "sampler", "storage", "pipelines"]
+        assert [line.split()[0] for line in tree] == ["root", *actors, "attack", "streamless", "system"]
         assert tree[-1].split(maxsplit=1)[1] == "running"
         asked = window.run("return performance.getEntriesByType('resource').map(resource => resource.name)")
         assert set(asked) == {f"{replica.url}/status"}

@@ -245,7 +245,7 @@ def test_a_rate_falls_while_the_loop_is_blocked(scene: Scene) -> None:
 def test_the_actors_of_the_root_say_what_they_wait_for(scene: Scene) -> None:
     calm = {"state": "running", "restarts": 0, "backoff": None}
     assert scene.status.snapshot()["actors"] == dict.fromkeys(
-        ("owners", "registry", "sampler", "storage", "pipelines"), calm
+        ("owners", "upkeep", "registry", "sampler", "storage", "pipelines"), calm
     )
     scene.observe(crashed(2, 4.0, logger=None))
     scene.now += 1

@@ -1,0 +1,85 @@
+"""A latch: an event that calls functions when it is set. At rest a logger waits for several events without a task."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from anyio import Event, lowlevel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Self
+
+    from anyio.abc import TaskGroup
+
+
+class Latch(Event):
+    """An event of a small fraction of the size of anyio's, as long as no task waits for it.
+
+    The functions are called once, in the task that sets the latch; they must not block or raise.
+    """
+
+    __slots__ = ("_calls", "_is_set", "_waited_for")
+
+    def __new__(cls) -> Self:
+        """Make a latch; anyio's own `__new__` would make an event of its backend."""
+        return object.__new__(cls)
+
+    def __init__(self) -> None:
+        self._is_set = False
+        self._calls: tuple[Callable[[], object], ...] = ()
+        self._waited_for: Event | None = None
+
+    def set(self) -> None:
+        """Set it, and call the functions that wait for that."""
+        if self._is_set:
+            return
+        self._is_set = True
+        calls, self._calls = self._calls, ()
+        for call in calls:
+            call()
+        if self._waited_for is not None:
+            self._waited_for.set()
+
+    def is_set(self) -> bool:
+        """Tell whether it is set."""
+        return self._is_set
+
+    async def wait(self) -> None:
+        """Wait until it is set."""
+        if self._is_set:
+            await lowlevel.checkpoint()
+            return
+        if self._waited_for is None:
+            self._waited_for = Event()
+        await self._waited_for.wait()
+
+    def call(self, function: Callable[[], object]) -> None:
+        """Call a function when the latch is set: at once, when it is set already."""
+        if self._is_set:
+            function()
+        else:
+            self._calls += (function,)
+
+    def forget(self, function: Callable[[], object]) -> None:
+        """Do not call a function any more."""
+        self._calls = tuple([call for call in self._calls if call != function])
+
+
+def call_at(event: Event, function: Callable[[], object], group: TaskGroup) -> None:
+    """Call a function when the event is set; only for an event that is no latch this takes a task of the group."""
+    if isinstance(event, Latch):
+        event.call(function)
+    else:
+        group.start_soon(_wait_and_call, event, function)
+
+
+def forget(event: Event, function: Callable[[], object]) -> None:
+    """Do not call a function any more; a task of `call_at` ends with its group."""
+    if isinstance(event, Latch):
+        event.forget(function)
+
+
+async def _wait_and_call(event: Event, function: Callable[[], object]) -> None:
+    await event.wait()
+    function()
