@@ -10,6 +10,7 @@ import time
 from contextlib import contextmanager
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import chain
 from socket import AF_INET, AF_INET6, IPPROTO_IPV6, IPV6_V6ONLY, has_dualstack_ipv6
 from threading import Thread
 from typing import TYPE_CHECKING
@@ -62,8 +63,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _metrics(self) -> None:
         status = self.server.status
-        text = self.server.metrics.text(time.time(), ready=not status.not_ready, loop_lag=status.loop_lag)
-        self._send(HTTPStatus.OK, CONTENT_TYPE_LATEST, text)
+        chunks = self.server.metrics.chunks(time.time(), ready=not status.not_ready, loop_lag=status.loop_lag)
+        if self.request_version == "HTTP/1.0":
+            self._send(HTTPStatus.OK, CONTENT_TYPE_LATEST, b"".join(chunks))
+            return
+        self._send_head(HTTPStatus.OK, CONTENT_TYPE_LATEST, ("Transfer-Encoding", "chunked"))
+        if self.command != "HEAD":
+            for chunk in chain(filter(None, chunks), (b"",)):
+                self.wfile.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
 
     def _livez(self) -> None:
         not_alive = self.server.status.not_alive
@@ -80,15 +87,18 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(HTTPStatus.OK if well else HTTPStatus.SERVICE_UNAVAILABLE, _TEXT, text.encode() + b"\n")
 
     def _send(self, status: HTTPStatus, content_type: str, body: bytes) -> None:
+        self._send_head(status, content_type, ("Content-Length", str(len(body))))
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def _send_head(self, status: HTTPStatus, content_type: str, length: tuple[str, str]) -> None:
         self.send_response(status)
         self.send_header("Content-Type", content_type)
-        self.send_header("Content-Length", str(len(body)))
+        self.send_header(*length)
         self.send_header("Cache-Control", "no-store")
         self.send_header("Content-Security-Policy", POLICY)
         self.send_header("X-Content-Type-Options", "nosniff")
         self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
         """Write nothing: probes and scrapes are not worth a line."""

@@ -1,23 +1,45 @@
 """Metrics as tables of numbers by their labels, and the text that Prometheus reads.
 
-A child is a row of a table and no object of its own: 1,000 loggers have some 100,000 children from the start. One
-thread changes the tables; any thread may read their text.
+A child is a place in a table and no object of its own: 10,000 loggers have more than a million children from the start.
+All loggers whose numbers are 0 share one row. One thread changes the tables; any thread may read their text.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from itertools import accumulate, chain
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from prometheus_client.utils import floatToGoString
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 Labels: TypeAlias = tuple[str, ...]
 ONE: tuple[Labels, ...] = ((),)
 """The single child of an unlabelled metric."""
+_CHUNK = 64 * 1024
+"""Characters of a piece of the text: no thread holds the interpreter for longer than it takes to make one."""
+_LOGGER = "\0"
+"""Stands for the logger in the text of a row of zeros."""
+
+
+class Metric(Protocol):
+    """A metric as it is exported."""
+
+    def lines(self) -> Iterator[str]:
+        """Yield head and samples."""
+
+
+class OfLoggers(Metric, Protocol):
+    """A metric that has children for every logger."""
+
+    def start(self, *labels: str) -> None:
+        """Have all children with these first labels, at 0 where they are new."""
+
+    def forget(self, *labels: str) -> None:
+        """Have no child with these first labels any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +107,81 @@ class Numbers:
             yield line % (*map(_escaped, labels), float(value))
 
 
+class Readings:
+    """A gauge of loggers whose values are taken from what was last read, whenever they are exported."""
+
+    def __init__(self, family: Family, values: Callable[[], Iterable[tuple[str, float]]]) -> None:
+        self._family = family
+        self._values = values
+
+    def lines(self) -> Iterator[str]:
+        """Yield head and samples."""
+        yield self._family.head
+        line = self._family.line()
+        for logger, value in self._values():
+            yield line % (_escaped(logger), float(value))
+
+
+class LoggerNumbers:
+    """A counter or a gauge with the same closed list of children for every logger.
+
+    Changes of a child that was not started, or is forgotten, are passed over.
+    """
+
+    def __init__(self, family: Family, children: Iterable[Labels] = ONE) -> None:
+        self._family = family
+        self._at = {child: at for at, child in enumerate(children)}
+        self._zeros: list[float] = [0.0] * len(self._at)
+        self._rows: dict[str, list[float]] = {}
+        self._others: dict[Labels, float] = {}
+
+    def start(self, *labels: str) -> None:
+        """Have all children of a logger, at 0 where they are new."""
+        (logger,) = labels
+        self._rows.setdefault(logger, self._zeros)
+
+    def start_one(self, *labels: str) -> None:
+        """Add a child that belongs to no logger."""
+        self._others[labels] = 0
+
+    def forget(self, *labels: str) -> None:
+        """Have no child of a logger any more."""
+        (logger,) = labels
+        self._rows.pop(logger, None)
+
+    def add(self, amount: float, logger: str, *labels: str) -> None:
+        """Add to a child."""
+        if (logger, *labels) in self._others:
+            self._others[logger, *labels] += amount
+        elif amount and (place := self._place(logger, labels)) is not None:
+            row, at = place
+            row[at] += amount
+
+    def set(self, value: float, logger: str, *labels: str) -> None:
+        """Set a child."""
+        if (place := self._place(logger, labels)) is not None:
+            row, at = place
+            row[at] = value
+
+    def _place(self, logger: str, labels: Labels) -> tuple[list[float], int] | None:
+        """Return the row of a logger, which is its own from now on, and the place of a child in it."""
+        row, at = self._rows.get(logger), self._at.get(labels)
+        if row is None or at is None:
+            return None
+        if row is self._zeros:
+            row = self._rows[logger] = self._zeros.copy()
+        return row, at
+
+    def lines(self) -> Iterator[str]:
+        """Yield head and samples."""
+        yield self._family.head
+        line = self._family.line()
+        for labels, value in self._others.copy().items():
+            yield line % (*map(_escaped, labels), float(value))
+        lines = [line % (_LOGGER, *map(_escaped, child), "%s") for child in self._at]
+        yield from _rows_of(self._rows, self._zeros, "".join(lines), lambda row: row)
+
+
 class OpenNumbers(Numbers):
     """A counter of loggers whose last label has no closed list of values. A child is there when it is counted."""
 
@@ -114,36 +211,51 @@ class Histogram:
         self._family = family
         self._bounds = tuple(bounds)
         self._names = [*map(floatToGoString, bounds), "+Inf"]
-        self._values: dict[Labels, list[float]] = {}
+        self._zeros: list[float] = [0.0] * (len(self._names) + 1)
+        self._rows: dict[str, list[float]] = {}
 
     def start(self, *labels: str) -> None:
-        """Have the child with these labels, at 0 where it is new."""
-        self._values.setdefault(labels, [0] * (len(self._names) + 1))
+        """Have the child with these labels, a logger or nothing, at 0 where it is new."""
+        self._rows.setdefault("".join(labels), self._zeros)
 
     def forget(self, *labels: str) -> None:
         """Have no child with these labels any more."""
-        self._values.pop(labels, None)
+        self._rows.pop("".join(labels), None)
 
     def observe(self, value: float, *labels: str) -> None:
         """Count a value."""
-        if (found := self._values.get(labels)) is not None:
-            found[bisect_left(self._bounds, value)] += 1
-            found[-1] += value
+        key = "".join(labels)
+        if (row := self._rows.get(key)) is None:
+            return
+        if row is self._zeros:
+            row = self._rows[key] = self._zeros.copy()
+        row[bisect_left(self._bounds, value)] += 1
+        row[-1] += value
 
     def lines(self) -> Iterator[str]:
         """Yield head and samples."""
         yield self._family.head
-        buckets = [self._family.line("_bucket", f',le="{name}"') for name in self._names]
-        count_line, sum_line = self._family.line("_count"), self._family.line("_sum")
-        for labels, found in self._values.copy().items():
-            values = tuple(map(_escaped, labels))
-            *counts, total = found.copy()
-            seen = 0.0
-            for bucket, count in zip(buckets, counts, strict=True):
-                seen += count
-                yield bucket % (*values, seen)
-            yield count_line % (*values, seen)
-            yield sum_line % (*values, float(total))
+        labels = [_LOGGER] * len(self._family.labels)
+        suffixes = [*(("_bucket", f',le="{name}"') for name in self._names), ("_count", ""), ("_sum", "")]
+        text = "".join([self._family.line(*suffix) % (*labels, "%s") for suffix in suffixes])
+        yield from _rows_of(self._rows, self._zeros, text, _summed)
+
+
+def _summed(row: list[float]) -> list[float]:
+    """Return the values of a histogram's samples: the counts up to each bound, the count of all, and the sum."""
+    *counts, total = row
+    sums = [*accumulate(counts)]
+    return [*sums, sums[-1], total]
+
+
+def _rows_of(
+    rows: dict[str, list[float]], zeros: list[float], text: str, values: Callable[[list[float]], list[float]]
+) -> Iterator[str]:
+    """Yield the samples of each logger; `text` has a place for each value, and stands for all loggers."""
+    parts_of_zeros = (text % (*map(float, values(zeros)),)).split(_LOGGER)
+    for logger, row in rows.copy().items():
+        parts = parts_of_zeros if row is zeros else (text % (*map(float, values(row.copy())),)).split(_LOGGER)
+        yield _escaped(logger).join(parts)
 
 
 def _escaped(value: str) -> str:
@@ -151,6 +263,18 @@ def _escaped(value: str) -> str:
     return value.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
 
 
-def text_of(families: Iterable[Numbers | Histogram]) -> bytes:
+def chunks_of(families: Iterable[Metric]) -> Iterator[bytes]:
+    """Yield the exposition format of all families in pieces, so that it is never in memory as a whole."""
+    lines, size = list[str](), 0
+    for line in chain.from_iterable([family.lines() for family in families]):
+        lines.append(line)
+        size += len(line)
+        if size >= _CHUNK:
+            yield "".join(lines).encode()
+            lines, size = [], 0
+    yield "".join(lines).encode()
+
+
+def text_of(families: Iterable[Metric]) -> bytes:
     """Return the exposition format of all families."""
-    return b"".join(["".join(family.lines()).encode() for family in families])
+    return b"".join(chunks_of(families))

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from collector.telemetry.exposition import ONE, Family, Histogram, Numbers, OpenNumbers, text_of
+from collector.telemetry.exposition import (
+    ONE,
+    Family,
+    Histogram,
+    LoggerNumbers,
+    Numbers,
+    OpenNumbers,
+    Readings,
+    chunks_of,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from collector.telemetry.exposition import Labels
+    from collector.telemetry.exposition import Labels, Metric, OfLoggers
 
 
 class Families:
@@ -22,8 +31,8 @@ class Families:
         """Make histograms with a label for the logger, or without one: then each is of all loggers together."""
         self._namespace = namespace
         self._logger_histograms = logger_histograms
-        self._all: list[Numbers | Histogram] = []
-        self._of_loggers: list[Numbers | Histogram] = []
+        self._all: list[Metric] = []
+        self._of_loggers: list[OfLoggers] = []
 
     def numbers(
         self, kind: str, name: str, text: str, labels: Labels = (), children: Iterable[Labels] = ONE
@@ -41,13 +50,18 @@ class Families:
         numbers.start()
         return numbers
 
-    def gauge(self, name: str, text: str) -> Numbers:
-        """Make a gauge of loggers."""
-        return self._of_logger(self.numbers("gauge", name, text, ("logger",)))
+    def readings(self, name: str, text: str, values: Callable[[], Iterable[tuple[str, float]]]) -> None:
+        """Make a gauge of loggers from values that are read whenever they are exported."""
+        self._all.append(Readings(self._family("gauge", name, text, ("logger",)), values))
 
-    def counter(self, name: str, text: str, labels: Labels = (), children: Iterable[Labels] = ONE) -> Numbers:
+    def gauge(self, name: str, text: str) -> LoggerNumbers:
+        """Make a gauge of loggers."""
+        return self._of_logger(LoggerNumbers(self._family("gauge", name, text, ("logger",))))
+
+    def counter(self, name: str, text: str, labels: Labels = (), children: Iterable[Labels] = ONE) -> LoggerNumbers:
         """Make a counter of loggers; its name ends with `_total`."""
-        return self._of_logger(self.numbers("counter", f"{name}_total", text, ("logger", *labels), children))
+        family = self._family("counter", f"{name}_total", text, ("logger", *labels))
+        return self._of_logger(LoggerNumbers(family, children))
 
     def open_counter(self, name: str, text: str, label: str) -> OpenNumbers:
         """Make a counter of loggers whose children are not known before they are counted."""
@@ -81,11 +95,12 @@ class Families:
         for family in self._of_loggers:
             family.forget(logger)
 
-    def text(self) -> bytes:
-        """Return the exposition format (https://prometheus.io/docs/instrumenting/exposition_formats/)."""
-        return text_of(self._all)
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the exposition format (https://prometheus.io/docs/instrumenting/exposition_formats/) in pieces."""
+        return chunks_of(self._all)
 
-    def _of_logger(self, numbers: Numbers) -> Numbers:
+    def _of_logger(self, numbers: LoggerNumbers) -> LoggerNumbers:
+        self._all.append(numbers)
         self._of_loggers.append(numbers)
         return numbers
 

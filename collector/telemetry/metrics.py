@@ -12,7 +12,7 @@ from collector.telemetry.reading_metrics import ReadingMetrics
 from collector.telemetry.service_metrics import ServiceMetrics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from collector.events import Event
 
@@ -59,10 +59,14 @@ class Metrics:
         `now` is in seconds since 1970; readings that are too old by it are withdrawn first. `ready` and `loop_lag`
         replace what events said: an event loop that is stuck reports none.
         """
+        return b"".join(self.chunks(now, ready=ready, loop_lag=loop_lag))
+
+    def chunks(self, now: float, *, ready: bool | None = None, loop_lag: float | None = None) -> Iterator[bytes]:
+        """Yield the same as `text` in pieces: that of 10,000 loggers takes 100 MiB as a whole."""
         with self._lock:
             self._service.replace(ready=ready, loop_lag=loop_lag)
             self._readings.refresh(now)
-        return self._families.text()
+        return self._families.chunks()
 
     def observe(self, event: Event) -> None:
         """Count an event; those that no metric counts are passed over."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from collector.events import State
 from collector.events.readings import STALE_AFTER, Declared, Limit, Sampled, Storage, Waiting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from collector.telemetry.families import Families
 
@@ -69,7 +70,8 @@ class ReadingMetrics:
         self._waiting: dict[str, Waiting] = {}
         self._storage_read = 0.0
         self._bucket_read = False
-        self._of_lag = [(families.numbers("gauge", name, text, ("logger",)), value) for name, text, value in _OF_LAG]
+        for name, text, value in _OF_LAG:
+            families.readings(name, text, partial(self._of_lag, value))
         self._backlog = families.numbers(
             "gauge",
             "backlog_messages",
@@ -121,9 +123,12 @@ class ReadingMetrics:
             Declared: self._set_declared,
         }
 
+    def _of_lag(self, value: Callable[[Sampled], float]) -> Iterator[tuple[str, float]]:
+        return ((logger, value(sampled)) for logger, sampled in self._lag.copy().items())
+
     def forget(self, logger: str) -> None:
         """Withdraw the readings of a logger that is gone."""
-        self._forget_lag(logger)
+        self._lag.pop(logger, None)
         self._waiting.pop(logger, None)
         for limit in Limit:
             self._filled.forget(logger, limit)
@@ -131,7 +136,7 @@ class ReadingMetrics:
     def refresh(self, now: float) -> None:
         """Withdraw readings that are too old by now, in seconds since 1970, and add up the backlog."""
         for logger in [key for key, sampled in self._lag.items() if now - sampled.at > STALE_AFTER]:
-            self._forget_lag(logger)
+            del self._lag[logger]
         self._set_backlog(now)
         if now - self._storage_read > STALE_AFTER:
             for numbers in (self._stored, self._storage_limit, self._filled, self._undeclared):
@@ -139,24 +144,13 @@ class ReadingMetrics:
 
     def _set_lag(self, event: Sampled) -> None:
         logger = event.logger
-        if logger not in self._states:
-            return
-        if logger not in self._lag:
-            for gauge, _ in self._of_lag:
-                gauge.start(logger)
-        self._lag[logger] = event
-        self._waiting.pop(logger, None)
-        for gauge, value in self._of_lag:
-            gauge.set(value(event), logger)
+        if logger in self._states:
+            self._lag[logger] = event
+            self._waiting.pop(logger, None)
 
     def _set_waiting(self, event: Waiting) -> None:
         if event.logger in self._states:
             self._waiting[event.logger] = event
-
-    def _forget_lag(self, logger: str) -> None:
-        if self._lag.pop(logger, None) is not None:
-            for gauge, _ in self._of_lag:
-                gauge.forget(logger)
 
     def _set_backlog(self, now: float) -> None:
         """Add up the waiting messages. One logger of which they are unknown makes the sum unknown: it may have most."""
