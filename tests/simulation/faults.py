@@ -34,7 +34,7 @@ class Faults:
         kinds: list[Callable[[], None]] = [
             *(self._freeze, self._freeze, self._crash, self._cut_mongo, self._cut_nats),
             *(self._stop, self._crash_nats, self._change_leader, self._restart_mongo, self._stray_nak),
-            *(self._stall_majority, self._fail_over),
+            *(self._stall_majority, self._fail_over, self._restart_nats, self._replace_durable),
         ]
         self._kinds = world.random.sample(kinds, 4)
         self._next()
@@ -108,6 +108,25 @@ class Faults:
         for replica in self.replicas:
             if replica.moving is not None:
                 replica.moving.disconnect()
+
+    def _restart_nats(self) -> None:
+        """Restart a server that stands alone: the durable goes with its memory; some replicas do not see it at once."""
+        self._note("durables lost", "nats-server", "restarts and has lost the durable")
+        self._jetstream.lose_durable(acks=self._world.random.random() < 0.5)
+        seen = self._world.random.random() < 0.8
+        for replica in self.replicas:
+            if seen and replica.moving is not None:
+                replica.moving.disconnect()
+
+    def _replace_durable(self) -> None:
+        """Have a replica of another version make the durable anew; all that ask are told."""
+        self._note("durables replaced", "somebody", "makes the durable anew")
+        self._jetstream.lose_durable(acks=False)
+        for replica in self.replicas:
+            if replica.moving is not None:
+                self._world.scheduler.after(
+                    self._world.travel(), replica.process, replica.moving.hear_that_the_durable_is_gone
+                )
 
     def _change_leader(self) -> None:
         self._note("leader changes", "JetStream", "changes its leader")

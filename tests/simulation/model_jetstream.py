@@ -1,9 +1,10 @@
 """JetStream, as far as the protocol needs it: one work-queue stream with one durable, which several replicas pull.
 
 It delivers what is new in the order of its sequence, and again what was not answered within ack wait. It forgets: in a
-crash the deliveries and acks of the last moments, in a change of leader acks alone. It believes any answer that names a
-delivery, also that of an old holder: in progress prolongs the time of the new one, a nak redelivers at once, an ack
-removes. Facts: docs/timeseries.md.
+crash the deliveries and acks of the last moments, in a change of leader acks alone, and with the durable, which is in
+memory, all that it has ever delivered. It believes any answer for a message that it remembers to have delivered, also
+that of an old holder: in progress prolongs the time of the new one, a nak redelivers at once, an ack removes. Facts:
+docs/timeseries.md.
 """
 
 from __future__ import annotations
@@ -127,7 +128,7 @@ class JetStream:
             if pending is not None:
                 self._redeliver(sequence)
                 self._dispatch()
-        elif sequence in self.messages:
+        elif sequence in self.messages and sequence <= self._cursor:
             self._remove(sequence)
 
     def nak_any(self) -> None:
@@ -157,6 +158,17 @@ class JetStream:
         for sequence in self._recall_acks():
             self._pending.setdefault(sequence, Pending(1, now + ACK_WAIT))
             self._watch(sequence)
+        self._forget_requests()
+
+    def lose_durable(self, *, acks: bool) -> None:
+        """Have a new durable in its place, which counts from 1; forget all requests, and on demand the last `acks`."""
+        self._world.tally["deliveries of a lost durable"] += self._count
+        if acks:
+            self._recall_acks()
+        self._cursor = self._count = 0
+        self._durable = (0, 0, {})
+        self._pending.clear()
+        self._again.clear()
         self._forget_requests()
 
     def _recall_acks(self) -> list[int]:

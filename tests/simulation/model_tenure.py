@@ -88,6 +88,11 @@ class Moving:
         self._subscription.reconnect()
         self._after(self._world.travel(), self._ask_again)
 
+    def hear_that_the_durable_is_gone(self) -> None:
+        """Answer nothing that is in hand any more, and ask again."""
+        self._in_hand.disown()
+        self._ask_again()
+
     def gone(self) -> None:
         """Take note that the process was killed."""
         self._subscription.open = False

@@ -22,6 +22,7 @@ COUNTED = (
     ),
     *("freezes", "crashes", "stops", "cuts", "mongod killed", "rolled back", "nats-server killed", "leader changes"),
     *("majority stalled", "answered early"),
+    *("durables lost", "durables replaced", "deliveries of a lost durable"),
     *("forgotten deliveries", "forgotten acks", "naks of an old holder"),
 )
 """What the schedules have to contain, or they prove nothing."""

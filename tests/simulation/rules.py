@@ -137,6 +137,19 @@ class HorizonFalls(Rules):
     horizon = _Falling
 
 
+class _Counting(Horizon):
+    def _judge(self, delivery: Delivery) -> Suspicion | None:
+        suspicion = super()._judge(delivery)
+        first = suspicion is Suspicion.BELOW_HORIZON and delivery.num_delivered == 1
+        return None if first else suspicion
+
+
+class CountsAreBelieved(Rules):
+    """Rule 6 off in another way: a message that is delivered for the first time, as its durable says, is new."""
+
+    horizon = _Counting
+
+
 class _Impatient(Horizon):
     def admit(self, decoded: Decoded) -> bool:
         admitted = super().admit(decoded)
@@ -225,6 +238,7 @@ OFF: dict[str, type[Rules]] = {
     "5-early": MarkBeforeFence,
     "6": HorizonStands,
     "6-falls": HorizonFalls,
+    "6-counts": CountsAreBelieved,
     "7": CopiesDoNotWait,
     "7-forever": CopiesWaitForever,
     "8": WithoutLookUp,

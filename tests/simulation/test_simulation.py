@@ -12,7 +12,7 @@ from tests.simulation.schedule import run_schedule
 _FIRST = 1
 _SCHEDULES = 500
 _BOUND = 10_000
-_SEEDS = {"5-early": 314, "8-early": 2213}
+_SEEDS = {"5-early": 314, "8-early": 3183, "11-primary": 3025}
 """Where to begin to look for the rarest counterexamples: they were here. Any change of the code may move them."""
 _EXPECTED = {"3": "lost", "7-forever": "left", "11": "lost", "11-primary": "lost"}
 
