@@ -12,7 +12,7 @@ from anyio import CancelScope, sleep
 from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.raw_bson import RawBSONDocument
 from gridfs.errors import GridFSError
-from pymongo import AsyncMongoClient, ReadPreference, WriteConcern
+from pymongo import ReadPreference, WriteConcern
 from pymongo.errors import (
     ConfigurationError,
     ExecutionTimeout,
@@ -28,10 +28,13 @@ from pymongo.read_concern import ReadConcern
 from collector.errors import SinkUnavailable, WrongCollection
 from collector.events import lifecycle
 from collector.mongodb.errors import describe_failure
+from collector.mongodb.lanes import LaneClient
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
+    from pymongo import AsyncMongoClient
+    from pymongo.asynchronous.client_session import AsyncClientSession
     from pymongo.asynchronous.database import AsyncDatabase
 
     from collector.events import Report
@@ -79,11 +82,42 @@ async def calling(timeout: float) -> AsyncIterator[None]:
             with pymongo.timeout(timeout):
                 yield
         except PyMongoError as exc:
-            # pymongo's frames hold the whole command in a cycle, and in an outage the garbage collector seldom runs
-            clear_frames(exc.__traceback__)
-            if isinstance(exc, _FOR_THE_CALLER) and not isinstance(exc, ExecutionTimeout):
-                raise
-            raise SinkUnavailable(summary_of(exc), ambiguous=not isinstance(exc, _NOTHING_SENT)) from exc
+            raise _translated(exc)  # noqa: B904 - it names its cause itself
+
+
+def _translated(exc: PyMongoError) -> Exception:
+    """Return an error of pymongo if it is for the caller, else SinkUnavailable, which names it as the cause."""
+    # pymongo's frames hold the whole command in a cycle, and in an outage the garbage collector seldom runs
+    clear_frames(exc.__traceback__)
+    if isinstance(exc, _FOR_THE_CALLER) and not isinstance(exc, ExecutionTimeout):
+        return exc
+    unavailable = SinkUnavailable(summary_of(exc), ambiguous=not isinstance(exc, _NOTHING_SENT))
+    unavailable.__cause__ = exc
+    return unavailable
+
+
+async def send(
+    database: AsyncDatabase[dict[str, Any]],
+    command: dict[str, Any],
+    timeout: float,
+    session: AsyncClientSession | None = None,
+) -> dict[str, Any]:
+    """Send a command that writes, as `calling` does, and return the server's reply. It takes a lane if there is one.
+
+    The reply may hold `writeErrors` and `writeConcernError`, which are not raised.
+    """
+    client = database.client
+    if isinstance(client, LaneClient):
+        of_session = {} if session is None else {"lsid": session.session_id}
+        try:
+            with CancelScope(shield=True):
+                reply = await client.lanes.send(database.name, {**command, **of_session}, timeout)
+        except PyMongoError as exc:
+            raise _translated(exc)  # noqa: B904 - it names its cause itself
+        if reply is not None:
+            return reply
+    async with calling(timeout):
+        return await database.command(command, session=session)
 
 
 async def watch_mongo(client: AsyncMongoClient[dict[str, Any]], login: Login, report: Report) -> None:
@@ -120,13 +154,13 @@ class Login(Protocol):
         """Why the server refuses the login; empty while it accepts it."""
 
 
-def new_client(uri: str) -> AsyncMongoClient[dict[str, Any]]:
+def new_client(uri: str) -> LaneClient:
     """Make a client that is not connected yet.
 
     The driver does not retry: retries of ours are harmless by the identities of entries, and the driver's would hide an
     outage.
     """
-    return AsyncMongoClient(
+    return LaneClient(
         uri,
         appname="collector",
         retryWrites=False,
@@ -137,7 +171,7 @@ def new_client(uri: str) -> AsyncMongoClient[dict[str, Any]]:
 
 
 @asynccontextmanager
-async def open_mongo(uri: str) -> AsyncIterator[AsyncMongoClient[dict[str, Any]]]:
+async def open_mongo(uri: str) -> AsyncIterator[LaneClient]:
     """Open a client; it connects when it can, and leaving the block closes it."""
     client = new_client(uri)
     try:
@@ -179,16 +213,14 @@ async def insert(
     The reply may hold `writeErrors` and `writeConcernError`, which are not raised. Raises SinkUnavailable, bson's
     errors for a document that cannot be encoded, and OperationFailure for a command that was refused as a whole.
     """
-    async with calling(timeout):
-        return await database.command(
-            {
-                "insert": collection,
-                "documents": documents,
-                "ordered": False,
-                "writeConcern": {"w": "majority", "wtimeout": int(timeout * 1000)},
-                **only_into(uuid),
-            }
-        )
+    command = {
+        "insert": collection,
+        "documents": documents,
+        "ordered": False,
+        "writeConcern": {"w": "majority", "wtimeout": int(timeout * 1000)},
+        **only_into(uuid),
+    }
+    return await send(database, command, timeout)
 
 
 def only_into(uuid: bytes | None) -> dict[str, bytes]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
 from anyio import CancelScope, create_task_group, move_on_after, sleep
@@ -25,9 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from contextlib import AbstractAsyncContextManager
 
-    from pymongo import AsyncMongoClient
-
     from collector.events import Report
+    from collector.mongodb.lanes import LaneClient
     from transfer.secret import Secret
 
 _PERIOD = 2.0
@@ -78,7 +77,7 @@ class MongoLogin:
 
     async def follow(
         self,
-        client: AsyncMongoClient[dict[str, Any]],
+        client: LaneClient,
         owning_nothing: Callable[[], AbstractAsyncContextManager[None]],
         report: Report,
     ) -> None:
@@ -109,7 +108,7 @@ class MongoLogin:
 
     async def _go_over(
         self,
-        client: AsyncMongoClient[dict[str, Any]],
+        client: LaneClient,
         place: Access,
         owning_nothing: Callable[[], AbstractAsyncContextManager[None]],
     ) -> Callable[[], Awaitable[None]]:
@@ -128,7 +127,7 @@ class MongoLogin:
         before, self._last = self._last, now
         return now if now == before and now not in (self._place, self._refused_place) else None
 
-    async def _is_void(self, client: AsyncMongoClient[dict[str, Any]]) -> bool:
+    async def _is_void(self, client: LaneClient) -> bool:
         """Ask the server for our user; True when it names none any more, because the user was made anew."""
         try:
             async with calling(_TIMEOUT):
@@ -144,7 +143,7 @@ class MongoLogin:
         return void
 
 
-async def renew(client: AsyncMongoClient[dict[str, Any]], uri: str) -> Callable[[], Awaitable[None]]:
+async def renew(client: LaneClient, uri: str) -> Callable[[], Awaitable[None]]:
     """Change a client to another URI, or to the present certificates of the same one.
 
     pymongo does the same to itself after a fork. Running calls end on the old connections; the returned function closes
@@ -154,6 +153,7 @@ async def renew(client: AsyncMongoClient[dict[str, Any]], uri: str) -> Callable[
     topology, executor = client._topology, client._kill_cursors_executor  # noqa: SLF001 - see the module's docstring
 
     async def close() -> None:
+        await client.lanes.sweep()
         executor.close()
         await topology.close()
         await topology.cleanup_monitors()

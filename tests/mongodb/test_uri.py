@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import bson
 import pytest
 from anyio import fail_after
 from bson import ObjectId
@@ -18,6 +19,7 @@ from collector.dead_letters.summary import Filter
 from collector.errors import SinkUnavailable
 from collector.mongodb.calls import database_of, make_collection, open_mongo
 from collector.mongodb.collections import CollectionCatalog
+from collector.mongodb.lanes import Lane
 from collector.sinks.mongodb import MongoSink
 from collector.sinks.timeseries.claims import CLAIMS, REPLICAS, Claims
 from collector.sinks.timeseries.horizon import Horizon
@@ -72,9 +74,17 @@ class Sent(monitoring.CommandListener):
 
 
 @pytest.fixture
-def sent() -> Iterator[Sent]:
-    """Listen to all clients that are made in the test."""
-    listener, listeners = Sent(), monitoring._LISTENERS.command_listeners
+def sent(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sent]:
+    """Listen to all clients that are made in the test; lanes tell no listener of pymongo."""
+    listener, listeners, ask = Sent(), monitoring._LISTENERS.command_listeners, Lane.ask
+
+    async def heard(lane: Lane, message: bytes, timeout: float) -> bytes:
+        if listener.listens:
+            command = bson.decode(message[21:])
+            listener.commands.append({"": next(iter(command)), **command})
+        return await ask(lane, message, timeout)
+
+    monkeypatch.setattr(Lane, "ask", heard)
     monitoring.register(listener)
     try:
         yield listener

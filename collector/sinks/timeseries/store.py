@@ -14,7 +14,7 @@ from pymongo.errors import ExecutionTimeout, NetworkTimeout, OperationFailure
 
 from collector.decoding.identity import POSITION_BITS
 from collector.errors import OwnershipLost, SinkUnavailable
-from collector.mongodb.calls import RAW, calling, only_into
+from collector.mongodb.calls import RAW, calling, only_into, send
 from collector.mongodb.errors import describe_failure
 from collector.sinks.outcomes import UNENCODABLE
 from collector.sinks.timeseries.claims import TOO_OLD
@@ -97,14 +97,13 @@ class TimeSeriesStore:
             "txnNumber": Int64(number),
             **only_into(self._uuid),
         }
-        async with calling(self._timeout):
-            try:
-                reply = await self._database.command(command, session=self._sessions[slot])
-            except OperationFailure as exc:
-                if exc.code == TOO_OLD:
-                    raise OwnershipLost(self._tenure.claim) from exc
-                self._seen(exc.details or {})  # the insert may have begun: the next look-up has to see its entries
-                raise
+        try:
+            reply = await send(self._database, command, self._timeout, self._sessions[slot])
+        except OperationFailure as exc:
+            if exc.code == TOO_OLD:
+                raise OwnershipLost(self._tenure.claim) from exc
+            self._seen(exc.details or {})  # the insert may have begun: the next look-up has to see its entries
+            raise
         if any(error["code"] == TOO_OLD for error in reply.get("writeErrors", ())):
             raise OwnershipLost(self._tenure.claim)
         self._seen(reply)
