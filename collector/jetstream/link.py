@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import nats.errors
@@ -144,6 +145,21 @@ def _frame_of(message: Msg) -> Frame:
 _STATUS_HEADERS = frozenset({"Status", "Description"})
 
 
+@dataclass(slots=True, eq=False)
+class _Asked:
+    """A subscription that is asked for, and what became of it."""
+
+    subject: str
+    receive: Receive
+    subscribed: _BulkSubscribed | None = None
+    error: Exception | None = None
+
+    async def drain(self) -> None:
+        """End the subscription."""
+        if self.subscribed is not None:
+            await self.subscribed.drain()
+
+
 class BulkLink(PlainLink):
     """The link with a parser of its own and joined answers."""
 
@@ -151,34 +167,54 @@ class BulkLink(PlainLink):
         super().__init__(connection)
         self._parser = BulkParser(connection)
         self._one_at_a_time = Lock()
+        self._asked: list[_Asked] = []
+        # With a future nats-py starts no task and no iterator; it drops what comes for one that is cancelled. The
+        # parser takes the frames. All subscriptions share the future and the queue, which they do not use.
+        self._nobody: asyncio.Future[Msg] = asyncio.Future()
+        self._nobody.cancel()
+        self._no_queue: asyncio.Queue[Msg] = asyncio.Queue()  # noqa: TID251 - it is nats-py's
         connection._ps = self._parser  # noqa: SLF001 - see the module's docstring
 
     async def subscribe(self, subject: str, receive: Receive) -> Subscribed:
-        """See `Link`."""
-        # With a future nats-py starts no task and no iterator. The parser takes the frames, and the future stays unset.
-        subscription = await self._connection.subscribe(subject, future=asyncio.Future())
-        self._parser.receivers[subscription._id] = receive  # noqa: SLF001
-        subscribed = _BulkSubscribed(self._connection, self._parser, subscription)
-        if (refusal := await self._refusal(subject)) is not None:
-            await subscribed.drain()
-            raise Unavailable(f"expected a subscription, to hear the messages of this logger, but {refusal}")
-        return subscribed
+        """See `Link`. Subscriptions that are asked for at the same time share one question to the server."""
+        asked = _Asked(subject, receive)
+        self._asked.append(asked)
+        async with self._one_at_a_time:
+            if asked in self._asked:
+                together, self._asked = self._asked, []
+                await self._subscribe_all(together)
+        if asked.subscribed is None or asked.error is not None:
+            raise asked.error or Unavailable("expected a subscription, but the task that made it was cut")
+        return asked.subscribed
 
-    async def _refusal(self, subject: str) -> str | None:
-        """Return the server's refusal of a subscription that was just sent: it comes before the answer to a PING.
+    async def _subscribe_all(self, together: Sequence[_Asked]) -> None:
+        """Subscribe for all of them. When the server refuses something, ask for each alone to learn which one it is."""
+        before = getattr(self._connection, "last_refusal", None)
+        for asked in together:
+            await self._send(asked)
+        with move_on_after(DRAIN_TIMEOUT):  # a server that does not answer is noticed by its silence
+            await _flush_all(self._connection)
+        refusal = getattr(self._connection, "last_refusal", None)
+        if refusal is None or refusal is before:
+            return
+        for asked in [each for each in together if each.subscribed is not None]:
+            if len(together) > 1:
+                await asked.drain()
+                await self._subscribe_all([asked])
+            elif asked.subject in refusal.words or refusal.words.startswith("max"):
+                await asked.drain()
+                error = f"expected a subscription, to hear the messages of this logger, but {refusal}"
+                asked.error = Unavailable(error)
 
-        None when the server does not refuse it, or does not answer; then the pull notices the silence.
-        """
-        connection = self._connection
-        before = refusal = getattr(connection, "last_refusal", None)
-        with move_on_after(DRAIN_TIMEOUT):
-            async with self._one_at_a_time:  # the server does not say which subscription is beyond the limit
-                before = refusal = getattr(connection, "last_refusal", None)
-                await _flush_all(connection)
-                refusal = getattr(connection, "last_refusal", None)
-        if refusal is None or refusal is before or not (subject in refusal.words or refusal.words.startswith("max")):
-            return None
-        return str(refusal)
+    async def _send(self, asked: _Asked) -> None:
+        try:
+            subscription = await self._connection.subscribe(asked.subject, future=self._nobody)
+        except Exception as error:  # noqa: BLE001 - it is raised where the subscription was asked for
+            asked.error = error
+        else:
+            subscription._pending_queue = self._no_queue  # noqa: SLF001 - each would take 3 KiB
+            self._parser.receivers[subscription._id] = asked.receive  # noqa: SLF001
+            asked.subscribed = _BulkSubscribed(self._connection, self._parser, subscription)
 
     async def answer(self, answers: Sequence[tuple[str, bytes]]) -> int:
         """See `Link`."""

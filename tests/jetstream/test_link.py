@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from anyio import fail_after
+from anyio import create_task_group, fail_after, to_thread
 
 from collector.jetstream.link import BulkLink, PlainLink, open_link
 from collector.jetstream.messages import PullStatus, read_status
 from collector.jetstream.parser import BulkParser, Frame
 from tests.support.pulling import BODY, LINKS, Inbox, connected, written
+from transfer.errors import Unavailable
+from transfer.jetstream.connection import Connection
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -109,3 +111,59 @@ async def test_answers_are_all_sent_in_order(
             assert await make(connection).answer(answers) == 0
             assert await make(connection).answer([]) == 0
             assert [frame.body for frame in await inbox.until(500)] == [body for _, body in answers]
+
+
+@pytest.mark.parametrize("loggers", [100, 200])
+async def test_subscriptions_that_are_asked_for_together_share_a_question_to_the_server(
+    nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch, loggers: int
+) -> None:
+    """One question for each would let 10,000 loggers wait for each other at the start."""
+    flushes, flush = list[int](), Connection.flush
+
+    async def flush_and_count(connection: Connection, timeout: int = 10) -> None:
+        flushes.append(timeout)
+        await flush(connection, timeout)
+
+    inboxes = [Inbox() for _ in range(loggers)]
+    with fail_after(60):
+        async with connected(nats_server) as connection, connected(nats_server) as other:
+            link = BulkLink(connection)
+            monkeypatch.setattr(Connection, "flush", flush_and_count)
+            async with create_task_group() as group:
+                for number, inbox in enumerate(inboxes):
+                    group.start_soon(link.subscribe, f"together.{number}.*", inbox.receive)
+            assert len(flushes) <= 2
+            monkeypatch.setattr(Connection, "flush", flush)
+            for number in range(loggers):
+                await other.publish(f"together.{number}.x", b"%d" % number)
+            for number, inbox in enumerate(inboxes):
+                assert [frame.body for frame in await inbox.until(1)] == [b"%d" % number]
+
+
+async def test_of_many_that_are_asked_for_together_exactly_those_fail_that_the_server_refuses(
+    own_nats: Callable[..., NatsServer],
+) -> None:
+    user = '{user: a, password: b, permissions: {subscribe: {deny: ["no.*.*"]}}}'
+    server = await to_thread.run_sync(own_nats, f"authorization {{ users: [{user}] }}")
+    ends: dict[str, str] = {}
+    with fail_after(60):
+        async with connected(server, user="a", password="b") as connection:
+            link, inboxes = BulkLink(connection), dict[str, Inbox]()
+
+            async def subscribe(subject: str) -> None:
+                inboxes[subject] = Inbox()
+                try:
+                    await link.subscribe(subject, inboxes[subject].receive)
+                except Unavailable as exc:
+                    ends[subject] = str(exc)
+
+            subjects = [f"{kind}.{number}.*" for number in range(5) for kind in ("yes", "no")]
+            async with create_task_group() as group:
+                for subject in subjects:
+                    group.start_soon(subscribe, subject)
+            assert sorted(ends) == [subject for subject in sorted(subjects) if subject.startswith("no")]
+            assert all(subject in why for subject, why in ends.items())
+            for number in range(5):
+                await connection.publish(f"yes.{number}.x", b"heard")
+                assert len(await inboxes[f"yes.{number}.*"].until(1)) == 1
+            assert len(connection._subs) == 5
