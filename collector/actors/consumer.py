@@ -13,7 +13,7 @@ from anyio import CancelScope, lowlevel, move_on_after
 from collector.actors.backoff import exponential
 from collector.events import Failed, Failure, Held, Received, Stage, failure_of
 from collector.flow.in_hand import MESSAGE
-from collector.flow.pool import COMES_WITHIN, SMALLEST_ASK
+from collector.flow.pool import SMALLEST_ASK
 from collector.jetstream.messages import Signal, still_pending
 from collector.jetstream.pull import LARGEST
 from transfer.errors import TransferError, Unavailable, UnknownStream
@@ -98,10 +98,10 @@ class Consumer:
 
     async def _step(self, stopping: Event) -> bool:
         """Wait for deliveries, signals or room, and handle them; return whether stream and durable are the same."""
-        waits = self._accounts.received.is_waiting or self._accounts.decoded.is_waiting
-        with move_on_after(min(max(0.0, self._pull.deadline - self._clock()), COMES_WITHIN if waits else math.inf)):
+        again = self._accounts.asks_again_within
+        with move_on_after(min(max(0.0, self._pull.deadline - self._clock()), again)):
             await self._pull.changed.wait()
-        if not waits and not self._pull.changed.is_set() and self._clock() < self._pull.deadline:
+        if again == math.inf and not self._pull.changed.is_set() and self._clock() < self._pull.deadline:
             return True  # heartbeats have moved the deadline
         deliveries = self._pull.take()
         signals = self._pull.signals()
@@ -184,10 +184,11 @@ class Consumer:
         """Check stream and durable until JetStream answers; None when asked to stop before that."""
         attempt = 0
         while True:
-            self._pull.begin_check()
             try:
-                with CancelScope(shield=True):
-                    return await self._moving.source.attach()
+                async with self._moving.shared.turns:
+                    self._pull.begin_check()
+                    with CancelScope(shield=True):
+                        return await self._moving.source.attach()
             except Unavailable as exc:
                 self._fail(exc, "asking again")
             attempt += 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from anyio import current_time
+from anyio import Semaphore, current_time
 
 from collector.jetstream.doubts import Doubts
 from collector.rules import no_rules
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from collector.sinks import Destinations, Target
     from transfer.wire import LoggerSpec
 
+_AT_ONCE = 64
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shared:
@@ -39,6 +41,8 @@ class Shared:
     budget: Budget
     report: Report
     rules_of: Callable[[LoggerSpec], Sequence[Rule]] = no_rules
+    turns: Semaphore = field(default_factory=lambda: Semaphore(_AT_ONCE, fast_acquire=True))
+    """Limits how many loggers ask for their stream and durable at a time: 10,000 at once would time each other out."""
     doubts: Doubts = field(default_factory=Doubts)
     kept: set[Kept] = field(default_factory=set)
     """The loggers that move entries now: `Upkeep` looks after them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
 
     from anyio import Event
 
+    from collector.sinks import Slots
+
 _T = TypeVar("_T")
+_NO_TURNS: Slots = nullcontext()
 _CAP = 2.0
 """Seconds between two tries at most."""
 
@@ -29,14 +33,19 @@ class Patience:
 
     key: str
     report: Report
+    turns: Slots = _NO_TURNS
+    """Limits how many loggers try at the same time; the wait for a turn may be cut, the try may not."""
 
     async def until_done(self, prepare: Callable[[], Awaitable[_T]], *ends: Event) -> _T | None:
         """Try until it works; None when one of these is set before that. A reason to wait is reported once."""
         curve, attempt, reported = exponential(0.1, _CAP), 0, ""
         while not any(end.is_set() for end in ends):
             try:
-                with CancelScope(shield=True):  # drivers are never cut; each call has a deadline of its own
-                    return await prepare()
+                async with self.turns:
+                    if any(end.is_set() for end in ends):
+                        return None
+                    with CancelScope(shield=True):  # drivers are never cut; each call has a deadline of its own
+                        return await prepare()
             except (TransferError, SinkUnavailable, WrongCollection, WrongDestination) as exc:
                 if str(exc) != reported:
                     reported = str(exc)

@@ -47,7 +47,7 @@ class Pipeline:
         self._shared = shared
         self._source = shared.sources.of(spec.key)
         self._destination = shared.destinations.of(spec)
-        self._patience = Patience(spec.key, shared.report)
+        self._patience = Patience(spec.key, shared.report, shared.turns)
 
     async def run(self, stopping: Event) -> None:
         """Find stream and destination, move entries, and begin again when one of them is made anew."""

@@ -6,6 +6,7 @@ times as much. There are two, so that received messages never take the room in w
 
 from __future__ import annotations
 
+import math
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -31,6 +32,11 @@ class Accounts:
         """Whether the logger has to give back now what it holds; only loggers that hold something ask."""
         stuck_since = [one.freed_at for one in (self.received, self.decoded) if one.blocks_others]
         return bool(stuck_since) and self._budget.giving_way.has_come(min(stuck_since))
+
+    @property
+    def asks_again_within(self) -> float:
+        """Seconds after which the logger has to ask for room again; infinite while it waits for none."""
+        return min([one.asks_again_within for one in (self.received, self.decoded) if one.is_waiting], default=math.inf)
 
     def settled(self) -> None:
         """Take note that a batch was settled."""

@@ -37,6 +37,13 @@ PATIENCE = 15.0
 """Seconds that a logger may keep a loan, and give nothing back, while others wait for room for their next message."""
 COMES_WITHIN = 1.0
 """Seconds that a woken logger has for asking again; then the next one in the line may have the room."""
+_MANY = 1000
+"""Loggers in the line that may ask again within that time; more of them ask less often."""
+_PASSED_OVER = 50
+"""Loggers in the line that are passed over, when bytes come back, in the search for those that have room now. Without
+such a limit 10,000 loggers in an outage would all be looked at for each batch of each of them."""
+_LOOK = 1.0
+"""Seconds between two searches for starving loggers."""
 
 
 class Account:
@@ -73,11 +80,16 @@ class Account:
         """Tell whether the account may use `size` more bytes now; an account that may not joins the line for room.
 
         A granted account reports with `use` how many bytes it took. A refused account is woken when there is room. It
-        asks again at least every `COMES_WITHIN` seconds, for an account in front of it may be woken and not come. It
+        asks again at least every `asks_again_within` seconds, for an account in front may be woken and not come. It
         keeps its place in the line, also when it asks for more, until `withdraw`.
         A size larger than any loan is granted only to an account that uses nothing.
         """
         return self._pool.reserve(self, size)
+
+    @property
+    def asks_again_within(self) -> float:
+        """Seconds after which an account in the line has to ask again although nobody has woken it."""
+        return self._pool.asks_again_within
 
     @property
     def blocks_others(self) -> bool:
@@ -141,7 +153,10 @@ class Pool:
         self._waiting: dict[Account, _Wait] = {}
         """In the order of their tickets."""
         self._tickets = 0
-        self._woken_at = -math.inf
+        self._looked_at = -math.inf
+        """When the whole line was last looked through."""
+        self._starved = -math.inf, math.inf
+        """When it was last looked for starving accounts, and since when the first of them waits."""
 
     def open(self, on_room: Callable[[], None]) -> Account:
         """Open the account of a logger; `on_room` is called when it was refused and there is room now."""
@@ -165,8 +180,8 @@ class Pool:
 
     def _divide(self) -> None:
         loggers = max(1, len(self.accounts), self._expected)
-        self.guaranteed = max(self.limit // 2 // loggers, SMALLEST_GUARANTEE)
-        self._counted = False
+        before, self.guaranteed = self.guaranteed, max(self.limit // 2 // loggers, SMALLEST_GUARANTEE)
+        self._counted = self._counted and self.guaranteed == before
 
     def _count_loans(self) -> None:
         """Count all loans anew. It is put off until an account borrows, because many loggers may be added at once."""
@@ -237,10 +252,16 @@ class Pool:
     def _line_up(self, account: Account, size: int) -> None:
         last, before = next(reversed(self._waiting), None), self._waiting.get(account)
         self._waiting[account] = _Wait(size, self._clock() if before is None else before.since)
-        if last is not None and last.ticket > account.ticket:
+        if before is None and last is not None and last.ticket > account.ticket:
             self._waiting = dict(sorted(self._waiting.items(), key=lambda one: one[0].ticket))
-        if self._clock() - self._woken_at > COMES_WITHIN:
-            self._wake_waiting()  # an account that was woken may not come: then the next one may have the room
+        if self._clock() - self._looked_at > COMES_WITHIN:  # an account that was woken may not come: then the next one
+            self._looked_at = self._clock()  # may have the room
+            self._wake_waiting(len(self._waiting))
+
+    @property
+    def asks_again_within(self) -> float:
+        """See `Account.asks_again_within`."""
+        return COMES_WITHIN * max(1.0, len(self._waiting) / _MANY)
 
     def now(self) -> float:
         """Return the time by the pool's clock."""
@@ -251,7 +272,15 @@ class Pool:
         long_ago = self._clock() - PATIENCE
         if account.used <= self.guaranteed or account.freed_at > long_ago:
             return False
-        return any(not other.used and wait.since <= long_ago for other, wait in self._waiting.items())
+        return self._starving_since() <= long_ago
+
+    def _starving_since(self) -> float:
+        """Return since when an account that uses nothing has waited for room; looked for once in a second at most."""
+        now = self._clock()
+        if not 0 <= now - self._starved[0] < _LOOK:
+            starving = [wait.since for account, wait in self._waiting.items() if not account.used]
+            self._starved = now, min(starving, default=math.inf)
+        return self._starved[1]
 
     def is_waiting(self, account: Account) -> bool:
         """See `Account.is_waiting`."""
@@ -277,23 +306,29 @@ class Pool:
                 return False
         return True
 
-    def _wake_waiting(self) -> None:
-        """Wake the accounts in the line that would be granted now, if all of them asked; each only once."""
-        now, lendable, free = self._clock(), self._lendable(), True
-        self._woken_at = now
-        for account, wait in list(self._waiting.items()):
+    def _wake_waiting(self, most: int = _PASSED_OVER) -> None:
+        """Wake the accounts in the line that would be granted now, if all of them asked; each only once.
+
+        The search ends when `most` accounts were passed over. Those behind them ask again by themselves.
+        """
+        now, lendable, free, woken = self._clock(), self._lendable(), True, list[Account]()
+        for account, wait in self._waiting.items():
             borrows = wait.size - max(0, self.guaranteed - account.used)
             if borrows <= lendable and self.has_room(account, wait.size):
                 lendable -= max(0, borrows)
-            elif free and not account.used:
+            elif free and not account.used and self._may_exceed(account, wait.size):
                 free = _is_overdue(wait, now)
-                if not self._may_exceed(account, wait.size):
-                    continue
             else:
+                free = free and (bool(account.used) or _is_overdue(wait, now))
+                most -= 1
+                if most <= 0:
+                    break
                 continue
             if wait.woken_at is None:
                 wait.woken_at = now
-                account.on_room()
+                woken.append(account)
+        for account in woken:
+            account.on_room()
 
     def _lendable(self) -> int:
         if not self._counted:
