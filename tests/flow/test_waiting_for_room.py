@@ -44,7 +44,7 @@ class Logger:
     sizes=st.lists(st.integers(1, 3 * LIMIT), min_size=2, max_size=40),
     absent=st.sets(st.integers(0, 39), max_size=5),
     most_excess=st.sampled_from([0, LIMIT]),
-    random=st.randoms(use_true_random=False),
+    random=st.randoms(use_true_random=True),
 )
 def test_of_many_that_wait_for_room_nobody_starves_also_when_some_do_not_come_when_they_are_told(
     sizes: list[int], absent: set[int], most_excess: int, random: Random

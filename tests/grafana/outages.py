@@ -8,6 +8,7 @@ from __future__ import annotations
 import subprocess
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -154,10 +155,18 @@ class _Replica:
 
 
 def _samples(text: str) -> Iterator[tuple[str, float]]:
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples:
-            labels = ", ".join(f'{name}="{value}"' for name, value in sorted(sample.labels.items()))
-            yield f"{sample.name}{{{labels}}}", sample.value
+    for line in text.splitlines():
+        if not line.startswith("#"):
+            named, _, value = line.rpartition(" ")
+            yield _series(named), float(value)
+
+
+@cache
+def _series(named: str) -> str:
+    """Return a series as promtool takes it. Each is parsed once, though it is in every scrape of every outage."""
+    ((sample,),) = (family.samples for family in text_string_to_metric_families(f"{named} 0\n"))
+    labels = ", ".join(f'{name}="{value}"' for name, value in sorted(sample.labels.items()))
+    return f"{sample.name}{{{labels}}}"
 
 
 def played(outage: tuple[Now, Now]) -> list[dict[str, str]]:

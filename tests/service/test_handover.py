@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from collector.local import Replica
 
-pytestmark = [pytest.mark.alone, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 
 SHORT_ACK_WAIT, LONG_ACK_WAIT = 2.0, 300.0
 """Seconds: one that a test can wait for, and one that ends after it."""

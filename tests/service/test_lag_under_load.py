@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import math
 import time
-from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 import anyio
 import nats
 import pytest
 from anyio import create_task_group, to_thread
-from pymongo import MongoClient
 
+from tests.support.process import slow_inserts
 from tests.support.waiting import until, until_empty
 from transfer import Logger, Transfer
 from transfer.jetstream.streams import stream_state
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable
 
     from nats.aio.client import Client
 
@@ -30,17 +30,6 @@ AROUND = 0.3
 """Seconds around the time of a reading in which the server was asked for it, on an idle machine."""
 BURST = 400
 """Entries that are published at once; one after the other until the replica has shown a lag of more than one."""
-
-
-@contextmanager
-def slow_inserts(mongod: Mongod, namespace: str) -> Iterator[None]:
-    data = {"failCommands": ["insert"], "blockConnection": True, "blockTimeMS": 150, "namespace": f"{namespace}.a_logs"}
-    with MongoClient[dict[str, Any]](mongod.url) as client:
-        client.admin.command("configureFailPoint", "failCommand", mode="alwaysOn", data=data)
-        try:
-            yield
-        finally:
-            client.admin.command("configureFailPoint", "failCommand", mode="off")
 
 
 class Readings:
@@ -103,7 +92,7 @@ async def test_under_load_it_is_what_the_server_said_at_most_one_refresh_ago(
     async with await nats.connect(nats_server.url) as connection:
         transfer = Transfer(connection.jetstream(), namespace=namespace)
         await transfer.set(Logger("a"))
-        with slow_inserts(mongod, namespace), anyio.fail_after(120):
+        with slow_inserts(mongod, f"{namespace}.a_logs"), anyio.fail_after(120):
             await transfer.publish("a", {"n": 0})
             await until(lambda: "collector_lag_messages{" in replica.get("/metrics")[1], 10)
             async with watched(replica, connection, transfer.names.stream("a")) as readings:

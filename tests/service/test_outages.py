@@ -35,7 +35,7 @@ BACKLOG = FULL or 40_000
 ACK_WAIT = 2.0
 AWAY = 120.0 if FULL else 3 * ACK_WAIT
 GROWTH = 24 * MIB
-pytestmark = [pytest.mark.alone, pytest.mark.timeout(900 if FULL else 300)]
+pytestmark = pytest.mark.timeout(900 if FULL else 300)
 
 
 def leave(server: Server, how: str) -> None:

@@ -13,6 +13,7 @@ import pytest
 from pymongo import MongoClient
 
 from tests.support.ancestor import Ancestor, entry
+from tests.support.process import slow_inserts
 from tests.support.waiting import numbers, state, until, until_stored
 
 if TYPE_CHECKING:
@@ -44,9 +45,12 @@ async def test_of_50_000_entries_each_is_stored_once_though_a_replica_is_killed(
     assert numbers(database, *keys) == Counter(range(50_000))
 
 
-@pytest.mark.alone
 async def test_sigterm_with_10_000_messages_in_flight_loses_nothing_and_the_other_replica_goes_on(
-    start_replica: Callable[..., Replica], go: Ancestor, database: Database[dict[str, Any]], namespace: str
+    start_replica: Callable[..., Replica],
+    go: Ancestor,
+    database: Database[dict[str, Any]],
+    mongod: Mongod,
+    namespace: str,
 ) -> None:
     leaving, staying = start_replica(COLLECTOR_ACK_WAIT="5m"), start_replica(COLLECTOR_ACK_WAIT="5m")
     await go.declare("busy")
@@ -54,9 +58,10 @@ async def test_sigterm_with_10_000_messages_in_flight_loses_nothing_and_the_othe
     await go.publish("busy", (entry(number) for number in range(5_000)))
     before = staying.metric("collector_written_entries_total")
     async with anyio.create_task_group() as group:
-        group.start_soon(go.publish, "busy", [entry(number) for number in range(5_000, 15_000)])
-        await until(lambda: leaving.metric("collector_buffer_messages") > 0, 10)
-        leaving.terminate()
+        with slow_inserts(mongod, f"{namespace}.busy_logs"):  # so that it has some in hand, however slow we publish
+            group.start_soon(go.publish, "busy", [entry(number) for number in range(5_000, 15_000)])
+            await until(lambda: leaving.metric("collector_buffer_messages") > 0, 10)
+            leaving.terminate()
         assert await anyio.to_thread.run_sync(leaving.wait) == 0, "it has drained before its shutdown timeout"
     await until(lambda: staying.metric("collector_written_entries_total") > before, 5)
     await until_stored(database, ["busy"], 15_000, 20)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 LOGGERS, EACH = 4, 4000
 SHUTDOWN = 12.0
-pytestmark = [pytest.mark.alone, pytest.mark.timeout(200)]
+pytestmark = pytest.mark.timeout(200)
 
 
 async def test_a_hang_of_nats_under_load_does_not_outlive_the_shutdown_timeout(

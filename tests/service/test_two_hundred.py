@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from collector.local import Mongod, Replica
 
-pytestmark = [pytest.mark.alone, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 GOOD = [f"good{number}" for number in range(100)]
 EACH = 16
 LARGE = msgspec.msgpack.encode({"data": {"text": "x" * 2_000_000}})

@@ -35,13 +35,20 @@ def resident(replica: Replica, *, highest: bool = False) -> int:
 @contextmanager
 def refusing_inserts(mongod: Mongod, namespace: str | None = None) -> Iterator[None]:
     """Have mongod fail every insert, or those into one collection, after a while and as if it were no primary now."""
-    data: dict[str, Any] = {
-        "failCommands": ["insert"],
-        "errorCode": 11602,
-        "blockConnection": True,
-        "blockTimeMS": 200,
-        **({"namespace": namespace} if namespace else {}),
-    }
+    with _inserts(mongod, errorCode=11602, blockTimeMS=200, **({"namespace": namespace} if namespace else {})):
+        yield
+
+
+@contextmanager
+def slow_inserts(mongod: Mongod, namespace: str) -> Iterator[None]:
+    """Have every insert into one collection take a while."""
+    with _inserts(mongod, blockTimeMS=150, namespace=namespace):
+        yield
+
+
+@contextmanager
+def _inserts(mongod: Mongod, **how: object) -> Iterator[None]:
+    data = {"failCommands": ["insert"], "blockConnection": True, **how}
     with MongoClient[dict[str, Any]](mongod.url) as client:
         client.admin.command("configureFailPoint", "failCommand", mode="alwaysOn", data=data)
         try:
