@@ -36,6 +36,7 @@ from collector.actors.supervisor import Pipelines, Supervisor
 from collector.actors.upkeep import Upkeep, Ways
 from collector.errors import Aborted, ReaderGone
 from collector.events import lifecycle
+from collector.flow.batch_age import BatchAge
 from collector.flow.budget import Budget
 from collector.jetstream.bucket import KvBucket
 from collector.jetstream.connection import close, connect
@@ -98,6 +99,7 @@ class Service:
                 lifecycle.Observer.LOG: EventLog().observe,
             }
         )
+        self._batch_age = BatchAge(settings.batch_age, settings.batch_age_limit)
         self._stopping = Event()
         self._opening = CancelScope()
         self._everything = CancelScope()
@@ -146,6 +148,7 @@ class Service:
                         on_reader_gone=self._end_without_reader,
                     ),
                     budget=Budget(self._settings.buffer_bytes),
+                    batch_age=self._batch_age,
                     report=self._report,
                 )
                 await self._supervise(shared, mongodb)
@@ -231,13 +234,16 @@ class Service:
 
     async def _pulse(self) -> None:
         """Measure the delay of the event loop, by which liveness is judged, and tell the GC policy the loggers."""
-        ready, policy = None, GcPolicy()
+        ready, age, policy = None, None, GcPolicy()
         policy.begin()
         while True:
             before = current_time()
             await sleep(_PULSE)
             self._report(lifecycle.LoopLag(max(0.0, current_time() - before - _PULSE)))
             policy.observe(self._status.loggers)
+            if (now_age := self._batch_age.at(current_time())) != age:
+                age = now_age
+                self._report(lifecycle.BatchAgeChanged(age))
             if lost := LINES.take_lost():
                 self._report(lifecycle.LogLost(lost))
             if (now_ready := not self._status.not_ready) != ready:

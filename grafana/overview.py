@@ -177,6 +177,14 @@ def _saturation() -> list[Panel]:
             Query(of_service("event_loop_lag_seconds"), BY_INSTANCE),
             width=THIRD,
         ),
+        graph(
+            "Age of a batch",
+            "How long a batch waits for more entries. It follows the number of busy loggers of the replica, from "
+            "COLLECTOR_BATCH_AGE to COLLECTOR_BATCH_AGE_LIMIT.",
+            "s",
+            Query(of_service("batch_age_seconds"), BY_INSTANCE),
+            width=THIRD,
+        ),
         _largest(
             "Ack pending",
             "Unanswered messages, as a share of the most that JetStream hands out: at 100 % it hands out no more. "

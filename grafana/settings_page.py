@@ -66,7 +66,10 @@ MEANINGS: Mapping[str, str] = {
     "COLLECTOR_HTTP": "Address on which `/metrics`, `/livez`, `/readyz`, `/status` and the page at `/` answer.",
     "COLLECTOR_BATCH_ENTRIES": "A batch is complete when it has this number of entries.",
     "COLLECTOR_BATCH_BYTES": "A batch is complete when its entries have this size, inflated.",
-    "COLLECTOR_BATCH_AGE": "A batch is complete at this age. With little traffic it is most of the delay of an entry.",
+    "COLLECTOR_BATCH_AGE": "A batch is complete at this age. With little traffic it is most of the delay of an entry."
+    " With `0` every batch leaves at once, at any load.",
+    "COLLECTOR_BATCH_AGE_LIMIT": "The age grows up to this with the number of busy loggers, so that a replica writes"
+    " about a hundred batches a second.",
     "COLLECTOR_WRITES": "Batches of one logger that are written to MongoDB at a time. Other sinks write one by one.",
     "COLLECTOR_BUFFER_BYTES": "Memory for messages that are held or asked for, over all loggers of the replica. The"
     " memory of the process stays below this plus 120 MiB.",

@@ -1,18 +1,15 @@
-"""The batcher: gathers decoded deliveries into batches, and offers each batch when it is full or old enough."""
+"""The batcher: gathers decoded deliveries into batches, and offers each batch when it is full or has to leave."""
 
 from __future__ import annotations
 
-from math import inf
 from typing import TYPE_CHECKING
 
-from anyio import BrokenResourceError, CancelScope, EndOfStream
+from anyio import BrokenResourceError, EndOfStream
 
-from collector.flow.batching import BatchPolicy, OpenBatch
+from collector.flow.batching import BatchPolicy, HandedOn, OpenBatch
 from collector.model import Decoded, Trigger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from anyio.abc import ObjectReceiveStream, ObjectSendStream
 
 
@@ -26,17 +23,14 @@ class Batcher:
     def __init__(
         self,
         policy: BatchPolicy,
-        inbox: ObjectReceiveStream[list[Decoded]],
+        inbox: ObjectReceiveStream[HandedOn],
         outbox: ObjectSendStream[OpenBatch],
-        clock: Callable[[], float],
     ) -> None:
         self._policy = policy
         self._open_batch = OpenBatch(1, policy)
         self._leaving: list[OpenBatch] = []
-        self._deadline = inf
         self._inbox = inbox
         self._outbox = outbox
-        self._clock = clock
 
     async def run(self) -> None:
         """Batch until the mailbox ends."""
@@ -49,9 +43,9 @@ class Batcher:
     async def _batch(self) -> None:
         try:
             while True:
-                with CancelScope(deadline=self._deadline) as young:  # the age of the batch, without a timer task
-                    self._add(await self._inbox.receive())
-                if young.cancelled_caught:
+                handed_on = await self._inbox.receive()
+                self._add(handed_on.decoded)
+                if handed_on.leaves and self._open_batch and self._open_batch.offered is None:
                     self._offer(Trigger.AGE)
                 await self._send()
         except EndOfStream:
@@ -65,8 +59,6 @@ class Batcher:
             while rest is not None:
                 if self._open_batch.taken or self._open_batch.full:
                     self._open_batch = OpenBatch(self._open_batch.id + 1, self._policy)
-                if not self._open_batch:
-                    self._deadline = self._clock() + self._policy.age
                 fitting, rest = rest.cut(self._open_batch.room)
                 self._open_batch.add(fitting)
                 if self._open_batch.offered is None and (limit := self._open_batch.full):
@@ -75,13 +67,8 @@ class Batcher:
     def _offer(self, why: Trigger) -> None:
         self._open_batch.offered = why
         self._leaving.append(self._open_batch)
-        self._deadline = inf
 
     async def _send(self) -> None:
-        if not self._leaving:
-            return
         leaving, self._leaving = self._leaving, []
         for open_batch in leaving:
             await self._outbox.send(open_batch)
-        if self._open_batch.offered is None:  # the next batch waited for the writer too: its age begins now
-            self._deadline = self._clock() + self._policy.age

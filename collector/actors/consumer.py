@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -12,10 +11,9 @@ from anyio import CancelScope, lowlevel, move_on_after
 
 from collector.actors.backoff import exponential
 from collector.events import Failed, Failure, Held, Received, Stage, failure_of
-from collector.flow.in_hand import MESSAGE
-from collector.flow.pool import SMALLEST_ASK
-from collector.jetstream.messages import Signal, still_pending
-from collector.jetstream.pull import LARGEST
+from collector.flow.batching import HandedOn
+from collector.jetstream.endings import LARGEST
+from collector.jetstream.messages import Signal
 from transfer.errors import TransferError, Unavailable, UnknownStream
 
 if TYPE_CHECKING:
@@ -37,14 +35,6 @@ _PAUSE = exponential(0.5, 2.0)
 give a durable that is re-created immediately after its deletion the old one's state."""
 
 
-@dataclass(frozen=True, slots=True)
-class PullLimits:
-    """The messages that a logger may request and hold at a time, and the bytes of one request."""
-
-    messages: int
-    request_bytes: int
-
-
 class Consumer:
     """Moves deliveries from a pull subscription to the batcher's mailbox.
 
@@ -53,23 +43,23 @@ class Consumer:
     after all messages in flight have come, or when stream or durable were replaced.
     """
 
-    def __init__(self, moving: Moving, outbox: ObjectSendStream[list[Decoded]]) -> None:
-        settings = moving.shared.settings
+    def __init__(self, moving: Moving, outbox: ObjectSendStream[HandedOn]) -> None:
         self._key = moving.key
         self._moving = moving
         self._pull = moving.pull
         self._in_hand = moving.in_hand
         self._accounts = moving.accounts
         self._admission = moving.target.admission
-        self._limits = PullLimits(settings.most_held, settings.batch_bytes)
+        self._gathering = moving.gathering
+        self._requests = moving.requests
         self._outbox = outbox
         self._report = moving.shared.report
         self._clock = moving.shared.clock
         self._undecoded: deque[Delivery] = deque()
         self._max_at_once = _SLICE
         """Deliveries that are decoded at once at most: few while there is little room."""
-        self._alone = False
-        """Whether the last request was for one message."""
+        self._leaves = False
+        """Whether what is in hand and not handed on yet is old enough to leave."""
 
     async def run(self, stopping: Event) -> None:
         """Pull until asked to stop, then hand on the messages in flight and close the mailbox."""
@@ -77,7 +67,7 @@ class Consumer:
             with self._moving.shared.nats.reconnects.listening(self._pull.forget_requests):
                 try:
                     await self._pull.open()
-                    await self._top_up(flowing=False)
+                    await self._requests.top_up(None)
                     while not stopping.is_set() and await self._step(stopping):
                         pass
                 finally:
@@ -103,11 +93,12 @@ class Consumer:
             await self._pull.changed.wait()
         if again == math.inf and not self._pull.changed.is_set() and self._clock() < self._pull.deadline:
             return True  # heartbeats have moved the deadline
+        self._leaves |= self._gathering.taken()
         deliveries = self._pull.take()
         signals = self._pull.signals()
         if signals - {Signal.LOOK}:
             self._report_signals(signals)
-            with move_on_after(_PAUSE(max(1, self._pull.fruitless))):
+            with move_on_after(_PAUSE(max(1, self._pull.endings.fruitless))):
                 await stopping.wait()
         owes = self._owes
         if (signals or owes or (deliveries and self._pull.unsure)) and not await self._verified(stopping):
@@ -117,27 +108,18 @@ class Consumer:
         if owes:
             await self._moving.settler.answer_owed()
         await self._pull.answer_aside()
-        await self._top_up(flowing=bool(deliveries) and self._is_flowing(deliveries[-1]))
+        await self._requests.top_up(deliveries[-1] if deliveries else None)
+        self._report(Held(self._key, len(self._in_hand), self._in_hand.memory_bytes))
         self._undecoded += deliveries
         await self._hand_on()
-        await self._send(self._admission.released())
         return True
 
-    def _is_flowing(self, last: Delivery) -> bool:
-        """Tell whether messages keep coming: more are in hand than requested; else the logger is nearly idle.
-
-        After a request for a lone message, other messages have to be pending too.
-        """
-        alone, self._alone = self._alone, False
-        more_came = self._in_hand.whole > self._pull.outstanding.messages
-        return more_came and (not alone or still_pending(last) > 0)
-
     def _report_signals(self, signals: set[Signal]) -> None:
-        pull = self._pull
-        error = f"the server said {pull.last_words!r}"
-        if pull.fruitless > 1:
-            error += f" {pull.fruitless} times in a row, and sent nothing"
-        if pull.too_small >= LARGEST:
+        endings = self._pull.endings
+        error = f"the server said {endings.last_words!r}"
+        if endings.fruitless > 1:
+            error += f" {endings.fruitless} times in a row, and sent nothing"
+        if endings.too_small >= LARGEST:
             error += f": expected the next message to be no larger than {LARGEST} bytes; remove it from the stream"
         if Signal.SILENT in signals:
             failure, error = Failure.SILENT, "no heartbeat of the server came in time"
@@ -214,10 +196,20 @@ class Consumer:
                 self._in_hand.count_decoded(one)
                 decoded += self._admission.admitted(one)
             messages, size = messages + len(inflated.deliveries), size + inflated.size
-            if messages >= _SLICE or size >= _SLICE_BYTES:
+            if decoded and (messages >= _SLICE or size >= _SLICE_BYTES):
                 await self._send(decoded)
                 decoded, messages, size = [], 0, 0
-        await self._send(decoded)
+        await self._hand_on_rest([*decoded, *self._admission.released()])
+
+    async def _hand_on_rest(self, decoded: list[Decoded]) -> None:
+        """Hand on the last deliveries; all leave when they are old enough, or when nothing more can come to them."""
+        ended = self._leaves or bool(self._undecoded) or not self._pull.outstanding.requests
+        waits = self._leaves or self._gathering.waits
+        if decoded or (ended and waits):
+            await self._send(decoded, leaves=ended or not waits)
+        if ended:
+            self._gathering.left()
+        self._leaves = self._leaves and bool(self._undecoded)
 
     def _admitted(self) -> Inflated | None:
         """Return the next inflated deliveries that the budget has room for when decoded; None without room for one."""
@@ -236,55 +228,22 @@ class Consumer:
         self._max_at_once = min(_SLICE, 2 * self._max_at_once)
         return inflated
 
-    async def _send(self, decoded: list[Decoded]) -> None:
-        if not decoded:
-            return
+    async def _send(self, decoded: list[Decoded], *, leaves: bool = False) -> None:
+        if decoded:
+            self._report_received(decoded)
+            await lowlevel.checkpoint()
+        await self._outbox.send(HandedOn(decoded, leaves))
+
+    def _report_received(self, decoded: list[Decoded]) -> None:
         deliveries = [delivery for one in decoded for delivery in one.deliveries]
+        entries = sum([one.total for one in decoded])
+        self._gathering.learn(len(deliveries), entries)
         self._report(
             Received(
                 self._key,
                 messages=len(deliveries),
-                entries=sum([one.total for one in decoded]),
+                entries=entries,
                 bytes=sum([len(delivery.body) + len(delivery.raw_headers) for delivery in deliveries]),
                 redelivered=sum([delivery.num_delivered > 1 for delivery in deliveries]),
             )
         )
-        await lowlevel.checkpoint()
-        await self._outbox.send(decoded)
-
-    async def _top_up(self, *, flowing: bool) -> None:
-        """Request more when a third of the limit is free, so that requests are few and overlap."""
-        outstanding = self._pull.outstanding
-        self._count()
-        self._report(Held(self._key, len(self._in_hand), self._in_hand.memory_bytes))
-        if not self._pull.can_ask:
-            return
-        account = self._accounts.received
-        if not self._pull.too_small:
-            account.withdraw()
-        free = self._limits.messages - self._in_hand.whole - outstanding.messages
-        if outstanding.requests and free < self._limits.messages // 3:
-            return
-        if self._pull.too_small:
-            if not outstanding.requests:
-                await self._ask_for_one()
-            return
-        free_bytes = min(account.available(flowing=flowing), self._limits.request_bytes)
-        if free > 0 and free_bytes >= SMALLEST_ASK:
-            messages = min(free, free_bytes // (2 * MESSAGE))
-            account.use(account.used + free_bytes)
-            await self._pull.ask(messages, free_bytes - messages * MESSAGE)
-            self._count()
-
-    async def _ask_for_one(self) -> None:
-        """Request a lone message that is larger than an ordinary request, if the budget has room for it now."""
-        account, size = self._accounts.received, self._pull.alone_bytes
-        if account.reserve(size + MESSAGE):
-            account.use(account.used + size + MESSAGE)
-            self._alone = True
-            await self._pull.ask_for_one(size)
-            self._count()
-
-    def _count(self) -> None:
-        outstanding = self._pull.outstanding
-        self._accounts.received.use(outstanding.bytes + outstanding.messages * MESSAGE + self._in_hand.bytes)

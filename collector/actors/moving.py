@@ -7,16 +7,20 @@ from typing import TYPE_CHECKING
 
 from anyio import Semaphore, current_time
 
+from collector.actors.alarms import Alarms
 from collector.jetstream.doubts import Doubts
 from collector.rules import no_rules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from collector.actors.requests import Requests
     from collector.actors.upkeep import Kept
     from collector.decoding.codec import Codec
     from collector.events import Report
+    from collector.flow.batch_age import BatchAge
     from collector.flow.budget import Accounts, Budget
+    from collector.flow.gathering import Gathering
     from collector.flow.in_hand import InHand
     from collector.flow.settler import Settler
     from collector.jetstream.connection import NatsConnection
@@ -41,12 +45,14 @@ class Shared:
     budget: Budget
     report: Report
     rules_of: Callable[[LoggerSpec], Sequence[Rule]] = no_rules
+    batch_age: BatchAge
     turns: Semaphore = field(default_factory=lambda: Semaphore(_AT_ONCE, fast_acquire=True))
     """Limits how many loggers ask for their stream and durable at a time: 10,000 at once would time each other out."""
     doubts: Doubts = field(default_factory=Doubts)
     kept: set[Kept] = field(default_factory=set)
     """The loggers that move entries now: `Upkeep` looks after them."""
     clock: Callable[[], float] = current_time
+    alarms: Alarms = field(default_factory=lambda: Alarms(current_time))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +67,8 @@ class Moving:
     pull: Pull
     in_hand: InHand
     accounts: Accounts
+    gathering: Gathering
+    requests: Requests
     settler: Settler
     codec: Codec
     risks: str = ""

@@ -12,10 +12,13 @@ from anyio import CancelScope, move_on_after
 
 from collector.actors.moving import Moving
 from collector.actors.patience import Patience
+from collector.actors.requests import PullLimits, Requests
 from collector.actors.stages import Stages
 from collector.actors.waiting import first_of
 from collector.decoding.codec import Codec
 from collector.events import LoggerState, State
+from collector.flow.batch_age import LoggerAge
+from collector.flow.gathering import Enough, Gathering
 from collector.flow.in_hand import InHand
 from collector.flow.settler import Settler
 from collector.jetstream.pull import Pull
@@ -23,7 +26,7 @@ from transfer.errors import Unavailable
 from transfer.jetstream.comparison import not_meant
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from anyio import Event
 
@@ -77,10 +80,21 @@ class Pipeline:
         return now is not None and now.incarnation == attached.incarnation
 
     async def _move(self, attached: Attached, target: Target, stopping: Event) -> None:
-        shared, in_hand = self._shared, InHand()
+        shared, settings, in_hand = self._shared, self._shared.settings, InHand()
         codec = Codec(attached.incarnation, shared.rules_of(self._spec))
-        inbox = shared.nats.connection.new_inbox()
-        pull = Pull(shared.nats.link, attached, inbox=inbox, in_hand=in_hand, clock=shared.clock)
+
+        def wake() -> None:
+            pull.wake()
+
+        gathering = self._gathering(wake)
+        pull = Pull(
+            shared.nats.link,
+            attached,
+            inbox=shared.nats.connection.new_inbox(),
+            in_hand=in_hand,
+            clock=shared.clock,
+            wakes=gathering.came,
+        )
         async with self._listening(pull, stopping, target.leaving, target.lost) as listens:
             if not listens:
                 return
@@ -94,11 +108,18 @@ class Pipeline:
                     pull=pull,
                     in_hand=in_hand,
                     accounts=accounts,
+                    gathering=gathering,
+                    requests=Requests(pull, in_hand, accounts, PullLimits(settings.most_held, settings.batch_bytes)),
                     settler=Settler(self._key, in_hand, pull, shared.report),
                     codec=codec,
                     risks=self._risks(attached, target),
                 )
                 await Stages(moving).run(stopping)
+
+    def _gathering(self, wake: Callable[[], None]) -> Gathering:
+        shared = self._shared
+        enough = Enough(shared.settings.batch_entries, shared.settings.batch_bytes)
+        return Gathering(LoggerAge(shared.batch_age), enough, shared.clock, shared.alarms.set, wake)
 
     @asynccontextmanager
     async def _listening(self, pull: Pull, *ends: Event) -> AsyncIterator[bool]:

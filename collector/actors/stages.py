@@ -14,10 +14,9 @@ from collector.actors.consumer import Consumer
 from collector.actors.writer import Writer
 from collector.errors import OwnershipLost
 from collector.events import Failed, Failure, Held, LoggerState, Returned, Stage, State
-from collector.flow.batching import BatchPolicy, OpenBatch
+from collector.flow.batching import BatchPolicy, HandedOn, OpenBatch
 from collector.flow.pool import PATIENCE
 from collector.flow.settlement import NAK
-from collector.model import Decoded
 from collector.runtime.latch import Latch, call_at, forget
 
 if TYPE_CHECKING:
@@ -83,11 +82,11 @@ class Stages:
 
     async def _run_stages(self) -> None:
         moving, settings = self._moving, self._moving.shared.settings
-        decoded_in, decoded_out = create_memory_object_stream[list[Decoded]](1)
+        decoded_in, decoded_out = create_memory_object_stream[HandedOn](1)
         open_batches_in, open_batches_out = create_memory_object_stream[OpenBatch](1)
-        policy = BatchPolicy(settings.batch_entries, settings.batch_bytes, settings.batch_age)
+        policy = BatchPolicy(settings.batch_entries, settings.batch_bytes)
         consumer = Consumer(moving, decoded_in)
-        batcher = Batcher(policy, decoded_out, open_batches_in, moving.shared.clock)
+        batcher = Batcher(policy, decoded_out, open_batches_in)
         writer = Writer(moving, open_batches_out)
         async with create_task_group() as group:
             written, later = Event(), moving.target.later

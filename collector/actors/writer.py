@@ -15,6 +15,7 @@ from collector.events import (
     BatchSettled,
     Failed,
     Failure,
+    Held,
     LoggerState,
     Retried,
     Stage,
@@ -116,6 +117,7 @@ class Writer:
         unanswered, owed = await self._moving.settler.settle(deliveries, kept, rejects, weight=batch.weight)
         storing.settled = True
         self._let_go(batch, deliveries)
+        self._report(Held(self._key, len(self._in_hand), self._in_hand.memory_bytes))
         self._report(
             BatchSettled(
                 self._key,
@@ -144,7 +146,8 @@ class Writer:
             entries = [entry for entry in entries if entry.delivery.reply in settled]
         self._target.admission.settled(deliveries, entries)
         self._moving.accounts.settled()
-        self._moving.pull.wake()
+        if self._moving.requests.settled() or self._target.admission.holds:
+            self._moving.pull.wake()
 
     async def _until_done(
         self, stage: Stage, attempt: Callable[[], Awaitable[None]], slots: Slots, stopping: Event

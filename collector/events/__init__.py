@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, TypeAlias
 
 from collector.events.lifecycle import (
+    BatchAgeChanged,
     ConnectionChanged,
     Listening,
     LogLost,
@@ -302,6 +303,7 @@ Event: TypeAlias = (
     | Listening
     | Ready
     | LoopLag
+    | BatchAgeChanged
     | LogLost
     | ObserverFailed
     | Storage

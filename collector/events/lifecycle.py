@@ -54,6 +54,13 @@ class LoopLag:
 
 
 @dataclass(frozen=True, slots=True)
+class BatchAgeChanged:
+    """The age at which batches leave has changed with the load."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class LogLost:
     """Lines of the log could not be written: standard error is broken, full or not read."""
 

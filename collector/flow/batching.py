@@ -1,8 +1,9 @@
-"""A batch while it is filled, and when it is full: by entries or by bytes. Pure: the batcher watches its age."""
+"""A batch while it is filled, and when it is full: by entries or by bytes. Pure: `gathering.py` watches its age."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from collector.model import Batch, Decoded, Delivery, Dropped, Entry, Rejected, Trigger
 
@@ -13,7 +14,14 @@ class BatchPolicy:
 
     entries: int
     bytes: int
-    age: float
+
+
+class HandedOn(NamedTuple):
+    """Decoded deliveries on their way from the consumer to the batcher."""
+
+    decoded: list[Decoded]
+    leaves: bool
+    """Whether they leave at once, with all that waits in the open batch."""
 
 
 class OpenBatch:

@@ -92,6 +92,11 @@ class Account:
         return self._pool.asks_again_within
 
     @property
+    def guaranteed(self) -> int:
+        """The bytes that this account can always use."""
+        return self._pool.guaranteed
+
+    @property
     def blocks_others(self) -> bool:
         """Whether the account has kept a loan for `PATIENCE` seconds without giving bytes back, while others starve.
 

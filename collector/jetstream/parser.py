@@ -40,7 +40,8 @@ class Frame(NamedTuple):
 
 
 AnyFrame: TypeAlias = "tuple[bytes, bytes, bytes, bytes]"
-Receive: TypeAlias = "Callable[[Sequence[AnyFrame]], None]"
+Receive: TypeAlias = "Callable[[Sequence[AnyFrame]], object]"
+"""It returns True when nobody is woken by these frames."""
 
 
 class BulkParser(Parser):

@@ -17,6 +17,7 @@ from anyio import Event, move_on_after
 
 from collector.jetstream.aside import Aside
 from collector.jetstream.certainty import Certainty
+from collector.jetstream.endings import Endings
 from collector.jetstream.messages import Bare, PullStatus, Signal, read_delivery, read_status, signal_of, unused
 from collector.jetstream.outstanding import Outstanding
 
@@ -44,9 +45,11 @@ _ASIDE_TIMEOUT = 1.0
 _NANOSECONDS = 1_000_000_000
 _ALONE = 2.5
 """Heartbeats that a request for a lone message lives: if none comes, its bytes return to the other loggers soon."""
-LARGEST = 64 * 1024 * 1024 + 64 * 1024
-"""Bytes of the largest message that is asked for, with subject and headers: nats-server lets no more bytes wait for one
-client (`max_pending`)."""
+
+
+def at_once(_messages: int, _size: int, _now: float) -> bool:
+    """Wake the consumer for all messages that come."""
+    return True
 
 
 class Pull:
@@ -61,14 +64,10 @@ class Pull:
         in_hand: InHand,
         clock: Callable[[], float],
         heartbeat: float = HEARTBEAT,
+        wakes: Callable[[int, int, float], bool] = at_once,
     ) -> None:
         self.outstanding = Outstanding()
-        self.too_small = 0
-        """Bytes of the last request if the next message is larger, else 0: then that message is asked for alone."""
-        self.fruitless = 0
-        """How often in a row the server has ended the requests early without a message."""
-        self.last_words = ""
-        """The server's status line when it last ended a request without fulfilling it."""
+        self.endings = Endings()
         self._link = link
         self._inbox = inbox
         self._stream = attached.stream
@@ -82,14 +81,11 @@ class Pull:
         self._heartbeat = heartbeat
         self._subscribed: Subscribed | None = None
         self._number = 0
-        self._counted = 0
-        """Requests up to this number are counted in `fruitless`: one event may end several requests."""
-        self._last_size = 0
-        """Bytes of the last message that was asked for alone."""
         self._deliveries: list[Delivery] = []
         self._taken_in_hand = 0
         self._aside = Aside()
         self._signals: set[Signal] = set()
+        self._wakes = wakes
         self._heard = clock()
         self.changed = Event()
 
@@ -127,21 +123,15 @@ class Pull:
         }
         await self._link.publish(self._next, msgspec.json.encode(wanted), request)
 
-    @property
-    def alone_bytes(self) -> int:
-        """Bytes to ask for when the next message is too large: a quarter more than the last such one, or twice as much.
-
-        The server does not tell the size beforehand, and `max_payload` may have been another one at the publishing.
-        """
-        like_the_last = self._last_size * 5 // 4
-        return min(LARGEST, like_the_last if self.too_small < like_the_last else 2 * self.too_small)
-
     async def ask_for_one(self, max_bytes: int) -> None:
         """Ask for a lone message, because it is larger than an ordinary request."""
         await self.ask(1, max_bytes, min(REQUEST_LIFETIME, _ALONE * self._heartbeat))
 
-    def receive(self, frames: Sequence[AnyFrame]) -> None:
-        """Take the frames of one read; called from the reading loop. From here on the deliveries are in hand."""
+    def receive(self, frames: Sequence[AnyFrame]) -> bool:
+        """Take the frames of one read; called from the reading loop. From here on the deliveries are in hand.
+
+        Return whether nobody is woken: then more frames may come before anybody looks.
+        """
         self._heard = self._clock()
         before, size = self._received, 0
         for frame in frames:
@@ -160,15 +150,14 @@ class Pull:
                 self._handle_status(subject.decode("latin-1"), raw_headers)
         self._count_came(before, size)
         self._take_in_hand()
+        return not self.changed.is_set()
 
     def _count_came(self, before: int, size: int) -> None:
         if messages := self._received - before:
-            if self.too_small:
-                self.too_small, self._last_size = 0, size
-            self.fruitless = 0
-            self._counted = self._number
+            self.endings.came(size, self._number)
             self.outstanding.came(messages, size)
-            self.changed.set()
+            if self._wakes(messages, size, self._heard):
+                self.changed.set()
 
     @property
     def _received(self) -> int:
@@ -238,15 +227,17 @@ class Pull:
         status, words = read_status(raw_headers)
         if status is PullStatus.HEARTBEAT:
             return  # the consumer is not woken: the heartbeat has moved the deadline
-        self.changed.set()
         asked = self.outstanding.requests.get(request)
         if status in {PullStatus.REQUEST_DONE, PullStatus.REQUEST_EXPIRED, PullStatus.MESSAGE_TOO_LARGE}:
             rest = unused(raw_headers)
             self.outstanding.ended(request, *rest)
-            if asked is not None:
-                self._note_end(status, asked, rest, words)
+            if asked is not None and self.endings.is_refusal(status, asked, rest, self._clock()):
+                self._refused(status, asked, words)
+            if self._signals or not self.outstanding.requests:
+                self.changed.set()
             return
-        self.last_words = words
+        self.changed.set()
+        self.endings.last_words = words
         self.outstanding.ended_at_once(request)
         if status is PullStatus.DURABLE_DELETED:
             self._take_in_hand()
@@ -255,31 +246,13 @@ class Pull:
             self._signals.add(Signal.LOOK)
             return
         if asked is not None:
-            self._count_fruitless(status, asked, words)
+            self._refused(status, asked, words)
         if signal := signal_of(status):
             self._signals.add(signal)
             self._certainty.doubt()
 
-    def _note_end(self, status: PullStatus, asked: Asked, rest: tuple[int, int], words: str) -> None:
-        """Note how a request ended: fulfilled, at its time, or early and without a message."""
-        if status is PullStatus.MESSAGE_TOO_LARGE:
-            if rest != asked[:2]:
-                return  # the messages that fit have come
-            grew, self.too_small = asked.bytes > self.too_small, asked.bytes
-            if grew and asked.bytes < LARGEST:
-                return  # the next one is larger, which is progress
-        elif status is PullStatus.REQUEST_EXPIRED and self._clock() >= asked.early:
-            self.too_small = self.fruitless = 0
-            return
-        self._count_fruitless(status, asked, words)
-
-    def _count_fruitless(self, status: PullStatus, asked: Asked, words: str) -> None:
-        """Count an early end, once for all requests that were outstanding. Two in a row are a refusal."""
-        if asked.number <= self._counted:
-            return
-        self._counted, self.last_words = self._number, words
-        self.fruitless += 1
-        if self.fruitless > 1:
+    def _refused(self, status: PullStatus, asked: Asked, words: str) -> None:
+        if self.endings.refused(asked, words, self._number):
             self._signals.add(signal_of(status) or Signal.REFUSED)
             self._certainty.doubt()
 
@@ -330,7 +303,7 @@ class Pull:
         A message that nats-server is sending when the subscription ends counts as delivered, reaches nobody, and comes
         again only after the ack wait. So messages in flight are awaited first, for half a second at most.
         """
-        came = self.take()
+        came, self._wakes = self.take(), at_once
         with move_on_after(_FLOWING):
             while self.outstanding.requests and self._link.connected:
                 with move_on_after(_LULL) as lull:

@@ -88,6 +88,10 @@ class Admission(Protocol):
     def settled(self, deliveries: Collection[Delivery], entries: Iterable[Entry]) -> None:
         """Forget deliveries whose outcomes are known; `entries` are all entries of these deliveries."""
 
+    @property
+    def holds(self) -> bool:
+        """Whether deliveries wait, so that `released` has to be asked after a settlement."""
+
 
 class PassAll:
     """The admission of a sink that may write every delivery at any time."""
@@ -102,6 +106,11 @@ class PassAll:
 
     def settled(self, deliveries: Collection[Delivery], entries: Iterable[Entry]) -> None:
         """Do nothing: no delivery is remembered."""
+
+    @property
+    def holds(self) -> bool:
+        """Return False: no delivery waits."""
+        return False
 
 
 PASS_ALL = PassAll()

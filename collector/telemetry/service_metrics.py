@@ -36,6 +36,7 @@ class ServiceMetrics:
             self._mongodb_connected.forget()
         self._ready = gauge("ready", "1 while /readyz answers 200")
         self._loop_lag = gauge("event_loop_lag_seconds", "How late the event loop last was")
+        self._batch_age = gauge("batch_age_seconds", "Age at which a batch leaves; it follows the load")
         self._loggers = gauge("loggers", "Loggers by state", ("state",), product(State))
         gauge("build_info", "Always 1", ("version",), [(version,)]).set(1, version)
         self._declare_counters(families)
@@ -58,6 +59,7 @@ class ServiceMetrics:
             lifecycle.ConnectionChanged: self._set_connected,
             lifecycle.Ready: self._set_ready,
             lifecycle.LoopLag: self._set_loop_lag,
+            lifecycle.BatchAgeChanged: self._set_batch_age,
             lifecycle.LogLost: self._count_lost_lines,
             lifecycle.ObserverFailed: self._count_observer_failed,
         }
@@ -91,6 +93,9 @@ class ServiceMetrics:
 
     def _set_loop_lag(self, event: lifecycle.LoopLag) -> None:
         self._loop_lag.set(event.seconds)
+
+    def _set_batch_age(self, event: lifecycle.BatchAgeChanged) -> None:
+        self._batch_age.set(event.seconds)
 
     def _count_lost_lines(self, event: lifecycle.LogLost) -> None:
         self._lost_lines.add(event.lines)

@@ -44,6 +44,7 @@ class _Replica:
     pulse: float
     servers: dict[str, _Server]
     loop_lag: float = 0.0
+    batch_age: float = 0.0
     bucket: Declared = field(default_factory=lambda: Declared(looked=False))
     observer_failures: dict[str, int] = field(default_factory=lambda: {one.value: 0 for one in lifecycle.Observer})
     error: LastError = field(default_factory=LastError)
@@ -77,6 +78,7 @@ class Status:
             lifecycle.ConnectionChanged: self._connection,
             lifecycle.Stopping: self._stopping,
             lifecycle.LoopLag: self._turned,
+            lifecycle.BatchAgeChanged: self._batch_age,
             events.GivenUp: self._given_up,
             events.Failed: self._failed,
             events.Retried: self._failed,
@@ -156,6 +158,7 @@ class Status:
                     "limit_bytes": self._buffer_limit,
                 },
                 "event_loop_lag_seconds": round(replica.loop_lag, 4),
+                "batch_age_seconds": round(replica.batch_age, 3),
                 "entries": asdict(self.tally),
                 **replica.error.as_json(past=replica.error.is_past(now)),
                 "loggers": loggers,
@@ -185,6 +188,9 @@ class Status:
         self._replica.pulse = self._clock()
         self._replica.loop_lag = event.seconds
         self._loggers.mark(self._replica.pulse)
+
+    def _batch_age(self, event: lifecycle.BatchAgeChanged) -> None:
+        self._replica.batch_age = event.seconds
 
     def _given_up(self, event: events.GivenUp) -> None:
         self._replica.gave_up = f"the supervisor gave up on {event.actor}"

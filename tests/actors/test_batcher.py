@@ -6,10 +6,10 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
-from anyio import BrokenResourceError, create_memory_object_stream, create_task_group, current_time, fail_after, sleep
+from anyio import BrokenResourceError, create_memory_object_stream, create_task_group, fail_after
 
 from collector.actors.batcher import Batcher
-from collector.flow.batching import BatchPolicy, OpenBatch
+from collector.flow.batching import BatchPolicy, HandedOn, OpenBatch
 from collector.model import Batch, Decoded, Trigger
 from tests.support.fakes import decoded, settled, together
 
@@ -19,20 +19,22 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
     from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-NEVER = 3600.0
-POLICY = BatchPolicy(entries=10, bytes=1000, age=NEVER)
+POLICY = BatchPolicy(entries=10, bytes=1000)
 
 
 class Scene:
     """A batcher that runs."""
 
     def __init__(self, policy: BatchPolicy) -> None:
-        self.send: MemoryObjectSendStream[list[Decoded]]
+        self.send: MemoryObjectSendStream[HandedOn]
         self.receive: MemoryObjectReceiveStream[OpenBatch]
-        self.send, inbox = create_memory_object_stream[list[Decoded]](1)
+        self.send, inbox = create_memory_object_stream[HandedOn](1)
         outbox, self.receive = create_memory_object_stream[OpenBatch](1)
-        self.batcher = Batcher(policy, inbox, outbox, current_time)
+        self.batcher = Batcher(policy, inbox, outbox)
         self.group: TaskGroup
+
+    async def hand_on(self, decoded: list[Decoded], *, leaves: bool = False) -> None:
+        await self.send.send(HandedOn(decoded, leaves))
 
     async def batch(self) -> Batch:
         """Receive a draft and take it, as a writer does that has its turn at once."""
@@ -55,14 +57,14 @@ def sequences(batch: Batch) -> list[int]:
 
 async def test_a_full_batch_leaves_at_once() -> None:
     async with playing() as scene:
-        await scene.send.send([decoded(number) for number in range(10)])
+        await scene.hand_on([decoded(number) for number in range(10)])
         batch = await scene.batch()
         assert (sequences(batch), batch.trigger) == (list(range(10)), Trigger.ENTRIES)
 
 
 async def test_what_was_opened_together_is_cut_where_a_batch_is_full() -> None:
     async with playing() as scene:
-        await scene.send.send([decoded(1), together(*[decoded(number) for number in range(2, 26)])])
+        await scene.hand_on([decoded(1), together(*[decoded(number) for number in range(2, 26)])])
         first, second = await scene.batch(), await scene.batch()
         assert (sequences(first), first.trigger) == (list(range(1, 11)), Trigger.ENTRIES)
         assert sequences(second) == [entry.delivery.sequence for entry in second.entries] == list(range(11, 21))
@@ -74,40 +76,43 @@ async def test_what_was_opened_together_is_cut_where_a_batch_is_full() -> None:
 
 async def test_when_the_writer_has_ended_it_ends_without_an_error_of_its_own() -> None:
     async with playing() as scene:
-        await scene.send.send([decoded(number) for number in range(30)])
+        await scene.hand_on([decoded(number) for number in range(30)])
         await settled()
         await scene.receive.aclose()  # what wakes it in the middle of handing on
         await settled()
         with pytest.raises(BrokenResourceError):
-            await scene.send.send([decoded(1)])
+            await scene.hand_on([decoded(1)])
 
 
 async def test_a_batch_leaves_when_it_has_its_bytes() -> None:
     async with playing() as scene:
-        await scene.send.send([decoded(1, body=b"x" * 600), decoded(2, body=b"x" * 400)])
+        await scene.hand_on([decoded(1, body=b"x" * 600), decoded(2, body=b"x" * 400)])
         batch = await scene.batch()
         assert (batch.bytes, batch.trigger) == (1000, Trigger.BYTES)
 
 
-async def test_a_batch_leaves_when_it_is_old_enough() -> None:
-    async with playing(BatchPolicy(entries=10, bytes=1000, age=0.05)) as scene:
-        begun = current_time()
-        await scene.send.send([decoded(1)])
-        await scene.send.send([decoded(2)])
+async def test_a_batch_leaves_when_it_has_to_with_all_that_waited_in_it() -> None:
+    async with playing() as scene:
+        await scene.hand_on([decoded(1)])
+        await settled()
+        assert scene.receive.statistics().current_buffer_used == 0, "it is neither full nor old"
+        await scene.hand_on([decoded(2)], leaves=True)
         batch = await scene.batch()
         assert (sequences(batch), batch.trigger) == ([1, 2], Trigger.AGE)
-        assert current_time() - begun >= 0.05
 
 
-async def test_without_an_age_a_batch_is_what_came_together() -> None:
-    async with playing(BatchPolicy(entries=10, bytes=1000, age=0.0)) as scene:
-        await scene.send.send([decoded(1), decoded(2)])
-        assert sequences(await scene.batch()) == [1, 2]
+async def test_what_waits_leaves_also_when_nothing_comes_to_it() -> None:
+    async with playing() as scene:
+        await scene.hand_on([], leaves=True)
+        await scene.hand_on([decoded(1)])
+        await scene.hand_on([], leaves=True)
+        batch = await scene.batch()
+        assert (sequences(batch), batch.trigger, batch.id) == ([1], Trigger.AGE, 1)
 
 
 async def test_what_is_too_much_for_one_batch_goes_into_more_in_order() -> None:
     async with playing() as scene:
-        await scene.send.send([decoded(number) for number in range(25)])
+        await scene.hand_on([decoded(number) for number in range(25)])
         batches = [await scene.batch(), await scene.batch()]
         await scene.send.aclose()
         batches.append(await scene.batch())
@@ -117,7 +122,7 @@ async def test_what_is_too_much_for_one_batch_goes_into_more_in_order() -> None:
 
 async def test_a_bundle_is_never_split() -> None:
     async with playing() as scene:
-        await scene.send.send([decoded(1, entries=7), decoded(2, entries=7), decoded(3)])
+        await scene.hand_on([decoded(1, entries=7), decoded(2, entries=7), decoded(3)])
         await scene.send.aclose()
         batches = [open_batch.take() async for open_batch in scene.receive]
         assert [(sequences(batch), len(batch.entries)) for batch in batches] == [([1, 2], 14), ([3], 1)]
@@ -125,7 +130,7 @@ async def test_a_bundle_is_never_split() -> None:
 
 async def test_when_its_mailbox_ends_the_rest_leaves_and_the_next_mailbox_ends_too() -> None:
     async with playing() as scene:
-        await scene.send.send([decoded(1)])
+        await scene.hand_on([decoded(1)])
         await scene.send.aclose()
         batches = [open_batch.take() async for open_batch in scene.receive]
         assert [(sequences(batch), batch.trigger) for batch in batches] == [([1], Trigger.DRAIN)]
@@ -137,52 +142,34 @@ async def test_an_empty_mailbox_that_ends_makes_no_batch() -> None:
         assert [open_batch.take() async for open_batch in scene.receive] == []
 
 
-async def test_behind_a_slow_writer_batches_are_full_and_not_nearly_empty() -> None:
-    """What is left over from a full batch is older than its age when the writer takes that batch at last."""
-    age = 0.02
-    async with playing(BatchPolicy(entries=10, bytes=10**6, age=age)) as scene:
-
-        async def produce() -> None:
-            for start in range(0, 600, 6):
-                await scene.send.send([decoded(number) for number in range(start, start + 6)])
-            await scene.send.aclose()
-
-        scene.group.start_soon(produce)
-        sizes = []
-        for _ in range(12):
-            await sleep(3 * age)  # the writer takes longer than the age
-            sizes.append(len((await scene.batch()).entries))
-        assert min(sizes) == 10, sizes
-
-
 async def test_what_comes_while_a_batch_waits_for_its_turn_goes_with_it() -> None:
     """Of 1,000 loggers that get an entry now and then, each would write every entry on its own."""
-    async with playing(BatchPolicy(entries=10, bytes=1000, age=0.0)) as scene:
-        await scene.send.send([decoded(1)])
+    async with playing() as scene:
+        await scene.hand_on([decoded(1)], leaves=True)
         open_batch = await scene.receive.receive()
-        await scene.send.send([decoded(2), decoded(3)])
+        await scene.hand_on([decoded(2), decoded(3)])
         await settled()
         batch = open_batch.take()
         assert (sequences(batch), batch.trigger) == ([1, 2, 3], Trigger.AGE)
-        await scene.send.send([decoded(4)])
+        await scene.hand_on([decoded(4)], leaves=True)
         after = await scene.batch()
         assert (sequences(after), after.id) == ([4], batch.id + 1)
 
 
 async def test_a_batch_that_waits_for_its_turn_takes_no_more_than_it_may() -> None:
-    async with playing(BatchPolicy(entries=10, bytes=1000, age=0.0)) as scene:
-        await scene.send.send([decoded(1)])
+    async with playing() as scene:
+        await scene.hand_on([decoded(1)], leaves=True)
         first = await scene.receive.receive()
-        await scene.send.send([together(*[decoded(number) for number in range(2, 13)])])
+        await scene.hand_on([together(*[decoded(number) for number in range(2, 13)])], leaves=True)
         second = await scene.receive.receive()
         assert [sequences(one.take()) for one in (first, second)] == [list(range(1, 11)), [11, 12]]
 
 
 async def test_a_batch_that_waits_for_its_turn_when_the_mailbox_ends_leaves_once() -> None:
-    async with playing(BatchPolicy(entries=10, bytes=1000, age=0.0)) as scene:
-        await scene.send.send([decoded(1)])
+    async with playing() as scene:
+        await scene.hand_on([decoded(1)], leaves=True)
         open_batch = await scene.receive.receive()
-        await scene.send.send([decoded(2)])
+        await scene.hand_on([decoded(2)])
         await scene.send.aclose()
         assert [open_batch async for open_batch in scene.receive] == []
         assert sequences(open_batch.take()) == [1, 2]
@@ -192,7 +179,7 @@ async def test_a_batch_that_waits_for_its_turn_when_the_mailbox_ends_leaves_once
 async def test_cancelled_anywhere_it_ends_and_closes_its_mailboxes(where: str) -> None:
     async with playing() as scene:
         if where != "empty":
-            await scene.send.send([decoded(number) for number in range(5 if where == "filling" else 30)])
+            await scene.hand_on([decoded(number) for number in range(5 if where == "filling" else 30)])
         await settled()
     assert scene.send.statistics().open_receive_streams == 0
     assert scene.receive.statistics().open_send_streams == 0

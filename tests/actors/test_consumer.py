@@ -38,7 +38,7 @@ async def test_large_entries_are_opened_few_at_a_time_so_that_those_behind_them_
         assert sum(one.messages for one in scene.reports.of(Received)) == 2, "one in the mailbox, one at its door"
         came: list[int] = []
         while len(came) < 10:
-            came += sequences(await scene.mailbox.receive())
+            came += sequences((await scene.mailbox.receive()).decoded)
         assert came == list(range(1, 11))
 
 
@@ -194,5 +194,5 @@ async def test_what_comes_while_the_mailbox_is_full_is_in_hand_and_so_kept_alive
         await settled()
         scene.link.deliver(delivery(2), delivery(3))
         assert len(scene.in_hand) == 3
-        assert sequences(await scene.mailbox.receive()) == [1]
-        assert sequences(await scene.mailbox.receive()) == [2, 3]
+        assert sequences((await scene.mailbox.receive()).decoded) == [1]
+        assert sequences((await scene.mailbox.receive()).decoded) == [2, 3]

@@ -11,7 +11,7 @@ from anyio import EndOfStream, Event
 
 from collector.events import Answered, Failed, Failure, Received, Stage
 from collector.flow.settlement import ACK
-from collector.jetstream.pull import LARGEST
+from collector.jetstream.endings import LARGEST
 from tests.support.consuming import playing, sequences
 from tests.support.fakes import (
     ANOTHER_LIFE,
@@ -109,7 +109,7 @@ async def test_after_a_look_that_found_no_such_stream_and_durable_nothing_is_ans
 async def test_while_it_cannot_look_it_keeps_what_came_in_hand_and_asks_again() -> None:
     async with playing(FakeSource(Unavailable("no leader"), Unavailable("no leader"), ATTACHED)) as scene:
         scene.link.deliver(delivery(1))
-        assert sequences(await scene.mailbox.receive()) == [1]
+        assert sequences((await scene.mailbox.receive()).decoded) == [1]
         assert [failed.error for failed in scene.reports.of(Failed)] == ["no leader", "no leader"]
         assert not scene.returned.is_set()
 

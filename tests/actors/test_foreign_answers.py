@@ -45,8 +45,10 @@ async def connected_again_twice(scene: Scene) -> None:
     scene.source.let_look = Event()
     scene.source.answers.insert(0, ATTACHED)  # what the first of these connections answers
     await connected_again(scene)
-    scene.link.deliver(delivery(HELD + 1))  # which is looked at
-    await settled()
+    looks = scene.source.looks
+    scene.link.deliver(delivery(HELD + 1))  # which is looked at when it is old enough
+    while scene.source.looks == looks:  # noqa: ASYNC110 - no event tells it
+        await anyio.sleep(0.005)
     scene.link.connect_again()
     scene.source.let_look.set()
     await settled()

@@ -18,6 +18,7 @@ from collector.actors.mongo_destinations import MongoDestinations
 from collector.actors.moving import Shared
 from collector.actors.pipeline import Pipeline
 from collector.events import BatchSettled
+from collector.flow.batch_age import BatchAge
 from collector.flow.budget import Budget
 from collector.jetstream.connection import NatsConnection, Reconnects
 from collector.jetstream.link import joined
@@ -101,6 +102,7 @@ class Scene:
             sources=FakeSource(ATTACHED),
             destinations=destinations,
             budget=Budget(settings.buffer_bytes),
+            batch_age=BatchAge(0.1, 1.0),
             report=self.report,
         )
         self.pipeline = Pipeline(LoggerSpec(KEY), shared)

@@ -24,7 +24,7 @@ from tests.support.fakes import decoded, delivery, entry, reject, unopened
 def test_batches_keep_every_delivery_whole_once_and_in_order(
     sizes: list[tuple[int, int]], entries: int, max_bytes: int
 ) -> None:
-    open_batches = [OpenBatch(1, policy := BatchPolicy(entries, max_bytes, 0.1))]
+    open_batches = [OpenBatch(1, policy := BatchPolicy(entries, max_bytes))]
     came = [decoded(sequence, count, b"x" * size) for sequence, (count, size) in enumerate(sizes, 1)]
     for one in came:
         if open_batches[-1].full:
@@ -47,7 +47,7 @@ def test_batches_keep_every_delivery_whole_once_and_in_order(
 
 
 def test_rejects_fill_a_batch_as_entries_do() -> None:
-    open_batch = OpenBatch(1, BatchPolicy(2, 1000, 0.1))
+    open_batch = OpenBatch(1, BatchPolicy(2, 1000))
     open_batch.add(unopened(delivery(1)))
     assert open_batch.room == 1
     open_batch.add(unopened(delivery(2)))
@@ -56,7 +56,7 @@ def test_rejects_fill_a_batch_as_entries_do() -> None:
 
 
 def test_a_draft_that_was_offered_and_is_full_by_the_time_it_is_taken_left_because_it_was_full() -> None:
-    open_batch = OpenBatch(1, BatchPolicy(2, 1000, 0.1))
+    open_batch = OpenBatch(1, BatchPolicy(2, 1000))
     open_batch.add(decoded(1))
     open_batch.offered = Trigger.AGE
     open_batch.add(decoded(2))
@@ -65,7 +65,7 @@ def test_a_draft_that_was_offered_and_is_full_by_the_time_it_is_taken_left_becau
 
 def test_a_draft_that_was_taken_holds_nothing() -> None:
     """A logger that nothing comes from any more would keep its last batch in memory."""
-    open_batch = OpenBatch(1, BatchPolicy(2, 1000, 0.1))
+    open_batch = OpenBatch(1, BatchPolicy(2, 1000))
     open_batch.add(decoded(1))
     batch = open_batch.take()
     assert (len(batch.entries), open_batch.taken, bool(open_batch)) == (1, True, False)

@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.flow.in_hand import InHand
+from collector.jetstream.endings import LARGEST
 from collector.jetstream.messages import Signal
 from collector.jetstream.outstanding import Outstanding
 from collector.jetstream.parser import Frame
-from collector.jetstream.pull import HEARTBEAT, LARGEST, Pull
+from collector.jetstream.pull import HEARTBEAT, Pull
 from tests.support.fakes import ATTACHED, FakeLink, delivery, frame
 from tests.support.frames import FOREIGN, bare
 
@@ -95,7 +96,7 @@ async def test_a_message_is_too_large_only_when_nothing_of_the_request_came(
     scene = await opened_pull()
     await scene.pull.ask(10, 4096)
     scene.link.say("409 Message Size Exceeds MaxBytes", headers=PENDING.format(unused_messages, 4096))
-    assert scene.pull.too_small == too_small
+    assert scene.pull.endings.too_small == too_small
     assert scene.pull.outstanding == Outstanding()
 
 
@@ -106,7 +107,7 @@ async def test_a_lone_message_of_any_size_is_asked_for_with_more_until_it_comes(
         await scene.pull.ask(10, 4096)
         scene.link.say("409 Message Size Exceeds MaxBytes", headers=PENDING.format(10, 4096))
         asks = 0
-        while (asked := scene.pull.alone_bytes) < wanted:
+        while (asked := scene.pull.endings.alone_bytes) < wanted:
             await scene.pull.ask_for_one(asked)
             scene.link.say("409 Message Size Exceeds MaxBytes", headers=PENDING.format(1, asked))
             asks += 1
@@ -123,7 +124,7 @@ async def test_a_lone_message_of_any_size_is_asked_for_with_more_until_it_comes(
         body = bytes(wanted - len(besides.subject) - len(besides.reply))
         scene.link.deliver(delivery(1, body))
         scene.link.say("409 Batch Completed", headers=PENDING.format(0, asked - wanted))
-        assert (scene.pull.too_small, scene.pull.fruitless, scene.pull.signals()) == (0, 0, set())
+        assert (scene.pull.endings.too_small, scene.pull.endings.fruitless, scene.pull.signals()) == (0, 0, set())
         assert scene.pull.outstanding == Outstanding()
         scene.pull.take()
 
@@ -135,7 +136,7 @@ async def test_a_lone_message_that_did_not_come_in_time_is_asked_for_no_more() -
     await scene.pull.ask_for_one(8192)
     scene.now += 5
     scene.link.say("408 Request Timeout", headers=PENDING.format(1, 8192))
-    assert scene.pull.too_small == 0
+    assert scene.pull.endings.too_small == 0
     assert scene.pull.signals() == set()
 
 
@@ -145,13 +146,13 @@ async def test_one_event_that_ends_several_requests_is_one_and_the_next_in_a_row
         await scene.pull.ask(10, 4096)
     for number in range(3):
         scene.link.say("409 Leadership Change", number=number)
-    assert (scene.pull.fruitless, scene.pull.signals()) == (1, set())
+    assert (scene.pull.endings.fruitless, scene.pull.signals()) == (1, set())
     await scene.pull.ask(10, 4096)
     scene.link.say("409 Server Shutdown")
-    assert (scene.pull.fruitless, scene.pull.signals()) == (2, {Signal.REFUSED})
+    assert (scene.pull.endings.fruitless, scene.pull.signals()) == (2, {Signal.REFUSED})
     await scene.pull.ask(10, 4096)
     scene.link.deliver(delivery(1))
-    assert scene.pull.fruitless == 0
+    assert scene.pull.endings.fruitless == 0
 
 
 async def test_requests_that_end_at_their_time_are_no_refusal() -> None:
@@ -160,7 +161,7 @@ async def test_requests_that_end_at_their_time_are_no_refusal() -> None:
         await scene.pull.ask(10, 4096)
         scene.now += 60
         scene.link.say("408 Request Timeout", headers=PENDING.format(10, 4096))
-        assert (scene.pull.fruitless, scene.pull.signals()) == (0, set())
+        assert (scene.pull.endings.fruitless, scene.pull.signals()) == (0, set())
 
 
 @pytest.mark.parametrize(

@@ -43,15 +43,15 @@ async def test_every_request_ends_with_a_word_that_makes_what_is_outstanding_exa
             assert len(pull.take()) == 20
             await pull.ask(10, 6_000)  # the rest is of 2,000 bytes and more each
             await until(pull, lambda: not pull.outstanding.requests)
-            assert (1 <= len(pull.take()) < 10, pull.too_small) == (True, 0)
+            assert (1 <= len(pull.take()) < 10, pull.endings.too_small) == (True, 0)
             await pull.ask(10, 500)
             await until(pull, lambda: not pull.outstanding.requests)
-            while pull.too_small:
+            while pull.endings.too_small:
                 assert pull.outstanding == Outstanding()
-                await pull.ask_for_one(pull.alone_bytes)
+                await pull.ask_for_one(pull.endings.alone_bytes)
                 await until(pull, lambda: not pull.outstanding.requests)
             assert len(pull.take()) == 1
-            assert pull.fruitless == 0
+            assert pull.endings.fruitless == 0
 
 
 async def test_what_is_outstanding_counts_down_by_what_the_server_counts(
@@ -102,7 +102,7 @@ async def test_a_request_above_the_durables_limits_is_refused_and_not_asked_agai
             await pull.ask(10, 1_000_000)
             await until(pull, lambda: not pull.outstanding.requests)
             assert pull.signals() == {Signal.REFUSED}
-            assert pull.last_words == "409 Exceeded MaxRequestBatch of 5"
+            assert pull.endings.last_words == "409 Exceeded MaxRequestBatch of 5"
 
 
 async def test_heartbeats_keep_a_request_from_being_silent(nats_server: NatsServer, namespace: str) -> None:

@@ -11,6 +11,7 @@ from collector.actors.moving import Shared
 from collector.actors.pipeline import Pipeline
 from collector.decoding.identity import Incarnation
 from collector.events import BatchSettled
+from collector.flow.batch_age import BatchAge
 from collector.flow.budget import Budget
 from collector.jetstream.connection import close, connect
 from collector.jetstream.source import Attached
@@ -79,6 +80,7 @@ async def test_a_durable_of_any_name_on_a_stream_of_any_name_is_emptied(
             sources=OtherSource(jetstream, stream, durable),
             destinations=FakeDestination(sink),
             budget=Budget(64 * 1024 * 1024),
+            batch_age=BatchAge(0.1, 1.0),
             report=reports,
         )
         stopping = Event()

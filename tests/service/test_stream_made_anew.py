@@ -16,6 +16,7 @@ from anyio import Event, create_task_group, fail_after, to_thread
 from collector.actors.moving import Shared
 from collector.actors.pipeline import Pipeline
 from collector.events import BatchSettled
+from collector.flow.batch_age import BatchAge
 from collector.flow.budget import Budget
 from collector.jetstream.connection import NatsConnection, close, connect
 from collector.jetstream.link import BulkLink, PlainLink
@@ -82,6 +83,7 @@ class Scene:
             sources=source,
             destinations=FakeDestination(self.sink),
             budget=Budget(64 * 1024 * 1024),
+            batch_age=BatchAge(0.1, 1.0),
             report=reports,
         )
 

@@ -54,7 +54,7 @@ class Moving:
         self._writes = tenure.slots
         self._room = batch_entries * (tenure.slots + 2)
         self._in_hand = InHand()
-        self._policy = BatchPolicy(batch_entries, 1 << 20, _BATCH_AGE)
+        self._policy = BatchPolicy(batch_entries, 1 << 20)
         self._open_batch = OpenBatch(1, self._policy)
         self._offered: deque[OpenBatch] = deque()
         self._writing = 0

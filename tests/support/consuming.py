@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from anyio import Event, create_memory_object_stream, create_task_group, fail_after
 
-from collector.actors.consumer import Consumer, PullLimits
+from collector.actors.consumer import Consumer
+from collector.actors.requests import PullLimits
+from collector.flow.batching import HandedOn
 from collector.flow.budget import Budget
 from collector.jetstream.connection import Reconnects
-from collector.model import Decoded
 from collector.settings import Settings
 from collector.sinks import PASS_ALL, Admission
 from tests.support.fakes import (
@@ -27,10 +28,16 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
+    from collector.model import Decoded
 
-SETTINGS = Settings.read(
-    {**ENVIRON, "COLLECTOR_BATCH_ENTRIES": "50", "COLLECTOR_WRITES": "4", "COLLECTOR_BATCH_BYTES": "1MiB"}
-)
+
+ENVIRONMENT = {
+    **ENVIRON,
+    "COLLECTOR_BATCH_ENTRIES": "50",
+    "COLLECTOR_WRITES": "4",
+    "COLLECTOR_BATCH_BYTES": "1MiB",
+}
+SETTINGS = Settings.read({**ENVIRONMENT, "COLLECTOR_BATCH_AGE": "0"})
 ROOM = PullLimits(messages=SETTINGS.most_held, request_bytes=SETTINGS.batch_bytes)
 
 
@@ -42,15 +49,22 @@ class Scene:
     """A consumer that runs."""
 
     def __init__(
-        self, source: FakeSource, mailbox: float, budget: Budget, admission: Admission, heartbeat: float
+        self,
+        source: FakeSource,
+        mailbox: float,
+        budget: Budget,
+        admission: Admission,
+        heartbeat: float,
+        settings: Settings = SETTINGS,
     ) -> None:
         self.source, self.link, self.reports = source, FakeLink(), Reports()
         self.reconnects, self.stopping, self.returned = Reconnects(), Event(), Event()
         self.budget = budget
-        of_replica = shared(self.link, self.reports, self.reconnects, source, budget=budget, settings=SETTINGS)
+        of_replica = shared(self.link, self.reports, self.reconnects, source, budget=budget, settings=settings)
         whole = moving(of_replica, admission=admission, heartbeat=heartbeat)
         self.pull, self.in_hand, self.accounts = whole.pull, whole.in_hand, whole.accounts
-        outbox, self.mailbox = create_memory_object_stream[list[Decoded]](mailbox)
+        self.requests = whole.requests
+        outbox, self.mailbox = create_memory_object_stream[HandedOn](mailbox)
         self.group: TaskGroup
         self.consumer = Consumer(whole, outbox)
 
@@ -63,7 +77,7 @@ class Scene:
         await settled()
         found = []
         while self.mailbox.statistics().current_buffer_used or self.mailbox.statistics().tasks_waiting_send:
-            found += sequences(await self.mailbox.receive())
+            found += sequences((await self.mailbox.receive()).decoded)
         return found
 
     @property
@@ -79,8 +93,10 @@ async def playing(
     limit: int = 16 * 1024 * 1024,
     heartbeat: float = 60.0,
     horizon: Admission = PASS_ALL,
+    age: str = "0",
 ) -> AsyncIterator[Scene]:
-    scene = Scene(source or FakeSource(), mailbox, Budget(limit), horizon, heartbeat)
+    settings = Settings.read({**ENVIRONMENT, "COLLECTOR_BATCH_AGE": age})
+    scene = Scene(source or FakeSource(), mailbox, Budget(limit), horizon, heartbeat, settings)
     with fail_after(60):
         async with scene.mailbox, create_task_group() as scene.group:
             scene.group.start_soon(scene.run)

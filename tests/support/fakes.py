@@ -66,7 +66,7 @@ def reject(of: Delivery, position: int | None = None, reason: Reason = Reason.MA
 
 def open_batch(*several: Decoded, number: int = 1, limit: int | None = None) -> OpenBatch:
     """Make a draft, full unless there is a limit."""
-    made = OpenBatch(number, BatchPolicy(limit or sum(len(one.entries) for one in several), 1 << 20, 0.1))
+    made = OpenBatch(number, BatchPolicy(limit or sum(len(one.entries) for one in several), 1 << 20))
     for one in several:
         made.add(one)
     return made

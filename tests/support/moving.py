@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 from anyio import Event, Semaphore, current_time
 
 from collector.actors.moving import Moving, Shared
+from collector.actors.requests import PullLimits, Requests
 from collector.decoding.codec import Codec
 from collector.errors import OwnershipLost
+from collector.flow.batch_age import BatchAge, LoggerAge
 from collector.flow.budget import Budget
+from collector.flow.gathering import Enough, Gathering
 from collector.flow.in_hand import InHand
 from collector.flow.settler import Settler
 from collector.jetstream.connection import NatsConnection, Reconnects
@@ -93,14 +96,36 @@ def shared(
 ) -> Shared:
     """Make what all pipelines of a replica share."""
     client: Any = FakeClient()
+    settings = more.get("settings") or Settings.read(ENVIRON)
     whole: dict[str, Any] = {
-        "settings": Settings.read(ENVIRON),
+        "settings": settings,
         "destinations": FakeDestination(),
         "budget": Budget(64 * MIB),
+        "batch_age": BatchAge(settings.batch_age, settings.batch_age_limit),
         **more,
     }
     nats = NatsConnection(client, link, reconnects or Reconnects(), Event())
     return Shared(nats=nats, sources=source or FakeSource(), report=reports, **whole)
+
+
+def pulling(of: Shared, in_hand: InHand, heartbeat: float, clock: Callable[[], float]) -> tuple[Pull, Gathering]:
+    """Make a pull, and the gathering that it wakes by."""
+
+    def wake() -> None:
+        pull.wake()
+
+    enough = Enough(of.settings.batch_entries, of.settings.batch_bytes)
+    gathering = Gathering(LoggerAge(of.batch_age), enough, clock, of.alarms.set, wake)
+    pull = Pull(
+        of.nats.link,
+        ATTACHED,
+        inbox="_INBOX.a",
+        in_hand=in_hand,
+        clock=clock,
+        heartbeat=heartbeat,
+        wakes=gathering.came,
+    )
+    return pull, gathering
 
 
 def moving(
@@ -115,15 +140,9 @@ def moving(
     clock: Callable[[], float] = current_time,
 ) -> Moving:
     """Make what the stages of one logger share."""
-    in_hand = InHand()
-    pull = Pull(
-        of.nats.link,
-        ATTACHED,
-        inbox="_INBOX.a",
-        in_hand=in_hand,
-        clock=clock,
-        heartbeat=heartbeat,
-    )
+    in_hand, settings = InHand(), of.settings
+    pull, gathering = pulling(of, in_hand, heartbeat, clock)
+    accounts = of.budget.open(pull.wake)
     return Moving(
         key=key,
         shared=of,
@@ -132,7 +151,9 @@ def moving(
         target=target(sink, letters, admission=admission, write_slots=write_slots or Semaphore(64)),
         pull=pull,
         in_hand=in_hand,
-        accounts=of.budget.open(pull.wake),
+        accounts=accounts,
+        gathering=gathering,
+        requests=Requests(pull, in_hand, accounts, PullLimits(settings.most_held, settings.batch_bytes)),
         settler=Settler(key, in_hand, pull, of.report),
         codec=Codec(ATTACHED.incarnation),
     )

@@ -75,6 +75,7 @@ def test_it_shows_every_logger_with_its_curves_and_the_tree_and_asks_nobody_else
         assert tiles[tiles.index("dead letters") + 1] == "1"
         assert tiles[tiles.index("lag, 1 of 3 known") + 1] == "0"
         assert "buffer of 64.0 MiB" in tiles
+        assert tiles[tiles.index("age of a batch") + 1] == "0.1 s"
         tree = words(window, "#tree").splitlines()
         actors = ["owners", "upkeep", "registry", "sampler", "storage", "pipelines"]
         assert [line.split()[0] for line in tree] == ["root", *actors, "attack", "streamless", "system"]

@@ -38,6 +38,7 @@ BUSY = (
     events.Crashed("pipeline", "b", 1, 0.1, ("ValueError('boom')",)),
     events.Failed("", Stage.CONTROL, Failure.UNAVAILABLE, "no bucket", "trying again"),
     lifecycle.LoopLag(0.25),
+    lifecycle.BatchAgeChanged(0.3),
     READING,
 )
 """A replica with two loggers, one of which works."""
@@ -53,6 +54,7 @@ def test_the_snapshot_says_what_the_replica_knows_of_itself(scene: Scene) -> Non
     assert found["entries"] == {**ENTRIES, "returned": 4}
     assert found["buffer"] == {"messages": 3, "bytes": 60, "limit_bytes": 1024}
     assert (found["last_error"], found["event_loop_lag_seconds"]) == ("no bucket", 0.25)
+    assert found["batch_age_seconds"] == 0.3
 
 
 def test_the_snapshot_says_of_a_logger_what_this_replica_knows(scene: Scene) -> None:

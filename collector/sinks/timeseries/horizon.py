@@ -98,6 +98,11 @@ class Horizon:
                 released.append(one)
         return released
 
+    @property
+    def holds(self) -> bool:
+        """Whether deliveries wait for a copy in hand."""
+        return bool(self._waiting)
+
     def _judge(self, delivery: Delivery) -> Suspicion | None:
         if delivery.sequence <= self.highest:
             return Suspicion.BELOW_HORIZON

@@ -1,0 +1,100 @@
+"""Requests: how many messages of one logger are asked for, and when."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from collector.flow.in_hand import MESSAGE
+from collector.flow.pool import SMALLEST_ASK
+from collector.jetstream.messages import still_pending
+
+if TYPE_CHECKING:
+    from collector.flow.budget import Accounts
+    from collector.flow.in_hand import InHand
+    from collector.jetstream.pull import Pull
+    from collector.model import Delivery
+
+_PART = 3
+"""More is asked for when this part is free, so that requests are few and overlap."""
+
+
+@dataclass(frozen=True, slots=True)
+class PullLimits:
+    """The messages that a logger may request and hold at a time, and the bytes of one request."""
+
+    messages: int
+    request_bytes: int
+
+
+class Requests:
+    """Asks JetStream for the messages of one logger that there is room for, and counts what was asked for and came."""
+
+    def __init__(self, pull: Pull, in_hand: InHand, accounts: Accounts, limits: PullLimits) -> None:
+        self._pull = pull
+        self._in_hand = in_hand
+        self._accounts = accounts
+        self._limits = limits
+        self._alone = False
+        """Whether the last request was for one message."""
+
+    def settled(self) -> bool:
+        """Give back the room of settled messages; return whether it is time to ask for more."""
+        self._count()
+        self._accounts.decoded.use(self._in_hand.decoded_bytes)
+        return self._pull.can_ask and self._is_due(self._free_bytes(flowing=False))
+
+    async def top_up(self, last: Delivery | None) -> None:
+        """Ask for more when a part is free, or nothing is asked for; `last` is the last message that came just now."""
+        flowing = last is not None and self._is_flowing(last)
+        self._count()
+        if not self._pull.can_ask:
+            return
+        account = self._accounts.received
+        if self._pull.endings.too_small:
+            if not self._pull.outstanding.requests:
+                await self._ask_for_one()
+            return
+        account.withdraw()
+        free, free_bytes = self._free, self._free_bytes(flowing=flowing)
+        if free > 0 and free_bytes >= SMALLEST_ASK and self._is_due(free_bytes):
+            messages = min(free, free_bytes // (2 * MESSAGE))
+            account.use(account.used + free_bytes)
+            await self._pull.ask(messages, free_bytes - messages * MESSAGE)
+            self._count()
+
+    def _is_flowing(self, last: Delivery) -> bool:
+        """Tell whether messages keep coming: more are in hand than requested; else the logger is nearly idle.
+
+        After a request for a lone message, other messages have to be pending too.
+        """
+        alone, self._alone = self._alone, False
+        more_came = self._in_hand.whole > self._pull.outstanding.messages
+        return more_came and (not alone or still_pending(last) > 0)
+
+    @property
+    def _free(self) -> int:
+        return self._limits.messages - self._in_hand.whole - self._pull.outstanding.messages
+
+    def _free_bytes(self, *, flowing: bool) -> int:
+        return min(self._accounts.received.available(flowing=flowing), self._limits.request_bytes)
+
+    def _is_due(self, free_bytes: int) -> bool:
+        if not self._pull.outstanding.requests:
+            return True
+        if self._pull.endings.too_small or self._free < self._limits.messages // _PART:
+            return False
+        return free_bytes >= min(self._accounts.received.guaranteed, self._limits.request_bytes) // _PART
+
+    async def _ask_for_one(self) -> None:
+        """Request a lone message that is larger than an ordinary request, if the budget has room for it now."""
+        account, size = self._accounts.received, self._pull.endings.alone_bytes
+        if account.reserve(size + MESSAGE):
+            account.use(account.used + size + MESSAGE)
+            self._alone = True
+            await self._pull.ask_for_one(size)
+            self._count()
+
+    def _count(self) -> None:
+        outstanding = self._pull.outstanding
+        self._accounts.received.use(outstanding.bytes + outstanding.messages * MESSAGE + self._in_hand.bytes)

@@ -1,0 +1,65 @@
+"""The age of a batch follows the load: the more loggers of a replica are busy, the longer their batches wait. Pure.
+
+A batch costs the same whatever is in it, so a replica writes about `BATCHES_PER_SECOND` batches a second, and longer
+ages make them larger. The age never follows the batches, only the messages that come: so it cannot oscillate.
+"""
+
+from __future__ import annotations
+
+import math
+
+BATCHES_PER_SECOND = 100
+"""Batches that the batches of busy loggers shall be a second, together."""
+
+
+class BatchAge:
+    """The age at which the batches of a replica leave.
+
+    A logger is busy in a second in which a message of it came soon after the one before it, so that a longer age puts
+    both into one batch. It counts once, however many messages come. A logger with an entry now and then is never busy.
+    The loggers of this second and of the one before it are compared, and the larger number counts: the age rises with
+    the load at once, and is the least one again in the second second after its end.
+    """
+
+    def __init__(self, least: float, most: float) -> None:
+        """Have an age between `least` and `most`; where the least one is 0, or more than `most`, it is always that."""
+        self._least = least
+        self.most = max(least, most) if least else 0.0
+        self._second = 0
+        self._busy = self._busy_before = 0
+
+    def at(self, now: float) -> float:
+        """Return the age of a batch that begins now."""
+        self._go_to(int(now))
+        busy = max(self._busy, self._busy_before)
+        return min(max(self._least, busy / BATCHES_PER_SECOND), self.most)
+
+    def count(self, second: int) -> None:
+        """Count a logger that is busy in this second."""
+        self._go_to(second)
+        self._busy += 1
+
+    def _go_to(self, second: int) -> None:
+        if second != self._second:
+            self._busy_before = self._busy if second == self._second + 1 else 0
+            self._busy, self._second = 0, second
+
+
+class LoggerAge:
+    """The share of one logger in the age of all."""
+
+    def __init__(self, of_all: BatchAge) -> None:
+        self._of_all = of_all
+        self._came_at = -math.inf
+        self._counted = -1
+
+    def came(self, now: float) -> None:
+        """Take note of messages that came together."""
+        before, self._came_at = self._came_at, now
+        if now - before <= self._of_all.most and (second := int(now)) != self._counted:
+            self._counted = second
+            self._of_all.count(second)
+
+    def at(self, now: float) -> float:
+        """See `BatchAge.at`."""
+        return self._of_all.at(now)

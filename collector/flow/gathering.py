@@ -1,0 +1,105 @@
+"""When the messages of one logger that have come are worth waking its consumer. Pure; an alarm watches their age."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from collector.flow.batch_age import LoggerAge
+
+_EARLY = 0.002
+"""Seconds that an alarm may ring too early: the timers of an event loop count milliseconds."""
+
+
+class Alarm(Protocol):
+    """Rings once, soon before the end of an age."""
+
+    def __call__(self, begun: float, age: float, ring: Callable[[], None]) -> float:
+        """Return when it rings: at most an eighth of the age too early."""
+
+
+@dataclass(frozen=True, slots=True)
+class Enough:
+    """The messages and bytes that are surely worth a batch."""
+
+    messages: int
+    bytes: int
+
+
+class Gathering:
+    """Gathers the messages of one logger until there are enough for a batch, or the first of them is old enough.
+
+    The age of a batch begins when its first message comes. Messages that are taken before its end, and do not fill a
+    batch, wait on in the open batch of the batcher until the same end.
+    """
+
+    def __init__(
+        self, age: LoggerAge, enough: Enough, clock: Callable[[], float], alarm: Alarm, wake: Callable[[], None]
+    ) -> None:
+        self._age = age
+        self._most = self._enough = enough
+        self._clock = clock
+        self._alarm = alarm
+        self._wake = wake
+        self._end = math.inf
+        """When the age of the batch is over; infinite while nothing waits."""
+        self._is_armed = False
+        self._messages = self._bytes = 0
+
+    @property
+    def waits(self) -> bool:
+        """Whether the end of an age will wake the consumer."""
+        return self._end < math.inf
+
+    def came(self, messages: int, size: int, now: float) -> bool:
+        """Count messages that have come; return whether the consumer is to be woken at once."""
+        self._age.came(now)
+        self._messages += messages
+        self._bytes += size
+        if self._end == math.inf:
+            self._begin(now)
+        return self._is_enough or now >= self._end
+
+    def taken(self) -> bool:
+        """Count the messages as taken; return whether all that is not written yet is old enough to leave."""
+        now, enough = self._clock(), self._is_enough
+        self._messages = self._bytes = 0
+        if now >= self._end - _EARLY:
+            self._end = math.inf
+            return True
+        if enough:  # full batches leave, and the age of the rest begins
+            self._begin(now)
+        return False
+
+    def left(self) -> None:
+        """Take note that all that was taken leaves now; the alarm wakes nobody for it."""
+        if not self._messages:
+            self._end = math.inf
+
+    def learn(self, messages: int, entries: int) -> None:
+        """Learn from the last messages how many of them hold the entries of a batch."""
+        if messages:
+            self._enough = Enough(max(1, self._most.messages * messages // max(messages, entries)), self._most.bytes)
+
+    @property
+    def _is_enough(self) -> bool:
+        return self._messages >= self._enough.messages or self._bytes >= self._enough.bytes
+
+    def _begin(self, now: float) -> None:
+        age = self._age.at(now)
+        self._end = now + age
+        if age and not self._is_armed:
+            self._is_armed = True
+            self._end = self._alarm(now, age, self._ring)
+
+    def _ring(self) -> None:
+        self._is_armed = False
+        if (now := self._clock()) >= self._end - _EARLY:
+            self._wake()
+        elif self._end < math.inf:  # the batch for which it was set has left before
+            self._is_armed = True
+            self._end = self._alarm(now, self._end - now, self._ring)
