@@ -69,7 +69,7 @@ class MemoryDatabase:
     def client(self) -> MemoryDatabase:
         return self
 
-    async def command(self, command: dict[str, Any]) -> dict[str, Any]:
+    async def command(self, command: dict[str, Any], **_: Any) -> dict[str, Any]:
         bson.encode(command)
         return {"ok": 1, "n": len(command["documents"])}
 
