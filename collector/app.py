@@ -38,6 +38,7 @@ from collector.errors import Aborted, ReaderGone
 from collector.events import lifecycle
 from collector.flow.batch_age import BatchAge
 from collector.flow.budget import Budget
+from collector.flow.levels import Levels
 from collector.jetstream.bucket import KvBucket
 from collector.jetstream.connection import close, connect
 from collector.jetstream.lag import JetStreamLag
@@ -100,6 +101,7 @@ class Service:
             }
         )
         self._batch_age = BatchAge(settings.batch_age, settings.batch_age_limit)
+        self._levels = Levels()
         self._stopping = Event()
         self._opening = CancelScope()
         self._everything = CancelScope()
@@ -150,6 +152,7 @@ class Service:
                     budget=Budget(self._settings.buffer_bytes),
                     batch_age=self._batch_age,
                     report=self._report,
+                    levels=self._levels,
                 )
                 await self._supervise(shared, mongodb)
             finally:
@@ -233,13 +236,14 @@ class Service:
             self._stop("standard output closed")
 
     async def _pulse(self) -> None:
-        """Measure the delay of the event loop, by which liveness is judged, and tell the GC policy the loggers."""
+        """Measure the delay of the event loop, by which liveness is judged, and tell what is due once a second."""
         ready, age, policy = None, None, GcPolicy()
         policy.begin()
         while True:
             before = current_time()
             await sleep(_PULSE)
             self._report(lifecycle.LoopLag(max(0.0, current_time() - before - _PULSE)))
+            self._levels.tell(self._report)
             policy.observe(self._status.loggers)
             if (now_age := self._batch_age.at(current_time())) != age:
                 age = now_age

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from anyio import CancelScope, lowlevel, move_on_after
 
 from collector.actors.backoff import exponential
-from collector.events import Failed, Failure, Held, Received, Stage, failure_of
+from collector.events import Failed, Failure, Received, Stage, failure_of
 from collector.flow.batching import HandedOn
 from collector.jetstream.endings import LARGEST
 from collector.jetstream.messages import Signal
@@ -109,7 +109,7 @@ class Consumer:
             await self._moving.settler.answer_owed()
         await self._pull.answer_aside()
         await self._requests.top_up(deliveries[-1] if deliveries else None)
-        self._report(Held(self._key, len(self._in_hand), self._in_hand.memory_bytes))
+        self._moving.level.touch()
         self._undecoded += deliveries
         await self._hand_on()
         return True

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from anyio import Semaphore, current_time
 
 from collector.actors.alarms import Alarms
+from collector.flow.levels import Levels
 from collector.jetstream.doubts import Doubts
 from collector.rules import no_rules
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collector.flow.budget import Accounts, Budget
     from collector.flow.gathering import Gathering
     from collector.flow.in_hand import InHand
+    from collector.flow.levels import Level
     from collector.flow.settler import Settler
     from collector.jetstream.connection import NatsConnection
     from collector.jetstream.pull import Pull
@@ -49,6 +51,7 @@ class Shared:
     turns: Semaphore = field(default_factory=lambda: Semaphore(_AT_ONCE, fast_acquire=True))
     """Limits how many loggers ask for their stream and durable at a time: 10,000 at once would time each other out."""
     doubts: Doubts = field(default_factory=Doubts)
+    levels: Levels = field(default_factory=Levels)
     kept: set[Kept] = field(default_factory=set)
     """The loggers that move entries now: `Upkeep` looks after them."""
     clock: Callable[[], float] = current_time
@@ -66,6 +69,7 @@ class Moving:
     target: Target
     pull: Pull
     in_hand: InHand
+    level: Level
     accounts: Accounts
     gathering: Gathering
     requests: Requests

@@ -107,6 +107,7 @@ class Pipeline:
                     target=target,
                     pull=pull,
                     in_hand=in_hand,
+                    level=shared.levels.open(self._key, in_hand),
                     accounts=accounts,
                     gathering=gathering,
                     requests=Requests(pull, in_hand, accounts, PullLimits(settings.most_held, settings.batch_bytes)),

@@ -13,7 +13,7 @@ from collector.actors.batcher import Batcher
 from collector.actors.consumer import Consumer
 from collector.actors.writer import Writer
 from collector.errors import OwnershipLost
-from collector.events import Failed, Failure, Held, LoggerState, Returned, Stage, State
+from collector.events import Failed, Failure, LoggerState, Returned, Stage, State
 from collector.flow.batching import BatchPolicy, HandedOn, OpenBatch
 from collector.flow.pool import PATIENCE
 from collector.flow.settlement import NAK
@@ -127,4 +127,4 @@ class Stages:
                 returned += len(part) - await self._moving.shared.nats.link.answer([(reply, NAK) for reply in part])
         if returned:
             self._report(Returned(self._key, returned))
-        self._report(Held(self._key, 0, 0))
+        self._moving.level.close(self._report)

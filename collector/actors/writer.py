@@ -5,39 +5,33 @@ from __future__ import annotations
 import time
 from collections import Counter
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from anyio import EndOfStream, Semaphore, create_task_group, move_on_after
+from anyio import EndOfStream, create_task_group, move_on_after
 
 from collector.actors.backoff import exponential
 from collector.errors import SinkUnavailable
-from collector.events import (
-    BatchSettled,
-    Failed,
-    Failure,
-    Held,
-    LoggerState,
-    Retried,
-    Stage,
-    State,
-    Unsettled,
-    WritesInProgress,
-)
+from collector.events import BatchSettled, Failed, Failure, LoggerState, Retried, Stage, State, Unsettled
 from collector.telemetry.failing import Failing
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from anyio import Event
-    from anyio.abc import ObjectReceiveStream
+    from anyio.abc import ObjectReceiveStream, TaskGroup
 
     from collector.actors.moving import Moving
     from collector.flow.batching import OpenBatch
-    from collector.model import Batch, Delivery, Entry, Refusal, Rejected
-    from collector.sinks import Sink, Slots, Writing
+    from collector.model import Batch, Delivery, Entry, Reason, Refusal, Rejected
+    from collector.sinks import Slots, Writing
 
 RETRY_CAP = 2.0
 """Seconds between two tries of a write at most, within which the end of an outage is noticed."""
+_PAUSE = exponential(0.1, RETRY_CAP)
+_WAIT = 2
+"""Workers that wait for a batch at most: one, and the one that has just written the batch before."""
+_NO_LETTERS: Final[Counter[Reason]] = Counter()
+_NOTHING_DROPPED: Final[Mapping[str, int]] = {}
 
 
 class Writer:
@@ -58,9 +52,10 @@ class Writer:
         self._moving = moving
         self._target = moving.target
         self._in_hand = moving.in_hand
+        self._level = moving.level
         self._inbox = inbox
-        self._free = Semaphore(moving.shared.settings.writes)
-        self._writes = 0
+        self._most = moving.shared.settings.writes
+        self._workers = self._waiting = 1
         self._failing = Failing()
         self._report = moving.shared.report
         self._clock = moving.shared.clock
@@ -68,40 +63,61 @@ class Writer:
     async def run(self, stopping: Event) -> None:
         """Write until the mailbox and all writes have ended."""
         async with self._inbox, create_task_group() as group:
-            while True:
-                await self._free.acquire()
-                try:
-                    open_batch = await self._inbox.receive()
-                except EndOfStream:
-                    return
-                group.start_soon(self._write, open_batch, stopping, name=f"{self._key} batch {open_batch.id}")
-                del open_batch  # else an idle logger keeps its last batch in memory
+            await self._work(stopping, group)
+
+    async def _work(self, stopping: Event, group: TaskGroup) -> None:
+        """Write one batch after the other. There is another worker for the next batch, so that few tasks are made."""
+        while True:
+            try:
+                open_batch = await self._inbox.receive()
+            except EndOfStream:
+                return
+            self._waiting -= 1
+            if not self._waiting and self._workers < self._most:
+                self._workers += 1
+                self._waiting += 1
+                group.start_soon(self._work, stopping, group, name=f"{self._key} writer")
+            await self._write(open_batch, stopping)
+            del open_batch  # else an idle logger keeps its last batch in memory
+            if self._waiting >= _WAIT:
+                self._workers -= 1
+                return
+            self._waiting += 1
 
     async def _write(self, open_batch: OpenBatch, stopping: Event) -> None:
-        storing = _Storing(open_batch, self._target.sink, self._clock, lambda: self._count(+1))
+        storing = _Storing(open_batch)
         try:
             await self._store_and_settle(storing, stopping)
         except SinkUnavailable as exc:
             self._report(Failed(self._key, Stage.WRITE, Failure.UNAVAILABLE, str(exc), "stopping: giving it back"))
         finally:
             if open_batch.taken:
-                self._count(-1)
+                self._level.writes -= 1
+                self._level.touch()
                 self._report_unsettled(storing)
-            self._free.release()
 
     def _report_unsettled(self, storing: _Storing) -> None:
         """Report the stored entries of a batch that is given up; they come again and are found to be stored."""
+        if storing.settled:
+            return
         written, letters = storing.writing.written, Counter(reject.reason for reject in storing.kept)
-        if not storing.settled and (written.stored or written.duplicates or letters):
+        if written.stored or written.duplicates or letters:
             self._report(Unsettled(self._key, written.stored, written.duplicates, letters))
 
-    def _count(self, change: int) -> None:
-        self._writes += change
-        self._report(WritesInProgress(self._key, self._writes))
+    async def _attempt(self, storing: _Storing) -> None:
+        """Take the open batch at the first attempt, and write what is left of it."""
+        if not storing.open_batch.taken:
+            storing.started = self._clock()
+            self._level.writes += 1
+            self._level.touch()
+            storing.batch = storing.open_batch.take()
+            storing.writing = self._target.sink.begin(storing.batch.entries)
+        if storing.batch.entries:
+            await storing.writing.attempt()
 
     async def _store_and_settle(self, storing: _Storing, stopping: Event) -> None:
         target = self._target
-        await self._until_done(Stage.WRITE, storing.attempt, target.write_slots, stopping)
+        await self._until_done(Stage.WRITE, partial(self._attempt, storing), target.write_slots, stopping)
         batch, written = storing.batch, storing.writing.written
         write_seconds = self._clock() - storing.started
         rejects = [*batch.rejects, *self._moving.codec.rejects(written.refused)] if written.refused else batch.rejects
@@ -113,11 +129,11 @@ class Writer:
             storing.kept = rejects
         kept = _kept(batch, written.refused) if rejects else ()
         deliveries, later = _divided(batch.deliveries, written.deferred)
-        self._in_hand.slim(later)
+        if later:
+            self._in_hand.slim(later)
         unanswered, owed = await self._moving.settler.settle(deliveries, kept, rejects, weight=batch.weight)
         storing.settled = True
         self._let_go(batch, deliveries)
-        self._report(Held(self._key, len(self._in_hand), self._in_hand.memory_bytes))
         self._report(
             BatchSettled(
                 self._key,
@@ -128,12 +144,12 @@ class Writer:
                 bytes=batch.bytes,
                 written=written.stored,
                 duplicates=written.duplicates,
-                dead_letters=Counter(reject.reason for reject in rejects),
+                dead_letters=Counter([reject.reason for reject in rejects]) if rejects else _NO_LETTERS,
                 write_seconds=write_seconds,
                 latency_seconds=latency,
                 unanswered=unanswered,
                 owed=owed + len(later),
-                dropped=Counter(one.rule for one in batch.dropped),
+                dropped=Counter([one.rule for one in batch.dropped]) if batch.dropped else _NOTHING_DROPPED,
             )
         )
         if self._failing.succeeded() and not stopping.is_set():
@@ -153,7 +169,7 @@ class Writer:
         self, stage: Stage, attempt: Callable[[], Awaitable[None]], slots: Slots, stopping: Event
     ) -> None:
         """Try until it works; raise SinkUnavailable when it fails after the writer was asked to stop."""
-        curve, number, began = exponential(0.1, RETRY_CAP), 0, self._clock()
+        number, began = 0, 0.0
         while True:
             try:
                 async with slots:
@@ -163,7 +179,7 @@ class Writer:
                 if stopping.is_set():
                     raise
                 number += 1
-                delay = curve(number)
+                delay = _PAUSE(number)
                 failure = Failure.AMBIGUOUS if exc.ambiguous else Failure.UNAVAILABLE
                 self._report(Retried(self._key, stage, failure, number, delay, str(exc)))
                 if self._failing.failed(began, self._clock(), str(exc)):
@@ -175,30 +191,17 @@ class Writer:
 class _Storing:
     """The storing of one open batch, which is taken when its first attempt begins, and the known results."""
 
+    __slots__ = ("batch", "kept", "open_batch", "settled", "started", "writing")
+
     batch: Batch
     writing: Writing
     started: float
 
-    def __init__(
-        self, open_batch: OpenBatch, sink: Sink, clock: Callable[[], float], on_begin: Callable[[], None]
-    ) -> None:
+    def __init__(self, open_batch: OpenBatch) -> None:
+        self.open_batch = open_batch
         self.kept: Sequence[Rejected] = ()
         """The rejects that are stored as dead letters."""
         self.settled = False
-        self._open_batch = open_batch
-        self._sink = sink
-        self._clock = clock
-        self._on_begin = on_begin
-
-    async def attempt(self) -> None:
-        """See `Writing`."""
-        if not self._open_batch.taken:
-            self.started = self._clock()
-            self._on_begin()
-            self.batch = self._open_batch.take()
-            self.writing = self._sink.begin(self.batch.entries)
-        if self.batch.entries:
-            await self.writing.attempt()
 
 
 def _kept(batch: Batch, refused: Sequence[Refusal]) -> list[Entry]:

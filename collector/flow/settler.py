@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from anyio import CancelScope, move_on_after
+from anyio import move_on_after
 
 from collector.events import Answered, Report, SettledLater
 from collector.flow.settlement import settle
@@ -70,7 +70,7 @@ class Settler:
         answers = self._in_hand.owned(settle(receipts, written, rejects))
         unsent = len(answers)
         # an answered delivery must not be given back too
-        with CancelScope(shield=True), move_on_after(_ANSWER_TIMEOUT):
+        with move_on_after(_ANSWER_TIMEOUT, shield=True):
             unsent = await self._answering.answer(answers)
         if unsent:
             self._in_hand.owe(answers[-unsent:])

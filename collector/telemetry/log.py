@@ -7,6 +7,7 @@ import logging
 import sys
 import time
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import structlog
@@ -193,6 +194,19 @@ class EventLog:
         self._log.info("stopping", signal=event.signal)
 
     def _batch(self, event: events.BatchSettled) -> None:
+        if self._says_batches:
+            self._say_batch(event)
+        if event.dead_letters:
+            reasons = {reason.value: count for reason, count in event.dead_letters.items()}
+            look = f"see collector dead-letters list {event.logger}"
+            self._warn((event.logger, "dead"), "kept as dead letters", logger=event.logger, **reasons, action=look)
+
+    @cached_property
+    def _says_batches(self) -> bool:
+        """Whether lines at debug are written: else nothing is done for them, as batches are many."""
+        return bool(self._log.bind().is_enabled_for(logging.DEBUG))
+
+    def _say_batch(self, event: events.BatchSettled) -> None:
         facts = {
             "logger": event.logger,
             "batch": event.batch,
@@ -205,10 +219,6 @@ class EventLog:
         if event.dropped:
             facts["dropped"] = dict(event.dropped)
         self._log.debug("batch written", **facts)
-        if event.dead_letters:
-            reasons = {reason.value: count for reason, count in event.dead_letters.items()}
-            look = f"see collector dead-letters list {event.logger}"
-            self._warn((event.logger, "dead"), "kept as dead letters", logger=event.logger, **reasons, action=look)
 
     def _connection(self, event: lifecycle.ConnectionChanged) -> None:
         if event.connected:

@@ -174,6 +174,7 @@ async def test_what_is_deferred_takes_no_bytes_of_the_budget_and_keeps_nothing_f
         for start in range(1, 3 * most, 10):
             await scene.come(*range(start, start + 10), body=b"\x81\xa4data\x81\xa1a\xc4\xff" + b"x" * 255)
         await settled()
+        scene.of_replica.levels.tell(scene.reports)
         held = scene.reports.of(Held)[-1]
         assert len(scene.sink.block) == 3 * most
         assert held.messages == 3 * most

@@ -9,11 +9,7 @@ import pytest
 from anyio import Event, WouldBlock
 
 from collector.errors import SinkUnavailable
-from collector.events import (
-    Retried,
-    Stage,
-    WritesInProgress,
-)
+from collector.events import Held, Retried, Stage, WritesInProgress
 from collector.flow.in_hand import InHand
 from collector.model import Decoded, Entry, Reason, Refusal, Trigger
 from tests.support.fakes import (
@@ -44,7 +40,9 @@ async def test_what_is_stored_is_acked_counted_and_no_longer_in_hand() -> None:
     assert (len(scene.in_hand), scene.admission.batches, scene.pull.woken) == (0, [([1, 2], 2)], 1)
     assert (event.messages, event.entries, event.written, event.duplicates, event.unanswered) == (2, 2, 2, 0, 0)
     assert (event.trigger, event.bytes, event.dead_letters.total()) == (Trigger.ENTRIES, 2, 0)
-    assert scene.reports.of(WritesInProgress) == [WritesInProgress(KEY, 1), WritesInProgress(KEY, 0)]
+    assert scene.reports.all == [event], "what it holds and writes is told once a second"
+    scene.levels.tell(scene.reports)
+    assert scene.reports.all[1:] == [Held(KEY, 0, 0), WritesInProgress(KEY, 0)]
 
 
 async def test_a_duplicate_is_acknowledged_as_written() -> None:
@@ -128,10 +126,14 @@ async def test_a_batch_that_waits_for_its_turn_is_not_on_its_way() -> None:
         await scene.write_slots.acquire()
         await scene.write([decoded(1)], [decoded(2)])
         await settled()
-        assert scene.reports.of(WritesInProgress) == []
+        assert scene.level.writes == 0
+        scene.sink.let_write = Event()
         scene.write_slots.release()
+        await settled()
+        assert scene.level.writes == 1
+        scene.sink.let_write.set()
         await scene.until_settled(2)
-    assert [event.writes for event in scene.reports.of(WritesInProgress)][-1] == 0
+    assert scene.level.writes == 0
 
 
 async def test_asked_to_stop_with_a_sink_that_works_it_writes_what_is_there() -> None:

@@ -61,6 +61,7 @@ class Scene:
         self.reconnects, self.stopping, self.returned = Reconnects(), Event(), Event()
         self.budget = budget
         of_replica = shared(self.link, self.reports, self.reconnects, source, budget=budget, settings=settings)
+        self.levels = of_replica.levels
         whole = moving(of_replica, admission=admission, heartbeat=heartbeat)
         self.pull, self.in_hand, self.accounts = whole.pull, whole.in_hand, whole.accounts
         self.requests = whole.requests

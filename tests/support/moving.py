@@ -151,6 +151,7 @@ def moving(
         target=target(sink, letters, admission=admission, write_slots=write_slots or Semaphore(64)),
         pull=pull,
         in_hand=in_hand,
+        level=of.levels.open(key, in_hand),
         accounts=accounts,
         gathering=gathering,
         requests=Requests(pull, in_hand, accounts, PullLimits(settings.most_held, settings.batch_bytes)),

@@ -66,10 +66,12 @@ class Settled(PassAll):
 class Scene:
     """A writer that runs."""
 
-    def __init__(self, sink: FakeSink, letters: FakeLetters, writes: int, write_slots: int) -> None:
+    def __init__(
+        self, sink: FakeSink, letters: FakeLetters, writes: int, write_slots: int, reports: Reports | None = None
+    ) -> None:
         self.sink, self.letters, self.link = sink, letters, FakeLink()
-        self.reports, self.stopping = Reports(), Event()
-        self.write_slots = Semaphore(write_slots)
+        self.reports, self.stopping = reports or Reports(), Event()
+        self.write_slots = Semaphore(write_slots, fast_acquire=True)
         self._drafts = 0
         self.send, inbox = create_memory_object_stream[OpenBatch](0)
         self.group: TaskGroup
@@ -83,7 +85,7 @@ class Scene:
             admission=self.admission,
             write_slots=self.write_slots,
         )
-        self.in_hand = whole.in_hand
+        self.in_hand, self.level, self.levels = whole.in_hand, whole.level, whole.shared.levels
         self.writer = Writer(
             replace(whole, pull=pull, settler=Settler(KEY, self.in_hand, self.link, self.reports)), inbox
         )
@@ -109,9 +111,13 @@ class Scene:
 
 @asynccontextmanager
 async def playing(
-    sink: FakeSink | None = None, letters: FakeLetters | None = None, writes: int = 2, write_slots: int = 9
+    sink: FakeSink | None = None,
+    letters: FakeLetters | None = None,
+    writes: int = 2,
+    write_slots: int = 9,
+    reports: Reports | None = None,
 ) -> AsyncIterator[Scene]:
-    scene = Scene(sink or FakeSink(), letters or FakeLetters(), writes, write_slots)
+    scene = Scene(sink or FakeSink(), letters or FakeLetters(), writes, write_slots, reports)
     with fail_after(60):
         async with scene.send, create_task_group() as scene.group:
             scene.group.start_soon(scene.writer.run, scene.stopping)
