@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import os
+import threading
 from typing import TYPE_CHECKING
 
 from transfer.background.source import Emitter, Unmapped
 from transfer.entries.lenient import safe_repr
-from transfer.entries.record import record_data
-from transfer.system.inside import Making
+from transfer.entries.ordinary import ordinary_entry
+from transfer.entries.record import called, record_data
+from transfer.system.inside import SENDING, Making, is_making
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -45,8 +48,15 @@ class TransferHandler(Emitter, logging.Handler):
         The handler's lock is not taken: a thread that waits for room would hold it, and `dictConfig` and `getLogger`
         wait for it in other threads.
         """
-        if self._leaves_out(getattr(record, "thread", None), getattr(record, "process", None)):
+        try:
+            is_ours = record.thread in SENDING and record.process in {None, os.getpid()}
+        except Exception:  # noqa: BLE001 - a record that was made by hand
+            is_ours = False
+        if is_ours or threading.get_ident() in SENDING or is_making():  # as `_leaves_out` says, without calling it
             return False
+        if not self.filters:
+            self.emit(record)
+            return True
         kept: object = self.filter(record)
         if kept:
             self.emit(kept if isinstance(kept, logging.LogRecord) else record)  # another one: Python 3.12 and later
@@ -64,11 +74,39 @@ class TransferHandler(Emitter, logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Queue a record."""
-        data = self._fields(self.map, record)
+        try:
+            moment, important = int(record.created * 1e9), record.levelno >= logging.WARNING
+        except Exception:  # noqa: BLE001 - a record that was made by hand
+            moment, important = None, True
+        if moment is None or getattr(self.map, "__func__", None) is not TransferHandler.map:
+            self._emit_mapped(record, self.map, moment, important=important)
+            return
+        if self._context is None:
+            context = None
+        elif is_making():
+            return
+        else:
+            context = called(self._context)
+        entry = ordinary_entry(record, moment, context)
+        if entry is not None:
+            self._sender.put(self.key, entry[0], entry[1], important=important)
+        elif context is None:
+            self._emit_mapped(record, record_data, moment, important=important)
+        else:
+            self._emit_mapped(record, lambda record: record_data(record, lambda: context), moment, important=important)
+
+    def _emit_mapped(
+        self,
+        record: logging.LogRecord,
+        mapping: Callable[[logging.LogRecord], dict[str, object]],
+        moment: int | None,
+        *,
+        important: bool,
+    ) -> None:
+        data = self._fields(mapping, record)
         if isinstance(data, Unmapped):  # of a subclass, or of a record that was made by hand
             known = {"msg": safe_repr(getattr(record, "msg", None)), "level": getattr(record, "levelname", None)}
             data = known | {"logger": getattr(record, "name", None), "mapping_error": data["mapping_error"]}
-        moment, important = _when(record)
         self._sender.send(self.key, data, timestamp=moment, important=important)
 
     def map(self, record: logging.LogRecord) -> dict[str, object]:
@@ -86,10 +124,3 @@ class TransferHandler(Emitter, logging.Handler):
         """
         Emitter.close(self)
         logging.Handler.close(self)
-
-
-def _when(record: logging.LogRecord) -> tuple[int | None, bool]:
-    try:
-        return int(record.created * 1e9), record.levelno >= logging.WARNING
-    except Exception:  # noqa: BLE001 - a record that was made by hand
-        return None, True

@@ -217,12 +217,18 @@ def test_ids_are_object_ids_of_now_that_never_repeat() -> None:
     assert before <= int.from_bytes(ids[0][:4], "big") <= time.time()
 
 
-def test_a_fork_makes_ids_of_its_own() -> None:
-    program = """
-import os
+@pytest.mark.parametrize("fork", ["os.fork", "ctypes.PyDLL(None).fork"])
+@pytest.mark.parametrize("told_by", ["page", "number"])
+def test_a_fork_makes_ids_of_its_own(fork: str, told_by: str) -> None:
+    """Python is told of the fork or not, and the system has a page of memory that children find empty, or has none."""
+    program = f"""
+import ctypes, os
+from transfer.system import forks
+if {told_by!r} == "number":
+    forks._page, forks._mark = None, bytearray([1])
 from transfer.entries.entry import new_id
 mine, (reader, writer) = new_id(), os.pipe()
-if os.fork():
+if {fork}():
     assert os.read(reader, 12)[4:9] != mine[4:9] == new_id()[4:9]
 else:
     os.write(writer, new_id())

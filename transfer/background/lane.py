@@ -7,6 +7,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
+
 from transfer.entries.entry import encode_entry, new_id
 
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ _STUBS = 100
 """A lane with more waiting gets a gap instead of a stub: the memory of stubs is not counted."""
 
 
-class Queued(NamedTuple):
+class Queued(msgspec.Struct, frozen=True, gc=False):
     """One encoded entry that waits or is on its way."""
 
     number: int
@@ -118,12 +120,6 @@ class Lane:
         if not important or (ordinary and ordinary[0].number < important[0].number):
             return ordinary
         return important
-
-    def add(self, entry: Queued, size: int, *, important: bool) -> None:
-        """Let an entry wait."""
-        (self.important if important else self.ordinary).append(entry)
-        self.entries += 1
-        self.bytes += size
 
     def miss(self, number: int, entry_id: bytes, stub: bytes | None, *, important: bool) -> None:
         """Put a stub, or a gap, in the place of an entry that the outbox did not take."""

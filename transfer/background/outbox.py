@@ -58,6 +58,8 @@ class Outbox:
         self._ordinary = Room(max_entries - max_entries // _KEPT_FREE, max_bytes - max_bytes // _KEPT_FREE)
         """The room of entries that are not important."""
         self._half = Room(max(1, self._ordinary.entries // 2), self._ordinary.bytes // 2)
+        self._at_once = (self._half, self._half) if self._blocks else (self._ordinary, self._all)
+        """The room that an entry finds free without a look at the others, by whether it is important."""
         self._begin()
 
     def _begin(self) -> None:
@@ -84,20 +86,39 @@ class Outbox:
     def add(self, key: str, entry_id: bytes, body: bytes, *, important: bool, may_block: bool) -> None:
         """Put an entry in, or drop one."""
         size = len(body) + OBJECTS
+        entries, most = self._at_once[important]
+        wake = None
+        with self.lock:
+            fits = self.entries < entries and self.bytes + size <= most and not self._closed
+            if fits:
+                self._put(key, entry_id, body, size, important)
+                wake, self._wake = self._wake, None
+        if not fits:
+            self._add_to_full(key, entry_id, body, size, important=important, may_block=may_block)
+        if wake is not None:
+            wake()
+
+    def _put(self, key: str, entry_id: bytes, body: bytes, size: int, important: bool) -> None:
+        lane = self._lanes.get(key)
+        if lane is None:
+            lane = self._lanes[key] = Lane(key)
+        self._numbers += 1
+        (lane.important if important else lane.ordinary).append(Queued(self._numbers, entry_id, body))
+        lane.entries += 1
+        lane.bytes += size
+        self.entries += 1
+        self.bytes += size
+
+    def _add_to_full(
+        self, key: str, entry_id: bytes, body: bytes, size: int, *, important: bool, may_block: bool
+    ) -> None:
+        """Put an entry in once there is room for it, or drop one."""
         room = self._all if important else self._ordinary
         stub = stub_of(body) if size > room.bytes and not self._closed else None  # it takes its time: without the lock
         with self.lock:
-            why = None
-            if self._closed or not self._fits(size, self._half if self._blocks else room):
-                why = self._make_room(key, size, room, may_block=may_block)
+            why = self._make_room(key, size, room, may_block=may_block)
             if why is None:
-                self._numbers = number = self._numbers + 1
-                lane = self._lanes.get(key)
-                if lane is None:
-                    lane = self._lanes[key] = Lane(key)
-                lane.add(Queued(number, entry_id, body), size, important=important)
-                self.entries += 1
-                self.bytes += size
+                self._put(key, entry_id, body, size, important)
             else:
                 self._count(why, key, 1)
                 if why is not Dropped.CLOSED:

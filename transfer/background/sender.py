@@ -22,10 +22,10 @@ from transfer.background.thread import SendingThread
 from transfer.entries.entry import new_id
 from transfer.entries.lenient import encode_anything, safe_repr
 from transfer.errors import TransferError
-from transfer.names import Names
+from transfer.names import Names, check_key
 from transfer.options import Overflow
 from transfer.system.forks import is_to_be_forked, look
-from transfer.system.inside import Making, is_making
+from transfer.system.inside import is_making
 from transfer.system.native import original
 from transfer.system.stderr import say, settle
 
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 30.0
 """Seconds before another thread is started after one that got no event loop."""
+_MOST_KEYS = 1024
 _LAST = 0.1
 """Seconds for the thread to end, also when no time is left."""
 _abandoned: list[SendingThread | None] = []
@@ -75,6 +76,7 @@ class Sender:
         self._bundle_entries = queue.bundle_entries
         self._blocks = queue.overflow is Overflow.BLOCK
         self._outbox = Outbox(queue.overflow, queue.max_entries, queue.max_bytes)
+        self._keys: set[str] = set()
         self._start_lock = original("_thread", "RLock")()
         self._thread: SendingThread | None = None
         self._ended = False
@@ -103,16 +105,25 @@ class Sender:
         if is_making():
             return
         entry_id = new_id()  # before anything of this object is touched: it notices that this is a child
-        try:
-            self._names.stream(key)
-        except Exception:  # noqa: BLE001 - whatever is given as a key
-            self._outbox.drop(Dropped.INVALID_KEY, safe_repr(key)[:200])
-        else:
-            with Making():
-                body = encode_anything(data, time.time_ns() if timestamp is None else timestamp, metadata, entry_id)
+        body = encode_anything(data, time.time_ns() if timestamp is None else timestamp, metadata, entry_id)
+        self.put(key, entry_id, body, important=important)
+
+    def put(self, key: str, entry_id: bytes, body: bytes, *, important: bool) -> None:
+        """Queue an entry whose bytes are there."""
+        if (type(key) is str and key in self._keys) or self._is_key(key):
             self._add(key, entry_id, body, important=important)
         if self._outbox.first_drops:
             self._report.say_new(self._last_error)
+
+    def _is_key(self, key: str) -> bool:
+        try:
+            check_key(key)
+        except Exception:  # noqa: BLE001 - whatever is given as a key
+            self._outbox.drop(Dropped.INVALID_KEY, safe_repr(key)[:200])
+            return False
+        if len(self._keys) < _MOST_KEYS:
+            self._keys.add(key)
+        return True
 
     def _add(self, key: str, entry_id: bytes, body: bytes, *, important: bool) -> None:
         thread = self._thread

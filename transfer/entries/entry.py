@@ -11,9 +11,9 @@ import os
 import time
 from collections.abc import Mapping
 from datetime import datetime
+from struct import Struct
 
-import msgspec
-
+from transfer.entries.flat import encode, flat_bytes
 from transfer.entries.misfit import Misfit, type_name
 from transfer.entries.moments import END, FIRST, extension, from_datetime
 from transfer.entries.plain import Walk
@@ -24,7 +24,12 @@ _LIMIT = (1 << 63) * 1_000_000_000
 """Nanoseconds that the longest form of a timestamp has room for, in either direction."""
 OF_THE_ENVELOPE = frozenset({"timestamp", "metadata"})
 """Fields that every document has beside its data: the application's would be lost."""
-_encoder = msgspec.msgpack.Encoder()
+_METADATA, _DATA, _TIMESTAMP = (encode(name) for name in ("metadata", "data", "timestamp"))
+_NIL = encode(None)
+_FRONT = b"\x84" + _METADATA
+_FRONT_WITHOUT_METADATA = _FRONT + _NIL + _DATA
+_MOMENT, _ID = _TIMESTAMP + b"\xd7\xff", encode("id") + b"\xc4\x0c"
+_back = Struct(f">{len(_MOMENT)}sQ{len(_ID)}s12s").pack
 
 
 def encode_entry(
@@ -41,11 +46,10 @@ def encode_entry(
 
     Raises `InvalidEntry`, a TypeError and a ValueError, that names the path of the value.
     """
-    return pack(
-        _document("data", data),
-        nanoseconds(timestamp),
-        metadata if metadata is None else _document("metadata", metadata),
-        None if id is None else _checked_id(id),
+    moment, entry_id = nanoseconds(timestamp), None if id is None else _checked_id(id)
+    body = None if entry_id is None else flat_body(data, moment, metadata, entry_id)
+    return body or pack(
+        _document("data", data), moment, metadata if metadata is None else _document("metadata", metadata), entry_id
     )
 
 
@@ -55,10 +59,32 @@ def pack(
     """Return the body of an entry whose values are plain."""
     if "timestamp" in data or "metadata" in data:
         data = beside(data, OF_THE_ENVELOPE)
-    entry: dict[str, object] = {"metadata": metadata, "data": data, "timestamp": extension(moment)}
-    if entry_id is not None:
-        entry["id"] = entry_id
-    return _encoder.encode(entry)
+    if entry_id is None:
+        return encode({"metadata": metadata, "data": data, "timestamp": extension(moment)})
+    return framed(encode(data), moment, entry_id, None if metadata is None else encode(metadata))
+
+
+def framed(data: bytes, moment: int, entry_id: bytes, metadata: bytes | None = None) -> bytes:
+    """Return the body of an entry whose data and metadata are encoded."""
+    front = _FRONT_WITHOUT_METADATA if metadata is None else b"".join((_FRONT, metadata, _DATA))
+    seconds, rest = divmod(moment, 1_000_000_000)
+    if rest and not seconds >> 34:  # nearly always: the middle one of three forms
+        return b"".join((front, data, _back(_MOMENT, rest << 34 | seconds, _ID, entry_id)))
+    return b"".join((front, data, _TIMESTAMP, encode(extension(moment)), _ID, entry_id))
+
+
+def flat_body(
+    data: object, moment: int, metadata: object, entry_id: bytes, taken: frozenset[str] = OF_THE_ENVELOPE
+) -> bytes | None:
+    """Return the body of an entry whose data and metadata are flat, and has no field of such a name; None of any other.
+
+    Nothing of the application is called.
+    """
+    fields = flat_bytes(data, taken)
+    if fields is None or metadata is None:
+        return None if fields is None else framed(fields, moment, entry_id)
+    more = flat_bytes(metadata)
+    return None if more is None else framed(fields, moment, entry_id, more)
 
 
 def beside(data: Mapping[str, object], taken: frozenset[str]) -> dict[str, object]:
@@ -120,20 +146,16 @@ class _Ids:
         self.restart()
 
     def restart(self) -> None:
-        self._process = os.urandom(5)
-        self._counter = itertools.count(int.from_bytes(os.urandom(3), "big"))
-
-    def next(self) -> bytes:
-        seconds = int(time.time()) & 0xFFFFFFFF
-        count = next(self._counter) & 0xFFFFFF
-        return seconds.to_bytes(4, "big") + self._process + count.to_bytes(3, "big")
+        self.process = int.from_bytes(os.urandom(5), "big") << 24
+        self.counter = itertools.count(int.from_bytes(os.urandom(3), "big"))
 
 
 _ids = _Ids()
+_packed = Struct(">IQ").pack
 in_each_child(_ids.restart)
 
 
 def new_id() -> bytes:
     """Return the identity of a new entry, an ObjectId: seconds (4 bytes), random of the process (5), counter (3)."""
     look()
-    return _ids.next()
+    return _packed(int(time.time()) & 0xFFFFFFFF, _ids.process | next(_ids.counter) & 0xFFFFFF)

@@ -11,7 +11,7 @@ from transfer.entries.lenient import safe_name, safe_text
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_DOCUMENT = frozenset({"_id", "timestamp", "metadata"})
+OF_THE_DOCUMENT = frozenset({"_id", "timestamp", "metadata"})
 """Fields that every document has of its own: the application's would be lost, or taken for the entry's identity."""
 
 
@@ -19,7 +19,7 @@ def add_fields(data: dict[str, object], more: Mapping[str, object]) -> None:
     """Put the application's fields beside ours; one whose name is taken, by the document too, gets `_` behind it."""
     for given, value in more.items():
         name = given if type(given) is str else safe_name(given)
-        while name in data or name in _DOCUMENT:
+        while name in data or name in OF_THE_DOCUMENT:
             name += "_"
         data[name] = value
 

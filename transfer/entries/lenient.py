@@ -8,10 +8,11 @@ from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from transfer.entries.entry import beside, nanoseconds, pack
+from transfer.entries.entry import OF_THE_ENVELOPE, beside, flat_body, nanoseconds, pack
 from transfer.entries.misfit import Misfit
 from transfer.entries.moments import END, FIRST
 from transfer.entries.plain import IN_ITSELF, SIMPLE, Walk, error_text, is_known
+from transfer.system.inside import Making
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,6 +22,7 @@ LONGEST = 10_000
 _VALUE = 16
 """Characters of a `repr` that count as one value more: the walk's bound is one of memory too."""
 _OWN_ID = frozenset({"_id"})
+_MAYBE_RENAMED = OF_THE_ENVELOPE | _OWN_ID
 _AGAIN = 3
 
 
@@ -30,7 +32,18 @@ def encode_anything(data: object, timestamp: object, metadata: object, entry_id:
     Data that is no mapping becomes its field `msg`; a timestamp that is none becomes now. Errors of the
     application's own classes are not raised, except KeyboardInterrupt and its like.
     """
-    moment = _moment(timestamp)
+    moment = timestamp if type(timestamp) is int and FIRST <= timestamp < END else _moment(timestamp)
+    try:
+        body = flat_body(data, moment, metadata, entry_id, _MAYBE_RENAMED)
+    except (MemoryError, RecursionError):
+        body = None
+    if body is not None:
+        return body
+    with Making():
+        return _walked(data, moment, metadata, entry_id)
+
+
+def _walked(data: object, moment: int, metadata: object, entry_id: bytes) -> bytes:
     try:
         document = _document(data, "msg")
         if "_id" in document:

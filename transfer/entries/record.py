@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 from transfer.entries.fields import add_fields, exception_fields
 from transfer.entries.lenient import once, safe_repr
 from transfer.entries.plain import SIMPLE
+from transfer.system.inside import Making
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
-"""The attributes of every record; all others came with `extra`."""
+ATTRIBUTES = tuple(logging.LogRecord("", 0, "", 0, "", (), None).__dict__)
+"""The attributes of every record, in their order."""
+STANDARD = frozenset(ATTRIBUTES) | {"message", "asctime", "taskName"}
+"""With those that formatters add; all others came with `extra`."""
 _get_message = logging.LogRecord.getMessage
 
 
@@ -54,9 +57,20 @@ def record_data(
         data["stack"] = record.stack_info
     if fields:
         add_fields(data, fields)
-    extra = {name: value for name, value in record.__dict__.items() if name not in _STANDARD}
-    add_fields(data, extra if context is None else {**_called(context), **extra})
+    extra = extra_of(record)
+    add_fields(data, extra if context is None else {**called(context), **extra})
     return data
+
+
+def extra_of(record: logging.LogRecord) -> dict[str, object]:
+    """Return the fields that came with `extra`."""
+    fields = record.__dict__
+    names = tuple(fields)
+    if names == ATTRIBUTES:
+        return {}
+    if names[: len(ATTRIBUTES)] == ATTRIBUTES:
+        names = names[len(ATTRIBUTES) :]
+    return {name: fields[name] for name in names if name not in STANDARD}
 
 
 def _is_simple(args: object) -> bool:
@@ -74,8 +88,10 @@ def _message(record: logging.LogRecord, template: object, args: object) -> tuple
         return safe_repr(template), {}
 
 
-def _called(context: Callable[[], Mapping[str, object]]) -> Mapping[str, object]:
-    try:
-        return dict(context())
-    except Exception as error:  # noqa: BLE001 - the application's own function: the record counts more
-        return {"context_error": safe_repr(error)}
+def called(context: Callable[[], Mapping[str, object]]) -> dict[str, object]:
+    """Return the fields that a function of the application gives; of one that fails, the reason."""
+    with Making():
+        try:
+            return dict(context())
+        except Exception as error:  # noqa: BLE001 - the record counts more
+            return {"context_error": safe_repr(error)}
