@@ -41,6 +41,7 @@ from collector.flow.budget import Budget
 from collector.flow.levels import Levels
 from collector.jetstream.bucket import KvBucket
 from collector.jetstream.connection import close, connect
+from collector.jetstream.gathered_reads import LONGEST
 from collector.jetstream.lag import JetStreamLag
 from collector.jetstream.source import LoggerSources
 from collector.jetstream.storage import JetStreamStorage
@@ -135,7 +136,8 @@ class Service:
         async with self._mongodb() as mongodb:
             nats = None
             with self._opening:
-                nats = await connect(self._settings.nats, self._report)
+                between_reads = min(LONGEST, self._settings.batch_age / 10)
+                nats = await connect(self._settings.nats, self._report, between_reads)
             if nats is None:
                 return
             try:

@@ -113,7 +113,7 @@ class Settings:
             batch_entries=environment.integer("COLLECTOR_BATCH_ENTRIES", 1000, minimum=1, maximum=100_000),
             batch_bytes=environment.size("COLLECTOR_BATCH_BYTES", 4 * MIB, minimum=64 * KIB),
             batch_age=environment.duration("COLLECTOR_BATCH_AGE", 0.1, minimum=0.0),
-            batch_age_limit=environment.duration("COLLECTOR_BATCH_AGE_LIMIT", 1.0, minimum=0.0),
+            batch_age_limit=environment.duration("COLLECTOR_BATCH_AGE_LIMIT", 1.5, minimum=0.0),
             buffer_bytes=environment.size("COLLECTOR_BUFFER_BYTES", 64 * MIB, minimum=MIB),
             writes=environment.integer("COLLECTOR_WRITES", 4, minimum=1, maximum=64),
             write_timeout=environment.duration("COLLECTOR_WRITE_TIMEOUT", 10.0, minimum=0.1),

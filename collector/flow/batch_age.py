@@ -7,9 +7,18 @@ ages make them larger. The age never follows the batches, only the messages that
 from __future__ import annotations
 
 import math
+from random import random
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 BATCHES_PER_SECOND = 100
-"""Batches that the batches of busy loggers shall be a second, together."""
+"""Batches that busy loggers shall have in a second, all together."""
+_GROWTH = 1.5
+"""The age has grown when it is so many times the age of the batch before."""
+_GROWN, _STEADY = 1.0, 0.1
+"""Parts of an age that chance takes away at most: after the age has grown, and else."""
 
 
 class BatchAge:
@@ -23,7 +32,7 @@ class BatchAge:
 
     def __init__(self, least: float, most: float) -> None:
         """Have an age between `least` and `most`; where the least one is 0, or more than `most`, it is always that."""
-        self._least = least
+        self.least = least
         self.most = max(least, most) if least else 0.0
         self._second = 0
         self._busy = self._busy_before = 0
@@ -32,7 +41,7 @@ class BatchAge:
         """Return the age of a batch that begins now."""
         self._go_to(int(now))
         busy = max(self._busy, self._busy_before)
-        return min(max(self._least, busy / BATCHES_PER_SECOND), self.most)
+        return min(max(self.least, busy / BATCHES_PER_SECOND), self.most)
 
     def count(self, second: int) -> None:
         """Count a logger that is busy in this second."""
@@ -46,12 +55,19 @@ class BatchAge:
 
 
 class LoggerAge:
-    """The share of one logger in the age of all."""
+    """The share of one logger in the age of all, and the age of its own batches.
 
-    def __init__(self, of_all: BatchAge) -> None:
+    Loggers that become busy together would write together, again and again, and wait for each other. So a batch takes a
+    part of the age at random: any part when the age has just grown, and later nearly all of it.
+    """
+
+    def __init__(self, of_all: BatchAge, chance: Callable[[], float] = random) -> None:
+        """`chance` returns a number from 0 to 1."""
         self._of_all = of_all
+        self._chance = chance
         self._came_at = -math.inf
         self._counted = -1
+        self._last = math.inf
 
     def came(self, now: float) -> None:
         """Take note of messages that came together."""
@@ -61,5 +77,8 @@ class LoggerAge:
             self._of_all.count(second)
 
     def at(self, now: float) -> float:
-        """See `BatchAge.at`."""
-        return self._of_all.at(now)
+        """Return the age of a batch of this logger that begins now."""
+        age, before = self._of_all.at(now), self._last
+        self._last = age
+        part = _GROWN if age > _GROWTH * before else _STEADY
+        return max(age * (1 - part * self._chance()), min(age, self._of_all.least))

@@ -118,8 +118,11 @@ class Callbacks:
         self.closed.set()
 
 
-async def connect(settings: NatsSettings, report: Report) -> NatsConnection:
-    """Connect, trying for ever; reconnects go on for ever too. The caller closes the connection with `close`."""
+async def connect(settings: NatsSettings, report: Report, between_reads: float = 0.0) -> NatsConnection:
+    """Connect, trying for ever; reconnects go on for ever too. The caller closes the connection with `close`.
+
+    See `open_link` for `between_reads`.
+    """
     connection = Connection(settings)
     callbacks = Callbacks(connection, report)
     try:
@@ -129,7 +132,7 @@ async def connect(settings: NatsSettings, report: Report) -> NatsConnection:
         await close(connection)
         raise
     report(lifecycle.ConnectionChanged("nats", connected=True, why="connected"))
-    return NatsConnection(connection, open_link(connection), callbacks.reconnects, callbacks.closed)
+    return NatsConnection(connection, open_link(connection, between_reads), callbacks.reconnects, callbacks.closed)
 
 
 async def close(connection: Client) -> None:

@@ -2,8 +2,9 @@
 
 nats-py spends about 11 µs on each message that is received and acked. Here one read of the socket becomes one list of
 frames for each subscription, and all answers of a batch become one buffer. That needs private names of nats-py.
-Only this file and `parser.py` use them, and `tests/jetstream/test_link.py` fails when they change. `PlainLink` does the
-same with nats-py's public names alone, and `open_link` falls back to it when the private names are not there.
+Only this file, `parser.py` and `gathered_reads.py` use them, and `tests/jetstream/test_link.py` fails when they change.
+`PlainLink` does the same with nats-py's public names alone, and `open_link` falls back to it when the private names are
+not there.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import nats.errors
 from anyio import Lock, lowlevel, move_on_after
 from nats.protocol.parser import Parser
 
+from collector.jetstream.gathered_reads import GatheredReads
 from collector.jetstream.parser import NO_HEADERS, BulkParser, Frame
 from transfer.errors import Unavailable
 
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 DRAIN_TIMEOUT = 3
 """Seconds that a server may take to answer the end of a subscription."""
 _CHECKPOINT_EVERY = 64  # nats-py's publish() never yields
-_PRIVATE_NAMES = ("_ps", "_send_command", "_flush_pending", "_process_msg")
+_PRIVATE_NAMES = ("_ps", "_send_command", "_flush_pending", "_process_msg", "_resp_map", "_pongs", "_transport")
 
 
 class Subscribed(Protocol):
@@ -73,11 +75,14 @@ class Link(Protocol):
         """
 
 
-def open_link(connection: Client) -> Link:
-    """Make the fast link, or the plain one when nats-py's private names have changed."""
+def open_link(connection: Client, between_reads: float = 0.0) -> Link:
+    """Make the fast link, or the plain one when nats-py's private names have changed.
+
+    While messages trickle, the fast one waits `between_reads` seconds after a read.
+    """
     known = all(hasattr(connection, name) for name in _PRIVATE_NAMES)
     if known and type(connection._ps) is Parser:  # noqa: SLF001 - see the module's docstring
-        return BulkLink(connection)
+        return BulkLink(connection, between_reads)
     return PlainLink(connection)
 
 
@@ -161,11 +166,11 @@ class _Asked:
 
 
 class BulkLink(PlainLink):
-    """The link with a parser of its own and joined answers."""
+    """The link with a parser of its own, gathered reads and joined answers."""
 
-    def __init__(self, connection: Client) -> None:
+    def __init__(self, connection: Client, between_reads: float = 0.0) -> None:
         super().__init__(connection)
-        self._parser = BulkParser(connection)
+        self._parser = BulkParser(connection, GatheredReads(connection, between_reads).wait)
         self._one_at_a_time = Lock()
         self._asked: list[_Asked] = []
         # With a future nats-py starts no task and no iterator; it drops what comes for one that is cancelled. The

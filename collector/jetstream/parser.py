@@ -16,7 +16,7 @@ from nats.protocol.parser import AWAITING_CONTROL_LINE, Parser
 from collector.errors import safe_description
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from nats.aio.client import Client
 
@@ -47,8 +47,11 @@ Receive: TypeAlias = "Callable[[Sequence[AnyFrame]], object]"
 class BulkParser(Parser):
     """nats-py's parser, which hands the frames of some subscriptions to receivers, as one list for each read."""
 
-    def __init__(self, connection: Client) -> None:
+    def __init__(self, connection: Client, after_read: Callable[[int], Awaitable[None]] | None = None) -> None:
+        """Parse what `connection` reads; `after_read` may wait when nobody is woken by the messages of a read."""
         self.receivers: dict[int, Receive] = {}
+        self._after_read = after_read
+        self._wakes = False
         self._life = 0
         super().__init__(connection)
 
@@ -72,6 +75,7 @@ class BulkParser(Parser):
             return
         buffer = data if len(self._chunks) == 1 else b"".join(self._chunks)
         self._chunks, self._have, self._need = [], 0, 0
+        self._wakes = False
         try:
             rest = await self._take_frames(buffer)
         except (ProtocolError, OSError):
@@ -82,6 +86,8 @@ class BulkParser(Parser):
             raise ProtocolError from error
         if rest:
             self._chunks, self._have = [rest], len(rest)
+        elif not self._wakes and self._after_read is not None:
+            await self._after_read(len(buffer))
 
     async def _take_frames(self, buffer: bytes) -> bytes:  # noqa: C901 - the hot path: one loop, no calls
         """Return the unfinished frame at the end; set `_need` when the length of that frame is known."""
@@ -119,7 +125,7 @@ class BulkParser(Parser):
                 frames.append((subject, reply or b"", headers, buffer[body_start:body_end]))
             else:
                 await self._hand_over(taken)
-                digits = b""
+                digits, self._wakes = b"", True
                 body = buffer[body_start:body_end]
                 await self.nc._process_msg(int(sid_digits), subject, reply or b"", body, headers or None)  # noqa: SLF001
                 if self._life != life:
@@ -136,6 +142,7 @@ class BulkParser(Parser):
 
     async def _handle_line(self, line: bytes) -> None:
         """Leave PING, PONG, INFO, +OK and -ERR to nats-py."""
+        self._wakes = True
         await super().parse(line)
         if self.buf or self.state != AWAITING_CONTROL_LINE:
             raise ProtocolError
@@ -143,7 +150,8 @@ class BulkParser(Parser):
     async def _hand_over(self, taken: dict[int, list[AnyFrame]]) -> None:
         for sid, frames in taken.items():
             try:
-                self.receivers[sid](frames)
+                if self.receivers[sid](frames) is not True:
+                    self._wakes = True
             except Exception as error:  # noqa: BLE001 - one logger's trouble is its own
                 await self._report(error)
         taken.clear()

@@ -36,8 +36,8 @@ REQUEST_LIFETIME = 60.0
 """Seconds a request lives at the server."""
 HEARTBEAT = 2.0
 """Seconds of silence after which the server sends a heartbeat for a request."""
-_LULL = 0.02
-"""Seconds without a message after which we assume that no message is in flight."""
+_LULL = 0.03
+"""Seconds without a message after which we assume that no message is in flight. Reads may be gathered for 10 ms."""
 _FLOWING = 0.5
 """Seconds that a drain waits for such a lull at most."""
 _ASIDE_TIMEOUT = 1.0

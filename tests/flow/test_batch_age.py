@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
+from random import Random
 
 import pytest
 from hypothesis import given, settings
@@ -21,7 +22,7 @@ class Replica:
 
     def __init__(self, loggers: int, least: float = LEAST, most: float = MOST) -> None:
         self.age = BatchAge(least, most)
-        self.loggers = [LoggerAge(self.age) for _ in range(loggers)]
+        self.loggers = [LoggerAge(self.age, lambda: 0.0) for _ in range(loggers)]
         self.batches: list[float] = []
         """When a batch began."""
         self._ends = [0.0] * loggers
@@ -97,7 +98,7 @@ def test_on_a_ramp_the_age_rises_and_falls_with_it() -> None:
 
 def test_a_burst_that_comes_at_once_makes_nothing_older() -> None:
     replica = Replica(0)
-    loggers = [LoggerAge(replica.age) for _ in range(500)]
+    loggers = [LoggerAge(replica.age, lambda: 0.0) for _ in range(500)]
     for logger in loggers:
         logger.came(5.0)
     assert replica.age.at(5.0) == replica.age.at(5.5) == LEAST
@@ -119,3 +120,17 @@ def test_whatever_the_loggers_do_the_age_keeps_its_bounds_and_does_not_swing(rat
 @pytest.mark.parametrize(("least", "most", "age"), [(0.0, 1.0, 0.0), (600.0, 1.0, 600.0), (0.1, 0.0, 0.1)])
 def test_an_age_of_0_and_one_above_the_bound_are_kept_at_any_load(least: float, most: float, age: float) -> None:
     assert set(Replica(100, least, most).run(3, steady(100, 10.0))) == {age}
+
+
+def test_loggers_that_become_busy_together_soon_write_at_different_times() -> None:
+    replica, chance = Replica(0), Random(7)  # noqa: S311 - the same chance every time
+    replica.loggers = [LoggerAge(replica.age, chance.random) for _ in range(100)]
+    ends = []
+    for now in (5.0, 5.2, 5.4):
+        for logger in replica.loggers:
+            logger.came(now)
+        ends.append(sorted(now + logger.at(now) for logger in replica.loggers))
+    in_step, spread, steady = ends
+    assert in_step[0] == in_step[-1] == 5.1, "a quiet logger waits no longer than it has to"
+    assert [any(5.3 + part <= end < 5.4 + part for end in spread) for part in (0.0, 0.2, 0.4, 0.6, 0.8)] == [True] * 5
+    assert 6.3 <= steady[0] < steady[-1] <= 6.4

@@ -25,7 +25,9 @@ class Scene:
         self.now = 100.0
         self.woken = 0
         self.alarms: list[tuple[float, Callable[[], None]]] = []
-        self.gathering = Gathering(LoggerAge(BatchAge(age, age)), ENOUGH, lambda: self.now, self._alarm, self._wake)
+        self.gathering = Gathering(
+            LoggerAge(BatchAge(age, age), lambda: 0.0), ENOUGH, lambda: self.now, self._alarm, self._wake
+        )
 
     def _alarm(self, begun: float, age: float, ring: Callable[[], None]) -> float:
         self.alarms.append((begun + age, ring))

@@ -35,7 +35,7 @@ def test_the_defaults_are_those_of_the_contract() -> None:
         "batch_entries": 1000,
         "batch_bytes": 4 * MIB,
         "batch_age": 0.1,
-        "batch_age_limit": 1.0,
+        "batch_age_limit": 1.5,
         "buffer_bytes": 64 * MIB,
         "writes": 4,
         "write_timeout": 10.0,

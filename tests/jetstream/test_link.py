@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from anyio import create_task_group, fail_after, to_thread
 
-from collector.jetstream.link import BulkLink, PlainLink, open_link
+from collector.jetstream.link import _PRIVATE_NAMES, BulkLink, PlainLink, open_link
 from collector.jetstream.messages import PullStatus, read_status
 from collector.jetstream.parser import BulkParser, Frame
 from tests.support.pulling import BODY, LINKS, Inbox, connected, written
@@ -39,9 +39,9 @@ async def test_this_nats_py_has_the_names_that_the_fast_link_needs_and_the_fast_
             assert connection._subs[1].delivered == 0, "nats-py has not seen it"
 
 
-@pytest.mark.parametrize("name", ["_send_command", "_flush_pending", "_process_msg", "_ps"])
+@pytest.mark.parametrize("name", _PRIVATE_NAMES)
 async def test_without_one_of_these_names_the_plain_link_is_chosen(name: str) -> None:
-    known = dict.fromkeys(("_send_command", "_flush_pending", "_process_msg", "_ps"))
+    known = dict.fromkeys(_PRIVATE_NAMES)
     del known[name]
     link = open_link(type("Changed", (), known)())
     assert type(link) is PlainLink
