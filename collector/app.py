@@ -4,7 +4,7 @@ endpoint                     answers from the first moment to the last
  └ MongoDB, NATS             opened until it works, closed last, each with a deadline
     └ root supervisor        one for one; gives up -> exit 1
        ├ owners, upkeep      end after the pipelines
-       ├ registry, sampler, storage
+       ├ registry, sampler, storage, presence
        └ pipelines           one for one, never gives up
           └ pipeline[key]    consumer | batcher | writer: one for all
 """
@@ -29,6 +29,7 @@ from collector.actors.mongo_destinations import MongoDestinations
 from collector.actors.moving import Shared
 from collector.actors.owners import Owners
 from collector.actors.pipeline import Pipeline
+from collector.actors.presence import Presence
 from collector.actors.registry import Registry
 from collector.actors.sampler import Sampler
 from collector.actors.storage import StorageWatcher
@@ -38,7 +39,9 @@ from collector.errors import Aborted, ReaderGone
 from collector.events import lifecycle
 from collector.flow.batch_age import BatchAge
 from collector.flow.budget import Budget
+from collector.flow.homes import Homes
 from collector.flow.levels import Levels
+from collector.jetstream.beats import NatsBeats
 from collector.jetstream.bucket import KvBucket
 from collector.jetstream.connection import close, connect
 from collector.jetstream.gathered_reads import LONGEST
@@ -83,6 +86,7 @@ class Service:
     def __init__(self, settings: Settings, starting: lifecycle.Starting | None = None) -> None:
         release = version("transfer-collector")
         self._settings = settings
+        self._me = _replica_id()
         self._starting = starting
         self._names = Names(settings.namespace)
         mongodb = settings.database is not None
@@ -141,10 +145,11 @@ class Service:
             if nats is None:
                 return
             try:
+                sources = self._sources(nats)
                 shared = Shared(
                     settings=self._settings,
                     nats=nats,
-                    sources=self._sources(nats),
+                    sources=sources,
                     destinations=ChosenDestinations(
                         settings=self._settings,
                         mongodb=mongodb,
@@ -153,10 +158,11 @@ class Service:
                     ),
                     budget=Budget(self._settings.buffer_bytes),
                     batch_age=self._batch_age,
+                    homes=Homes(self._me, clock=current_time),
                     report=self._report,
                     levels=self._levels,
                 )
-                await self._supervise(shared, mongodb)
+                await self._supervise(shared, sources, mongodb)
             finally:
                 await close(nats.connection)
 
@@ -171,7 +177,7 @@ class Service:
         async with open_mongo(login.uri) as mongo, create_task_group() as group:
             group.start_soon(watch_mongo, mongo, login, self._report, name="mongodb watch")
             database = database_of(mongo, self._names.database)
-            claims = Claims(database, _replica_id(), settings.writes, settings.write_timeout)
+            claims = Claims(database, self._me, settings.writes, settings.write_timeout)
             owners = Owners(claims, self._report, settings.hand_over_timeout)
             group.start_soon(login.follow, mongo, owners.pausing, self._report, name="mongodb login")
             yield MongoDestinations(
@@ -189,15 +195,17 @@ class Service:
     def _sources(self, nats: NatsConnection) -> LoggerSources:
         return LoggerSources(nats.connection.jetstream(), self._names, self._settings.ack_wait, self._report)
 
-    async def _supervise(self, shared: Shared, mongodb: MongoDestinations | None) -> None:
+    async def _supervise(self, shared: Shared, sources: LoggerSources, mongodb: MongoDestinations | None) -> None:
         settings, report, nats = self._settings, self._report, shared.nats
         pipelines = Pipelines(lambda spec: Pipeline(spec, shared), report)
         bucket = KvBucket(nats.connection.jetstream(), self._names)
         registry = Registry(bucket, pipelines, nats.reconnects, report, settings.reconcile_period)
-        lag = JetStreamLag(nats.connection.jetstream(), self._names, settings.lag_period, settings.ack_wait)
-        sampler = Sampler(lag, shared.sources, shared.doubts, pipelines, report, period=settings.lag_period)
+        lag = JetStreamLag(nats.connection.jetstream(), self._names, settings.lag_period, sources.needs_of)
+        sampler = Sampler(lag, sources, shared.doubts, pipelines, report, period=settings.lag_period)
         storage = JetStreamStorage(nats.connection.jetstream(), self._names)
         watcher = StorageWatcher(storage, report, min(_LESS_OFTEN * settings.lag_period, _SELDOMEST))
+        beats = NatsBeats(nats, self._names.replicas)
+        presence = Presence(beats, shared.homes, nats.reconnects, report, self._batch_age.share)
         async with create_task_group() as group:
             group.start_soon(nats.watch, name="nats watch")
             async with (
@@ -205,7 +213,7 @@ class Service:
             ):  # claims and deliveries are kept until the last pipeline has drained
                 drained = Event()
                 owning.start_soon(Supervisor(self._to_the_end(shared, mongodb), report).run, drained, name="to the end")
-                await Supervisor((pipelines, registry, sampler, watcher), report).run(self._stopping)
+                await Supervisor((pipelines, registry, sampler, watcher, presence), report).run(self._stopping)
                 drained.set()
             group.cancel_scope.cancel()
 

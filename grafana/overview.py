@@ -210,6 +210,26 @@ def _connected() -> Panel:
     )
 
 
+def _homes() -> list[Panel]:
+    return [
+        graph(
+            "Homes",
+            "Loggers at home on a replica: it is given their messages first, the others what it has no room for.",
+            "short",
+            Query(of_service("homes"), BY_INSTANCE),
+            width=THIRD,
+            stacked=True,
+        ),
+        graph(
+            "Replicas that hear each other",
+            "Living replicas, as each of them hears. Fewer than there are: a trickle is cut among replicas.",
+            "short",
+            Query(of_service("replicas"), BY_INSTANCE),
+            width=THIRD,
+        ),
+    ]
+
+
 def _supervision() -> list[Panel]:
     return [
         graph(
@@ -223,6 +243,7 @@ def _supervision() -> list[Panel]:
         ),
         graphs.seldom_by(["actor"], "Restarts", "Actors that crashed and were started again.", "actor_restarts_total"),
         _connected(),
+        *_homes(),
         graphs.OWNERSHIP,
         graph(
             "Reconnects to NATS",

@@ -68,6 +68,11 @@ class Names:
         """A wildcard for the subjects of all loggers."""
         return f"{self.namespace}.logs.>"
 
+    @property
+    def replicas(self) -> str:
+        """The subject on which replicas tell each other that they live."""
+        return f"{self.namespace}.replicas"
+
     def stream(self, key: str) -> str:
         """Name the work-queue stream of a logger."""
         return f"{self.namespace}:logs:{check_key(key)}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from anyio import Semaphore, current_time
 
 from collector.actors.alarms import Alarms
+from collector.flow.homes import Home, Homes
 from collector.flow.levels import Levels
 from collector.jetstream.doubts import Doubts
 from collector.rules import no_rules
@@ -46,6 +47,7 @@ class Shared:
     destinations: Destinations
     budget: Budget
     report: Report
+    homes: Homes = field(default_factory=lambda: Homes("alone", frozenset({"alone"})))
     rules_of: Callable[[LoggerSpec], Sequence[Rule]] = no_rules
     batch_age: BatchAge
     turns: Semaphore = field(default_factory=lambda: Semaphore(_AT_ONCE, fast_acquire=True))
@@ -75,5 +77,6 @@ class Moving:
     requests: Requests
     settler: Settler
     codec: Codec
+    home: Home
     risks: str = ""
     """The risks for entries as a sentence; operators read it beside the state of the logger."""

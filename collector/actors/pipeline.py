@@ -82,11 +82,39 @@ class Pipeline:
     async def _move(self, attached: Attached, target: Target, stopping: Event) -> None:
         shared, settings, in_hand = self._shared, self._shared.settings, InHand()
         codec = Codec(attached.incarnation, shared.rules_of(self._spec))
+        limits = PullLimits(settings.most_held, settings.batch_bytes, settings.batch_entries)
+        gathering, pull = self._pull(attached, in_hand)
+        with shared.homes.of(self._key, pull.wake) as home:
+            async with self._listening(pull, stopping, target.leaving, target.lost) as listens:
+                if not listens:
+                    return
+                with closing(shared.budget.open(pull.wake)) as accounts:
+                    moving = Moving(
+                        key=self._key,
+                        shared=shared,
+                        source=self._source,
+                        attached=attached,
+                        target=target,
+                        pull=pull,
+                        in_hand=in_hand,
+                        level=shared.levels.open(self._key, in_hand),
+                        accounts=accounts,
+                        gathering=gathering,
+                        requests=Requests(pull, in_hand, accounts, limits, home),
+                        settler=Settler(self._key, in_hand, pull, shared.report),
+                        codec=codec,
+                        home=home,
+                        risks=self._risks(attached, target),
+                    )
+                    await Stages(moving).run(stopping)
+
+    def _pull(self, attached: Attached, in_hand: InHand) -> tuple[Gathering, Pull]:
+        """Return the pull subscription, and what wakes it."""
 
         def wake() -> None:
             pull.wake()
 
-        gathering = self._gathering(wake)
+        shared, gathering = self._shared, self._gathering(wake)
         pull = Pull(
             shared.nats.link,
             attached,
@@ -95,27 +123,7 @@ class Pipeline:
             clock=shared.clock,
             wakes=gathering.came,
         )
-        async with self._listening(pull, stopping, target.leaving, target.lost) as listens:
-            if not listens:
-                return
-            with closing(shared.budget.open(pull.wake)) as accounts:
-                moving = Moving(
-                    key=self._key,
-                    shared=shared,
-                    source=self._source,
-                    attached=attached,
-                    target=target,
-                    pull=pull,
-                    in_hand=in_hand,
-                    level=shared.levels.open(self._key, in_hand),
-                    accounts=accounts,
-                    gathering=gathering,
-                    requests=Requests(pull, in_hand, accounts, PullLimits(settings.most_held, settings.batch_bytes)),
-                    settler=Settler(self._key, in_hand, pull, shared.report),
-                    codec=codec,
-                    risks=self._risks(attached, target),
-                )
-                await Stages(moving).run(stopping)
+        return gathering, pull
 
     def _gathering(self, wake: Callable[[], None]) -> Gathering:
         shared = self._shared

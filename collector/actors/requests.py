@@ -11,6 +11,7 @@ from collector.jetstream.messages import still_pending
 
 if TYPE_CHECKING:
     from collector.flow.budget import Accounts
+    from collector.flow.homes import Home
     from collector.flow.in_hand import InHand
     from collector.jetstream.pull import Pull
     from collector.model import Delivery
@@ -25,16 +26,19 @@ class PullLimits:
 
     messages: int
     request_bytes: int
+    batch: int
+    """Messages in hand from which on the logger is shared with all replicas."""
 
 
 class Requests:
     """Asks JetStream for the messages of one logger that there is room for, and counts what was asked for and came."""
 
-    def __init__(self, pull: Pull, in_hand: InHand, accounts: Accounts, limits: PullLimits) -> None:
+    def __init__(self, pull: Pull, in_hand: InHand, accounts: Accounts, limits: PullLimits, home: Home) -> None:
         self._pull = pull
         self._in_hand = in_hand
         self._accounts = accounts
         self._limits = limits
+        self._home = home
         self._alone = False
         """Whether the last request was for one message."""
 
@@ -58,9 +62,11 @@ class Requests:
         account.withdraw()
         free, free_bytes = self._free, self._free_bytes(flowing=flowing)
         if free > 0 and free_bytes >= SMALLEST_ASK and self._is_due(free_bytes):
+            if self._keeps_half:
+                free, free_bytes = (free + 1) // 2, max(SMALLEST_ASK, free_bytes // 2)
             messages = min(free, free_bytes // (2 * MESSAGE))
             account.use(account.used + free_bytes)
-            await self._pull.ask(messages, free_bytes - messages * MESSAGE)
+            await self._pull.ask(messages, free_bytes - messages * MESSAGE, priority=self._priority)
             self._count()
 
     def _is_flowing(self, last: Delivery) -> bool:
@@ -82,9 +88,31 @@ class Requests:
     def _is_due(self, free_bytes: int) -> bool:
         if not self._pull.outstanding.requests:
             return True
-        if self._pull.endings.too_small or self._free < self._limits.messages // _PART:
+        if self._pull.endings.too_small or self._free < self._limits.messages // _PART or self._waits_well:
             return False
         return free_bytes >= min(self._accounts.received.guaranteed, self._limits.request_bytes) // _PART
+
+    @property
+    def _priority(self) -> int:
+        """The priority of a request now; a home that holds a full batch shares the logger with all replicas."""
+        in_hand, limits = self._in_hand, self._limits
+        is_full = in_hand.whole >= limits.batch or in_hand.memory_bytes >= limits.request_bytes
+        return self._home.priority(is_full=is_full)
+
+    @property
+    def _keeps_half(self) -> bool:
+        """Whether half of the room is kept for the moment when the logger comes here."""
+        return not self._in_hand.whole and not self._home.here
+
+    @property
+    def _waits_well(self) -> bool:
+        """Whether nothing is in hand, and a part of the room is asked for with the priority of now, or a better one."""
+        if self._in_hand.whole or self._pull.outstanding.priority > self._priority:
+            return False
+        outstanding, account = self._pull.outstanding, self._accounts.received
+        messages = min(self._limits.messages, account.guaranteed // (2 * MESSAGE))
+        size = min(account.guaranteed, self._limits.request_bytes)
+        return _PART * outstanding.messages >= messages and _PART * account.used >= size
 
     async def _ask_for_one(self) -> None:
         """Request a lone message that is larger than an ordinary request, if the budget has room for it now."""
@@ -92,7 +120,7 @@ class Requests:
         if account.reserve(size + MESSAGE):
             account.use(account.used + size + MESSAGE)
             self._alone = True
-            await self._pull.ask_for_one(size)
+            await self._pull.ask_for_one(size, priority=self._priority)
             self._count()
 
     def _count(self) -> None:

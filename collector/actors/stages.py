@@ -13,7 +13,7 @@ from collector.actors.batcher import Batcher
 from collector.actors.consumer import Consumer
 from collector.actors.writer import Writer
 from collector.errors import OwnershipLost
-from collector.events import Failed, Failure, LoggerState, Returned, Stage, State
+from collector.events import Failed, Failure, HomeChanged, LoggerState, Returned, Stage, State
 from collector.flow.batching import BatchPolicy, HandedOn, OpenBatch
 from collector.flow.pool import PATIENCE
 from collector.flow.settlement import NAK
@@ -56,6 +56,7 @@ class Stages:
             try:
                 kept.add(self)
                 self._report(LoggerState(self._key, State.RUNNING, moving.risks))
+                self._report(HomeChanged(self._key, here=moving.home.here))
                 await self._run_until_lost((stopping, moving.target.leaving, doubted))
             except* OwnershipLost:
                 self.in_hand.drop()

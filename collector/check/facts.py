@@ -50,6 +50,8 @@ class Nats:
     """Whether the permissions do not suffice to read any other fact."""
     jetstream_error: str = ""
     api_level: int | None = None
+    homes: bool | None = None
+    """Whether all servers know priorities, so that a logger may have a home; None without a bucket."""
     bucket: Stream | None = None
     loggers: tuple[LoggerFacts, ...] = ()
     loggers_error: str = ""

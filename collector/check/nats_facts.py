@@ -15,11 +15,12 @@ from collector.events import Event, Failed
 from collector.events.lifecycle import ConnectionChanged
 from collector.jetstream.bucket import KvBucket, Listed, Put
 from collector.jetstream.connection import close, connect
+from collector.jetstream.priorities import Priorities
 from transfer.errors import Refused, TransferError, UnknownDurable, UnknownStream, UnreadableSpec
 from transfer.jetstream.api import request
 from transfer.jetstream.configurations import StreamConfig  # noqa: TC001 - msgspec reads it when it runs
 from transfer.jetstream.durables import durable_info
-from transfer.jetstream.streams import stream_states
+from transfer.jetstream.streams import stream_state, stream_states
 from transfer.names import Names, check_key
 from transfer.nats_settings import without_userinfo
 from transfer.wire import decode_spec
@@ -83,7 +84,7 @@ class _Reader:
     async def read(self, hosts: str) -> Nats:
         version = str(self._connection.connected_server_version).strip("<>").removeprefix("nats server v")
         not_permitted = await self._refused(self._subjects(_NOBODY))
-        deaf = any("subscribe" in sentence for sentence in not_permitted)
+        deaf = any("subscribe" in sentence and self._names.replicas not in sentence for sentence in not_permitted)
         blind = await self._refused([f"$JS.API.STREAM.INFO.{self._bucket}"])
         if deaf or blind:
             return Nats(hosts=hosts, version=version, not_permitted=not_permitted, unheard=True)
@@ -91,6 +92,7 @@ class _Reader:
         try:
             level = None if await self._refused(["$JS.API.INFO"]) else await self._api_level()
             bucket = await self._stream(self._bucket)
+            homes = None if bucket is None else await self._homes()
         except TransferError as exc:
             return Nats(**known, jetstream_error=str(exc))
         loggers: list[LoggerFacts] = []
@@ -105,6 +107,7 @@ class _Reader:
         return Nats(
             **known,
             api_level=level,
+            homes=homes,
             bucket=bucket,
             loggers=tuple(loggers),
             loggers_error=error,
@@ -130,6 +133,7 @@ class _Reader:
             f"$JS.API.CONSUMER.DELETE.{stream}.{_NOBODY}",
             f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{_NOBODY}",
             f"$JS.ACK.{stream}.{_NOBODY}.1.1.1.1.1",
+            self._names.replicas,
         ]
 
     async def _refused(self, subjects: list[str]) -> tuple[str, ...]:
@@ -139,13 +143,20 @@ class _Reader:
         messages that wait in nats-py's buffer.
         """
         self._trouble.heard.clear()
-        inbox = await self._connection.subscribe(self._connection.new_inbox())
+        heard = [self._connection.new_inbox(), self._names.replicas]
+        subscriptions = [await self._connection.subscribe(subject) for subject in heard]
         for subject in subjects:
             await self._connection.publish(subject, _NO_JSON)
         await self._connection.flush()
         await self._connection.flush()
-        await inbox.unsubscribe()
+        for subscription in subscriptions:
+            await subscription.unsubscribe()
         return tuple(sentence.replace(_NOBODY, "*") for sentence in dict.fromkeys(self._trouble.heard))
+
+    async def _homes(self) -> bool:
+        """Return whether durables may have priorities, by the stream of the bucket and the servers."""
+        state = await stream_state(self._jetstream, self._bucket)
+        return await Priorities(self._connection).look("", state)
 
     async def _api_level(self) -> int:
         reply = await request(self._jetstream, "INFO")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from collector.check.clock import judge_clock
 from collector.check.findings import ok, warning, wrong
+from collector.jetstream.priorities import ASKED_FOR_VERSIONS
 from transfer.difference import Remedy
 from transfer.jetstream.comparison import not_meant
 from transfer.jetstream.durable_needs import MAX_ACK_PENDING, durable_needs
@@ -34,6 +35,8 @@ class Plan:
     held: int
     """Messages of one logger that a replica holds at most."""
     ack_wait: float
+    homes: bool = False
+    """Whether loggers have a home among the replicas."""
 
 
 def judge_nats(facts: Nats, plan: Plan) -> Iterator[Finding]:
@@ -48,7 +51,7 @@ def judge_nats(facts: Nats, plan: Plan) -> Iterator[Finding]:
         )
         return
     yield ok("NATS", f"connected to {facts.hosts}, nats-server {facts.version}")
-    yield from _permissions(facts)
+    yield from _permissions(facts, plan)
     if facts.unheard:
         return
     yield from _jetstream(facts)
@@ -56,10 +59,12 @@ def judge_nats(facts: Nats, plan: Plan) -> Iterator[Finding]:
         return
     yield judge_clock("NATS", facts.clock_ahead)
     yield from _bucket(facts, plan)
+    yield from _homes(facts)
     if facts.loggers_error:
         yield wrong("loggers", expected="to list them", got=facts.loggers_error, do="see the findings above")
     elif facts.bucket is not None and not facts.loggers:
         yield ok("loggers", "none is declared yet")
+    plan = replace(plan, homes=bool(facts.homes))
     for logger in facts.loggers:
         yield from _logger(logger, plan)
     for name, messages in facts.undeclared:
@@ -81,9 +86,10 @@ def _replicas(plan: Plan) -> Finding:
     )
 
 
-def _permissions(facts: Nats) -> Iterator[Finding]:
+def _permissions(facts: Nats, plan: Plan) -> Iterator[Finding]:
     for sentence in facts.not_permitted:
-        yield wrong(
+        judge = warning if sentence.endswith(f" {plan.names.replicas}") else wrong  # without it only homes are missing
+        yield judge(
             "NATS permissions",
             expected="all of docs/security.md's role collector",
             got=sentence,
@@ -141,6 +147,18 @@ def _bucket(facts: Nats, plan: Plan) -> Iterator[Finding]:
     yield ok(about, f"there, {bucket.messages} entries")
 
 
+def _homes(facts: Nats) -> Iterator[Finding]:
+    if facts.homes:
+        yield ok("homes", "each logger has one among the replicas, which gets its messages first")
+    elif facts.homes is not None:
+        yield warning(
+            "homes",
+            expected="all servers to be nats-server 2.12 or newer, and in a cluster to answer us",
+            got="an older one, or no answer: replicas share each trickle, which costs CPU time",
+            do=f"upgrade; in a cluster permit this user to publish to {ASKED_FOR_VERSIONS}",
+        )
+
+
 def _finding(about: str, difference: Difference) -> Finding:
     """Return the finding for a difference: wrong when it stops a logger until somebody else changes it."""
     expected, got = f"{difference.field} {difference.expected}", f"{difference.got}: {difference.why}"
@@ -196,7 +214,7 @@ def _durable(logger: LoggerFacts, stream: Stream, plan: Plan) -> Iterator[Findin
     if durable.is_push and durable.push_bound:
         yield _in_use(about)
         return
-    needs = durable_needs(plan.ack_wait)
+    needs = durable_needs(plan.ack_wait, homes=plan.homes)
     differences = compare_durable(durable, plan.names, logger.key, needs, stream.config.retention)
     for difference in differences:
         yield _finding(about, difference)

@@ -18,6 +18,7 @@ from collector.events.lifecycle import (
     LoopLag,
     ObserverFailed,
     Ready,
+    ReplicasChanged,
     Starting,
     Stopping,
 )
@@ -184,6 +185,14 @@ class OwnershipChanged:
     epoch: int
 
 
+@dataclass(frozen=True, slots=True)
+class HomeChanged:
+    """A logger is at home on this replica now, or is it no longer."""
+
+    logger: str
+    here: bool
+
+
 class Suspicion(StrEnum):
     """Why an entry may have been written before: a closed list, the label of a metric."""
 
@@ -286,6 +295,7 @@ Event: TypeAlias = (
     | SettledLater
     | Unsettled
     | OwnershipChanged
+    | HomeChanged
     | Suspected
     | Held
     | WritesInProgress
@@ -304,6 +314,7 @@ Event: TypeAlias = (
     | Ready
     | LoopLag
     | BatchAgeChanged
+    | ReplicasChanged
     | LogLost
     | ObserverFailed
     | Storage

@@ -61,6 +61,14 @@ class BatchAgeChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplicasChanged:
+    """Other replicas live than before."""
+
+    replicas: tuple[str, ...]
+    """Those that live, this one among them; none while they are unknown."""
+
+
+@dataclass(frozen=True, slots=True)
 class LogLost:
     """Lines of the log could not be written: standard error is broken, full or not read."""
 

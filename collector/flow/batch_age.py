@@ -34,6 +34,7 @@ class BatchAge:
         """Have an age between `least` and `most`; where the least one is 0, or more than `most`, it is always that."""
         self.least = least
         self.most = max(least, most) if least else 0.0
+        self._replicas = 1
         self._second = 0
         self._busy = self._busy_before = 0
 
@@ -41,7 +42,11 @@ class BatchAge:
         """Return the age of a batch that begins now."""
         self._go_to(int(now))
         busy = max(self._busy, self._busy_before)
-        return min(max(self.least, busy / BATCHES_PER_SECOND), self.most)
+        return min(max(self.least, busy * self._replicas / BATCHES_PER_SECOND), self.most)
+
+    def share(self, replicas: int) -> None:
+        """Take so many replicas as living: each has a part of the loggers, and all write as many batches as one."""
+        self._replicas = max(1, replicas)
 
     def count(self, second: int) -> None:
         """Count a logger that is busy in this second."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 from zlib import crc32
 
 from anyio import create_task_group
@@ -12,13 +12,13 @@ from anyio import create_task_group
 from collector.events.readings import Sampled, Waiting
 from collector.jetstream.stuck import Stuck, stuck_messages
 from transfer.errors import JetStreamError, TransferError, Unavailable, UnknownDurable, UnknownStream
-from transfer.jetstream.durable_needs import ACK_WAIT, durable_needs
+from transfer.jetstream.durable_needs import durable_needs
 from transfer.jetstream.durables import durable_info, give_up_durable
 from transfer.jetstream.needs import WORK_QUEUE, compare_bucket, compare_durable, compare_stream
 from transfer.jetstream.streams import StreamState, listed_streams, stream_state
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Container, Iterable
+    from collections.abc import Callable, Collection, Container, Iterable
 
     from nats.js import JetStreamContext
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from transfer.names import Names
 
 
+_NEEDS = durable_needs()
 _TURNS = 10
 """Readings at most until the durable of an empty stream is asked again."""
 _ROUND = 50.0
@@ -62,10 +63,16 @@ class JetStreamLag:
     only some of the durables of empty streams, in turn, for what hardly ever changes. It asks all other durables.
     """
 
-    def __init__(self, jetstream: JetStreamContext, names: Names, period: float, ack_wait: float = ACK_WAIT) -> None:
+    def __init__(
+        self,
+        jetstream: JetStreamContext,
+        names: Names,
+        period: float,
+        needs_of: Callable[[str], tuple[Need, ...]] = lambda _: _NEEDS,
+    ) -> None:
         self._jetstream = jetstream
         self._names = names
-        self._compared = _Compared(names, durable_needs(ack_wait))
+        self._compared = _Compared(names, needs_of)
         self._turns = max(1, min(_TURNS, int(_ROUND / period)))
         self._turn = 0
         self._durables: dict[str, DurableInfo] = {}
@@ -182,14 +189,23 @@ class JetStreamLag:
         )
 
 
+class _Found(NamedTuple):
+    """The state of a durable, and the needs that it was compared with."""
+
+    config: DurableConfig
+    paused: bool
+    needs: int
+    """The identity of the needs."""
+
+
 class _Compared:
     """Remembers the differences of streams and durables: a configuration is compared again when it has changed."""
 
-    def __init__(self, names: Names, needs: tuple[Need, ...]) -> None:
+    def __init__(self, names: Names, needs_of: Callable[[str], tuple[Need, ...]]) -> None:
         self._names = names
-        self._needs = needs
+        self._needs_of = needs_of
         self._streams: dict[str, tuple[StreamConfig, tuple[Difference, ...]]] = {}
-        self._durables: dict[str, tuple[tuple[DurableConfig, bool], tuple[Difference, ...]]] = {}
+        self._durables: dict[str, tuple[_Found, tuple[Difference, ...]]] = {}
 
     def stream(self, key: str, config: StreamConfig) -> tuple[Difference, ...]:
         known = self._streams.get(key)
@@ -198,9 +214,9 @@ class _Compared:
         return known[1]
 
     def durable(self, key: str, info: DurableInfo) -> tuple[Difference, ...]:
-        known, found = self._durables.get(key), (info.config, info.paused)
+        known, found = self._durables.get(key), _Found(info.config, info.paused, id(needs := self._needs_of(key)))
         if known is None or known[0] != found:
-            known = self._durables[key] = found, compare_durable(info, self._names, key, self._needs)
+            known = self._durables[key] = found, compare_durable(info, self._names, key, needs)
         return known[1]
 
     def keep(self, keys: Container[str]) -> None:

@@ -15,6 +15,8 @@ class Asked(NamedTuple):
     number: int = 0
     early: float = -math.inf
     """The time until which its end is early: before it, the server has ended the request for another reason."""
+    priority: int = 0
+    """JetStream serves the lowest number first."""
 
 
 @dataclass(slots=True)
@@ -25,9 +27,23 @@ class Outstanding:
     bytes: int = 0
     requests: dict[str, Asked] = field(default_factory=dict)
 
-    def asked(self, request: str, messages: int, max_bytes: int, number: int = 0, early: float = -math.inf) -> None:
+    @property
+    def priority(self) -> float:
+        """The priority of the outstanding request that is served first; infinite without one."""
+        return min([asked.priority for asked in self.requests.values()], default=math.inf)
+
+    def asked(
+        self,
+        request: str,
+        messages: int,
+        max_bytes: int,
+        number: int = 0,
+        early: float = -math.inf,
+        *,
+        priority: int = 0,
+    ) -> None:
         """Count a request."""
-        self.requests[request] = Asked(messages, max_bytes, number, early)
+        self.requests[request] = Asked(messages, max_bytes, number, early, priority)
         self.messages += messages
         self.bytes += max_bytes
 

@@ -12,10 +12,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-import msgspec
 from anyio import Event, move_on_after
 
+from collector.flow.homes import AT_HOME, SHORT, TAKING_OVER
 from collector.jetstream.aside import Aside
+from collector.jetstream.asking import pull_request
 from collector.jetstream.certainty import Certainty
 from collector.jetstream.endings import Endings
 from collector.jetstream.messages import Bare, PullStatus, Signal, read_delivery, read_status, signal_of, unused
@@ -42,7 +43,6 @@ _FLOWING = 0.5
 """Seconds that a drain waits for such a lull at most."""
 _ASIDE_TIMEOUT = 1.0
 """Seconds for answers to messages that come again after the ack wait all the same."""
-_NANOSECONDS = 1_000_000_000
 _ALONE = 2.5
 """Heartbeats that a request for a lone message lives: if none comes, its bytes return to the other loggers soon."""
 
@@ -101,7 +101,9 @@ class Pull:
             await subscribed.drain()
         await self.open()
 
-    async def ask(self, messages: int, max_bytes: int, expires: float = REQUEST_LIFETIME) -> None:
+    async def ask(
+        self, messages: int, max_bytes: int, expires: float = REQUEST_LIFETIME, *, priority: int = AT_HOME
+    ) -> None:
         """Ask for at most `messages` messages with at most `max_bytes` bytes; requests add up.
 
         Only an outstanding request is told by the server that the durable was deleted. A time without one makes the
@@ -114,18 +116,14 @@ class Pull:
         if not self.outstanding.requests:
             self._heard = now
             self._certainty.gap()
-        self.outstanding.asked(request, messages, max_bytes, self._number, now + expires / 2)
-        wanted = {
-            "batch": messages,
-            "max_bytes": max_bytes,
-            "expires": int(expires * _NANOSECONDS),
-            "idle_heartbeat": int(self._heartbeat * _NANOSECONDS),
-        }
-        await self._link.publish(self._next, msgspec.json.encode(wanted), request)
+        expires = min(expires, SHORT) if priority == TAKING_OVER else expires
+        self.outstanding.asked(request, messages, max_bytes, self._number, now + expires / 2, priority=priority)
+        wanted = pull_request(messages, max_bytes, expires, self._heartbeat, priority)
+        await self._link.publish(self._next, wanted, request)
 
-    async def ask_for_one(self, max_bytes: int) -> None:
+    async def ask_for_one(self, max_bytes: int, *, priority: int = AT_HOME) -> None:
         """Ask for a lone message, because it is larger than an ordinary request."""
-        await self.ask(1, max_bytes, min(REQUEST_LIFETIME, _ALONE * self._heartbeat))
+        await self.ask(1, max_bytes, min(REQUEST_LIFETIME, _ALONE * self._heartbeat), priority=priority)
 
     def receive(self, frames: Sequence[AnyFrame]) -> bool:
         """Take the frames of one read; called from the reading loop. From here on the deliveries are in hand.

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from collector.decoding.identity import Incarnation
 from collector.events import Mended
+from collector.jetstream.priorities import Priorities
 from transfer.difference import Remedy, with_remedy
 from transfer.errors import Misconfigured
+from transfer.jetstream.api import connection_of
 from transfer.jetstream.durable_needs import durable_needs
 from transfer.jetstream.durables import ensure_durable
 from transfer.jetstream.needs import compare_durable, compare_stream
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
     from collector.events import Report
     from transfer.difference import Difference
+    from transfer.jetstream.comparison import Need
     from transfer.jetstream.configurations import DurableInfo
     from transfer.names import Names
 
@@ -62,8 +65,13 @@ class LoggerSources:
         self.jetstream = jetstream
         self.names = names
         self.ack_wait = ack_wait
-        self.needs = durable_needs(ack_wait)
+        self.priorities = Priorities(connection_of(jetstream))
         self.report = report
+        self._needs = {homes: durable_needs(ack_wait, homes=homes) for homes in (False, True)}
+
+    def needs_of(self, key: str) -> tuple[Need, ...]:
+        """Return what is needed of the durable of a logger now."""
+        return self._needs[self.priorities.are_due(key)]
 
     def of(self, key: str) -> LoggerSource:
         """Return the source of one logger."""
@@ -85,20 +93,29 @@ class LoggerSource:
         mend = with_remedy(stream, Remedy.MEND)
         if mend and state.config.retention != "interest":  # else messages go at once without a durable
             raise Misconfigured(*mend)
-        durable = await self._ensure_durable(state.config.retention)
+        homes = await self._shared.priorities.look(self._key, state)
+        durable = await self._ensure_durable(state.config.retention, homes=homes)
         if mend:
             raise Misconfigured(*mend)
-        risks = (*stream, *compare_durable(durable, names, self._key, self._shared.needs))
+        risks = (*stream, *compare_durable(durable, names, self._key, self._shared.needs_of(self._key)))
         incarnation = Incarnation(durable.stream_name, state.created)
         return Attached(incarnation, durable.stream_name, durable.name, durable.ack_wait, risks)
 
-    async def _ensure_durable(self, retention: str) -> DurableInfo:
+    async def _ensure_durable(self, retention: str, *, homes: bool) -> DurableInfo:
         shared, key = self._shared, self._key
+
+        def changed(difference: Difference) -> None:
+            if difference.field == "priority_policy":
+                shared.priorities.were_set(key)
+            shared.report(Mended(key, 0, str(difference)))
+
         return await ensure_durable(
             shared.jetstream,
             shared.names,
             key,
             ack_wait=shared.ack_wait,
             retention=retention,
-            on_change=lambda difference: shared.report(Mended(key, 0, str(difference))),
+            homes=homes,
+            keep=not shared.priorities.are_due(key),
+            on_change=changed,
         )

@@ -101,6 +101,7 @@ class EventLog:
             lifecycle.Starting: self._starting,
             lifecycle.Listening: self._listening,
             lifecycle.Ready: self._ready,
+            lifecycle.ReplicasChanged: self._replicas_changed,
             events.Mended: self._mended,
             lifecycle.ObserverFailed: self._observer_failed,
             readings.Declared: self._declared,
@@ -187,6 +188,9 @@ class EventLog:
 
     def _ready(self, event: lifecycle.Ready) -> None:
         self._log.info("ready" if event.ready else "not ready")
+
+    def _replicas_changed(self, event: lifecycle.ReplicasChanged) -> None:
+        self._log.info("replicas", living=len(event.replicas), among_them=list(event.replicas[:_NAMED]))
 
     def _stopping(self, event: lifecycle.Stopping) -> None:
         for repeated in [*self._repeats.all(), *self._states.all()]:

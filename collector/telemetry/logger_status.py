@@ -54,6 +54,8 @@ class LoggerStatus:
     duplicates: int = 0
     dead_lettered: int = 0
     dropped: int = 0
+    home: bool = False
+    """Whether the logger is at home on this replica."""
     failing_since: float | None = None
     error: LastError = field(default_factory=LastError)
 
@@ -94,6 +96,7 @@ class LoggerStatus:
             "duplicates": self.duplicates,
             "dead_lettered": self.dead_lettered,
             "dropped": self.dropped,
+            "home": self.home,
             **self.error.as_json(past=self.state in AT_WORK and self.error.is_past(now)),
         }
 
@@ -124,6 +127,7 @@ class Loggers:
             events.Unsettled: self._stored,
             events.Held: self._held,
             events.WritesInProgress: self._writes,
+            events.HomeChanged: self._home_changed,
             Sampled: self._sampled,
         }
 
@@ -217,6 +221,10 @@ class Loggers:
     def _writes(self, event: events.WritesInProgress) -> None:
         if (logger := self._all.get(event.logger)) is not None:
             logger.writes_in_progress = event.writes
+
+    def _home_changed(self, event: events.HomeChanged) -> None:
+        if (logger := self._all.get(event.logger)) is not None:
+            logger.home = event.here
 
     def _sampled(self, event: Sampled) -> None:
         if (logger := self._all.get(event.logger)) is not None:

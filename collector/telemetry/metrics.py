@@ -95,3 +95,4 @@ class Metrics:
         self._started.discard(logger)
         self._families.forget(logger)
         self._readings.forget(logger)
+        self._service.forget(logger)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from collector.events import Crashed
 
-ROOT_ACTORS = ("owners", "upkeep", "registry", "sampler", "storage", "pipelines")
+ROOT_ACTORS = ("owners", "upkeep", "registry", "sampler", "storage", "presence", "pipelines")
 """The permanent children of the root. Their crashes belong to no logger."""
 AT_WORK = frozenset({State.RUNNING, State.STANDBY})
 """States of a pipeline that has nothing to recover from."""

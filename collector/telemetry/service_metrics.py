@@ -6,7 +6,7 @@ from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from collector.events import State, lifecycle
+from collector.events import HomeChanged, State, lifecycle
 from collector.events.lifecycle import Observer
 from collector.telemetry.restarts import ROOT_ACTORS
 
@@ -37,6 +37,9 @@ class ServiceMetrics:
         self._ready = gauge("ready", "1 while /readyz answers 200")
         self._loop_lag = gauge("event_loop_lag_seconds", "How late the event loop last was")
         self._batch_age = gauge("batch_age_seconds", "Age at which a batch leaves; it follows the load")
+        self._replicas = gauge("replicas", "Living replicas that this one hears, itself too; 0 while they are unknown")
+        self._homes = gauge("homes", "Loggers at home on this replica, which is given their messages first")
+        self._at_home: set[str] = set()
         self._loggers = gauge("loggers", "Loggers by state", ("state",), product(State))
         gauge("build_info", "Always 1", ("version",), [(version,)]).set(1, version)
         self._declare_counters(families)
@@ -61,6 +64,8 @@ class ServiceMetrics:
             lifecycle.LoopLag: self._set_loop_lag,
             lifecycle.BatchAgeChanged: self._set_batch_age,
             lifecycle.LogLost: self._count_lost_lines,
+            lifecycle.ReplicasChanged: self._set_replicas,
+            HomeChanged: self._set_home,
             lifecycle.ObserverFailed: self._count_observer_failed,
         }
 
@@ -77,6 +82,10 @@ class ServiceMetrics:
             self._loggers.add(-1, before)
         if after is not None:
             self._loggers.add(1, after)
+
+    def forget(self, logger: str) -> None:
+        """Count a logger no more that is gone."""
+        self._set_home(HomeChanged(logger, here=False))
 
     def count_crashed(self, event: Crashed) -> None:
         """Count a crash, of an actor of the root or of a logger that has children."""
@@ -99,6 +108,13 @@ class ServiceMetrics:
 
     def _count_lost_lines(self, event: lifecycle.LogLost) -> None:
         self._lost_lines.add(event.lines)
+
+    def _set_replicas(self, event: lifecycle.ReplicasChanged) -> None:
+        self._replicas.set(len(event.replicas))
+
+    def _set_home(self, event: HomeChanged) -> None:
+        (self._at_home.add if event.here else self._at_home.discard)(event.logger)
+        self._homes.set(len(self._at_home))
 
     def _count_observer_failed(self, event: lifecycle.ObserverFailed) -> None:
         self._observer_failures.add(1, event.observer)

@@ -45,6 +45,7 @@ class _Replica:
     servers: dict[str, _Server]
     loop_lag: float = 0.0
     batch_age: float = 0.0
+    replicas: tuple[str, ...] = ()
     bucket: Declared = field(default_factory=lambda: Declared(looked=False))
     observer_failures: dict[str, int] = field(default_factory=lambda: {one.value: 0 for one in lifecycle.Observer})
     error: LastError = field(default_factory=LastError)
@@ -79,6 +80,7 @@ class Status:
             lifecycle.Stopping: self._stopping,
             lifecycle.LoopLag: self._turned,
             lifecycle.BatchAgeChanged: self._batch_age,
+            lifecycle.ReplicasChanged: self._replicas_changed,
             events.GivenUp: self._given_up,
             events.Failed: self._failed,
             events.Retried: self._failed,
@@ -149,6 +151,8 @@ class Status:
                     for name, server in replica.servers.items()
                     if server.since
                 },
+                "replicas": list(replica.replicas),
+                "homes": sum(logger["home"] for logger in loggers.values()),
                 "bucket": {"trouble": replica.bucket.trouble, "unreadable": replica.bucket.unreadable},
                 "actors": self._restarts.of_root(now),
                 "observer_failures": dict(replica.observer_failures),
@@ -180,6 +184,9 @@ class Status:
 
     def _declared(self, event: Declared) -> None:
         self._replica.bucket = event
+
+    def _replicas_changed(self, event: lifecycle.ReplicasChanged) -> None:
+        self._replica.replicas = event.replicas
 
     def _stopping(self, _: lifecycle.Stopping) -> None:
         self._replica.stopping = True

@@ -35,9 +35,17 @@ def _head(status: Mapping[str, Any]) -> list[str]:
     lines = [
         f"{status['namespace']}: {ready} ({servers}), version {status['version']}, since {status['started'][:19]}Z",
         f"entries: {', '.join(f'{count:,} {text}' for text, count in done.items())}",
+        f"replicas: {_replicas(status)}",
         f"buffer: {size(buffer['bytes'])} of {size(buffer['limit_bytes'])}; actors: {actors}",
     ]
     return [*lines, *([f"last error{_error(status)}"] if status["last_error"] else [])]
+
+
+def _replicas(status: Mapping[str, Any]) -> str:
+    """Return how many replicas live, and how many loggers are at home on this one."""
+    if not status["replicas"]:
+        return "unknown, so no logger is at home here"
+    return f"{len(status['replicas'])} live; {status['homes']} of {len(status['loggers'])} loggers are at home here"
 
 
 def _row(named: tuple[str, Mapping[str, Any]]) -> tuple[str, ...]:

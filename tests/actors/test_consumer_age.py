@@ -103,7 +103,7 @@ async def test_after_a_settlement_nobody_is_woken_unless_there_is_enough_room_to
             scene.in_hand.release(several)
             return scene.requests.settled()
 
-        many = [delivery(number) for number in range(1, 101)]
+        many = [delivery(number) for number in range(1, 202)]
         scene.link.deliver(*many)
         await scene.came()
         used = scene.accounts.received.used

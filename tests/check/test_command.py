@@ -35,7 +35,7 @@ async def test_with_a_logger_that_works_all_is_well_and_nothing_is_changed(
     check: Check, declared: Ancestor, database: Database[dict[str, Any]]
 ) -> None:
     names = Names(declared.namespace)
-    made = await ensure_durable(declared.jetstream, names, "system")
+    made = await ensure_durable(declared.jetstream, names, "system", homes=True)
     database.create_collection("system_logs")
     await declared.publish("system", [b"{}"] * 5)
     found = await check.findings(replicas=4)

@@ -87,7 +87,8 @@ async def test_with_the_documented_permissions_all_is_well_and_with_one_less_it_
         lines = await check.troubles()
         assert len(lines) == 1, (subject, lines)
         sentence = f"NATS does not permit us to {action} to {subject} ->"
-        assert matches(lines[0], "wrong", "NATS permissions", sentence.replace("NAMESPACE", "Space")), lines
+        level = "warning" if subject == "NAMESPACE.replicas" else "wrong"
+        assert matches(lines[0], level, "NATS permissions", sentence.replace("NAMESPACE", "Space")), lines
 
 
 async def test_a_durable_that_gives_up_and_one_that_is_too_small_for_the_replicas(
@@ -98,7 +99,13 @@ async def test_a_durable_that_gives_up_and_one_that_is_too_small_for_the_replica
         durable_name=name, ack_policy=AckPolicy.EXPLICIT, max_deliver=5, max_ack_pending=10_000, ack_wait=30
     )
     await declared.jetstream.add_consumer(name, config)
-    gives_up, small = await check.troubles()
+    gives_up, in_files, *without_home, small = await check.troubles()
+    assert matches(in_files, "warning", f"durable {name}", "expected mem_storage true")
+    assert len(without_home) == 2
+    for line in without_home:
+        assert matches(
+            line, "warning", f"durable {name}", "expected priority_", "got none", "a running replica sets it"
+        )
     assert matches(
         gives_up, "warning", f"durable {name}", "expected max_deliver -1, got 5", "a running replica sets it"
     )

@@ -134,3 +134,14 @@ def test_loggers_that_become_busy_together_soon_write_at_different_times() -> No
     assert in_step[0] == in_step[-1] == 5.1, "a quiet logger waits no longer than it has to"
     assert [any(5.3 + part <= end < 5.4 + part for end in spread) for part in (0.0, 0.2, 0.4, 0.6, 0.8)] == [True] * 5
     assert 6.3 <= steady[0] < steady[-1] <= 6.4
+
+
+@pytest.mark.parametrize(("replicas", "at_home", "age"), [(1, 80, 0.8), (4, 20, 0.8), (0, 20, 0.2)])
+def test_replicas_that_share_the_loggers_write_together_as_many_batches_as_one(
+    replicas: int, at_home: int, age: float
+) -> None:
+    of_one = BatchAge(0.1, 1.0)
+    of_one.share(replicas)
+    for _ in range(at_home):
+        of_one.count(0)
+    assert of_one.at(0.5) == age

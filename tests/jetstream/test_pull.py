@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from collector.flow.homes import AT_HOME, ELSEWHERE, TAKING_OVER
 from collector.flow.in_hand import InHand
 from collector.jetstream.endings import LARGEST
 from collector.jetstream.messages import Signal
@@ -54,7 +55,8 @@ async def test_a_request_says_how_many_how_much_and_how_long() -> None:
     await scene.pull.ask(10, 4096)
     reply, wanted = scene.link.requests[0]
     assert reply == "_INBOX.a.1"
-    assert wanted == {"batch": 10, "max_bytes": 4096, "expires": 60 * 10**9, "idle_heartbeat": 2 * 10**9}
+    home = {"group": "home", "priority": AT_HOME}
+    assert wanted == {"batch": 10, "max_bytes": 4096, "expires": 60 * 10**9, "idle_heartbeat": 2 * 10**9, **home}
     assert (scene.pull.outstanding.messages, scene.pull.outstanding.bytes) == (10, 4096)
 
 
@@ -119,6 +121,8 @@ async def test_a_lone_message_of_any_size_is_asked_for_with_more_until_it_comes(
             "max_bytes": asked,
             "expires": 5 * 10**9,
             "idle_heartbeat": 2 * 10**9,
+            "group": "home",
+            "priority": AT_HOME,
         }
         besides = delivery(1)
         body = bytes(wanted - len(besides.subject) - len(besides.reply))
@@ -293,3 +297,23 @@ async def test_how_often_messages_came_cut_is_not_remembered_without_an_end() ->
     for sequence in range(20_000):
         scene.link.deliver(bare(sequence, "Nats-Msg-Size: 31"))
     assert len(scene.pull._aside._cut) == 10_000
+
+
+# the priority
+
+
+@pytest.mark.parametrize(
+    ("priority", "seconds"),
+    [(TAKING_OVER, 10), (AT_HOME, 60), (ELSEWHERE, 60)],
+    ids=["taking over", "home", "elsewhere"],
+)
+async def test_a_request_has_the_priority_of_its_moment_and_one_that_takes_over_is_short(
+    priority: int, seconds: int
+) -> None:
+    link = FakeLink()
+    pull = Pull(link, ATTACHED, inbox="_INBOX.a", in_hand=InHand(), clock=lambda: 0.0)
+    await pull.ask(10, 4096)
+    await pull.ask(10, 4096, priority=priority)
+    assert [wanted["priority"] for _, wanted in link.requests] == [AT_HOME, priority]
+    assert link.requests[-1][1]["expires"] == seconds * 10**9
+    assert pull.outstanding.priority == min(AT_HOME, priority)

@@ -38,7 +38,7 @@ ENVIRONMENT = {
     "COLLECTOR_BATCH_BYTES": "1MiB",
 }
 SETTINGS = Settings.read({**ENVIRONMENT, "COLLECTOR_BATCH_AGE": "0"})
-ROOM = PullLimits(messages=SETTINGS.most_held, request_bytes=SETTINGS.batch_bytes)
+ROOM = PullLimits(messages=SETTINGS.most_held, request_bytes=SETTINGS.batch_bytes, batch=SETTINGS.batch_entries)
 
 
 def sequences(several: list[Decoded]) -> list[int]:

@@ -15,6 +15,7 @@ from collector.errors import OwnershipLost
 from collector.flow.batch_age import BatchAge, LoggerAge
 from collector.flow.budget import Budget
 from collector.flow.gathering import Enough, Gathering
+from collector.flow.homes import Home
 from collector.flow.in_hand import InHand
 from collector.flow.settler import Settler
 from collector.jetstream.connection import NatsConnection, Reconnects
@@ -138,11 +139,14 @@ def moving(
     heartbeat: float = HEARTBEAT,
     write_slots: Semaphore | None = None,
     clock: Callable[[], float] = current_time,
+    home: Home | None = None,
 ) -> Moving:
-    """Make what the stages of one logger share."""
+    """Make what the stages of one logger share; it is at home here, unless a home is given."""
+    home = home or Home(key, lambda: None, clock, here=True)
     in_hand, settings = InHand(), of.settings
     pull, gathering = pulling(of, in_hand, heartbeat, clock)
     accounts = of.budget.open(pull.wake)
+    limits = PullLimits(settings.most_held, settings.batch_bytes, settings.batch_entries)
     return Moving(
         key=key,
         shared=of,
@@ -154,7 +158,8 @@ def moving(
         level=of.levels.open(key, in_hand),
         accounts=accounts,
         gathering=gathering,
-        requests=Requests(pull, in_hand, accounts, PullLimits(settings.most_held, settings.batch_bytes)),
+        requests=Requests(pull, in_hand, accounts, limits, home),
         settler=Settler(key, in_hand, pull, of.report),
         codec=Codec(ATTACHED.incarnation),
+        home=home,
     )

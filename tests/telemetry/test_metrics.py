@@ -66,6 +66,8 @@ NAMES = {
     "nats_connected",
     "mongodb_connected",
     "ready",
+    "homes",
+    "replicas",
     "nats_reconnects_total",
     "build_info",
     "log_lost_lines_total",
@@ -151,7 +153,7 @@ def test_what_belongs_to_no_logger_is_0_from_the_start_too() -> None:
     scene = Scene()
     for reason in ("unavailable", "refused"):
         assert scene.value("failures_total", logger="", stage="control", reason=reason) == 0
-    for actor in ("owners", "upkeep", "registry", "sampler", "storage", "pipelines"):
+    for actor in ("owners", "upkeep", "registry", "sampler", "storage", "presence", "pipelines"):
         assert scene.value("actor_restarts_total", logger="", actor=actor, reason="crashed") == 0
     for state in State:
         assert scene.value("loggers", state=state) == 0
@@ -159,6 +161,16 @@ def test_what_belongs_to_no_logger_is_0_from_the_start_too() -> None:
     assert scene.value("buffer_limit_bytes") == 64 * 1024 * 1024
     for name in ("nats_connected", "mongodb_connected", "ready", "nats_reconnects_total", "event_loop_lag_seconds"):
         assert scene.value(name) == 0
+    assert scene.value("homes") == scene.value("replicas") == 0
+
+
+def test_a_logger_that_is_gone_is_at_home_nowhere() -> None:
+    scene = Scene()
+    for logger in "ab":
+        scene.metrics.observe(LoggerState(logger, State.RUNNING))
+        scene.metrics.observe(events.HomeChanged(logger, here=True))
+    scene.metrics.observe(LoggerState("a", None))
+    assert scene.value("homes") == 1
 
 
 def test_a_logger_that_is_gone_takes_all_its_children_along_and_only_those() -> None:
@@ -313,6 +325,10 @@ def test_a_settled_batch_is_counted_by_what_became_of_its_entries() -> None:
         (lifecycle.ConnectionChanged("mongodb", connected=True, again=True), "mongodb_connected", {}, 1),
         (lifecycle.ConnectionChanged("mongodb", connected=True, again=True), "nats_reconnects_total", {}, 0),
         (lifecycle.Ready(ready=True), "ready", {}, 1),
+        (lifecycle.ReplicasChanged(("a", "b")), "replicas", {}, 2),
+        (lifecycle.ReplicasChanged(()), "replicas", {}, 0),
+        (events.HomeChanged("a", here=True), "homes", {}, 1),
+        (events.HomeChanged("a", here=False), "homes", {}, 0),
         (lifecycle.LoopLag(0.5), "event_loop_lag_seconds", {}, 0.5),
         (lifecycle.BatchAgeChanged(0.5), "batch_age_seconds", {}, 0.5),
         (lifecycle.Listening("127.0.0.1", 1), "ready", {}, 0),

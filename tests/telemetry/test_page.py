@@ -77,7 +77,7 @@ def test_it_shows_every_logger_with_its_curves_and_the_tree_and_asks_nobody_else
         assert "buffer of 64.0 MiB" in tiles
         assert tiles[tiles.index("age of a batch") + 1] == "0.1 s"
         tree = words(window, "#tree").splitlines()
-        actors = ["owners", "upkeep", "registry", "sampler", "storage", "pipelines"]
+        actors = ["owners", "upkeep", "registry", "sampler", "storage", "presence", "pipelines"]
         assert [line.split()[0] for line in tree] == ["root", *actors, "attack", "streamless", "system"]
         assert tree[-1].split(maxsplit=1)[1] == "running"
         asked = window.run("return performance.getEntriesByType('resource').map(resource => resource.name)")

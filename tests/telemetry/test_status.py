@@ -67,6 +67,7 @@ def test_the_snapshot_says_of_a_logger_what_this_replica_knows(scene: Scene) -> 
         "why": "",
         "lag_messages": 9,
         "oldest_message_age_seconds": 1.5,
+        "home": False,
         "in_hand_messages": 3,
         "in_hand_bytes": 60,
         "writes_in_progress": 2,
@@ -247,7 +248,7 @@ def test_a_rate_falls_while_the_loop_is_blocked(scene: Scene) -> None:
 def test_the_actors_of_the_root_say_what_they_wait_for(scene: Scene) -> None:
     calm = {"state": "running", "restarts": 0, "backoff": None}
     assert scene.status.snapshot()["actors"] == dict.fromkeys(
-        ("owners", "upkeep", "registry", "sampler", "storage", "pipelines"), calm
+        ("owners", "upkeep", "registry", "sampler", "storage", "presence", "pipelines"), calm
     )
     scene.observe(crashed(2, 4.0, logger=None))
     scene.now += 1

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from collector import events
-from collector.events import Failure, LoggerState, Stage, State, lifecycle
+from collector.events import Failure, HomeChanged, LoggerState, Stage, State, lifecycle
 from collector.model import Reason
 from collector.telemetry.status import Status
 from collector.telemetry.table import duration, size, table
@@ -36,11 +36,17 @@ BUSY = (
 )
 
 
+def test_it_says_how_many_replicas_live_and_what_is_at_home_here() -> None:
+    lines = table(said(*BUSY, lifecycle.ReplicasChanged(("a", "b")), HomeChanged("system", here=True)), 200)
+    assert lines.splitlines()[2] == "replicas: 2 live; 1 of 2 loggers are at home here"
+
+
 def test_it_says_how_the_replica_is_and_has_a_line_for_each_logger() -> None:
     lines = table(said(*BUSY), 200).splitlines()
     assert lines[0].startswith("beta: not ready: not connected to mongodb (nats connected, mongodb away)")
     assert lines[1] == "entries: 1,234 received, 1,200 written, 4 there already, 3 dead-lettered"
-    assert lines[2].startswith("buffer: 3.0 MiB of 64.0 MiB; actors: owners running")
+    assert lines[2] == "replicas: unknown, so no logger is at home here"
+    assert lines[3].startswith("buffer: 3.0 MiB of 64.0 MiB; actors: owners running")
     headings, long, system = lines[-3:]
     assert headings.split() == ["LOGGER", "STATE", "LAG", "OLDEST", "RECEIVED/S", "WRITTEN/S", "DEAD", "HELD", "NOTE"]
     assert long.startswith("a-very-long-name  backing_off (try 3 in 4 s)")

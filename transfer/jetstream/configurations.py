@@ -77,6 +77,12 @@ class ConsumerLimits(msgspec.Struct, frozen=True):
     inactive_threshold: int = 0
 
 
+class Metadata(msgspec.Struct, frozen=True):
+    """Metadata that the server itself adds to a configuration."""
+
+    level: str = msgspec.field(default="0", name="_nats.level")
+
+
 class StreamConfig(msgspec.Struct, frozen=True, kw_only=True):
     """The configuration of a stream that is in force; times in nanoseconds, a limit that is not set is 0 or -1."""
 
@@ -97,3 +103,23 @@ class StreamConfig(msgspec.Struct, frozen=True, kw_only=True):
     consumer_limits: ConsumerLimits = ConsumerLimits()
     allow_direct: bool = False
     allow_msg_ttl: bool = False
+    metadata: Metadata = Metadata()
+
+
+class Peer(msgspec.Struct, frozen=True):
+    """A server that keeps a copy of a stream."""
+
+    name: str = ""
+
+
+class Cluster(msgspec.Struct, frozen=True):
+    """The servers that keep a stream; the name is empty for a lone server."""
+
+    name: str = ""
+    leader: str = ""
+    replicas: tuple[Peer, ...] = ()
+
+    @property
+    def servers(self) -> frozenset[str]:
+        """Return the names of all servers that keep the stream."""
+        return frozenset(filter(None, (self.leader, *(peer.name for peer in self.replicas))))

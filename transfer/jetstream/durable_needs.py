@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from transfer.difference import Remedy
 from transfer.jetstream.api import NANOSECONDS
 from transfer.jetstream.checks import LEAST_INACTIVE, equals, no_limit, rarely_inactive, unset
 from transfer.jetstream.comparison import Need
+
+if TYPE_CHECKING:
+    from transfer.jetstream.configurations import DurableInfo
 
 ACK_WAIT = 30.0
 LONGEST_ACK_WAIT = 3600.0
@@ -18,8 +23,14 @@ _ASKING_REFUSED = "replicas would be refused when they ask for messages"
 _ANEW = "nats consumer rm {stream} {stream} --force, and a replica makes it anew"
 
 
-def durable_needs(ack_wait: float = ACK_WAIT, max_ack_pending: int = MAX_ACK_PENDING) -> tuple[Need, ...]:
-    """Return the needs of a durable."""
+GROUP = "home"
+"""The priority group that every pull request names."""
+
+
+def durable_needs(
+    ack_wait: float = ACK_WAIT, max_ack_pending: int = MAX_ACK_PENDING, *, homes: bool = False
+) -> tuple[Need, ...]:
+    """Return the needs of a durable; with `homes` it has to serve the requests of a logger's home first."""
     pending = Need(
         "max_ack_pending",
         f"at least {max_ack_pending}",
@@ -28,7 +39,31 @@ def durable_needs(ack_wait: float = ACK_WAIT, max_ack_pending: int = MAX_ACK_PEN
         "replicas that hold so many keep all others from getting any",
         wanted=max_ack_pending,
     )
-    return (*_ALWAYS, *_ack_wait(ack_wait), pending)
+    return (*_ALWAYS, *_priorities(homes=homes), *_ack_wait(ack_wait), pending)
+
+
+def _priorities(*, homes: bool) -> tuple[Need, ...]:
+    """Return what the priorities have to be.
+
+    Every request names group and priority, which a durable without priorities ignores. So a replica that wants no
+    homes leaves the durable as one that wants them has made it, and they never undo each other's updates.
+    """
+    ours = ("prioritized", GROUP)
+
+    def is_met(found: tuple[str, ...]) -> bool:
+        return found == ours or (not homes and found == ("none",))
+
+    def read(info: DurableInfo) -> tuple[str, ...]:
+        return (info.config.priority_policy, *info.config.priority_groups)
+
+    expected, why = f"prioritized, with group {GROUP}", "replicas cut a trickle into small batches"
+    if not homes:
+        expected, why = f"none, or {expected}", _ASKING_REFUSED
+    policy, groups = ("prioritized", (GROUP,)) if homes else (None, None)
+    return (
+        Need("priority_policy", expected, is_met, Remedy.UPDATE, why, wanted=policy, read=read),
+        Need("priority_groups", expected, is_met, Remedy.UPDATE, why, wanted=groups, read=read),
+    )
 
 
 def _ack_wait(seconds: float) -> tuple[Need, ...]:
@@ -115,14 +150,6 @@ _ALWAYS = (
         Remedy.UPDATE,
         "the durable would go while replicas write, and what they hold would come again",
     ),
-    Need(
-        "priority_policy",
-        "none",
-        equals("none"),
-        Remedy.UPDATE,
-        _ASKING_REFUSED,
-    ),
-    unset("priority_groups", _ASKING_REFUSED),
     unset("priority_timeout", _ASKING_REFUSED),
     Need(
         "pause_until",

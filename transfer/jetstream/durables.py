@@ -50,6 +50,8 @@ class _Asked(NamedTuple):
     names: Names
     key: str
     needs: tuple[Need, ...]
+    made_by: tuple[Need, ...]
+    """The needs that a new durable meets."""
     retention: str
 
     def compare(self, found: DurableInfo) -> tuple[Difference, ...]:
@@ -59,7 +61,7 @@ class _Asked(NamedTuple):
     def wanted(self) -> dict[str, Any]:
         """Return the configuration of a new durable; on a stream that is no work queue it outlives a restart."""
         durable = self.names.durable(self.key)
-        config = {"durable_name": durable, "name": durable} | wanted_of(self.needs)
+        config = {"durable_name": durable, "name": durable} | wanted_of(self.made_by)
         return config if self.retention == WORK_QUEUE else config | {"mem_storage": False}
 
 
@@ -71,6 +73,8 @@ async def ensure_durable(
     ack_wait: float = ACK_WAIT,
     max_ack_pending: int = MAX_ACK_PENDING,
     retention: str = WORK_QUEUE,
+    homes: bool = False,
+    keep: bool = False,
     on_change: Callable[[Difference], object] = lambda _: None,
 ) -> DurableInfo:
     """Make the durable of a logger, or update it to `durable_needs`; return the durable as it is then.
@@ -78,13 +82,15 @@ async def ensure_durable(
     A durable that nats-server cannot change is made anew, also a push durable of the Go collector; unacked messages
     stay in the stream. Any number of replicas may do this at once: when two replace the same durable, the second may
     replace the first's new one too, which costs a redelivery. On a stream that is no work queue, as its `retention`
-    says, a durable is never made anew: without one, such a stream may drop what it keeps. `on_change` is called with
+    says, a durable is never made anew: without one, such a stream may drop what it keeps. With `homes` the durable
+    serves the requests of a logger's home first; with `keep` only one that is made now does. `on_change` is called with
     each difference.
 
     Raises `DurableInUse` when it would have to replace a durable that a client is bound to, `Misconfigured` when
     somebody else has to change something first, and `UnknownStream` without a stream.
     """
-    asked = _Asked(jetstream, names, key, durable_needs(ack_wait, max_ack_pending), retention)
+    needs, made_by = (durable_needs(ack_wait, max_ack_pending, homes=one) for one in (homes and not keep, homes))
+    asked = _Asked(jetstream, names, key, needs, made_by, retention)
     for _ in range(_TRIES):
         try:
             reply = await _read(jetstream, names, key)

@@ -17,7 +17,7 @@ from nats.js import errors as js_errors
 from transfer.difference import Remedy, with_remedy
 from transfer.errors import Conflict, JetStreamError, Misconfigured, Unavailable, UnknownStream
 from transfer.jetstream.api import NAME_IN_USE, NANOSECONDS, SUBJECTS_OVERLAP, request
-from transfer.jetstream.configurations import StreamConfig
+from transfer.jetstream.configurations import Cluster, StreamConfig
 from transfer.jetstream.needs import compare_stream
 
 if TYPE_CHECKING:
@@ -202,6 +202,13 @@ class StreamState(msgspec.Struct, frozen=True, kw_only=True):
     """Year 1 in a stream that never had a message."""
     last_ts: datetime
     config: StreamConfig = StreamConfig()
+    cluster: Cluster = Cluster()
+
+    @property
+    def api_level(self) -> int:
+        """The API level of the server that answered; 0 when it is too old to have one."""
+        level = self.config.metadata.level
+        return int(level) if level.isdecimal() else 0
 
     @property
     def first(self) -> datetime | None:
@@ -233,10 +240,11 @@ class _Info(msgspec.Struct):
     created: str
     state: _State
     ts: datetime
+    cluster: Cluster = Cluster()
 
     def as_state(self) -> StreamState:
         state = msgspec.structs.asdict(self.state)
-        return StreamState(created=self.created, server_time=self.ts, config=self.config, **state)
+        return StreamState(created=self.created, server_time=self.ts, config=self.config, cluster=self.cluster, **state)
 
 
 class _Page(msgspec.Struct):
