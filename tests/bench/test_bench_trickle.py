@@ -63,6 +63,7 @@ def test_a_window_counts_what_was_stored_in_it_and_waits_in_vain_for_what_was_no
     assert measures["p99 ms"] == pytest.approx(8000)
     assert measures["entries a write"] == 3
     assert measures["entries/s"] == 1
+    assert measures["collector % of a core"] == pytest.approx(0.02 / 3)
     assert measures["sent in time"] == 0.75
     assert measures[trickle.LIVE] == 0.75
 
