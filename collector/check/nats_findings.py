@@ -195,7 +195,9 @@ def _logger(logger: LoggerFacts, plan: Plan) -> Iterator[Finding]:
     trouble = [*_stream(logger, logger.stream.config, plan), *_durable(logger, logger.stream, plan)]
     yield from trouble
     if not trouble:
-        yield ok(about, f"stream and durable are in order, {logger.stream.messages} messages wait")
+        there = "stream and durable are in order"
+        missing = "the stream is in order, and a running replica makes its durable"
+        yield ok(about, f"{there if logger.durable else missing}, {logger.stream.messages} messages wait")
 
 
 def _stream(logger: LoggerFacts, config: StreamConfig, plan: Plan) -> Iterator[Finding]:

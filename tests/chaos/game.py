@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from anyio import CancelScope, Event, create_task_group, current_time, move_on_after, sleep, to_thread
 
+from tests.chaos.faults.nats import killed
 from tests.chaos.flow import Flow
 from tests.chaos.found import sightings
 from tests.chaos.replica import ACK_WAIT
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from tests.chaos.world import World
 
 _FAULT_TIMEOUT = 90.0
+_KILL_WITHIN = 2.0
+"""Seconds within which a nats-server is killed in a round."""
 _SETTLE_TIMEOUT = 90.0
 _DRAIN_TIMEOUT = 120.0
 _SECOND_FAULT = 0.2
@@ -40,6 +43,8 @@ class Round:
     """Seconds until everything that was broken had been mended."""
     stops: dict[str, float] = field(default_factory=dict)
     """The longest stop of the flow into each logger, in seconds."""
+    nats_killed: bool = False
+    """Whether a nats-server was killed besides, as in every round."""
     trouble: str = ""
     """What kept the round from being played as it should: the fault failed, or the flow did not come back."""
 
@@ -60,8 +65,9 @@ class Outcome:
 
     @property
     def good(self) -> bool:
-        """Whether nothing was harmed, nothing is left, and every round was played."""
-        return self.verdict.good and not self.left and not any(one.trouble for one in self.rounds)
+        """Whether nothing was harmed, nothing is left, and every round was played, with its kill of a nats-server."""
+        played = all(one.nats_killed and not one.trouble for one in self.rounds)
+        return self.verdict.good and not self.left and played
 
 
 def draw(faults: Sequence[Fault], chance: Random) -> Iterator[list[Fault]]:
@@ -74,7 +80,7 @@ def draw(faults: Sequence[Fault], chance: Random) -> Iterator[list[Fault]]:
 
 
 class Game:
-    """Plays rounds in one world."""
+    """Plays rounds in one world. In every round a nats-server is killed once: amid the faults, or after them."""
 
     def __init__(self, world: World, faults: Sequence[Fault], seed: int, on_round: Callable[[Round], None]) -> None:
         self._world = world
@@ -120,6 +126,10 @@ class Game:
                     for place, fault in enumerate(faults):
                         chance = Random(f"{self._seed} {number} {place}")  # noqa: S311 - as above
                         group.start_soon(fault.strike, world, chance, name=fault.name)
+                    if not any(fault.needs_nats for fault in faults):
+                        group.start_soon(self._kill_nats, played)
+                if not played.nats_killed:
+                    await self._kill_nats(played)
             if patience.cancelled_caught:
                 played.trouble = f"the fault did not end within {_FAULT_TIMEOUT:.0f} s"
         except Exception as failure:  # noqa: BLE001 - a fault that fails is trouble of its round alone
@@ -131,6 +141,13 @@ class Game:
             played.trouble += f" the flow was not mended within {_SETTLE_TIMEOUT:.0f} s, there wait {late}"
         played.stops = self._flow.longest_stops
         return played
+
+    async def _kill_nats(self, played: Round) -> None:
+        """Kill a nats-server at some moment; one that stands alone loses its durables."""
+        chance = Random(f"{self._seed} {played.number} nats")  # noqa: S311 - as above
+        await sleep(chance.uniform(0, _KILL_WITHIN))
+        await killed(self._world, chance)
+        played.nats_killed = True
 
     async def _mended(self, since: float) -> bool:
         """Wait until each logger's entries flow again and none has a backlog; return whether that came in time."""

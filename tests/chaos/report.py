@@ -93,7 +93,9 @@ def summary(outcomes: Sequence[Outcome]) -> str:
     confirmed = sum(verdict.confirmed for verdict in verdicts)
     unconfirmed = sum(verdict.unconfirmed for verdict in verdicts)
     struck = sum(len(one.faults) for outcome in outcomes for one in outcome.rounds)
-    return f"{struck} faults, {confirmed:,} entries confirmed, {unconfirmed:,} maybe there: {', '.join(counts)}"
+    kills = sum(one.nats_killed for outcome in outcomes for one in outcome.rounds)
+    done = f"{struck} faults, {kills} times a nats-server killed besides"
+    return f"{done}, {confirmed:,} entries confirmed, {unconfirmed:,} maybe there: {', '.join(counts)}"
 
 
 def as_json(outcomes: Sequence[Outcome], seed: int, versions: dict[str, str], settings: dict[str, Any]) -> str:

@@ -122,10 +122,10 @@ def main(
 
     Starts real servers and replicas in a temporary folder. Producers publish to a plain collection, a time-series
     collection and in bundles, and remember each entry that JetStream confirmed. In each round faults drawn from the
-    seed are struck and mended. In the end each confirmed entry has to be once where it belongs: in its collection, or,
-    when it is poison, in the dead letters. Exit status 0: that is so. 1: something was lost, is there twice or is
-    wrong, or a flow did not come back. What went wrong is printed; the JSON has every round and every harmed entry,
-    and the logs of servers and replicas are kept beside it.
+    seed are struck and mended, and a nats-server is killed once. In the end each confirmed entry has to be once where
+    it belongs: in its collection, or, when it is poison, in the dead letters. Exit status 0: that is so. 1: something
+    was lost, is there twice or is wrong, or a flow did not come back. What went wrong is printed; the JSON has every
+    round and every harmed entry, and the logs of servers and replicas are kept beside it.
 
     \b
     Examples:

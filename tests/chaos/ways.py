@@ -58,7 +58,7 @@ class ByClient(Way):
             await self._send(number)
 
     async def _send(self, number: int) -> None:
-        source, entry_id = self.source, None
+        source, entry_id, patience = self.source, None, _TIMEOUT
         while source.state(number) is not State.CONFIRMED:
             source.set([number], State.MAYBE)
             try:
@@ -68,10 +68,10 @@ class ByClient(Way):
                     metadata=metadata(source.name),
                     timestamp=moment(number),
                     id=entry_id,
-                    timeout=_TIMEOUT,
+                    timeout=patience,
                 )
             except PublishUnconfirmed as unconfirmed:
-                entry_id = unconfirmed.id
+                entry_id, patience = unconfirmed.id, 2 * patience  # else thousands of tries keep each other waiting
             except TransferError:  # it says that the entry is not stored, so it gets a new identity: that is tested too
                 await sleep(_PAUSE)
             else:

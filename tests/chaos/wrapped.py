@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any
 from pymongo.asynchronous.pool import AsyncConnection
 
 from collector.cli import main
+from collector.mongodb.lanes import Lane
 
 if TYPE_CHECKING:
     from types import FrameType
 
 _send = AsyncConnection.command
+_ask = Lane.ask
 _armed = ""
 
 
@@ -41,7 +43,16 @@ async def _stop_then_send(self: AsyncConnection, dbname: str, spec: Any, *args: 
     return await _send(self, dbname, spec, *args, **kwargs)
 
 
+async def _stop_then_ask(self: Lane, message: bytes, timeout: float) -> bytes:
+    global _armed  # noqa: PLW0603 - see _arm
+    if _armed and b"insert\0" + (len(_armed) + 1).to_bytes(4, "little") + _armed.encode() + b"\0" in message[:512]:
+        _armed = ""
+        os.kill(os.getpid(), signal.SIGSTOP)
+    return await _ask(self, message, timeout)
+
+
 if __name__ == "__main__":
+    Lane.ask = _stop_then_ask  # type: ignore[method-assign]
     AsyncConnection.command = _stop_then_send  # type: ignore[method-assign]
     signal.signal(signal.SIGUSR1, _block)
     signal.signal(signal.SIGUSR2, _arm)

@@ -60,6 +60,12 @@ def test_nothing_is_wrong_where_nothing_is() -> None:
     assert nats_troubles(replace(NATS, bucket=None)) == []
 
 
+def test_a_durable_that_is_not_there_is_said_to_be_made_by_a_replica() -> None:
+    facts = replace(NATS, loggers=(replace(LOGGER, durable=None),))
+    (found,) = [one for one in judge_nats(facts, PLAN) if one.about == "logger a"]
+    assert (found.level, "a running replica makes its durable" in found.got) == (Level.OK, True)
+
+
 def test_streams_that_hold_messages_and_are_declared_nowhere_are_to_be_declared_and_not_removed() -> None:
     facts = replace(NATS, undeclared=(("beta:logs:x", 7), ("beta:logs:y", 1)))
     assert [about for _, about, _ in nats_troubles(facts)] == ["stream beta:logs:x", "stream beta:logs:y"]

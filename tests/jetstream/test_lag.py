@@ -15,6 +15,7 @@ import collector.jetstream.lag
 from collector.events.readings import Sampled, Waiting
 from collector.jetstream.lag import JetStreamLag
 from collector.jetstream.stuck import Stuck
+from tests.support.pulling import connected, quiet
 from transfer import Logger, Transfer
 from transfer.errors import JetStreamError, Unavailable
 from transfer.jetstream.durables import durable_info, ensure_durable
@@ -22,7 +23,7 @@ from transfer.jetstream.streams import listed_streams
 from transfer.names import Names
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from nats.js import JetStreamContext
 
@@ -183,6 +184,30 @@ async def test_a_durable_that_was_mended_is_asked_again_at_once(scene: Scene) ->
     assert await scene.lag.bring_back("l05", Stuck(made.created, 1, 1))
     assert "l05" not in await scene.read()
     assert "l05" in scene.asked
+
+
+async def test_while_a_durable_is_lost_all_messages_of_its_stream_wait(own_nats: Callable[..., NatsServer]) -> None:
+    server, names = own_nats(), Names("lost")
+    async with connected(server, error_cb=quiet) as connection:
+        jetstream, transfer = connection.jetstream(), Transfer(connection.jetstream(), namespace="lost")
+        await transfer.set(Logger("l"))
+        await ensure_durable(jetstream, names, "l")
+        for _ in range(3):
+            await transfer.publish("l", {"msg": "hello"})
+        lag = JetStreamLag(jetstream, names, PERIOD)
+        (read,) = await lag.sample(["l"])
+        assert isinstance(read, Sampled)
+        assert (read.messages, read.pending) == (3, 3)
+        await anyio.to_thread.run_sync(server.restart)
+        with anyio.fail_after(60):
+            while not connection.is_connected:  # noqa: ASYNC110 - nats-py's
+                await anyio.sleep(0.01)
+        (waiting,) = await lag.sample(["l"])
+        assert (type(waiting), waiting.messages) == (Waiting, 3)
+        await ensure_durable(jetstream, names, "l")
+        (read,) = await lag.sample(["l"])
+        assert isinstance(read, Sampled)
+        assert (read.messages, read.pending, read.ack_pending) == (3, 3, 0)
 
 
 @pytest.mark.parametrize(("retention", "stuck"), [("workqueue", 1), ("interest", None)])

@@ -42,6 +42,13 @@ async def leader_killed(world: World, chance: Random) -> None:
             await blocking(node.start)
 
 
+async def all_nodes_killed(world: World, chance: Random) -> None:
+    """Kill all nodes of the NATS cluster at once: the state of the durables was in their memory."""
+    await blocking(*(node.kill for node in world.nats))
+    await sleep(chance.uniform(0, 3))
+    await blocking(*(node.start for node in world.nats))
+
+
 async def rolling_restart(world: World, chance: Random) -> None:
     """Restart one node after the other, as an upgrade does."""
     for node in world.nats:
@@ -129,6 +136,7 @@ FAULTS = tuple(
     for name, strike in (
         ("nats node killed", node_killed),
         ("leader of a stream killed", leader_killed),
+        ("all nats nodes killed", all_nodes_killed),
         ("rolling restart of nats", rolling_restart),
         ("leaders of streams stepped down", partial(leaders_stepped_down, of="STREAM")),
         ("leaders of durables stepped down", partial(leaders_stepped_down, of="CONSUMER")),

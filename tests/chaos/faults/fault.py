@@ -32,3 +32,8 @@ class Fault:
     def victim(self) -> str:
         """What is struck."""
         return self.name.partition(":")[0]
+
+    @property
+    def needs_nats(self) -> bool:
+        """Whether no nats-server may be killed meanwhile: it breaks NATS itself, or needs the others to work."""
+        return self.alone or self.victim in {"nats", "cluster"}
