@@ -80,7 +80,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sent]:
 
     async def heard(lane: Lane, message: bytes, timeout: float) -> bytes:
         if listener.listens:
-            command = bson.decode(message[21:])
+            command = bson.decode(message[21 : 21 + int.from_bytes(message[21:25], "little")])
             listener.commands.append({"": next(iter(command)), **command})
         return await ask(lane, message, timeout)
 
