@@ -115,8 +115,14 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 @pytest.fixture
-def start_replica(namespace: str, nats_server: NatsServer, mongod: Mongod) -> Iterator[Callable[..., Replica]]:
-    """Start a replica against the common servers, or against others; it ends with the test."""
+def start_replica(
+    namespace: str,
+    nats_server: NatsServer,
+    mongod: Mongod,
+    own_nats: Callable[..., NatsServer],  # so that a replica ends before the servers that it would wait for at its end
+    own_mongod: Callable[[], Mongod],
+) -> Iterator[Callable[..., Replica]]:
+    """Start a replica against the common servers, or against others; it ends with the test, before its servers."""
     with ExitStack() as stack:
 
         def start(nats: NatsServer = nats_server, mongo: Mongod = mongod, **settings: str) -> Replica:

@@ -126,7 +126,7 @@ async def test_no_order_of_two_redrives_and_a_collector_loses_or_doubles_a_lette
     window: str, go: Ancestor, mongod: Mongod, namespace: str
 ) -> None:
     marks = (b"", b"") if window.startswith("within") else (b"a-", b"b-")
-    with fail_after(50):
+    with fail_after(160):
         async with open_mongo(mongod.url) as client:
             for number, order in enumerate(orders()):
                 scene = Scene(f"{number}-{order}", go, client[namespace])

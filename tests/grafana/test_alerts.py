@@ -24,7 +24,7 @@ every_alert = pytest.mark.parametrize("alert", ALERTS)
 )
 def test_promtool_is_content(what: str, files: list[str]) -> None:
     found = subprocess.run(
-        ["promtool", what, "rules", *files], cwd=RULES, capture_output=True, text=True, timeout=30, check=False
+        ["promtool", what, "rules", *files], cwd=RULES, capture_output=True, text=True, timeout=120, check=False
     )
     assert found.returncode == 0, found.stdout + found.stderr
 

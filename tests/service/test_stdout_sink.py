@@ -21,7 +21,14 @@ pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture
-def start(nats_server: NatsServer, namespace: str, tmp_path: Path) -> Iterator[Callable[..., Replica]]:
+def reader() -> Iterator[Reader]:
+    with Reader() as reader:
+        yield reader
+
+
+@pytest.fixture
+def start(nats_server: NatsServer, namespace: str, tmp_path: Path, reader: Reader) -> Iterator[Callable[..., Replica]]:
+    """Make `start(reader, **settings)`; a replica ends before the reader, which reads until there is no writer."""
     with replicas_without_mongodb(nats_server, namespace) as start:
         yield lambda reader, **settings: start(
             reader if isinstance(reader, int) else reader.to,
@@ -29,12 +36,6 @@ def start(nats_server: NatsServer, namespace: str, tmp_path: Path) -> Iterator[C
             COLLECTOR_FILES=str(tmp_path),
             **settings,
         )
-
-
-@pytest.fixture
-def reader() -> Iterator[Reader]:
-    with Reader() as reader:
-        yield reader
 
 
 async def declared(go: Ancestor, *keys: str) -> None:
