@@ -25,7 +25,7 @@ test: export PYTHONDONTWRITEBYTECODE :=
 test: .venv/ready ## set up, then run all tests on real servers
 	@status=0; \
 	$(BIN)/python -m pytest -m alone || status=$$?; \
-	$(BIN)/python -m pytest -m "not alone" --numprocesses 6 --dist worksteal || status=$$?; \
+	$(BIN)/python -m pytest -m "not alone" --numprocesses 6 || status=$$?; \
 	exit $$status
 
 ROUNDS ?= 60

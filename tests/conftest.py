@@ -23,10 +23,20 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
     from pymongo.database import Database
+    from xdist.remote import Producer
+    from xdist.scheduler import LoadScopeScheduling
 
 FAIL_POINTS = {"enableTestCommands": 1}
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job: the commands under test inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(optionalhook=True)  # pytest runs without xdist too
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    """Give xdist our order of tests: what a file makes once for all of its tests is made once."""
+    from tests.support.scheduling import FilesThatShare  # noqa: PLC0415 - only where xdist asks for it
+
+    return FilesThatShare(config, log)
 
 
 @pytest.fixture(scope="session")
