@@ -34,7 +34,7 @@ from collector.actors.registry import Registry
 from collector.actors.sampler import Sampler
 from collector.actors.storage import StorageWatcher
 from collector.actors.supervisor import Pipelines, Supervisor
-from collector.actors.upkeep import Upkeep, Ways
+from collector.actors.upkeep import Rounds, Upkeep
 from collector.errors import Aborted, ReaderGone
 from collector.events import lifecycle
 from collector.flow.batch_age import BatchAge
@@ -220,7 +220,7 @@ class Service:
     def _to_the_end(self, shared: Shared, mongodb: MongoDestinations | None) -> list[Child]:
         """Return the actors that pipelines need until the last one has drained."""
         extender = AckExtender(shared.kept, shared.nats.link, self._settings.ack_wait)
-        jobs = [extender.run, Ways(shared.kept).run]
+        jobs = [extender.run, Rounds(shared.kept).run]
         if mongodb is None:
             return [Upkeep(*jobs)]
         return [mongodb.owners, Upkeep(*jobs, partial(mongodb.looking.run, self._settings.reconcile_period))]

@@ -25,12 +25,19 @@ class Batcher:
         policy: BatchPolicy,
         inbox: ObjectReceiveStream[HandedOn],
         outbox: ObjectSendStream[OpenBatch],
+        first: int = 1,
     ) -> None:
+        """Batch with these limits; `first` is the number of the first batch."""
         self._policy = policy
-        self._open_batch = OpenBatch(1, policy)
+        self._open_batch = OpenBatch(first, policy)
         self._leaving: list[OpenBatch] = []
         self._inbox = inbox
         self._outbox = outbox
+
+    @property
+    def last(self) -> int:
+        """The number of the last batch."""
+        return self._open_batch.id
 
     async def run(self) -> None:
         """Batch until the mailbox ends."""

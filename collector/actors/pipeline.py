@@ -21,6 +21,7 @@ from collector.flow.batch_age import LoggerAge
 from collector.flow.gathering import Enough, Gathering
 from collector.flow.in_hand import InHand
 from collector.flow.settler import Settler
+from collector.jetstream.pace import Pace
 from collector.jetstream.pull import Pull
 from transfer.errors import Unavailable
 from transfer.jetstream.comparison import not_meant
@@ -121,6 +122,7 @@ class Pipeline:
             inbox=shared.nats.connection.new_inbox(),
             in_hand=in_hand,
             clock=shared.clock,
+            pace=Pace(shared.kept.__len__),
             wakes=gathering.came,
         )
         return gathering, pull

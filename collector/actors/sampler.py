@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from anyio import CancelScope, current_time, move_on_after
 
-from collector.events import Failed, Mended, Report, Stage, failure_of
+from collector.events import Failed, Failure, Mended, Report, Stage, failure_of
 from collector.events.readings import Sampled
 from collector.jetstream.stuck import Sightings
 from transfer.difference import Remedy, with_remedy, without_risks
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 class Sampler:
     """Reports `Sampled` for every running logger once in `period` seconds, and a reading that fails as `Failed`.
 
+    A logger for which messages wait in two readings in a row, while its requests heard nothing, is told to begin again:
+    in a replica with many loggers this is sooner than its heartbeat is missed.
     A durable that is not as needed is brought in line at once. Where somebody else has to do that, the pipeline is told
     and waits. Stuck messages, which are certain only after some readings, are brought back by making the durable anew.
     """
@@ -42,6 +44,8 @@ class Sampler:
         self._sightings = Sightings()
         self._suspected: set[str] = set()
         """Loggers that seemed to have stuck messages in the last reading; a busy logger seems so now and then."""
+        self._waiting_since: dict[str, float] = {}
+        """Loggers for which messages waited and none was in work in the last reading, and since when."""
 
     async def run(self, stopping: Event) -> None:
         """Sample until asked to stop."""
@@ -77,6 +81,7 @@ class Sampler:
             elif self._may_be_stuck(sampled):
                 await self._bring_back(key)
             self._compare(sampled)
+            self._listen(sampled)
         except TransferError as exc:
             self._failed(key, exc, "looking at stream and durable again later")
 
@@ -98,6 +103,21 @@ class Sampler:
         risks = with_remedy(sampled.differences, Remedy.RISK)
         if sampled.ack_wait < known.ack_wait or risks != known.risks:
             self._doubts.doubt(sampled.logger)
+
+    def _listen(self, sampled: Sampled) -> None:
+        """Have a pipeline attach again whose requests heard nothing although messages wait: they may be lost."""
+        key, now = sampled.logger, current_time()
+        if not sampled.pending or sampled.ack_pending:
+            self._waiting_since.pop(key, None)
+            return
+        since, heard_at = self._waiting_since.setdefault(key, now), self._doubts.heard_at(key)
+        if heard_at is not None and heard_at < since < now:
+            del self._waiting_since[key]
+            error = "messages wait, and no message or heartbeat of the server came since the last reading of the lag"
+            self._report(
+                Failed(key, Stage.PULL, Failure.SILENT, error, "looking at stream and durable, then asking again")
+            )
+            self._doubts.doubt(key)
 
     def _may_be_stuck(self, sampled: Sampled) -> bool:
         """Tell whether messages seem stuck for the second time: stream and durable are read one after the other."""

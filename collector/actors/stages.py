@@ -1,20 +1,19 @@
 """The stages of one logger in one task group: consumer, batcher and writer, which share their fate.
 
-No helper task runs beside them: latches tell the end, and `Upkeep` looks after all loggers that move entries.
+Batcher and writer run only while entries come, see `downstream.py`. No helper task runs beside them: latches
+tell the end, and `Upkeep` looks after all loggers that move entries.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from anyio import CancelScope, Event, create_memory_object_stream, create_task_group, current_time, move_on_after
+from anyio import CancelScope, Event, create_task_group, current_time, move_on_after
 
-from collector.actors.batcher import Batcher
 from collector.actors.consumer import Consumer
-from collector.actors.writer import Writer
+from collector.actors.downstream import Downstream
 from collector.errors import OwnershipLost
 from collector.events import Failed, Failure, HomeChanged, LoggerState, Returned, Stage, State
-from collector.flow.batching import BatchPolicy, HandedOn, OpenBatch
 from collector.flow.pool import PATIENCE
 from collector.flow.settlement import NAK
 from collector.runtime.latch import Latch, call_at, forget
@@ -44,6 +43,7 @@ class Stages:
         self._ending = Latch()
         """Set when no more messages are to be pulled."""
         self._drained = CancelScope()
+        self._downstream: Downstream | None = None
 
     async def run(self, stopping: Event) -> None:
         """Move entries until asked to stop, or until the target or the stream has to be opened again.
@@ -51,7 +51,7 @@ class Stages:
         Raises OwnershipLost when the target is lost, and errors of a sink that the writer does not handle.
         """
         moving, kept = self._moving, self._moving.shared.kept
-        doubts = moving.shared.doubts.moving(self._key, moving.attached)
+        doubts = moving.shared.doubts.moving(self._key, moving.attached, moving.pull.heard_at)
         with doubts as doubted, self._drained:
             try:
                 kept.add(self)
@@ -82,23 +82,24 @@ class Stages:
             raise OwnershipLost(self._key)
 
     async def _run_stages(self) -> None:
-        moving, settings = self._moving, self._moving.shared.settings
-        decoded_in, decoded_out = create_memory_object_stream[HandedOn](1)
-        open_batches_in, open_batches_out = create_memory_object_stream[OpenBatch](1)
-        policy = BatchPolicy(settings.batch_entries, settings.batch_bytes)
-        consumer = Consumer(moving, decoded_in)
-        batcher = Batcher(policy, decoded_out, open_batches_in)
-        writer = Writer(moving, open_batches_out)
-        async with create_task_group() as group:
-            written, later = Event(), moving.target.later
-            if later is not None:
-                group.start_soon(later.run, moving.settler, written, name=f"{self._key} later")
-            async with create_task_group() as stages:
-                stages.start_soon(consumer.run, self._ending, name=f"{self._key} consumer")
-                stages.start_soon(batcher.run, name=f"{self._key} batcher")
-                stages.start_soon(writer.run, self._ending, name=f"{self._key} writer")
-            written.set()
+        later = self._moving.target.later
+        if later is None:
+            consumer = await self._move_entries()
+        else:
+            async with create_task_group() as group:
+                written = Event()
+                group.start_soon(later.run, self._moving.settler, written, name=f"{self._key} later")
+                consumer = await self._move_entries()
+                written.set()
         await consumer.settle(self._ending)
+
+    async def _move_entries(self) -> Consumer:
+        """Move entries until no more are to be pulled, and all that came are written; return their consumer."""
+        async with create_task_group() as group:
+            self._downstream = Downstream(self._moving, self._ending, group)
+            consumer = Consumer(self._moving, self._downstream)
+            await consumer.run(self._ending)
+        return consumer
 
     def _end(self) -> None:
         """Wake the consumer because the moving has to end, and cut the drain at its deadline."""
@@ -118,6 +119,11 @@ class Stages:
         action = "giving it back, and taking it again in turn"
         self._report(Failed(self._key, Stage.WRITE, Failure.UNAVAILABLE, why, action))
         self._end()
+
+    def rest(self) -> None:
+        """End batcher and writer when nothing is in hand, and nothing came since the last call."""
+        if not self.in_hand and self._downstream is not None:
+            self._downstream.rest()
 
     async def _give_back(self) -> None:
         """Nak the deliveries that are left in hand."""

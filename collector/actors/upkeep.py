@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
     from collector.flow.in_hand import InHand
 
-_WAY_PERIOD = 5.0
-"""Seconds between two checks whether other loggers wait for the room of one."""
-_CHECKED_AT_ONCE = 500
+_PERIOD = 5.0
+"""Seconds between two looks at a logger."""
+_AT_ONCE = 500
 
 
 class Kept(Protocol):
@@ -36,6 +36,9 @@ class Kept(Protocol):
     def give_way(self) -> None:
         """Give back what is in hand when other loggers have waited too long for its room."""
 
+    def rest(self) -> None:
+        """Let go of what is needed only while entries come, when none came since the last call."""
+
 
 class Upkeep:
     """Runs the periodic work for all loggers; each job runs until it is cancelled."""
@@ -54,17 +57,18 @@ class Upkeep:
             group.cancel_scope.cancel()
 
 
-class Ways:
-    """Lets loggers begin again, at the end of the line, when they keep other loggers from their next message."""
+class Rounds:
+    """Looks after all loggers in turn: one that rests lets go of tasks, one that others wait for gives way to them."""
 
     def __init__(self, loggers: Collection[Kept]) -> None:
         self._loggers = loggers
 
     async def run(self) -> None:
-        """Check all loggers until cancelled."""
+        """Look at all loggers, again and again, until cancelled."""
         while True:
-            await sleep(_WAY_PERIOD)
+            await sleep(_PERIOD)
             for number, logger in enumerate(list(self._loggers), 1):
                 logger.give_way()
-                if number % _CHECKED_AT_ONCE == 0:
+                logger.rest()
+                if number % _AT_ONCE == 0:
                     await lowlevel.checkpoint()

@@ -3,29 +3,40 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from collector.runtime.latch import Latch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from anyio import Event
 
     from collector.jetstream.source import Attached
 
 
+class _Moving(NamedTuple):
+    attached: Attached
+    doubted: Latch
+    heard_at: Callable[[], float | None]
+
+
 class Doubts:
     """Each pipeline that moves entries is registered here; at a doubt it stops moving and attaches again."""
 
     def __init__(self) -> None:
-        self._moving: dict[str, tuple[Attached, Latch]] = {}
+        self._moving: dict[str, _Moving] = {}
 
     @contextmanager
-    def moving(self, key: str, attached: Attached) -> Iterator[Event]:
-        """Register a moving logger while the block lasts; yield an event that is set at a doubt."""
+    def moving(
+        self, key: str, attached: Attached, heard_at: Callable[[], float | None] = lambda: None
+    ) -> Iterator[Event]:
+        """Register a moving logger while the block lasts; yield an event that is set at a doubt.
+
+        `heard_at` returns when its requests last heard something, and None while there are none.
+        """
         doubted = Latch()
-        self._moving[key] = attached, doubted
+        self._moving[key] = _Moving(attached, doubted, heard_at)
         try:
             yield doubted
         finally:
@@ -33,11 +44,15 @@ class Doubts:
 
     def attached(self, key: str) -> Attached | None:
         """Return stream and durable as they were when moving began; None while the logger is not moved."""
-        attached, _ = self._moving.get(key, (None, None))
-        return attached
+        moving = self._moving.get(key)
+        return None if moving is None else moving.attached
+
+    def heard_at(self, key: str) -> float | None:
+        """Return when the logger's requests last heard something; None without requests, or while it is not moved."""
+        moving = self._moving.get(key)
+        return None if moving is None else moving.heard_at()
 
     def doubt(self, key: str) -> None:
         """Let the logger's pipeline attach again, if it moves entries."""
-        _, doubted = self._moving.get(key, (None, None))
-        if doubted is not None:
-            doubted.set()
+        if (moving := self._moving.get(key)) is not None:
+            moving.doubted.set()

@@ -171,6 +171,7 @@ class BulkLink(PlainLink):
     def __init__(self, connection: Client, between_reads: float = 0.0) -> None:
         super().__init__(connection)
         self._parser = BulkParser(connection, GatheredReads(connection, between_reads).wait)
+        self._flusher = _Flusher(connection)
         self._one_at_a_time = Lock()
         self._asked: list[_Asked] = []
         # With a future nats-py starts no task and no iterator; it drops what comes for one that is cancelled. The
@@ -198,7 +199,7 @@ class BulkLink(PlainLink):
         for asked in together:
             await self._send(asked)
         with move_on_after(DRAIN_TIMEOUT):  # a server that does not answer is noticed by its silence
-            await _flush_all(self._connection)
+            await self._flusher.flush()
         refusal = getattr(self._connection, "last_refusal", None)
         if refusal is None or refusal is before:
             return
@@ -219,7 +220,7 @@ class BulkLink(PlainLink):
         else:
             subscription._pending_queue = self._no_queue  # noqa: SLF001 - each would take 3 KiB
             self._parser.receivers[subscription._id] = asked.receive  # noqa: SLF001
-            asked.subscribed = _BulkSubscribed(self._connection, self._parser, subscription)
+            asked.subscribed = _BulkSubscribed(self._connection, self._parser, self._flusher, subscription)
 
     async def answer(self, answers: Sequence[tuple[str, bytes]]) -> int:
         """See `Link`."""
@@ -236,12 +237,32 @@ class BulkLink(PlainLink):
         return 0
 
 
-async def _flush_all(connection: Client) -> None:
-    """Wait until the server has read all commands; nats-py writes PING before those that wait in its buffer."""
-    with suppress(nats.errors.Error, OSError):
-        await connection._flush_pending(force_flush=True)  # noqa: SLF001 - see the module's docstring
-        if connection.is_connected:
-            await connection.flush(DRAIN_TIMEOUT)
+class _Flusher:
+    """Waits until the server has read all commands. Those who wait at the same time share a question to it."""
+
+    def __init__(self, connection: Client) -> None:
+        self._connection = connection
+        self._one_at_a_time = Lock()
+        self._wanted = self._done = 0
+
+    async def flush(self) -> None:
+        """Wait until the server has read what was sent before, or does not answer in time."""
+        self._wanted += 1
+        number = self._wanted
+        async with self._one_at_a_time:
+            if number <= self._done:
+                return
+            upto = self._wanted
+            await self._flush_all()
+            self._done = upto
+
+    async def _flush_all(self) -> None:
+        """Write what waits in nats-py's buffer first, because nats-py writes PING before it."""
+        connection = self._connection
+        with suppress(nats.errors.Error, OSError):
+            await connection._flush_pending(force_flush=True)  # noqa: SLF001 - see the module's docstring
+            if connection.is_connected:
+                await connection.flush(DRAIN_TIMEOUT)
 
 
 def joined(answers: Sequence[tuple[str, bytes]]) -> bytes:
@@ -254,9 +275,12 @@ def joined(answers: Sequence[tuple[str, bytes]]) -> bytes:
 
 
 class _BulkSubscribed:
-    def __init__(self, connection: Client, parser: BulkParser, subscription: Subscription) -> None:
+    __slots__ = ("_connection", "_flusher", "_parser", "_subscription")
+
+    def __init__(self, connection: Client, parser: BulkParser, flusher: _Flusher, subscription: Subscription) -> None:
         self._connection = connection
         self._parser = parser
+        self._flusher = flusher
         self._subscription = subscription
 
     async def drain(self) -> None:
@@ -266,6 +290,6 @@ class _BulkSubscribed:
             with suppress(nats.errors.Error, OSError), move_on_after(DRAIN_TIMEOUT):
                 if not self._connection.is_closed and not self._connection.is_draining:
                     await self._subscription.unsubscribe()
-                    await _flush_all(self._connection)
+                    await self._flusher.flush()
         finally:
             self._parser.receivers.pop(self._subscription._id, None)  # noqa: SLF001

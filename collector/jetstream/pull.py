@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from anyio import Event, move_on_after
+from anyio import move_on_after
 
 from collector.flow.homes import AT_HOME, SHORT, TAKING_OVER
 from collector.jetstream.aside import Aside
@@ -21,6 +21,8 @@ from collector.jetstream.certainty import Certainty
 from collector.jetstream.endings import Endings
 from collector.jetstream.messages import Bare, PullStatus, Signal, read_delivery, read_status, signal_of, unused
 from collector.jetstream.outstanding import Outstanding
+from collector.jetstream.pace import LIFETIME, Pace
+from collector.runtime.latch import Latch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,22 +31,18 @@ if TYPE_CHECKING:
     from collector.flow.settlement import Answer
     from collector.jetstream.link import Link, Subscribed
     from collector.jetstream.outstanding import Asked
+    from collector.jetstream.pace import Times
     from collector.jetstream.parser import AnyFrame
     from collector.jetstream.source import Attached
     from collector.model import Delivery
 
-REQUEST_LIFETIME = 60.0
-"""Seconds a request lives at the server."""
-HEARTBEAT = 2.0
-"""Seconds of silence after which the server sends a heartbeat for a request."""
 _LULL = 0.03
 """Seconds without a message after which we assume that no message is in flight. Reads may be gathered for 10 ms."""
 _FLOWING = 0.5
 """Seconds that a drain waits for such a lull at most."""
 _ASIDE_TIMEOUT = 1.0
 """Seconds for answers to messages that come again after the ack wait all the same."""
-_ALONE = 2.5
-"""Heartbeats that a request for a lone message lives: if none comes, its bytes return to the other loggers soon."""
+_FEW = Pace()
 
 
 def at_once(_messages: int, _size: int, _now: float) -> bool:
@@ -63,7 +61,7 @@ class Pull:
         inbox: str,
         in_hand: InHand,
         clock: Callable[[], float],
-        heartbeat: float = HEARTBEAT,
+        pace: Pace = _FEW,
         wakes: Callable[[int, int, float], bool] = at_once,
     ) -> None:
         self.outstanding = Outstanding()
@@ -78,7 +76,9 @@ class Pull:
         self._certainty = Certainty(lambda: link.life, clock)
         self._life = link.life
         """The connection on which the outstanding requests were made."""
-        self._heartbeat = heartbeat
+        self._pace = pace
+        self._heartbeat = pace.shortest
+        """The longest heartbeat of the outstanding requests."""
         self._subscribed: Subscribed | None = None
         self._number = 0
         self._deliveries: list[Delivery] = []
@@ -87,7 +87,7 @@ class Pull:
         self._signals: set[Signal] = set()
         self._wakes = wakes
         self._heard = clock()
-        self.changed = Event()
+        self.changed = Latch()
 
     async def open(self) -> None:
         """Subscribe to the inbox, unless that is done; no message comes before `ask`. Raises `Unavailable`."""
@@ -101,9 +101,7 @@ class Pull:
             await subscribed.drain()
         await self.open()
 
-    async def ask(
-        self, messages: int, max_bytes: int, expires: float = REQUEST_LIFETIME, *, priority: int = AT_HOME
-    ) -> None:
+    async def ask(self, messages: int, max_bytes: int, times: Times | None = None, *, priority: int = AT_HOME) -> None:
         """Ask for at most `messages` messages with at most `max_bytes` bytes; requests add up.
 
         Only an outstanding request is told by the server that the durable was deleted. A time without one makes the
@@ -113,17 +111,18 @@ class Pull:
         self._number += 1
         request = f"{self._inbox}.{self._number}"
         now = self._clock()
+        heartbeat, lifetime = times or self._pace.of(SHORT if priority == TAKING_OVER else LIFETIME)
         if not self.outstanding.requests:
-            self._heard = now
+            self._heard, self._heartbeat = now, heartbeat
             self._certainty.gap()
-        expires = min(expires, SHORT) if priority == TAKING_OVER else expires
-        self.outstanding.asked(request, messages, max_bytes, self._number, now + expires / 2, priority=priority)
-        wanted = pull_request(messages, max_bytes, expires, self._heartbeat, priority)
+        self._heartbeat = max(self._heartbeat, heartbeat)
+        self.outstanding.asked(request, messages, max_bytes, self._number, now + lifetime / 2, priority=priority)
+        wanted = pull_request(messages, max_bytes, lifetime, heartbeat, priority)
         await self._link.publish(self._next, wanted, request)
 
     async def ask_for_one(self, max_bytes: int, *, priority: int = AT_HOME) -> None:
         """Ask for a lone message, because it is larger than an ordinary request."""
-        await self.ask(1, max_bytes, min(REQUEST_LIFETIME, _ALONE * self._heartbeat), priority=priority)
+        await self.ask(1, max_bytes, self._pace.alone, priority=priority)
 
     def receive(self, frames: Sequence[AnyFrame]) -> bool:
         """Take the frames of one read; called from the reading loop. From here on the deliveries are in hand.
@@ -257,7 +256,7 @@ class Pull:
     def take(self) -> list[Delivery]:
         """Return the deliveries that have come, in order, and renew `changed`."""
         deliveries, self._deliveries, self._taken_in_hand = self._deliveries, [], 0
-        self.changed = Event()
+        self.changed = Latch()
         return deliveries
 
     def signals(self) -> set[Signal]:
@@ -273,6 +272,10 @@ class Pull:
     def deadline(self) -> float:
         """When silence becomes a signal, by the clock; infinite while no request is outstanding."""
         return self._heard + 2.5 * self._heartbeat if self.outstanding.requests else math.inf
+
+    def heard_at(self) -> float | None:
+        """When something was heard last, by the clock; None while no request is outstanding."""
+        return self._heard if self.outstanding.requests else None
 
     @property
     def can_ask(self) -> bool:

@@ -24,6 +24,9 @@ _CHUNK = 64 * 1024
 _LOGGER = "\0"
 """Stands for the logger in the text of a row of zeros."""
 
+_NOTHING: dict[str, float] = {}
+"""The row of a logger without a child; nothing is put into it."""
+
 
 class Metric(Protocol):
     """A metric as it is exported."""
@@ -151,26 +154,21 @@ class LoggerNumbers:
 
     def add(self, amount: float, logger: str, *labels: str) -> None:
         """Add to a child."""
-        if (logger, *labels) in self._others:
-            self._others[logger, *labels] += amount
-        elif amount and (place := self._place(logger, labels)) is not None:
-            row, at = place
+        row, at = self._rows.get(logger), self._at.get(labels)
+        if row is not None and at is not None and amount:
+            if row is self._zeros:
+                row = self._rows[logger] = self._zeros.copy()
             row[at] += amount
+        elif (logger, *labels) in self._others:
+            self._others[logger, *labels] += amount
 
     def set(self, value: float, logger: str, *labels: str) -> None:
         """Set a child."""
-        if (place := self._place(logger, labels)) is not None:
-            row, at = place
-            row[at] = value
-
-    def _place(self, logger: str, labels: Labels) -> tuple[list[float], int] | None:
-        """Return the row of a logger, which is its own from now on, and the place of a child in it."""
         row, at = self._rows.get(logger), self._at.get(labels)
-        if row is None or at is None:
-            return None
-        if row is self._zeros:
-            row = self._rows[logger] = self._zeros.copy()
-        return row, at
+        if row is not None and at is not None and row[at] != value:
+            if row is self._zeros:
+                row = self._rows[logger] = self._zeros.copy()
+            row[at] = value
 
     def lines(self) -> Iterator[str]:
         """Yield head and samples."""
@@ -182,26 +180,38 @@ class LoggerNumbers:
         yield from _rows_of(self._rows, self._zeros, "".join(lines), lambda row: row)
 
 
-class OpenNumbers(Numbers):
+class OpenNumbers:
     """A counter of loggers whose last label has no closed list of values. A child is there when it is counted."""
 
     def __init__(self, family: Family) -> None:
-        super().__init__(family, ())
-        self._started: set[Labels] = set()
+        self._family = family
+        self._rows: dict[str, dict[str, float]] = {}
 
     def start(self, *labels: str) -> None:
-        """Count children with these first labels from now on."""
-        self._started.add(labels)
+        """Count children of a logger from now on."""
+        (logger,) = labels
+        self._rows.setdefault(logger, _NOTHING)
 
     def forget(self, *labels: str) -> None:
-        """Have no child with these first labels any more."""
-        self._started.discard(labels)
-        self._values = {child: value for child, value in self._values.items() if child[:-1] != labels}
+        """Have no child of a logger any more."""
+        (logger,) = labels
+        self._rows.pop(logger, None)
 
-    def add(self, amount: float, *labels: str) -> None:
+    def add(self, amount: float, logger: str, label: str) -> None:
         """Add to a child."""
-        if labels[:-1] in self._started:
-            self._values[labels] = self._values.get(labels, 0) + amount
+        row = self._rows.get(logger)
+        if row is _NOTHING:
+            row = self._rows[logger] = {}
+        if row is not None:
+            row[label] = row.get(label, 0) + amount
+
+    def lines(self) -> Iterator[str]:
+        """Yield head and samples."""
+        yield self._family.head
+        line = self._family.line()
+        for logger, row in self._rows.copy().items():
+            for label, value in row.copy().items():
+                yield line % (_escaped(logger), _escaped(label), float(value))
 
 
 class Histogram:

@@ -56,7 +56,6 @@ class LoggerStatus:
     dropped: int = 0
     home: bool = False
     """Whether the logger is at home on this replica."""
-    failing_since: float | None = None
     error: LastError = field(default_factory=LastError)
 
     def move(self, state: State, why: str, now: float) -> None:
@@ -66,10 +65,6 @@ class LoggerStatus:
         self.why = why
         if state in _WAITING and why:
             self.error.note(why, now)
-        if state is not State.FAILING:
-            self.failing_since = None
-        elif self.failing_since is None:
-            self.failing_since = now
         if state is State.RUNNING:
             self.error.recover()
 
@@ -109,6 +104,10 @@ class Loggers:
         self._restarts = restarts
         self._rates = Rates()
         self._all: dict[str, LoggerStatus] = {}
+        self._failing: dict[str, float] = {}
+        """Since when each failing logger fails."""
+        self._moving = 0
+        """How many loggers have a state in which entries are written."""
         self._last_success: float | None = None
         self.tally = Tally()
 
@@ -138,21 +137,24 @@ class Loggers:
 
     def mark(self, now: float) -> None:
         """Take note of the counts, now and then: rates are made of them."""
-        self._rates.mark(now, {key: Counts(logger.received, logger.written) for key, logger in self._all.items()})
+        self._rates.mark(now, self._counts)
+
+    def _counts(self, key: str) -> Counts | None:
+        logger = self._all.get(key)
+        return None if logger is None else Counts(logger.received, logger.written)
 
     def given_up(self) -> list[str]:
         """Return the loggers whose pipelines crashed until they were parked."""
-        return sorted(key for key, logger in self._all.items() if self._is_given_up(key, logger))
+        return sorted(key for key in self._restarts.backing_off() if self._is_parked(key))
 
-    def _is_given_up(self, key: str, logger: LoggerStatus) -> bool:
-        _, backoff = self._restarts.of_logger(key)
-        return logger.state is State.PARKED and backoff is not None
+    def _is_parked(self, key: str) -> bool:
+        logger = self._all.get(key)
+        return logger is not None and logger.state is State.PARKED
 
     def failing(self) -> list[str]:
         """Return why no write of this replica succeeds, or nothing."""
-        failing = {key: one.failing_since for key, one in self._all.items() if one.failing_since is not None}
-        writing = sum(logger.state in _MOVING for logger in self._all.values())
-        if not no_write_succeeds(failing, writing, self._last_success):
+        failing = self._failing
+        if not no_write_succeeds(failing, self._moving, self._last_success):
             return []
         first = min(failing, key=lambda key: (failing[key], key))
         return [f"no write succeeds, {first}: {self._all[first].why}"]
@@ -174,20 +176,29 @@ class Loggers:
 
     def move(self, event: events.LoggerState) -> None:
         """Take in the state of a logger."""
-        key, state = event.logger, event.state
+        key, state, known = event.logger, event.state, self._all.get(event.logger)
+        self._moving += (state in _MOVING) - (known is not None and known.state in _MOVING)
         if state is None:
             self._restarts.forget(key)
+            self._failing.pop(key, None)
             self._all.pop(key, None)
             return
         if state in AT_WORK:
             self._restarts.at_work(key)
-        self._all.setdefault(key, LoggerStatus(state)).move(state, event.why, self._clock())
+        logger = self._all[key] = known or LoggerStatus(state)
+        now = self._clock()
+        logger.move(state, event.why, now)
+        if state is State.FAILING:
+            self._failing.setdefault(key, now)
+        else:
+            self._failing.pop(key, None)
 
     def _returned(self, event: events.Returned) -> None:
         self.tally.returned += event.messages
 
     def _received(self, event: events.Received) -> None:
         if (logger := self._all.get(event.logger)) is not None:
+            self._begin_rate(event.logger, logger)
             logger.received += event.entries
             self.tally.received += event.entries
             if logger.error.stage is Stage.PULL:
@@ -208,11 +219,15 @@ class Loggers:
     def _stored(self, event: events.BatchSettled | events.SettledLater | events.Unsettled) -> None:
         if (logger := self._all.get(event.logger)) is None:
             return
+        self._begin_rate(event.logger, logger)
         dead = event.dead_letters.total()
         for counted in (logger, self.tally):
             counted.written += event.written
             counted.duplicates += event.duplicates
             counted.dead_lettered += dead
+
+    def _begin_rate(self, key: str, logger: LoggerStatus) -> None:
+        self._rates.begin(key, Counts(logger.received, logger.written))
 
     def _held(self, event: events.Held) -> None:
         if (logger := self._all.get(event.logger)) is not None:

@@ -63,6 +63,10 @@ class Restarts:
         if (life := self._loggers.get(logger)) is not None:
             life.backoff = None
 
+    def backing_off(self) -> list[str]:
+        """Return the loggers whose pipelines wait to be started again."""
+        return [logger for logger, life in self._loggers.items() if life.backoff is not None]
+
     def forget(self, logger: str) -> None:
         """Take in that a logger is gone."""
         self._loggers.pop(logger, None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from anyio import Event, create_task_group, current_time
 
-from collector.actors.upkeep import Ways
+from collector.actors.upkeep import Rounds
 from collector.errors import SinkUnavailable
 from collector.events import Failed, Retried, Returned, Stage
 from collector.flow.budget import Accounts
@@ -31,10 +31,10 @@ async def test_what_cannot_be_written_is_kept_in_an_outage_and_else_given_back_f
         looked = Event()
         return look(accounts)
 
-    monkeypatch.setattr("collector.actors.upkeep._WAY_PERIOD", 0.001)
+    monkeypatch.setattr("collector.actors.upkeep._PERIOD", 0.001)
     monkeypatch.setattr(Accounts, "has_to_give_way", look_and_tell)
     async with playing(sink=FakeSink(*[fails(DOWN)] * 10_000)) as scene, create_task_group() as group:
-        group.start_soon(Ways(scene.of_replica.kept).run)
+        group.start_soon(Rounds(scene.of_replica.kept).run)
         skew = 0.0
         pools = scene.budget.received, scene.budget.decoded
         for part in (*pools, scene.budget.giving_way):

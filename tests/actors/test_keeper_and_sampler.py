@@ -12,7 +12,7 @@ from anyio import Event, create_task_group, current_time, fail_after
 
 from collector.actors.ack_extender import AckExtender
 from collector.actors.sampler import Sampler
-from collector.events import Failed, Mended
+from collector.events import Failed, Failure, Mended
 from collector.events.readings import Sampled, Waiting
 from collector.flow.in_hand import InHand
 from collector.jetstream.doubts import Doubts
@@ -261,3 +261,36 @@ async def test_a_bucket_that_loses_declarations_is_said_and_the_lag_is_read_neve
     async with sampling(lag, FakeSource(), Doubts(), reports):
         await reports.until(lambda: reports.of(Sampled))
     assert {(failed.logger, failed.error) for failed in reports.of(Failed)} == {("", str(lag.of_bucket[0]))}
+
+
+@pytest.mark.parametrize("deaf", [True, False])
+async def test_a_logger_for_which_messages_wait_while_its_requests_hear_nothing_begins_again(*, deaf: bool) -> None:
+    """In a replica with many loggers a heartbeat is missed much later."""
+    waiting, reports, doubts = sampled(1.0, KEY), Reports(), Doubts()
+    heard_at = current_time()
+    with doubts.moving(KEY, ATTACHED, lambda: heard_at if deaf else current_time()) as doubted:
+        async with sampling(ScriptedLag([waiting]), FakeSource(), doubts, reports):
+            await reports.until(lambda: len(reports.of(Sampled)) >= 4)
+        assert doubted.is_set() is deaf
+    assert {failed.failure for failed in reports.of(Failed)} == ({Failure.SILENT} if deaf else set())
+
+
+@pytest.mark.parametrize(
+    ("script", "requested"),
+    [
+        ([{"pending": 0, "messages": 0}], True),
+        ([{"ack_pending": 1, "messages": 2}], True),
+        ([{}, {"pending": 0, "messages": 0}], True),
+        ([{}], False),
+    ],
+    ids=["nothing waits", "somebody works", "it waits in every other reading", "no request"],
+)
+async def test_a_logger_whose_requests_may_rightly_hear_nothing_goes_on(
+    script: list[dict[str, Any]], *, requested: bool
+) -> None:
+    readings = [[replace(sampled(1.0, KEY), **changes)] for changes in script] * 10
+    reports, doubts, heard_at = Reports(), Doubts(), current_time()
+    with doubts.moving(KEY, ATTACHED, lambda: heard_at if requested else None) as doubted:
+        async with sampling(ScriptedLag(*readings), FakeSource(), doubts, reports):
+            await reports.until(lambda: len(reports.of(Sampled)) >= 6)
+        assert not doubted.is_set()

@@ -9,7 +9,7 @@ from anyio import Event, create_task_group, fail_after
 
 from collector.actors.pipeline import Pipeline
 from collector.actors.supervisor import Pipelines
-from collector.actors.upkeep import Upkeep, Ways
+from collector.actors.upkeep import Rounds, Upkeep
 from collector.events import LoggerState, State
 from tests.support.fakes import FakeLink, FakeSource, Reports, settled
 from tests.support.keeping import Kept
@@ -19,8 +19,8 @@ from transfer.wire import LoggerSpec
 if TYPE_CHECKING:
     import pytest
 
-MOST_TASKS = 5
-"""Supervisor, pipeline, consumer, batcher and writer of one logger."""
+MOST_TASKS = 2
+"""The supervisor of one logger, and its pipeline, in which the consumer waits."""
 
 
 async def test_all_jobs_run_until_it_is_asked_to_stop() -> None:
@@ -50,8 +50,8 @@ async def test_all_jobs_run_until_it_is_asked_to_stop() -> None:
 
 
 async def test_every_logger_that_moves_is_asked_to_give_way_in_each_period(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("collector.actors.upkeep._WAY_PERIOD", 0.001)
-    monkeypatch.setattr("collector.actors.upkeep._CHECKED_AT_ONCE", 2)
+    monkeypatch.setattr("collector.actors.upkeep._PERIOD", 0.001)
+    monkeypatch.setattr("collector.actors.upkeep._AT_ONCE", 2)
     asked = Event()
 
     class Asked(Kept):
@@ -63,7 +63,7 @@ async def test_every_logger_that_moves_is_asked_to_give_way_in_each_period(monke
     loggers = [*(Kept() for _ in range(5)), Asked()]
     with fail_after(30):
         async with create_task_group() as group:
-            group.start_soon(Ways(loggers).run)
+            group.start_soon(Rounds(loggers).run)
             await asked.wait()
             group.cancel_scope.cancel()
     assert {one.asked for one in loggers} == {3}

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 from anyio import create_task_group, fail_after, to_thread
 
-from collector.jetstream.link import _PRIVATE_NAMES, BulkLink, PlainLink, open_link
+from collector.jetstream.link import _PRIVATE_NAMES, BulkLink, PlainLink, Subscribed, open_link
 from collector.jetstream.messages import PullStatus, read_status
 from collector.jetstream.parser import BulkParser, Frame
 from tests.support.pulling import BODY, LINKS, Inbox, connected, written
 from transfer.errors import Unavailable
-from transfer.jetstream.connection import Connection
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -114,30 +113,37 @@ async def test_answers_are_all_sent_in_order(
 
 
 @pytest.mark.parametrize("loggers", [100, 200])
-async def test_subscriptions_that_are_asked_for_together_share_a_question_to_the_server(
-    nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch, loggers: int
+async def test_subscriptions_that_begin_or_end_together_share_a_question_to_the_server(
+    nats_server: NatsServer, loggers: int
 ) -> None:
-    """One question for each would let 10,000 loggers wait for each other at the start."""
-    flushes, flush = list[int](), Connection.flush
-
-    async def flush_and_count(connection: Connection, timeout: int = 10) -> None:
-        flushes.append(timeout)
-        await flush(connection, timeout)
-
-    inboxes = [Inbox() for _ in range(loggers)]
+    """One question for each would let 10,000 loggers wait for each other at the start and at the end."""
+    inboxes, subscribed = [Inbox() for _ in range(loggers)], list[Subscribed]()
     with fail_after(60):
         async with connected(nats_server) as connection, connected(nats_server) as other:
-            link = BulkLink(connection)
-            monkeypatch.setattr(Connection, "flush", flush_and_count)
+            link, flush, flushes = BulkLink(connection), connection.flush, list[int]()
+
+            async def flush_and_count(timeout: int = 10) -> None:
+                flushes.append(timeout)
+                await flush(timeout)
+
+            async def subscribe(number: int) -> None:
+                subscribed.append(await link.subscribe(f"together.{number}.*", inboxes[number].receive))
+
+            connection.flush = flush_and_count  # type: ignore[method-assign]
             async with create_task_group() as group:
-                for number, inbox in enumerate(inboxes):
-                    group.start_soon(link.subscribe, f"together.{number}.*", inbox.receive)
+                for number in range(loggers):
+                    group.start_soon(subscribe, number)
             assert len(flushes) <= 2
-            monkeypatch.setattr(Connection, "flush", flush)
             for number in range(loggers):
                 await other.publish(f"together.{number}.x", b"%d" % number)
             for number, inbox in enumerate(inboxes):
                 assert [frame.body for frame in await inbox.until(1)] == [b"%d" % number]
+            flushes.clear()
+            async with create_task_group() as group:
+                for one in subscribed:
+                    group.start_soon(one.drain)
+            assert len(flushes) <= 2
+            assert connection._subs == {}
 
 
 async def test_of_many_that_are_asked_for_together_exactly_those_fail_that_the_server_refuses(

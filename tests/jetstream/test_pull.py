@@ -13,8 +13,9 @@ from collector.flow.in_hand import InHand
 from collector.jetstream.endings import LARGEST
 from collector.jetstream.messages import Signal
 from collector.jetstream.outstanding import Outstanding
+from collector.jetstream.pace import HEARTBEAT
 from collector.jetstream.parser import Frame
-from collector.jetstream.pull import HEARTBEAT, Pull
+from collector.jetstream.pull import Pull
 from tests.support.fakes import ATTACHED, FakeLink, delivery, frame
 from tests.support.frames import FOREIGN, bare
 

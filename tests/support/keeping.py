@@ -19,3 +19,6 @@ class Kept:
     def give_way(self) -> None:
         """See `collector.actors.upkeep.Kept`."""
         self.asked += 1
+
+    def rest(self) -> None:
+        """See `collector.actors.upkeep.Kept`."""

@@ -19,7 +19,8 @@ from collector.flow.homes import Home
 from collector.flow.in_hand import InHand
 from collector.flow.settler import Settler
 from collector.jetstream.connection import NatsConnection, Reconnects
-from collector.jetstream.pull import HEARTBEAT, Pull
+from collector.jetstream.pace import HEARTBEAT, Pace
+from collector.jetstream.pull import Pull
 from collector.settings import Settings
 from collector.sinks import PASS_ALL, Admission, DeadLetterSink, Sink, Target
 from tests.support.fakes import ATTACHED, KEY, FakeLetters, FakeSink, FakeSource, Reports
@@ -123,7 +124,7 @@ def pulling(of: Shared, in_hand: InHand, heartbeat: float, clock: Callable[[], f
         inbox="_INBOX.a",
         in_hand=in_hand,
         clock=clock,
-        heartbeat=heartbeat,
+        pace=Pace(shortest=heartbeat),
         wakes=gathering.came,
     )
     return pull, gathering

@@ -11,9 +11,11 @@ import msgspec
 from collector.decoding.identity import Incarnation
 from collector.flow.in_hand import InHand
 from collector.jetstream.link import BulkLink, PlainLink
+from collector.jetstream.pace import Pace
 from collector.jetstream.parser import AnyFrame, Frame
 from collector.jetstream.pull import Pull
 from collector.jetstream.source import Attached
+from collector.runtime.latch import Latch
 from transfer.jetstream.connection import Connection
 
 if TYPE_CHECKING:
@@ -95,7 +97,7 @@ def pulling(connection: Client, link: Link, name: str, in_hand: InHand | None = 
         inbox=connection.new_inbox(),
         in_hand=InHand() if in_hand is None else in_hand,
         clock=anyio.current_time,
-        heartbeat=0.2,
+        pace=Pace(shortest=0.2),
     )
 
 
@@ -106,7 +108,7 @@ def came(pull: Pull, messages: int) -> bool:
 async def until(pull: Pull, enough: Callable[[], bool]) -> None:
     while not enough():
         await pull.changed.wait()
-        pull.changed = anyio.Event()
+        pull.changed = Latch()
 
 
 async def quiet(_: Exception) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from collector import events
 from collector.events import Failure, LoggerState, Stage, State, lifecycle, readings
+from collector.telemetry.logger_status import Loggers
 from tests.support.batches import settled
 from tests.support.status import UP, Scene, crashed
 
@@ -235,6 +236,37 @@ def test_rates_are_those_of_the_last_seconds(scene: Scene) -> None:
     assert 100.0 < received < 1000.0
     assert tick(10, 1000)[0] == 1000.0
     assert tick(11, 0)[0] == 0.0
+
+
+def test_a_turn_of_the_loop_looks_only_at_loggers_that_counted_something_or_fail(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """10,000 loggers at rest would cost a few percent of a core else."""
+    looked: list[str] = []
+    counts, parked = Loggers._counts, Loggers._is_parked
+
+    def look(loggers: Loggers, key: str) -> Any:
+        looked.append(key)
+        return counts(loggers, key)
+
+    def look_at_parked(loggers: Loggers, key: str) -> bool:
+        looked.append(key)
+        return parked(loggers, key)
+
+    monkeypatch.setattr(Loggers, "_counts", look)
+    monkeypatch.setattr(Loggers, "_is_parked", look_at_parked)
+    scene.observe(*UP, *(LoggerState(f"logger{number}", State.RUNNING) for number in range(100)))
+    scene.observe(lifecycle.LoopLag(0.0), events.Received("logger7", 1, 1, 0, 0), crashed(1, 1.0, "logger8"))
+    for _ in range(3):
+        scene.observe(lifecycle.LoopLag(0.0))
+        assert scene.status.not_ready == []
+    assert set(looked) == {"logger7", "logger8"}
+    for _ in range(20):
+        scene.now += 1
+        scene.observe(lifecycle.LoopLag(0.0))
+    looked.clear()
+    scene.observe(lifecycle.LoopLag(0.0))
+    assert looked == [], "logger7 is at rest again"
 
 
 def test_a_rate_falls_while_the_loop_is_blocked(scene: Scene) -> None:

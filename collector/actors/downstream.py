@@ -1,0 +1,68 @@
+"""The batcher and the writer of a logger, which run only while entries come: at rest a logger has neither of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from anyio import create_memory_object_stream
+from anyio.abc import ObjectSendStream
+
+from collector.actors.batcher import Batcher
+from collector.actors.writer import Writer
+from collector.flow.batching import BatchPolicy, HandedOn, OpenBatch
+
+if TYPE_CHECKING:
+    from anyio import Event
+    from anyio.abc import TaskGroup
+    from anyio.streams.memory import MemoryObjectSendStream
+
+    from collector.actors.moving import Moving
+
+
+class Downstream(ObjectSendStream[HandedOn]):
+    """The mailbox of the batcher. Deliveries that are sent to it start batcher and writer, unless they run.
+
+    Order: as sent. Loss: none. After `aclose` the batches that are left are written, and both tasks end.
+    """
+
+    def __init__(self, moving: Moving, ending: Event, group: TaskGroup) -> None:
+        """Start the tasks in a group; `ending` is set when a batch that cannot be written is to be given back."""
+        self._moving = moving
+        self._ending = ending
+        self._group = group
+        self._inbox: MemoryObjectSendStream[HandedOn] | None = None
+        self._batcher: Batcher | None = None
+        self._first = 1
+        """The number of the next batcher's first batch."""
+        self._sent = False
+        """Whether something was sent since the last `rest`."""
+
+    async def send(self, item: HandedOn) -> None:
+        """Hand deliveries on."""
+        self._sent = True
+        if self._inbox is None:
+            self._inbox = self._start()
+        await self._inbox.send(item)
+
+    def rest(self) -> None:
+        """End batcher and writer when nothing was sent since the last call; call it when nothing is in hand."""
+        if not self._sent and self._inbox is not None and self._batcher is not None:
+            self._first = self._batcher.last + 1
+            self._inbox.close()
+            self._inbox = self._batcher = None
+        self._sent = False
+
+    async def aclose(self) -> None:
+        """End batcher and writer when they have written what they have."""
+        if self._inbox is not None:
+            self._inbox.close()
+
+    def _start(self) -> MemoryObjectSendStream[HandedOn]:
+        moving, settings = self._moving, self._moving.shared.settings
+        inbox, handed_on = create_memory_object_stream[HandedOn](1)
+        outbox, open_batches = create_memory_object_stream[OpenBatch](1)
+        policy = BatchPolicy(settings.batch_entries, settings.batch_bytes)
+        self._batcher = Batcher(policy, handed_on, outbox, self._first)
+        self._group.start_soon(self._batcher.run, name=f"{moving.key} batcher")
+        self._group.start_soon(Writer(moving, open_batches).run, self._ending, name=f"{moving.key} writer")
+        return inbox
