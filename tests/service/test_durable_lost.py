@@ -75,7 +75,7 @@ def stored(database: Database[dict[str, Any]]) -> int:
 async def assert_all_once(go: Ancestor, database: Database[dict[str, Any]], entries: int) -> None:
     for key in (PLAIN, SERIES):
         await until(lambda key=key: count(database, key) >= entries, 30)  # type: ignore[misc]
-        await until_empty(go.jetstream, f"{go.namespace}:logs:{key}", 30)
+        await patiently(partial(until_empty, go.jetstream, f"{go.namespace}:logs:{key}", 5))
         found = numbers(database, key)
         assert (len(found), set(found.values())) == (entries, {1}), key
 

@@ -161,7 +161,7 @@ async def test_what_is_written_while_nats_is_away_is_answered_when_it_is_back(
                 await flood(nats, f"{namespace}.logs.{key}", (entry(number) for number in range(each)))
             # counted when it is handed on to be written: what has only come waits for a look at its stream
             await until(lambda: replica.metric("collector_received_messages_total") == each * len(keys), 30)
-            assert replica.metric("collector_buffer_messages") == each * len(keys)
+            await until(lambda: replica.metric("collector_buffer_messages") == each * len(keys), 10)
             await anyio.to_thread.run_sync(nats.stop)
             await anyio.sleep(4)  # eight times as long as in progress is due
         await until(lambda: replica.metric("collector_buffer_messages") == 0, 30)
