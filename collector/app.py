@@ -15,6 +15,7 @@ import os
 import secrets
 import signal
 import socket
+import time
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import version
@@ -255,7 +256,7 @@ class Service:
             self._report(lifecycle.LoopLag(max(0.0, current_time() - before - _PULSE)))
             self._levels.tell(self._report)
             policy.observe(self._status.loggers)
-            if (now_age := self._batch_age.at(current_time())) != age:
+            if (now_age := self._batch_age.at(time.monotonic())) != age:
                 age = now_age
                 self._report(lifecycle.BatchAgeChanged(age))
             if lost := LINES.take_lost():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from math import ceil
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,8 +11,8 @@ if TYPE_CHECKING:
 
 _TICK = 0.02
 """Seconds within which loggers are woken together at most: one turn of the event loop writes all their batches."""
-_PART = 8
-"""An alarm rings too early by at most this part of its age."""
+_PART = 16
+"""An alarm rings too late by at most this part of its age."""
 
 
 class Alarms:
@@ -24,7 +25,7 @@ class Alarms:
     def set(self, begun: float, age: float, ring: Callable[[], None]) -> float:
         """See `Alarm`. It rings only while the event loop runs."""
         tick = min(_TICK, age / _PART)
-        when = (begun + age) // tick * tick
+        when = ceil((begun + age) / tick) * tick
         if (due := self._due.get(when)) is not None:
             due.append(ring)
         else:

@@ -46,7 +46,11 @@ class Requests:
         """Give back the room of settled messages; return whether it is time to ask for more."""
         self._count()
         self._accounts.decoded.use(self._in_hand.decoded_bytes)
-        return self._pull.can_ask and self._is_due(self._free_bytes(flowing=False))
+        if not self._pull.can_ask:
+            return False
+        if self._pull.endings.too_small:
+            return not self._pull.outstanding.requests
+        return self._is_due(self._free, self._free_bytes(flowing=False))
 
     async def top_up(self, last: Delivery | None) -> None:
         """Ask for more when a part is free, or nothing is asked for; `last` is the last message that came just now."""
@@ -61,7 +65,7 @@ class Requests:
             return
         account.withdraw()
         free, free_bytes = self._free, self._free_bytes(flowing=flowing)
-        if free > 0 and free_bytes >= SMALLEST_ASK and self._is_due(free_bytes):
+        if self._is_due(free, free_bytes):
             if self._keeps_half:
                 free, free_bytes = (free + 1) // 2, max(SMALLEST_ASK, free_bytes // 2)
             messages = min(free, free_bytes // (2 * MESSAGE))
@@ -85,10 +89,13 @@ class Requests:
     def _free_bytes(self, *, flowing: bool) -> int:
         return min(self._accounts.received.available(flowing=flowing), self._limits.request_bytes)
 
-    def _is_due(self, free_bytes: int) -> bool:
+    def _is_due(self, free: int, free_bytes: int) -> bool:
+        """Tell whether so much room is worth a request; without an outstanding one the smallest is."""
+        if free <= 0 or free_bytes < SMALLEST_ASK:
+            return False
         if not self._pull.outstanding.requests:
             return True
-        if self._pull.endings.too_small or self._free < self._limits.messages // _PART or self._waits_well:
+        if free < self._limits.messages // _PART or self._waits_well:
             return False
         return free_bytes >= min(self._accounts.received.guaranteed, self._limits.request_bytes) // _PART
 

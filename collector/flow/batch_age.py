@@ -62,8 +62,8 @@ class BatchAge:
 class LoggerAge:
     """The share of one logger in the age of all, and the age of its own batches.
 
-    Loggers that become busy together would write together, again and again, and wait for each other. So a batch takes a
-    part of the age at random: any part when the age has just grown, and later nearly all of it.
+    Loggers that become busy together would write together, again and again, and wait for each other. So an age above
+    the least one is shortened at random: by any part when it has just grown, and later by little.
     """
 
     def __init__(self, of_all: BatchAge, chance: Callable[[], float] = random) -> None:
@@ -85,5 +85,7 @@ class LoggerAge:
         """Return the age of a batch of this logger that begins now."""
         age, before = self._of_all.at(now), self._last
         self._last = age
+        if age <= self._of_all.least:
+            return age
         part = _GROWN if age > _GROWTH * before else _STEADY
-        return max(age * (1 - part * self._chance()), min(age, self._of_all.least))
+        return max(age * (1 - part * self._chance()), self._of_all.least)

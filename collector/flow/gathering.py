@@ -16,10 +16,10 @@ _EARLY = 0.002
 
 
 class Alarm(Protocol):
-    """Rings once, soon before the end of an age."""
+    """Rings once, soon after the end of an age."""
 
     def __call__(self, begun: float, age: float, ring: Callable[[], None]) -> float:
-        """Return when it rings: at most an eighth of the age too early."""
+        """Return when it rings: soon after the end of the age, with those that end at nearly the same time."""
 
 
 @dataclass(frozen=True, slots=True)

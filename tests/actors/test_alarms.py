@@ -7,11 +7,11 @@ from anyio import Event, current_time, fail_after
 from collector.actors.alarms import Alarms
 
 
-async def test_an_alarm_rings_near_the_end_of_its_age_and_never_after_it() -> None:
+async def test_an_alarm_rings_soon_after_the_end_of_its_age() -> None:
     alarms, rang = Alarms(current_time), Event()
     begun = current_time()
     when = alarms.set(begun, 0.1, rang.set)
-    assert begun + 0.1 * 7 / 8 <= when <= begun + 0.1
+    assert begun + 0.1 <= when <= begun + 0.1 * 17 / 16
     with fail_after(10):
         await rang.wait()
     assert current_time() >= when - 0.002
@@ -25,8 +25,8 @@ async def test_those_of_one_tick_ring_in_one_turn() -> None:
         if len(rung) == 50:
             all_rang.set()
 
-    begun = current_time() // 1  # the beginning of a tick
-    due = [alarms.set(begun + 2 + number / 10_000, 0.2, ring) for number in range(50)]
+    begun = current_time() // 1 + 0.001  # in the beginning of a tick
+    due = [alarms.set(begun + 2 + number / 10_000, 0.32, ring) for number in range(50)]
     assert len(set(due)) == 1
     with fail_after(10):
         await all_rang.wait()

@@ -112,3 +112,25 @@ async def test_after_a_settlement_nobody_is_woken_unless_there_is_enough_room_to
         assert settle(many[3:])
         scene.link.connected = False
         assert not scene.requests.settled(), "a request would reach nobody"
+
+
+@pytest.mark.parametrize("loggers", [1, 10, 100, 1000, 5000])
+async def test_the_consumer_is_woken_after_a_settlement_only_when_it_asks_for_more_then(loggers: int) -> None:
+    async with playing(limit=64 * 1024 * 1024) as scene:
+        for _ in range(1, loggers):
+            scene.budget.open(lambda: None)
+        end_of_the_request(scene)  # that of a lone logger
+        await settled()
+        asked, number = len(scene.asked), 0
+        while number < 120 and scene.pull.outstanding.messages:
+            number += 1
+            scene.link.deliver(delivery(number))
+            await scene.mailbox.receive()
+            scene.in_hand.release([delivery(number)])
+            before = len(scene.asked)
+            if scene.requests.settled():
+                scene.pull.wake()
+                await settled()
+                assert len(scene.asked) == before + 1, "else it was woken for nothing"
+        assert number >= 12, "half of the smallest request at least is used by then"
+        assert len(scene.asked) - asked <= number / 4, "a request is for many messages"
