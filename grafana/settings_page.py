@@ -219,7 +219,7 @@ def _bounded(kind: str, shown: Any, minimum: float | None, maximum: float | None
 def _duration(seconds: float) -> str:
     if seconds >= 3600 and seconds % 3600 == 0:
         return f"{seconds / 3600:.0f}h"
-    return f"{seconds * 1000:.0f}ms" if 0 < seconds < 1 else f"{seconds:.0f}s"
+    return f"{seconds * 1000:.0f}ms" if 0 < seconds < 1 else f"{seconds:g}s"
 
 
 def _size(size: float) -> str:
