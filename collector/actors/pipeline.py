@@ -85,7 +85,7 @@ class Pipeline:
         codec = Codec(attached.incarnation, shared.rules_of(self._spec))
         limits = PullLimits(settings.most_held, settings.batch_bytes, settings.batch_entries)
         gathering, pull = self._pull(attached, in_hand)
-        with shared.homes.of(self._key, pull.wake) as home:
+        with shared.homes.of(self._key, pull.wake, owned=target.stood_by) as home:
             async with self._listening(pull, stopping, target.leaving, target.lost) as listens:
                 if not listens:
                     return

@@ -134,4 +134,5 @@ class Stages:
                 returned += len(part) - await self._moving.shared.nats.link.answer([(reply, NAK) for reply in part])
         if returned:
             self._report(Returned(self._key, returned))
+        self._report(HomeChanged(self._key, here=False))
         self._moving.level.close(self._report)

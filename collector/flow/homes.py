@@ -16,13 +16,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-TAKING_OVER, AT_HOME, ELSEWHERE = 0, 1, 2
+TAKING_OVER, AT_HOME, ELSEWHERE, STARTING = 0, 1, 2, 3
 """Priorities of requests: JetStream serves the lowest number first, and requests of one number in turn."""
+SHORT_LIVED = frozenset({TAKING_OVER, STARTING})
+"""Priorities of requests that are soon to be made anew with another one."""
+START = 30.0
+"""Seconds after the start in which the replicas are about to become known."""
 TAKE_OVER = 70.0
 """Seconds for which a new home asks as `TAKING_OVER`, above the requests of the earlier home: that replica may be
 frozen, and its last request lives for 60 s."""
 SHORT = 10.0
-"""Seconds that a request lives at most that is made as `TAKING_OVER`: the next home may have to wait for its end."""
+"""Seconds that a short-lived request lives at most: the next home may have to wait for its end."""
 BEAT = 2.0
 """Seconds between two beats of a replica."""
 SILENCE = 7.0
@@ -75,15 +79,15 @@ class Home:
     def __init__(self, logger: str, on_come: Callable[[], object], clock: Callable[[], float], *, here: bool) -> None:
         self.logger = logger
         self.on_come = on_come
-        """Called when the logger has come here."""
+        """Called when the logger has come here, or is here and other replicas come."""
         self.here = here
-        self.taking_over_until = -math.inf
+        self.taking_over_until = self.starting_until = -math.inf
         self._clock = clock
 
     def priority(self, *, is_full: bool) -> int:
         """Return the priority of a request; a replica that holds a full batch of the logger shares it with all."""
         if is_full or not self.here:
-            return ELSEWHERE
+            return STARTING if self._clock() < self.starting_until else ELSEWHERE
         return TAKING_OVER if self._clock() < self.taking_over_until else AT_HOME
 
 
@@ -98,12 +102,15 @@ class Homes:
         self.replicas = replicas
         """The living replicas; none while they are unknown, and then no logger is at home here."""
         self._homes: set[Home] = set()
+        self._starting_until = clock() + START
 
     @contextmanager
-    def of(self, logger: str, on_come: Callable[[], object]) -> Iterator[Home]:
-        """Follow the home of a logger while the block lasts."""
-        home = Home(logger, on_come, self._clock, here=self._is_here(logger))
-        self._homes.add(home)
+    def of(self, logger: str, on_come: Callable[[], object], *, owned: bool = False) -> Iterator[Home]:
+        """Follow the home of a logger while the block lasts; one that this replica owns is at home here."""
+        home = Home(logger, on_come, self._clock, here=owned or self._is_here(logger))
+        if not owned:
+            self._homes.add(home)
+            home.starting_until = -math.inf if self.replicas else self._starting_until
         try:
             yield home
         finally:
@@ -112,15 +119,21 @@ class Homes:
     def move(self, replicas: frozenset[str]) -> list[Home]:
         """Take these replicas as the living ones; return the homes that have changed.
 
-        A logger that has come here is taken over from its earlier home, unless no other replica was ever heard.
+        A logger that has come here is taken over from its earlier home, unless no other replica was ever heard. The
+        homes of a replica that is alone no more are told too: it has asked like one that is no home until now.
         """
-        takes_over = bool(self.replicas) or len(replicas) > 1
+        takes_over, was_alone = bool(self.replicas) or len(replicas) > 1, len(self.replicas) == 1 < len(replicas)
         self.replicas = replicas
         changed = [home for home in self._homes if home.here != self._is_here(home.logger)]
+        for home in self._homes:
+            home.starting_until = -math.inf
         for home in changed:
             home.here = not home.here
             if home.here and takes_over:
                 home.taking_over_until = self._clock() + TAKE_OVER
+                home.on_come()
+        for home in self._homes.difference(changed) if was_alone else ():
+            if home.here:
                 home.on_come()
         return changed
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from anyio import move_on_after
 
-from collector.flow.homes import AT_HOME, SHORT, TAKING_OVER
+from collector.flow.homes import AT_HOME, SHORT, SHORT_LIVED
 from collector.jetstream.aside import Aside
 from collector.jetstream.asking import pull_request
 from collector.jetstream.certainty import Certainty
@@ -111,7 +111,7 @@ class Pull:
         self._number += 1
         request = f"{self._inbox}.{self._number}"
         now = self._clock()
-        heartbeat, lifetime = times or self._pace.of(SHORT if priority == TAKING_OVER else LIFETIME)
+        heartbeat, lifetime = times or self._pace.of(SHORT if priority in SHORT_LIVED else LIFETIME)
         if not self.outstanding.requests:
             self._heard, self._heartbeat = now, heartbeat
             self._certainty.gap()
@@ -230,8 +230,8 @@ class Pull:
             self.outstanding.ended(request, *rest)
             if asked is not None and self.endings.is_refusal(status, asked, rest, self._clock()):
                 self._refused(status, asked, words)
-            if self._signals or not self.outstanding.requests:
-                self.changed.set()
+            if self._signals or (asked is not None and self.outstanding.priority > asked.priority):
+                self.changed.set()  # also without any request: the priority is infinite then
             return
         self.changed.set()
         self.endings.last_words = words

@@ -9,16 +9,19 @@ from anyio import Event, create_task_group, fail_after
 
 from collector.errors import OwnershipLost
 from collector.events import (
+    HomeChanged,
     OwnershipChange,
     Retried,
     Returned,
     State,
 )
+from collector.flow.homes import AT_HOME
 from collector.sinks.timeseries.ownership import Claim, claim_id, write_number
 from tests.actors.test_pipeline import NO_STREAM
 from tests.support.fakes import (
     ANOTHER_LIFE,
     ATTACHED,
+    KEY,
     FakeSource,
     delivery,
     frame,
@@ -138,6 +141,19 @@ async def test_asked_to_stop_when_ownership_is_lost_it_returns_and_answers_nothi
         scene.stopping.set()
         await scene.returned.wait()
     assert scene.link.answers == []
+
+
+async def test_the_owner_is_the_home_as_long_as_it_owns(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with playing(monkeypatch) as scene:
+        scene.pipeline._shared.homes.move(frozenset({"another"}))
+        await scene.standing_by()
+        assert scene.reports.of(HomeChanged) == []
+        await scene.own()
+        assert scene.reports.of(HomeChanged) == [HomeChanged(KEY, here=True)]
+        assert scene.link.requests[-1][1]["priority"] == AT_HOME
+        scene.stopping.set()
+        await scene.returned.wait()
+        assert scene.reports.of(HomeChanged)[1:] == [HomeChanged(KEY, here=False)]
 
 
 async def test_handing_over_it_drains_gives_back_and_stands_by_again(monkeypatch: pytest.MonkeyPatch) -> None:

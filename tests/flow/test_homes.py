@@ -13,6 +13,8 @@ from collector.flow.homes import (
     AT_HOME,
     ELSEWHERE,
     SILENCE,
+    START,
+    STARTING,
     TAKE_OVER,
     TAKING_OVER,
     Home,
@@ -127,7 +129,17 @@ def at_home(replicas: str, loggers: list[str]) -> set[str]:
 def test_nothing_is_at_home_while_the_replicas_are_unknown() -> None:
     woken = Woken(*LOGGERS[:20])
     assert not any(home.here for home in woken.all.values())
+    assert {home.priority(is_full=False) for home in woken.all.values()} == {STARTING}
+    woken.now = START
     assert {home.priority(is_full=False) for home in woken.all.values()} == {ELSEWHERE}
+
+
+def test_a_start_ends_as_soon_as_the_replicas_are_known() -> None:
+    woken = Woken(*LOGGERS[:20])
+    woken.homes.move(frozenset("ab"))
+    assert {home.priority(is_full=False) for home in woken.all.values()} == {TAKING_OVER, ELSEWHERE}
+    with woken.homes.of("later", list) as later:
+        assert later.priority(is_full=False) != STARTING
 
 
 @pytest.mark.parametrize(("before", "after"), [("", "ab"), ("ab", "abc"), ("abc", "ab"), ("ab", ""), ("abc", "ad")])
@@ -149,6 +161,16 @@ def test_a_replica_alone_wakes_nobody_and_needs_to_take_nothing_over() -> None:
     assert {home.priority(is_full=False) for home in woken.all.values()} == {AT_HOME}
 
 
+def test_a_replica_that_is_alone_no_more_asks_again_for_what_stays_at_home() -> None:
+    woken = Woken(*LOGGERS[:20], replicas="a")
+    changed = {home.logger for home in woken.homes.move(frozenset("ab"))}
+    assert set(woken.came) == set(LOGGERS[:20]) - changed
+    assert {woken.all[logger].priority(is_full=False) for logger in woken.came} == {AT_HOME}
+    woken.came.clear()
+    woken.homes.move(frozenset("abc"))
+    assert woken.came == []
+
+
 @pytest.mark.parametrize("left", ["a", "ac"])
 def test_a_new_home_comes_before_the_earlier_one_for_a_while(left: str) -> None:
     woken = Woken(*LOGGERS[:20], replicas="abc")
@@ -163,6 +185,16 @@ def test_a_new_home_comes_before_the_earlier_one_for_a_while(left: str) -> None:
 def test_a_full_replica_leaves_the_logger_to_all() -> None:
     for home in (Home("a", list, float, here=here) for here in (True, False)):
         assert home.priority(is_full=True) == ELSEWHERE
+
+
+def test_a_logger_that_this_replica_owns_is_at_home_here_whoever_lives() -> None:
+    homes = Homes("a", frozenset("ab"))
+    elsewhere = next(logger for logger in LOGGERS if home_of(logger, "ab") == "b")
+    with homes.of(elsewhere, list, owned=True) as home:
+        assert home.here
+        for replicas in ("b", "ab", ""):
+            assert homes.move(frozenset(replicas)) == []
+        assert home.here
 
 
 def test_a_logger_that_is_gone_is_followed_no_more() -> None:

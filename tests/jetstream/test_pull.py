@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.flow.homes import AT_HOME, ELSEWHERE, TAKING_OVER
+from collector.flow.homes import AT_HOME, ELSEWHERE, STARTING, TAKING_OVER
 from collector.flow.in_hand import InHand
 from collector.jetstream.endings import LARGEST
 from collector.jetstream.messages import Signal
@@ -303,11 +303,21 @@ async def test_how_often_messages_came_cut_is_not_remembered_without_an_end() ->
 # the priority
 
 
-@pytest.mark.parametrize(
-    ("priority", "seconds"),
-    [(TAKING_OVER, 10), (AT_HOME, 60), (ELSEWHERE, 60)],
-    ids=["taking over", "home", "elsewhere"],
-)
+async def test_the_end_of_the_first_request_wakes_where_only_later_ones_are_left() -> None:
+    link = FakeLink()
+    pull = Pull(link, ATTACHED, inbox="_INBOX.a", in_hand=InHand(), clock=lambda: 100.0)
+    await pull.open()
+    for priority in (ELSEWHERE, AT_HOME, AT_HOME):
+        await pull.ask(10, 4096, priority=priority)
+    woken = []
+    for number in (1, 2, 0):
+        link.say("408 Request Timeout", number, PENDING.format(10, 4096))
+        woken.append(pull.changed.is_set())
+        pull.take()
+    assert woken == [False, True, True]
+
+
+@pytest.mark.parametrize(("priority", "seconds"), [(TAKING_OVER, 10), (AT_HOME, 60), (ELSEWHERE, 60), (STARTING, 10)])
 async def test_a_request_has_the_priority_of_its_moment_and_one_that_takes_over_is_short(
     priority: int, seconds: int
 ) -> None:
