@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import nats
 import pytest
 from pymongo import MongoClient
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 FAIL_POINTS = {"enableTestCommands": 1}
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job: the commands under test inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
+hypothesis.settings.register_profile("unhurried", deadline=None)  # a busy machine makes any example late
+hypothesis.settings.load_profile("unhurried")
 
 
 @pytest.hookimpl(optionalhook=True)  # pytest runs without xdist too

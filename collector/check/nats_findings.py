@@ -144,7 +144,7 @@ def _bucket(facts: Nats, plan: Plan) -> Iterator[Finding]:
         return
     for difference in compare_bucket(bucket.config, plan.names):
         yield _finding(about, difference)
-    yield ok(about, f"there, {bucket.messages} entries")
+    yield ok(about, f"there, declarations and removals: {bucket.messages}")
 
 
 def _homes(facts: Nats) -> Iterator[Finding]:

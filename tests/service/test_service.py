@@ -96,7 +96,7 @@ async def test_an_outage_of_mongodb_is_waited_out_without_redelivery(
     namespace: str,
 ) -> None:
     mongod = own_mongod()
-    replica = start_replica(mongo=mongod, COLLECTOR_ACK_WAIT="2s", COLLECTOR_WRITE_TIMEOUT="2s")
+    replica = start_replica(mongo=mongod, COLLECTOR_ACK_WAIT="4s", COLLECTOR_WRITE_TIMEOUT="2s")
     await go.declare("patient")
     await until(lambda: state(replica, "patient") == "running", 5)
     await anyio.to_thread.run_sync(mongod.stop)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import struct
 from collections import deque
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
-from nats.js.errors import ServerError
+from anyio import fail_after, sleep
+from nats.js.errors import BucketNotFoundError, ServerError
 
 from tests.support.planted import planted
 from transfer.jetstream.connection import Connection
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from nats.aio.client import Client
     from nats.js import JetStreamContext
     from nats.js.api import PubAck
+    from nats.js.kv import KeyValue
 
 MESSAGE = planted("GET /health")
 _IN_FLIGHT = 2000
@@ -61,10 +63,20 @@ class Ancestor:
                 return
 
     async def put(self, key: str, value: bytes | None = None) -> None:
-        """Put the KV entry of a logger: a msgpack map of key and description."""
-        bucket = await self.jetstream.key_value(f"{self.namespace}_logs")
+        """Put the KV entry of a logger, a msgpack map of key and description, when the bucket is there.
+
+        A replica is ready when it is connected, and makes the bucket a moment later.
+        """
+        with fail_after(30):
+            while (bucket := await self._bucket()) is None:  # noqa: ASYNC110 - another process makes it
+                await sleep(0.01)
         plain = b"\x82" + text("key") + text(key) + text("description") + text("")
         await bucket.put(key, plain if value is None else value)
+
+    async def _bucket(self) -> KeyValue | None:
+        with suppress(BucketNotFoundError):
+            return await self.jetstream.key_value(f"{self.namespace}_logs")
+        return None
 
     async def declare(self, *keys: str) -> None:
         """Make streams and entries."""
