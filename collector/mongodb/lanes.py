@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from struct import Struct
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import bson
@@ -69,6 +70,9 @@ class Lanes:
         It has to be shielded from cancellation, and ends within `timeout`. Raises errors of pymongo and of bson as
         `database.command` does.
         """
+        if not self._possible:
+            return None
+        deadline = monotonic() + timeout
         whole = {**command, "maxTimeMS": int(timeout * 1000)}
         # it encodes the documents in C, one after the other, which takes a tenth less than an array of them
         number, message, size, _ = op_msg._op_msg(0, whole, database, None, DEFAULT_CODEC_OPTIONS)  # noqa: SLF001
@@ -78,7 +82,7 @@ class Lanes:
         if lane is None:
             return None
         try:
-            reply = read_reply(await lane.ask(message, timeout), number)
+            reply = read_reply(await lane.ask(message, max(0.0, deadline - monotonic())), number)
             if not reply["ok"]:
                 lane.check(reply)
         except OperationFailure as exc:  # the server has answered
@@ -113,7 +117,7 @@ class Lanes:
                 return lane
             await self._end(lane)
             await self.sweep()
-        return await self._new(timeout) if self._possible else None
+        return await self._new(timeout)
 
     async def _give_back(self, lane: Lane) -> None:
         if self._closed or not lane.is_good(self._client):

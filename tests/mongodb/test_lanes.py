@@ -16,7 +16,7 @@ from pymongo.errors import InvalidOperation, OperationFailure
 
 from collector.errors import SinkUnavailable
 from collector.mongodb.calls import database_of, insert, open_mongo
-from collector.mongodb.lanes import LaneClient
+from collector.mongodb.lanes import Lane, LaneClient
 from collector.mongodb.login import renew
 from collector.sinks.outcomes import UNENCODABLE
 
@@ -223,6 +223,27 @@ async def test_a_server_that_does_not_answer_is_unavailable_in_time_and_the_conn
                     await insert(database, NAME, documents(), 0.5)
             assert raised.value.ambiguous
             await insert(database, NAME, documents(), TIMEOUT)
+
+
+async def test_the_time_until_there_is_a_connection_counts_too(
+    mongod: Mongod, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    select, ask, left = LaneClient._select_server, Lane.ask, list[float]()
+
+    async def slow(*whole: Any) -> Any:
+        await sleep(0.3)
+        return await select(*whole)
+
+    async def noted(lane: Lane, message: bytes, timeout: float) -> bytes:
+        left.append(timeout)
+        return await ask(lane, message, timeout)
+
+    monkeypatch.setattr(LaneClient, "_select_server", slow)
+    monkeypatch.setattr(Lane, "ask", noted)
+    with fail_after(60):
+        async with open_mongo(mongod.url) as client:
+            await insert(database_of(client, namespace), NAME, documents(), TIMEOUT)
+    assert 0 < left[0] <= TIMEOUT - 0.3
 
 
 async def test_a_cancellation_does_not_cut_a_write(mongod: Mongod, namespace: str) -> None:
