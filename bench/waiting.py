@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from bench.stand import Space
     from bench.wire import Wire
+    from collector.local import Replica
 
 _PATIENCE = 600.0
 _AT_ONCE = 20
@@ -51,6 +52,13 @@ def until_consuming(wire: Wire, space: Space, keys: Sequence[str], period: float
         "all loggers to be consumed",
         period,
     )
+
+
+def until_acquainted(replicas: Sequence[Replica]) -> None:
+    """Wait until each of several replicas knows all of them, and so the homes; replicas of before had no homes."""
+    for replica in replicas:
+        known = len(replicas) if len(replicas) > 1 and "replicas" in replica.status else 0
+        until(lambda: len(replica.status.get("replicas", ())) >= known, f"{known} replicas to know each other", 0.1)  # noqa: B023
 
 
 def until_empty(wire: Wire, space: Space, keys: Sequence[str], period: float = 0.01) -> float:

@@ -22,7 +22,7 @@ from bench.fleet import Fleet
 from bench.oplog import Oplog
 from bench.publisher import Publisher
 from bench.reader import quantiles_ms
-from bench.waiting import until_consuming
+from bench.waiting import until_acquainted, until_consuming
 from bench.wire import wired
 
 if TYPE_CHECKING:
@@ -99,6 +99,7 @@ class Trickles:
         with self._stand.replicas(self._fleet.space, load.replicas, settings) as replicas:
             with wired(self._stand.nats.port) as wire:
                 until_consuming(wire, self._fleet.space, self._fleet.keys)
+            until_acquainted(replicas)
             with self._publishing(load) as publisher:
                 publisher.go_on(self._stand.plan.warm_up_seconds)
                 window = self._window(publisher, replicas)
