@@ -76,8 +76,8 @@ def main(*, only: list[str], quick: bool, repeat: int, path: Path | None, **size
 
     Servers and replicas run on loopback in a temporary folder, and are gone afterwards. Every case is measured once in
     each round, so that what is compared is measured close together; a figure is the median of the rounds, ± is half the
-    range in percent. All of it takes about half an hour; have the machine to yourself. Results go to bench/results as
-    JSON and as a plot. Exit status 1: the collector did not do what was to be measured. Linux only.
+    range in percent. All of it takes about three quarters of an hour; have the machine to yourself. Results go to
+    bench/results as JSON and as a plot. Exit status 1: the collector did not do what was to be measured. Linux only.
 
     \b
     Examples:
