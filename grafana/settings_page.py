@@ -79,7 +79,8 @@ MEANINGS: Mapping[str, str] = {
     " different values agree on the longest.",
     "COLLECTOR_SHUTDOWN_TIMEOUT": "Time from SIGTERM to the end. The grace period of the platform has to be longer.",
     "COLLECTOR_RECONCILE_PERIOD": "Time between two comparisons of the whole bucket with the running pipelines.",
-    "COLLECTOR_LAG_PERIOD": "Time between two readings of the lag of all loggers.",
+    "COLLECTOR_LAG_PERIOD": "Time between two readings of the lag of all loggers. With more than 500 loggers for each"
+    " second of it the time is longer, up to 20 s.",
     "COLLECTOR_HISTOGRAMS": "`logger`: each logger has histograms of its own. `service`: one set for all loggers, for"
     " replicas with hundreds of them.",
     "TRANSFER_BUNDLE_ENTRIES": "Most entries that `send`, the handler and the bridges put into one message. `1` where a"

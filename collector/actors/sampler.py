@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from anyio import CancelScope, current_time, move_on_after
+from anyio import CancelScope, current_time, lowlevel, move_on_after
 
 from collector.events import Failed, Failure, Mended, Report, Stage, failure_of
-from collector.events.readings import Sampled
+from collector.events.readings import Sampled, Waiting
 from collector.jetstream.stuck import Sightings
 from transfer.difference import Remedy, with_remedy, without_risks
 from transfer.errors import Conflict, Misconfigured, TransferError, UnknownStream
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from anyio import Event
 
     from collector.actors.supervisor import Pipelines
@@ -20,10 +22,23 @@ if TYPE_CHECKING:
     from collector.jetstream.lag import Lag
     from collector.jetstream.source import Sources
 
+_AT_ONCE = 250
+"""Readings that are reported before other tasks have their turn."""
+_READ_A_SECOND = 500.0
+"""Loggers whose lag is read a second at most; with more than fit into a period the pause is longer."""
+_LONGEST_PAUSE = 20.0
+"""Seconds of such a pause at most: after 60 s a reading counts as unknown."""
+
+
+def pause_after(loggers: int, period: float) -> float:
+    """Return how long to pause after a reading of so many loggers."""
+    return max(period, min(_LONGEST_PAUSE, loggers / _READ_A_SECOND))
+
 
 class Sampler:
     """Reports `Sampled` for every running logger once in `period` seconds, and a reading that fails as `Failed`.
 
+    With very many loggers the pause between two readings is longer, so that readings cost little.
     A logger for which messages wait in two readings in a row, while its requests heard nothing, is told to begin again:
     in a replica with many loggers this is sooner than its heartbeat is missed.
     A durable that is not as needed is brought in line at once. Where somebody else has to do that, the pipeline is told
@@ -50,19 +65,28 @@ class Sampler:
     async def run(self, stopping: Event) -> None:
         """Sample until asked to stop."""
         while not stopping.is_set():
+            samples: Sequence[Sampled | Waiting] = ()
             try:
                 samples = await self._lag.sample(self._pipelines.running)
             except TransferError as exc:
                 self._failed("", exc, "reading the lag again later")
             else:
-                for sampled in samples:
-                    self._report(sampled)
-                for sampled in samples:
-                    if isinstance(sampled, Sampled):
-                        await self._act_on(sampled)
+                await self._take(samples)
                 await self._check_bucket()
-            with move_on_after(self._period):
+            with move_on_after(pause_after(len(samples), self._period)):
                 await stopping.wait()
+
+    async def _take(self, samples: Sequence[Sampled | Waiting]) -> None:
+        """Report all readings, then act on them; other tasks have their turn now and then."""
+        for number, sampled in enumerate(samples, 1):
+            self._report(sampled)
+            if number % _AT_ONCE == 0:
+                await lowlevel.checkpoint()
+        for number, sampled in enumerate(samples, 1):
+            if isinstance(sampled, Sampled):
+                await self._act_on(sampled)
+            if number % _AT_ONCE == 0:
+                await lowlevel.checkpoint()
 
     async def _check_bucket(self) -> None:
         """Report settings of the bucket that make declarations vanish; loggers that are declared go on nevertheless."""

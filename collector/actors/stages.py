@@ -16,7 +16,7 @@ from collector.errors import OwnershipLost
 from collector.events import Failed, Failure, HomeChanged, LoggerState, Returned, Stage, State
 from collector.flow.pool import PATIENCE
 from collector.flow.settlement import NAK
-from collector.runtime.latch import Latch, call_at, forget
+from collector.runtime.latch import Latch, Listening
 
 if TYPE_CHECKING:
     from collector.actors.moving import Moving
@@ -67,17 +67,9 @@ class Stages:
 
     async def _run_until_lost(self, ends: tuple[Event, ...]) -> None:
         lost = self._moving.target.lost
-        try:
-            async with create_task_group() as group:
-                for event in ends:
-                    call_at(event, self._end, group)
-                call_at(lost, group.cancel_scope.cancel, group)
+        with CancelScope() as owned:
+            async with Listening(ends, self._end), Listening((lost,), owned.cancel):
                 await self._run_stages()
-                group.cancel_scope.cancel()
-        finally:
-            for event in ends:
-                forget(event, self._end)
-            forget(lost, group.cancel_scope.cancel)
         if lost.is_set():
             raise OwnershipLost(self._key)
 

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import math
 import time
-from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from collector.flow.giving_way import GivingWay
 from collector.flow.pool import Pool
+from collector.runtime.lasting import Lasting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
 
 class Accounts:
@@ -61,20 +63,17 @@ class Budget:
         """Return the bytes that are used of both pools."""
         return self.received.used + self.decoded.used
 
-    @contextmanager
-    def expecting(self) -> Iterator[None]:
+    def expecting(self) -> AbstractContextManager[None]:
         """Count a logger in the division of both pools while the block lasts, before its accounts open.
 
         When many loggers start at once, the guarantees are divided by all of them from the start. Else the first ones
         would request too much, and those bytes return only when the requests expire.
         """
+        return Lasting(partial(self._expect, +1), partial(self._expect, -1), None)
+
+    def _expect(self, change: int) -> None:
         for pool in (self.received, self.decoded):
-            pool.expect(+1)
-        try:
-            yield
-        finally:
-            for pool in (self.received, self.decoded):
-                pool.expect(-1)
+            pool.expect(change)
 
     def open(self, on_room: Callable[[], None]) -> Accounts:
         """Open the accounts of a logger; `on_room` is called when one of them was refused and there is room now."""

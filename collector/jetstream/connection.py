@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import nats.errors
@@ -13,11 +13,13 @@ from collector import events
 from collector.errors import ConnectionClosed
 from collector.events import lifecycle
 from collector.jetstream.link import open_link
+from collector.runtime.lasting import Lasting
 from transfer.jetstream.connection import Connection, harmless, why
 from transfer.jetstream.permissions import missing_permission
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from nats.aio.client import Client
 
@@ -38,14 +40,9 @@ class Reconnects:
     def __init__(self) -> None:
         self._listeners: set[Callable[[], None]] = set()
 
-    @contextmanager
-    def listening(self, listener: Callable[[], None]) -> Iterator[None]:
+    def listening(self, listener: Callable[[], None]) -> AbstractContextManager[None]:
         """Call `listener` after each reconnect while the block lasts; it must not block or raise."""
-        self._listeners.add(listener)
-        try:
-            yield
-        finally:
-            self._listeners.discard(listener)
+        return Lasting(partial(self._listeners.add, listener), partial(self._listeners.discard, listener), None)
 
     def notify(self) -> None:
         """Call all listeners."""

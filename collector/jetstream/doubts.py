@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from collector.runtime.lasting import Lasting
 from collector.runtime.latch import Latch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from anyio import Event
 
@@ -27,20 +29,16 @@ class Doubts:
     def __init__(self) -> None:
         self._moving: dict[str, _Moving] = {}
 
-    @contextmanager
     def moving(
         self, key: str, attached: Attached, heard_at: Callable[[], float | None] = lambda: None
-    ) -> Iterator[Event]:
-        """Register a moving logger while the block lasts; yield an event that is set at a doubt.
+    ) -> AbstractContextManager[Event]:
+        """Register a moving logger while the block lasts; the block gets an event that is set at a doubt.
 
         `heard_at` returns when its requests last heard something, and None while there are none.
         """
         doubted = Latch()
-        self._moving[key] = _Moving(attached, doubted, heard_at)
-        try:
-            yield doubted
-        finally:
-            del self._moving[key]
+        moving = _Moving(attached, doubted, heard_at)
+        return Lasting(partial(self._moving.__setitem__, key, moving), partial(self._moving.pop, key), doubted)
 
     def attached(self, key: str) -> Attached | None:
         """Return stream and durable as they were when moving began; None while the logger is not moved."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 from zlib import crc32
 
+import msgspec
 from anyio import create_task_group
 
 from collector.events.readings import Sampled, Waiting
@@ -32,7 +34,9 @@ _NEEDS = durable_needs()
 _TURNS = 10
 """Readings at most until the durable of an empty stream is asked again."""
 _ROUND = 50.0
-"""Seconds at most until the durable of an empty stream is asked again: readings of a minute ago are not shown."""
+"""Seconds at most until the durable of an empty stream is asked again, in a replica with few loggers."""
+_ASKED_A_SECOND = 100.0
+"""Durables of empty streams that are asked a second at most; with more than 5,000 loggers a round takes longer."""
 _AT_ONCE = 8
 """Durables that are asked at the same time."""
 
@@ -73,9 +77,10 @@ class JetStreamLag:
         self._jetstream = jetstream
         self._names = names
         self._compared = _Compared(names, needs_of)
-        self._turns = max(1, min(_TURNS, int(_ROUND / period)))
-        self._turn = 0
-        self._durables: dict[str, DurableInfo] = {}
+        self._period = period
+        self._turns, self._turn = 1, 0
+        self._sampled_at = -math.inf
+        self._durables: dict[str, _Known] = {}
         """The last answers of the durables."""
 
     async def sample(self, keys: Collection[str]) -> list[Sampled | Waiting]:
@@ -84,16 +89,16 @@ class JetStreamLag:
         states |= await self._unlisted([stream for key in keys if (stream := self._names.stream(key)) not in states])
         there = {key: state for key in sorted(keys) if (state := states.get(self._names.stream(key))) is not None}
         none = [key for key in keys if self._names.stream(key) not in states]
-        self._turn = (self._turn + 1) % self._turns
+        self._take_turn(len(there))
         self._durables = {key: durable for key, durable in self._durables.items() if key in there}
         self._compared.keep(there)
         asked = await self._ask([key for key, state in there.items() if state.messages or self._is_due(key)])
-        self._durables |= asked
+        self._durables |= {key: _Known(one.num_waiting, one.config.max_ack_pending) for key, one in asked.items()}
         at = time.time()
         return [
             *(Waiting(key, 0, at) for key in none),
             *(
-                self._sampled(key, state, self._durables[key], current=key in asked)
+                self._sampled(key, state, asked.get(key))
                 if key in asked or (key in self._durables and not state.messages)
                 else Waiting(key, state.messages, at)
                 for key, state in there.items()
@@ -110,6 +115,13 @@ class JetStreamLag:
                 except Unavailable:
                     found[stream] = None
         return found
+
+    def _take_turn(self, loggers: int) -> None:
+        """Go on to the next part of the durables of empty streams; after a long pause the part is larger."""
+        now = time.monotonic()
+        elapsed, self._sampled_at = max(self._period, min(_ROUND, now - self._sampled_at)), now
+        self._turns = max(1, min(_TURNS, int(max(_ROUND, loggers / _ASKED_A_SECOND) / elapsed)))
+        self._turn = (self._turn + 1) % self._turns
 
     def _is_due(self, key: str) -> bool:
         """Tell whether it is a durable's turn, or nothing current is known of it, or nobody pulls from it."""
@@ -168,23 +180,23 @@ class JetStreamLag:
         self._durables.pop(key, None)
         return await give_up_durable(self._jetstream, self._names, key, stuck.durable)
 
-    def _sampled(self, key: str, state: StreamState, durable: DurableInfo, *, current: bool) -> Sampled:
-        """Put a reading together; an older answer of the durable of an empty stream counts no messages."""
-        differences = self._compared.stream(key, state.config)
-        if current:
+    def _sampled(self, key: str, state: StreamState, durable: DurableInfo | None) -> Sampled:
+        """Put a reading together; the durable of an empty stream, when it was not asked, counts no messages."""
+        differences, known = self._compared.stream(key, state.config), self._durables[key]
+        if durable is not None:
             differences += self._compared.durable(key, durable)
         return Sampled(
             key,
             messages=state.messages,
             bytes=state.bytes,
             oldest_age_seconds=state.oldest_age,
-            pending=durable.num_pending if current else 0,
-            ack_pending=durable.num_ack_pending if current else 0,
-            ack_pending_limit=durable.config.max_ack_pending,
-            redelivered=durable.num_redelivered if current else 0,
-            waiting_pulls=durable.num_waiting,
+            pending=durable.num_pending if durable else 0,
+            ack_pending=durable.num_ack_pending if durable else 0,
+            ack_pending_limit=known.ack_pending_limit,
+            redelivered=durable.num_redelivered if durable else 0,
+            waiting_pulls=known.num_waiting,
             at=time.time(),
-            ack_wait=durable.ack_wait if current else None,
+            ack_wait=durable.ack_wait if durable else None,
             differences=differences,
         )
 
@@ -198,19 +210,27 @@ class _Found(NamedTuple):
     """The identity of the needs."""
 
 
+class _Known(NamedTuple):
+    """The numbers of a durable that hardly ever change."""
+
+    num_waiting: int
+    ack_pending_limit: int
+
+
 class _Compared:
     """Remembers the differences of streams and durables: a configuration is compared again when it has changed."""
 
     def __init__(self, names: Names, needs_of: Callable[[str], tuple[Need, ...]]) -> None:
         self._names = names
         self._needs_of = needs_of
-        self._streams: dict[str, tuple[StreamConfig, tuple[Difference, ...]]] = {}
+        self._streams: dict[str, tuple[int, tuple[Difference, ...]]] = {}
+        """By logger: the hash of the configuration, which alone would take a thousand bytes, and its differences."""
         self._durables: dict[str, tuple[_Found, tuple[Difference, ...]]] = {}
 
     def stream(self, key: str, config: StreamConfig) -> tuple[Difference, ...]:
-        known = self._streams.get(key)
-        if known is None or known[0] != config:
-            known = self._streams[key] = config, compare_stream(config, self._names, key)
+        known, found = self._streams.get(key), hash(msgspec.msgpack.encode(config))
+        if known is None or known[0] != found:
+            known = self._streams[key] = found, compare_stream(config, self._names, key)
         return known[1]
 
     def durable(self, key: str, info: DurableInfo) -> tuple[Difference, ...]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from anyio import Event, lowlevel
+from anyio import Event, create_task_group, lowlevel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+    from types import TracebackType
     from typing import Self
 
     from anyio.abc import TaskGroup
@@ -72,20 +73,39 @@ class Latch(Event):
         self._calls = tuple([call for call in self._calls if call != function])
 
 
-def call_at(event: Event, function: Callable[[], object], group: TaskGroup) -> None:
-    """Call a function when the event is set; only for an event that is no latch this takes a task of the group."""
-    if isinstance(event, Latch):
-        event.call(function)
-    else:
-        group.start_soon(_wait_and_call, event, function)
+class Listening:
+    """Calls a function when one of several events is set, while the block lasts. For latches it needs no task."""
 
+    __slots__ = ("_events", "_function", "_group")
 
-def forget(event: Event, function: Callable[[], object]) -> None:
-    """Do not call a function any more; a task of `call_at` ends with its group."""
-    if isinstance(event, Latch):
-        event.forget(function)
+    def __init__(self, events: Sequence[Event], function: Callable[[], object]) -> None:
+        self._events = events
+        self._function = function
+        self._group: TaskGroup | None = None
 
+    async def __aenter__(self) -> None:
+        """Listen from now on."""
+        others = [event for event in self._events if not isinstance(event, Latch)]
+        if others:
+            self._group = await create_task_group().__aenter__()
+            for event in others:
+                self._group.start_soon(self._wait, event)
+        for event in self._events:
+            if isinstance(event, Latch):
+                event.call(self._function)
 
-async def _wait_and_call(event: Event, function: Callable[[], object]) -> None:
-    await event.wait()
-    function()
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        """Listen no more."""
+        for event in self._events:
+            if isinstance(event, Latch):
+                event.forget(self._function)
+        if self._group is None:
+            return None
+        self._group.cancel_scope.cancel()
+        return await self._group.__aexit__(kind, error, trace)
+
+    async def _wait(self, event: Event) -> None:
+        await event.wait()
+        self._function()

@@ -5,7 +5,6 @@ A thread of its own answers, so that a stuck event loop cannot lie.
 
 from __future__ import annotations
 
-import json
 import time
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -21,7 +20,7 @@ from collector.errors import CannotListen
 from collector.telemetry.page import POLICY, page
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from collector.telemetry.metrics import Metrics
     from collector.telemetry.status import Status
@@ -64,13 +63,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _metrics(self) -> None:
         status = self.server.status
         chunks = self.server.metrics.chunks(time.time(), ready=not status.not_ready, loop_lag=status.loop_lag)
-        if self.request_version == "HTTP/1.0":
-            self._send(HTTPStatus.OK, CONTENT_TYPE_LATEST, b"".join(chunks))
-            return
-        self._send_head(HTTPStatus.OK, CONTENT_TYPE_LATEST, ("Transfer-Encoding", "chunked"))
-        if self.command != "HEAD":
-            for chunk in chain(filter(None, chunks), (b"",)):
-                self.wfile.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+        self._send_in_pieces(CONTENT_TYPE_LATEST, chunks)
 
     def _livez(self) -> None:
         not_alive = self.server.status.not_alive
@@ -81,10 +74,20 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer_probe(not not_ready, ", ".join(not_ready) or "ok")
 
     def _status(self) -> None:
-        self._send(HTTPStatus.OK, _JSON, json.dumps(self.server.status.snapshot(), indent=2).encode() + b"\n")
+        self._send_in_pieces(_JSON, self.server.status.chunks())
 
     def _answer_probe(self, well: bool, text: str) -> None:
         self._send(HTTPStatus.OK if well else HTTPStatus.SERVICE_UNAVAILABLE, _TEXT, text.encode() + b"\n")
+
+    def _send_in_pieces(self, content_type: str, chunks: Iterable[bytes]) -> None:
+        """Send a body that may be very long; HTTP 1.0 knows no pieces."""
+        if self.request_version == "HTTP/1.0":
+            self._send(HTTPStatus.OK, content_type, b"".join(chunks))
+            return
+        self._send_head(HTTPStatus.OK, content_type, ("Transfer-Encoding", "chunked"))
+        if self.command != "HEAD":
+            for chunk in chain(filter(None, chunks), (b"",)):
+                self.wfile.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
 
     def _send(self, status: HTTPStatus, content_type: str, body: bytes) -> None:
         self._send_head(status, content_type, ("Content-Length", str(len(body))))

@@ -14,7 +14,7 @@ from collector.telemetry.rates import Counts, Rates
 from collector.telemetry.restarts import AT_WORK
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from collector.telemetry.restarts import Restarts
 
@@ -159,9 +159,24 @@ class Loggers:
         first = min(failing, key=lambda key: (failing[key], key))
         return [f"no write succeeds, {first}: {self._all[first].why}"]
 
-    def as_json(self, now: float) -> dict[str, dict[str, Any]]:
-        """Return all loggers by key as JSON values."""
-        return {key: self._logger(key, logger, now) for key, logger in sorted(self._all.items())}
+    def keys(self) -> list[str]:
+        """Return the keys of all loggers in order."""
+        return sorted(self._all)
+
+    @property
+    def in_hand(self) -> tuple[int, int]:
+        """The messages and bytes in hand of all loggers together."""
+        loggers = self._all.values()
+        return sum([one.in_hand_messages for one in loggers]), sum([one.in_hand_bytes for one in loggers])
+
+    @property
+    def homes(self) -> int:
+        """How many loggers are at home on this replica."""
+        return sum([one.home for one in self._all.values()])
+
+    def as_json(self, now: float, keys: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """Return loggers by key as JSON values; one that is gone is left out."""
+        return {key: self._logger(key, logger, now) for key in keys if (logger := self._all.get(key)) is not None}
 
     def _logger(self, key: str, logger: LoggerStatus, now: float) -> dict[str, Any]:
         received, written = self._rates.of(key, now, Counts(logger.received, logger.written))

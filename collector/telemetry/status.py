@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import asdict, dataclass, field
 from threading import Lock
@@ -15,12 +16,15 @@ from collector.telemetry.logger_status import Loggers, Tally
 from collector.telemetry.restarts import ROOT_ACTORS, Restarts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 ALIVE_WITHIN = 30.0
 """Seconds without a turn of the event loop after which the process cannot help itself."""
 READY_WITHIN = 10.0
 """Seconds without a turn of the event loop after which the replica takes no work."""
+
+_AT_ONCE = 250
+"""Loggers in a piece of the text."""
 
 
 @dataclass(slots=True)
@@ -137,10 +141,27 @@ class Status:
 
     def snapshot(self) -> dict[str, Any]:
         """Return everything as JSON values."""
+        replica = self._of_replica()
+        with self._lock:
+            return {**replica, "loggers": self._loggers.as_json(self._clock(), self._loggers.keys())}
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the same as JSON text in pieces, so that that of many loggers is never in memory as a whole."""
+        yield json.dumps(self._of_replica(), indent=2).removesuffix("\n}").encode() + b',\n  "loggers": {'
+        keys, comma = self._loggers.keys(), ""
+        for start in range(0, len(keys), _AT_ONCE):
+            with self._lock:
+                some = self._loggers.as_json(self._clock(), keys[start : start + _AT_ONCE])
+            if some:
+                yield (comma + json.dumps(some, indent=2)[1:-2].replace("\n", "\n  ")).encode()
+                comma = ","
+        yield b"\n  }\n}\n"
+
+    def _of_replica(self) -> dict[str, Any]:
         not_ready = self.not_ready
         with self._lock:
             replica, now = self._replica, self._clock()
-            loggers = self._loggers.as_json(now)
+            messages, size = self._loggers.in_hand
             return {
                 **self._of_the_process,
                 "ready": not not_ready,
@@ -152,20 +173,19 @@ class Status:
                     if server.since
                 },
                 "replicas": list(replica.replicas),
-                "homes": sum(logger["home"] for logger in loggers.values()),
+                "homes": self._loggers.homes,
                 "bucket": {"trouble": replica.bucket.trouble, "unreadable": replica.bucket.unreadable},
                 "actors": self._restarts.of_root(now),
                 "observer_failures": dict(replica.observer_failures),
                 "buffer": {
-                    "messages": sum(logger["in_hand_messages"] for logger in loggers.values()),
-                    "bytes": sum(logger["in_hand_bytes"] for logger in loggers.values()),
+                    "messages": messages,
+                    "bytes": size,
                     "limit_bytes": self._buffer_limit,
                 },
                 "event_loop_lag_seconds": round(replica.loop_lag, 4),
                 "batch_age_seconds": round(replica.batch_age, 3),
                 "entries": asdict(self.tally),
                 **replica.error.as_json(past=replica.error.is_past(now)),
-                "loggers": loggers,
             }
 
     def observe(self, event: events.Event) -> None:

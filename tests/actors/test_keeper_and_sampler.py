@@ -11,9 +11,9 @@ import pytest
 from anyio import Event, create_task_group, current_time, fail_after
 
 from collector.actors.ack_extender import AckExtender
-from collector.actors.sampler import Sampler
+from collector.actors.sampler import Sampler, pause_after
 from collector.events import Failed, Failure, Mended
-from collector.events.readings import Sampled, Waiting
+from collector.events.readings import STALE_AFTER, Sampled, Waiting
 from collector.flow.in_hand import InHand
 from collector.jetstream.doubts import Doubts
 from collector.jetstream.stuck import SIGHTINGS, Stuck
@@ -294,3 +294,14 @@ async def test_a_logger_whose_requests_may_rightly_hear_nothing_goes_on(
         async with sampling(ScriptedLag(*readings), FakeSource(), doubts, reports):
             await reports.until(lambda: len(reports.of(Sampled)) >= 6)
         assert not doubted.is_set()
+
+
+@pytest.mark.parametrize(
+    ("loggers", "period", "pause"),
+    [(0, 5, 5), (1_000, 5, 5), (2_500, 5, 5), (5_000, 5, 10), (10_000, 5, 20), (100_000, 5, 20), (100_000, 60, 60)],
+)
+def test_with_very_many_loggers_the_lag_is_read_less_often_and_often_enough_to_be_known(
+    loggers: int, period: float, pause: float
+) -> None:
+    assert pause_after(loggers, period) == pause
+    assert period > 20 or pause < STALE_AFTER / 2

@@ -233,7 +233,18 @@ async def test_stuck_messages_are_brought_back_only_where_no_message_goes_with_i
     assert (found and found.messages) == stuck
 
 
-def test_where_readings_are_rare_a_durable_is_asked_more_often() -> None:
-    """What is older than a minute is not to be shown."""
-    turns = {period: JetStreamLag(None, Names("n"), period)._turns for period in (0.2, 5.0, 10.0, 60.0)}  # type: ignore[arg-type]
-    assert turns == {0.2: 10, 5.0: 10, 10.0: 5, 60.0: 1}
+@pytest.mark.parametrize(
+    ("period", "loggers", "turns"),
+    [(0.2, 10, 10), (5.0, 10, 10), (10.0, 10, 5), (60.0, 10, 1), (5.0, 10_000, 10), (20.0, 10_000, 5), (20.0, 100, 2)],
+)
+def test_where_readings_are_rare_a_durable_is_asked_more_often(
+    monkeypatch: pytest.MonkeyPatch, period: float, loggers: int, turns: int
+) -> None:
+    """After 50 s at most, and not more than a hundred durables a second however many loggers there are."""
+    now = 1000.0
+    monkeypatch.setattr("collector.jetstream.lag.time.monotonic", lambda: now)
+    lag = JetStreamLag(None, Names("n"), 0.2 if period > 10 else period)  # type: ignore[arg-type]
+    for _ in range(3):
+        lag._take_turn(loggers)
+        now += period
+    assert lag._turns == turns

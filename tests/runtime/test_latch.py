@@ -9,7 +9,7 @@ import pytest
 from anyio import Event, create_task_group, fail_after, wait_all_tasks_blocked
 
 from collector.actors.waiting import first_of
-from collector.runtime.latch import Latch, call_at, forget
+from collector.runtime.latch import Latch, Listening
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,20 +66,29 @@ async def test_the_first_of_several_events_ends_the_waiting(kind: Callable[[], E
     assert [event for event in events if isinstance(event, Latch) and event._calls] == []
 
 
-async def test_waiting_for_latches_takes_no_task_and_for_other_events_one_each() -> None:
-    called = Latch()
+async def test_listening_to_latches_takes_no_task_and_to_other_events_one_each() -> None:
+    called: list[str] = []
+    before, latches, event = len(asyncio.all_tasks()), [Latch() for _ in range(5)], Event()
     with fail_after(30):
-        async with create_task_group() as group:
-            before = len(asyncio.all_tasks())
-            latches, event = [Latch() for _ in range(5)], Event()
-            for latch in latches:
-                call_at(latch, called.set, group)
+        async with Listening(latches, lambda: called.append("latch")):
             assert len(asyncio.all_tasks()) == before
-            call_at(event, called.set, group)
-            assert len(asyncio.all_tasks()) == before + 1
-            for one in (*latches, event):
-                forget(one, called.set)
             latches[0].set()
-            assert not called.is_set()
+        async with Listening((*latches[1:], event), lambda: called.append("event")):
+            assert len(asyncio.all_tasks()) == before + 1
             event.set()
-            await called.wait()
+            await wait_all_tasks_blocked()
+        latches[1].set()
+    assert called == ["latch", "event"]
+    assert len(asyncio.all_tasks()) == before
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_an_error_in_the_block_ends_the_listening(kind: Callable[[], Event]) -> None:
+    event, called = kind(), list[str]()
+    with pytest.raises(BaseException) as raised:  # noqa: PT011 - a group of it, for an event that is no latch
+        async with Listening((event,), lambda: called.append("called")):
+            raise KeyError("in the block")
+    assert raised.group_contains(KeyError) if isinstance(raised.value, BaseExceptionGroup) else raised.type is KeyError
+    event.set()
+    await wait_all_tasks_blocked()
+    assert called == []

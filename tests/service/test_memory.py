@@ -138,6 +138,27 @@ async def test_300_loggers_with_one_message_of_1_mib_each_take_no_more_than_one_
     say(replica, "300 loggers with 1 MiB each drained", BUDGET)
 
 
+async def test_a_logger_at_rest_takes_less_than_64_kib(
+    start_replica: Callable[..., Replica], own_nats: Callable[..., NatsServer], mongod: Mongod, namespace: str
+) -> None:
+    """The difference of many and few is the loggers' own; half as much is usual, and once it was twice as much."""
+    nats, few, many = own_nats(), 50, 450
+    replica = start_replica(nats=nats, mongo=mongod)
+    async with ancestor(nats.url, namespace) as go:
+
+        async def rest(keys: list[str], loggers: int) -> int:
+            await go.declare(*keys)
+            await until(lambda: replica.metric("collector_consumer_waiting_pulls") >= loggers, 60)
+            await until(lambda: len(replica.status["loggers"]) == loggers, 5)
+            return resident(replica)
+
+        before = await rest([f"few{number}" for number in range(few)], few)
+        after = await rest([f"many{number}" for number in range(many)], few + many)
+    each = (after - before) / many
+    print(f"a logger at rest: {each / 1024:.0f} KiB")  # noqa: T201 - figures
+    assert each < 64 * 1024
+
+
 async def test_a_logger_with_a_huge_backlog_that_cannot_be_written_leaves_the_others_their_part(
     start_replica: Callable[..., Replica],
     go: Ancestor,

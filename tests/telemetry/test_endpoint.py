@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 from http.client import HTTPConnection
@@ -9,7 +10,7 @@ from http.client import HTTPConnection
 import pytest
 
 from collector.errors import CannotListen
-from collector.events import lifecycle
+from collector.events import LoggerState, State, lifecycle
 from collector.telemetry.endpoint import serving
 from tests.support.status import UP, Scene, served
 
@@ -40,13 +41,31 @@ def test_another_path_is_answered_with_the_list_of_them(scene: Scene) -> None:
     assert scene.get("/nothing")[:2] == (404, "paths: / /metrics /livez /readyz /status\n")
 
 
+@pytest.mark.parametrize("path", ["/metrics", "/status"])
+def test_a_client_of_http_1_0_gets_a_long_body_whole(scene: Scene, path: str) -> None:
+    with socket.create_connection(scene.address, 30) as connection, connection.makefile("rb") as stream:
+        connection.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+        head, _, body = stream.read().partition(b"\r\n\r\n")
+    assert f"Content-Length: {len(body)}".encode() in head
+    assert body.endswith(b"\n")
+
+
+@pytest.mark.parametrize("loggers", [0, 1, 250, 251, 1000])
+def test_the_status_in_pieces_is_the_same_as_the_whole(scene: Scene, loggers: int) -> None:
+    scene.observe(*(LoggerState(f"logger{number:04}", State.RUNNING) for number in range(loggers)))
+    chunks = list(scene.status.chunks())
+    assert json.loads(b"".join(chunks)) == scene.status.snapshot() == json.loads(scene.get("/status")[1])
+    assert list(json.loads(b"".join(chunks))["loggers"]) == sorted(scene.status.snapshot()["loggers"])
+    assert max(map(len, chunks)) < 200_000
+
+
 @pytest.mark.parametrize("path", ["/", "/metrics", "/livez", "/readyz", "/status", "/nothing"])
 def test_head_gives_the_same_without_a_body(scene: Scene, path: str) -> None:
     (status, text, headers), (headed, nothing, its_headers) = scene.get(path), scene.get(path, "HEAD")
     assert (headed, nothing) == (status, "")
-    if path == "/metrics":
+    if path in {"/metrics", "/status"}:
         assert its_headers["Transfer-Encoding"] == headers["Transfer-Encoding"] == "chunked"
-    elif path != "/status":
+    else:
         assert its_headers["Content-Length"] == headers["Content-Length"] == str(len(text))
 
 
