@@ -281,3 +281,27 @@ def test_the_end_of_the_process_may_come_twice(sender: Callable[..., Sender]) ->
         assert one.stats().published == 2
     finally:
         ending.begin_anew()
+
+
+def test_an_entry_that_comes_alone_takes_few_turns_of_the_loop(sender: Callable[..., Sender]) -> None:
+    """It wakes the thread, waits a moment for others, is sent and is done."""
+    one, turns = sender(), 0
+    one.send("a", {})
+    assert one.flush(10)
+    thread = one._thread
+    assert thread is not None
+    selector: Any = thread._loop._selector  # type: ignore[union-attr]
+    select = selector.select
+
+    def counted(timeout: float | None = None) -> Any:
+        nonlocal turns
+        turns += 1
+        return select(timeout)
+
+    selector.select = counted
+    for number in range(20):
+        one.send("a", {})
+        while one.stats().published < number + 2:
+            time.sleep(0.001)
+    print(turns / 20)  # noqa: T201 - figures
+    assert turns / 20 <= 8

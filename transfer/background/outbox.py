@@ -292,7 +292,9 @@ class Outbox:
             if not lane.length and not lane.on_their_way:
                 del self._lanes[lane.key]
             self._waiter.wake()
-            wake, self._wake = self._wake, None
+            wake = None
+            if self._lanes:  # or there is nothing to be taken
+                wake, self._wake = self._wake, None
         if wake is not None:
             wake()
 

@@ -18,12 +18,7 @@ from transfer.background.calls import Calls
 from transfer.background.drops import Dropped, reason_of, sentence_of
 from transfer.background.outbox import Limits
 from transfer.entries.stub import stub_of
-from transfer.errors import (
-    PublishUnconfirmed,
-    Refused,
-    TransferError,
-    Unavailable,
-)
+from transfer.errors import PublishUnconfirmed, Refused, TransferError, Unavailable
 from transfer.jetstream.connection import open_connection, pause
 from transfer.jetstream.outage import Outage
 from transfer.publishing import ATTEMPT_TIMEOUT, HEADERS_ROOM, Publication, confirm, publication_of
@@ -253,10 +248,7 @@ class SendingThread:
                     group.create_task(self._deliver(group, bundle, sent_before=False))
 
     async def _until_ready(self) -> None:
-        def wake() -> None:
-            self._tell(self._woken.set)
-
-        while not (most := self._outbox.look(wake, self._limits)) or not self.connected:
+        while not (most := self._outbox.look(self._wake, self._limits)) or not self.connected:
             if self._leaves():
                 self._ending.set()
                 await asyncio.Event().wait()
@@ -264,9 +256,22 @@ class SendingThread:
                 await asyncio.wait_for(self._woken.wait(), _LOOK if most else None)
             self._woken.clear()
         if most < self._bundle_entries:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._hurried.wait(), _LINGER)
-            self._hurried.clear()
+            await self._linger()
+
+    async def _linger(self) -> None:
+        """Wait for others that go into the same bundle, until the time is over or somebody hurries."""
+        timer = asyncio.get_running_loop().call_later(_LINGER, self._hurried.set)
+        try:
+            await self._hurried.wait()
+        finally:
+            timer.cancel()
+        self._hurried.clear()
+
+    def _wake(self) -> None:
+        if self._loop is not None and asyncio._get_running_loop() is self._loop:  # noqa: SLF001 - it is for loops
+            self._woken.set()
+        else:
+            self._tell(self._woken.set)
 
     def _leaves(self) -> bool:
         """Return whether it ends because nothing waits: from then on nothing is put in for it any more."""
@@ -282,7 +287,7 @@ class SendingThread:
     async def _deliver(self, group: asyncio.TaskGroup, bundle: Bundle, *, sent_before: bool) -> None:
         publication = await self._made(bundle)
         if publication is None:
-            self._drop(bundle, Dropped.REFUSED)
+            self._finish(bundle, Dropped.REFUSED)
             return
         publication, backoff, is_stub = replace(publication, sent_before=sent_before), _PAUSE, False
         while True:
@@ -301,7 +306,7 @@ class SendingThread:
                     publication, is_stub = replace(publication, body=stub, content={}), True
                     continue
                 if why is not None:
-                    self._drop(bundle, why)
+                    self._finish(bundle, why)
                     return
                 self.retries += 1
                 if isinstance(error, PublishUnconfirmed):
@@ -310,11 +315,13 @@ class SendingThread:
                 backoff = min(2 * backoff, _LONGEST_PAUSE)
             else:
                 self._faults = 0
-                self._drop(bundle, Dropped.TOO_LARGE) if is_stub else self._outbox.finish(bundle)
+                self._finish(bundle, Dropped.TOO_LARGE if is_stub else None)
                 return
 
-    def _drop(self, bundle: Bundle, why: Dropped) -> None:
+    def _finish(self, bundle: Bundle, why: Dropped | None = None) -> None:
         self._outbox.finish(bundle, why)
+        if self.leaving:
+            self._woken.set()  # it may have been the last
         if self._outbox.first_drops:
             self._on_drop()
 
