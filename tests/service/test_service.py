@@ -127,6 +127,8 @@ async def test_on_stop_during_an_outage_what_is_in_hand_is_given_back_at_once(
     assert await anyio.to_thread.run_sync(replica.wait) == 0
     assert '"returned": 100' in replica.log_path.read_text()
     name = f"{namespace}:logs:held"
+    durable = await go.jetstream.consumer_info(name, name)
+    await go.jetstream.add_consumer(name, durable.config)  # without its priorities, which nats-py does not know
     taken = await go.jetstream.pull_subscribe_bind(name, name)
     assert len(await taken.fetch(100, timeout=1)) == 100
 

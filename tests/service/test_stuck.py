@@ -38,10 +38,13 @@ async def other(nats_server: NatsServer, namespace: str) -> AsyncIterator[Ancest
 
 
 async def foreign_durable(other: Ancestor, key: str, **settings: Any) -> None:
-    """Make stream and durable of a logger, the durable as nobody of us makes it."""
+    """Make stream and durable of a logger, the durable as nobody of us makes it.
+
+    It is in memory, as ours are: one on disk would be made anew, and then nothing of it is stuck.
+    """
     name = f"{other.namespace}:logs:{key}"
     await other.make_stream(key)
-    config = ConsumerConfig(durable_name=name, ack_policy=AckPolicy.EXPLICIT, ack_wait=1, **settings)
+    config = ConsumerConfig(durable_name=name, ack_policy=AckPolicy.EXPLICIT, ack_wait=1, mem_storage=True, **settings)
     await other.jetstream.add_consumer(name, config)
 
 
