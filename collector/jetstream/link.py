@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import nats.errors
-from anyio import Lock, lowlevel, move_on_after
+from anyio import Lock, create_task_group, lowlevel, move_on_after
 from nats.protocol.parser import Parser
 
 from collector.jetstream.gathered_reads import GatheredReads
@@ -196,8 +196,9 @@ class BulkLink(PlainLink):
     async def _subscribe_all(self, together: Sequence[_Asked]) -> None:
         """Subscribe for all of them. When the server refuses something, ask for each alone to learn which one it is."""
         before = getattr(self._connection, "last_refusal", None)
-        for asked in together:
-            await self._send(asked)
+        async with create_task_group() as group:  # each may wait until the server reads on
+            for asked in together:
+                group.start_soon(self._send, asked)
         with move_on_after(DRAIN_TIMEOUT):  # a server that does not answer is noticed by its silence
             await self._flusher.flush()
         refusal = getattr(self._connection, "last_refusal", None)
