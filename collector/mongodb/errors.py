@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from pymongo.errors import OperationFailure
 
 _UNAUTHORIZED = 13
+_NO_USER = "requires authentication"
 _COMMAND = re.compile(r'not authorized on (\w[\w-]*) to execute command \{ (\w+): (?:"([\w.-]+)"|1[,. ])')
 
 
@@ -21,8 +22,13 @@ def describe_failure(exc: OperationFailure) -> str:
     return answered if exc.code != _UNAUTHORIZED else f"{answered}: {_missing(str(details.get('errmsg', '')))}"
 
 
+def without_user(exc: OperationFailure) -> bool:
+    """Tell whether the server knows no user of the connection: there is no login, or the user was removed since."""
+    return exc.code == _UNAUTHORIZED and _NO_USER in str((exc.details or {}).get("errmsg", ""))
+
+
 def _missing(message: str) -> str:
-    if "requires authentication" in message:
+    if _NO_USER in message:
         return "the DATABASE that is set has no user"
     found = _COMMAND.match(message)
     if found is None:

@@ -24,6 +24,8 @@ from pymongo import message as op_msg
 from pymongo.errors import AutoReconnect, DocumentTooLarge, NetworkTimeout, OperationFailure, ProtocolError
 from pymongo.server_selectors import writable_server_selector
 
+from collector.mongodb.errors import without_user
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -89,7 +91,7 @@ class Lanes:
             if exc.code == _REAUTHENTICATE:
                 await self._end(lane)
                 return None
-            await self._give_back(lane)
+            await (self._end(lane) if without_user(exc) else self._give_back(lane))  # the next lane logs in anew
             raise
         except BaseException as exc:
             await self._end(lane, exc)
