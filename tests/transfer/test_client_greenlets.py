@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections import Counter
@@ -14,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from anyio import to_thread
 
-from collector.local.server import http_get
+from collector.local.server import free_port, http_get
 from tests.support.waiting import until
-from tests.transfer.test_client_servers import answered, environment, running, stored
+from tests.transfer.test_client_servers import answering, environment, running, stored
 from transfer import BlockingTransfer, Logger
 
 if TYPE_CHECKING:
@@ -70,11 +69,10 @@ async def test_requests_that_ask_a_database_are_answered_and_what_they_log_is_st
     server: str,
 ) -> None:
     start_replica()
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     output = tmp_path / "out"
     with running(SERVERS[server](port), environ, output) as process:
-        await until(lambda: answered(port), 30)
+        await answering(process, port, output)
         with ThreadPoolExecutor(8) as pool:
             answers = list(pool.map(lambda number: http_get(port, f"/{number}"), range(REQUESTS)))
         assert {status for status, _ in answers} == {200}, output.read_text()
@@ -97,14 +95,13 @@ async def test_what_a_spooler_of_uwsgi_logs_is_sent_by_its_own_thread_and_stored
 ) -> None:
     """A spooler has the numbers of no worker and no mule, as the process has that forks them all."""
     start_replica()
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     output, spool = tmp_path / "out", tmp_path / "spool"
     spool.mkdir()
     server = [*UWSGI, "--spooler", str(spool), "--spooler-frequency", "1", "--module", "spooling"]
     lazy = ["--lazy-apps", "--spooler-python-import", "spooling"] if loads == "after the fork" else []
     with running([*server, *lazy, "--http-socket", f"127.0.0.1:{port}"], environ, output) as process:
-        await until(lambda: answered(port), 30)
+        await answering(process, port, output)
         assert http_get(port, f"/spool/{SPOOLED}")[0] == 200
         await until(lambda: stored(database)["done"] == 1, 60)
         process.send_signal(signal.SIGTERM)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections import Counter
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from anyio import to_thread
 
-from collector.local.server import http_get
+from collector.local.server import free_port, http_get
 from tests.support.waiting import until
 from transfer import BlockingTransfer, Logger
 
@@ -77,7 +76,13 @@ def stored(database: Database[dict[str, Any]]) -> Counter[int | str]:
     return found
 
 
-def answered(port: int) -> bool:
+async def answering(process: subprocess.Popen[bytes], port: int, output: Path, seconds: float = 30) -> None:
+    """Wait until the program answers; fail with its output when it has ended."""
+    await until(lambda: process.poll() is not None or _answered(port), seconds)
+    assert process.poll() is None, await to_thread.run_sync(output.read_text)
+
+
+def _answered(port: int) -> bool:
     try:
         return http_get(port, f"/{REQUESTS}")[0] == 200
     except (OSError, HTTPException):
@@ -88,8 +93,7 @@ async def test_workers_of_a_gunicorn_that_loads_the_application_first_lose_nothi
     start_replica: Callable[..., Replica], environ: dict[str, str], database: Database[dict[str, Any]], tmp_path: Path
 ) -> None:
     start_replica()
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     arguments = [
         "-m",
         "gunicorn",
@@ -100,8 +104,8 @@ async def test_workers_of_a_gunicorn_that_loads_the_application_first_lose_nothi
         f"127.0.0.1:{port}",
         "shop:application",
     ]
-    with running([*arguments, "shop:application"], environ, tmp_path / "out") as gunicorn:
-        await until(lambda: answered(port), 20)
+    with running(arguments, environ, tmp_path / "out") as gunicorn:
+        await answering(gunicorn, port, tmp_path / "out", 20)
         with ThreadPoolExecutor(8) as pool:
             answers = list(pool.map(lambda number: http_get(port, f"/{number}"), range(REQUESTS)))
         assert {status for status, _ in answers} == {200}
