@@ -60,6 +60,7 @@ def say(replica: Replica, what: str, budget: int) -> None:
     assert most < budget + MOST_BESIDES
 
 
+@pytest.mark.alone  # beside others two million messages take longer than its deadline
 async def test_with_mongodb_blocked_and_2_million_waiting_messages_memory_stays_below_the_budget_and_120_mib(
     start_replica: Callable[..., Replica],
     own_nats: Callable[..., NatsServer],
