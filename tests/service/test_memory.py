@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 FULL = int(os.environ.get("COLLECTOR_TEST_BACKLOG", "0"))
 MOST_BESIDES = 120 * MIB
 BUDGET = 64 * MIB
-pytestmark = [needs_proc, pytest.mark.timeout(1200 if FULL else 300)]
+pytestmark = [needs_proc, pytest.mark.timeout(1200 if FULL else 600)]
 
 ONE_KIB = msgspec.msgpack.encode(
     {"metadata": {"host": "web-1"}, "data": {f"field{number}": "x" * 40 for number in range(20)}}
