@@ -60,6 +60,8 @@ class Consumer:
         """Deliveries that are decoded at once at most: few while there is little room."""
         self._leaves = False
         """Whether what is in hand and not handed on yet is old enough to leave."""
+        self._stays = False
+        """Whether deliveries were handed on that the batcher may keep in its open batch."""
 
     async def run(self, stopping: Event) -> None:
         """Pull until asked to stop, then hand on the messages in flight and close the mailbox."""
@@ -204,9 +206,9 @@ class Consumer:
     async def _hand_on_rest(self, decoded: list[Decoded]) -> None:
         """Hand on the last deliveries; all leave when they are old enough, or when nothing more can come to them."""
         ended = self._leaves or bool(self._undecoded) or not self._pull.outstanding.requests
-        waits = self._leaves or self._gathering.waits
-        if decoded or (ended and waits):
-            await self._send(decoded, leaves=ended or not waits)
+        leaves = ended or not self._gathering.waits  # else the end of an age would wake nobody for them
+        if decoded or (leaves and self._stays):
+            await self._send(decoded, leaves=leaves)
         if ended:
             self._gathering.left()
         self._leaves = self._leaves and bool(self._undecoded)
@@ -232,6 +234,7 @@ class Consumer:
         if decoded:
             self._report_received(decoded)
             await lowlevel.checkpoint()
+        self._stays = not leaves
         await self._outbox.send(HandedOn(decoded, leaves))
 
     def _report_received(self, decoded: list[Decoded]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from collector.events import Received
@@ -81,6 +82,21 @@ async def test_there_is_no_room_to_open_more_so_what_is_open_leaves() -> None:
         scene.pull.wake()
         handed_on = await scene.mailbox.receive()
         assert (sequences(handed_on.decoded), handed_on.leaves) == ([1], True)
+
+
+async def test_what_had_to_wait_for_room_leaves_when_it_is_there_as_no_age_will_end_for_it() -> None:
+    body = msgspec.msgpack.encode({"data": {"a": "x" * 70_000}})
+    async with playing(age=NEVER) as scene:
+        others = scene.budget.open(lambda: None)
+        others.decoded.use(scene.budget.decoded.limit)
+        scene.accounts.decoded.use(scene.budget.decoded.guaranteed)
+        scene.in_hand.decoded_bytes = scene.budget.decoded.guaranteed
+        scene.link.deliver(delivery(1, body))
+        scene.pull.wake()
+        assert await scene.came() == [], "there is no room to open it"
+        others.decoded.use(0)
+        assert sequences((await scene.mailbox.receive()).decoded) == [1]
+        assert await scene.mailbox.receive() == ([], True), "while more is asked for, it does not wait for that"
 
 
 @pytest.mark.parametrize("wanted", ["stop", "status"])

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 FULL = int(os.environ.get("COLLECTOR_TEST_BACKLOG", "0"))
 MOST_BESIDES = 120 * MIB
 BUDGET = 64 * MIB
-pytestmark = [needs_proc, pytest.mark.timeout(1200 if FULL else 600)]
+pytestmark = [needs_proc, pytest.mark.timeout(1200 if FULL else 300)]
 
 ONE_KIB = msgspec.msgpack.encode(
     {"metadata": {"host": "web-1"}, "data": {f"field{number}": "x" * 40 for number in range(20)}}
@@ -60,7 +60,6 @@ def say(replica: Replica, what: str, budget: int) -> None:
     assert most < budget + MOST_BESIDES
 
 
-@pytest.mark.alone  # beside others two million messages take longer than its deadline
 async def test_with_mongodb_blocked_and_2_million_waiting_messages_memory_stays_below_the_budget_and_120_mib(
     start_replica: Callable[..., Replica],
     own_nats: Callable[..., NatsServer],
