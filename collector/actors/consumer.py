@@ -7,7 +7,7 @@ from collections import deque
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from anyio import CancelScope, lowlevel, move_on_after
+from anyio import BrokenResourceError, CancelScope, lowlevel, move_on_after
 
 from collector.actors.backoff import exponential
 from collector.events import Failed, Failure, Received, Stage, failure_of
@@ -40,7 +40,7 @@ class Consumer:
 
     Order: as delivered, but a delivery waits while the target does not admit it (a copy, for a time-series collection).
     Loss: none; a received delivery is in hand until it is answered. The consumer returns when it is asked to stop,
-    after all messages in flight have come, or when stream or durable were replaced.
+    after all messages in flight have come, when stream or durable were replaced, or when the batcher has ended.
     """
 
     def __init__(self, moving: Moving, outbox: ObjectSendStream[HandedOn]) -> None:
@@ -66,18 +66,24 @@ class Consumer:
     async def run(self, stopping: Event) -> None:
         """Pull until asked to stop, then hand on the messages in flight and close the mailbox."""
         async with self._outbox:
-            with self._moving.shared.nats.reconnects.listening(self._pull.forget_requests):
-                try:
-                    await self._pull.open()
-                    await self._requests.top_up(None)
-                    while not stopping.is_set() and await self._step(stopping):
-                        pass
-                finally:
-                    with CancelScope(shield=True):  # it has deadlines of its own
-                        self._undecoded += await self._pull.drain()
-                        await self._pull.answer_aside()
-            if self._undecoded and stopping.is_set() and (not self._pull.unsure or await self._verified(stopping)):
-                await self._hand_on()
+            try:
+                await self._consume(stopping)
+            except BrokenResourceError:
+                return  # the batcher has ended, as the writer has with an error of its own
+
+    async def _consume(self, stopping: Event) -> None:
+        with self._moving.shared.nats.reconnects.listening(self._pull.forget_requests):
+            try:
+                await self._pull.open()
+                await self._requests.top_up(None)
+                while not stopping.is_set() and await self._step(stopping):
+                    pass
+            finally:
+                with CancelScope(shield=True):  # it has deadlines of its own
+                    self._undecoded += await self._pull.drain()
+                    await self._pull.answer_aside()
+        if self._undecoded and stopping.is_set() and (not self._pull.unsure or await self._verified(stopping)):
+            await self._hand_on()
 
     async def settle(self, stopping: Event) -> None:
         """Send the owed answers after a last check; call it when all deliveries in hand are written."""

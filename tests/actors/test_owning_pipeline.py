@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from anyio import Event, create_task_group, fail_after
+from anyio import Event, create_task_group, fail_after, lowlevel
 
 from collector.errors import OwnershipLost
 from collector.events import (
@@ -267,3 +267,29 @@ async def test_cancelled_anywhere_the_claim_is_given_back(where: str, monkeypatc
     assert scene.claims.claims[CLAIM].owner is None
     assert all(session.ended for session in scene.claims.sessions)
     assert scene.changes in ([], [OwnershipChange.TAKEN, OwnershipChange.GIVEN_BACK])
+
+
+@pytest.mark.parametrize("way", ["refused", "by the board", "refused at once"])
+@pytest.mark.parametrize("moment", range(0, 50, 3))
+async def test_at_whatever_moment_the_ownership_is_lost_it_is_no_crash(
+    moment: int, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Consumer, batcher and writer end one after the other: each may find that its neighbour is gone."""
+    store = FakeStore()
+    store.let_insert = Event()
+    async with playing(monkeypatch, store) as scene:
+        await scene.own()
+        for number in range(10 + moment):
+            first = 9 * number + 1
+            scene.link.deliver(*(delivery(sequence) for sequence in range(first, first + 9)))
+            await lowlevel.checkpoint()
+            if way == "refused at once":
+                store.let_insert.set()
+                store.fenced = number > moment
+        scene.claims.claims[CLAIM] = Claim("other", 2)
+        store.fenced = True
+        store.let_insert.set()
+        if way == "by the board":
+            scene.owners.all[-1].lost.set()
+        await scene.standing_by(2)
+    assert scene.changes == [OwnershipChange.TAKEN, OwnershipChange.LOST]
