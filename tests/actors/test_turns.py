@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from anyio import Event, Semaphore, create_task_group, fail_after
@@ -14,6 +15,8 @@ from tests.support.moving import shared
 from transfer.wire import LoggerSpec
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from collector.jetstream.source import Attached
 
 TURNS = 3
@@ -42,7 +45,9 @@ class SlowSource:
         return ATTACHED
 
 
-async def test_only_some_loggers_ask_at_the_same_time_and_all_of_them_get_their_turn() -> None:
+@asynccontextmanager
+async def asking() -> AsyncIterator[tuple[SlowSource, Reports, Event]]:
+    """Have the pipelines of all loggers ask as far as they may; they end when they are asked to stop."""
     source, reports, stopping = SlowSource(), Reports(), Event()
     of_replica = shared(FakeLink(), reports, source=source, turns=Semaphore(TURNS, fast_acquire=True))
     pipelines = Pipelines(lambda spec: Pipeline(spec, of_replica), reports)
@@ -53,27 +58,21 @@ async def test_only_some_loggers_ask_at_the_same_time_and_all_of_them_get_their_
             for key in LOGGERS:
                 pipelines.want(LoggerSpec(key))
             await settled()
-            assert source.asking == TURNS
-            source.answers.set()
-            await reports.until(
-                lambda: [one.state for one in reports.of(LoggerState)].count(State.RUNNING) == len(LOGGERS)
-            )
-            stopping.set()
+            yield source, reports, stopping
+
+
+async def test_only_some_loggers_ask_at_the_same_time_and_all_of_them_get_their_turn() -> None:
+    async with asking() as (source, reports, stopping):
+        assert source.asking == TURNS
+        source.answers.set()
+        await reports.until(lambda: [one.state for one in reports.of(LoggerState)].count(State.RUNNING) == len(LOGGERS))
+        stopping.set()
     assert source.most == TURNS
 
 
 async def test_a_stop_waits_for_those_that_ask_and_not_for_the_turns_of_the_others() -> None:
-    source, reports, stopping = SlowSource(), Reports(), Event()
-    of_replica = shared(FakeLink(), reports, source=source, turns=Semaphore(TURNS, fast_acquire=True))
-    pipelines = Pipelines(lambda spec: Pipeline(spec, of_replica), reports)
-    with fail_after(60):
-        async with create_task_group() as group:
-            group.start_soon(pipelines.run, stopping)
-            await settled()
-            for key in LOGGERS:
-                pipelines.want(LoggerSpec(key))
-            await settled()
-            stopping.set()
-            await settled()
-            source.answers.set()
+    async with asking() as (source, _, stopping):
+        stopping.set()
+        await settled()
+        source.answers.set()
     assert source.asked == TURNS
