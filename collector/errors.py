@@ -80,6 +80,26 @@ class WrongDestination(CollectorError):
     """A logger's spec names a destination that this replica does not have: the logger's entries wait until it has."""
 
 
+class WrongTemplate(CollectorError):
+    """A template of paths for an archive could lead somewhere it must not, or to one path twice."""
+
+    def __init__(self, template: str, why: str) -> None:
+        super().__init__(
+            f"expected a template of paths such as {{capture}}/date={{date}}/{{first}}-{{last}}-{{n}}.{{ext}},"
+            f" got {template!r} with {why}"
+        )
+
+
+class RecordDamaged(CollectorError):
+    """A record of the archive's log cannot be read: nothing is archived or replayed until it is whole again."""
+
+    def __init__(self, path: str, why: str) -> None:
+        super().__init__(
+            f"expected {path} to be a record of the archive's log, but {why}: bring its bytes back from a copy or an"
+            " older version of the object; without it nobody knows which messages are archived"
+        )
+
+
 class ReaderGone(CollectorError):
     """The reader of standard output has closed it for good: a replica whose sink it is has to end."""
 

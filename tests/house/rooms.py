@@ -12,7 +12,7 @@ COLLECTOR: tuple[tuple[str, ...], ...] = (
     ("decoding", "local", "mongodb", "telemetry"),
     ("jetstream",),
     ("sinks",),
-    ("dead_letters",),
+    ("archive", "dead_letters"),
     ("actors",),
     ("app", "check", "demo"),
     ("cli",),

@@ -1,0 +1,1 @@
+"""Streams in files: each message is in exactly one block, and comes back by a replay."""
