@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from collections import deque
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from anyio import BrokenResourceError, CancelScope, lowlevel, move_on_after
 
 from collector.actors.backoff import exponential
+from collector.actors.deadline import Deadline
 from collector.events import Failed, Failure, Received, Stage, failure_of
 from collector.flow.batching import HandedOn
 from collector.jetstream.endings import LARGEST
@@ -54,8 +52,8 @@ class Consumer:
         self._requests = moving.requests
         self._outbox = outbox
         self._report = moving.shared.report
-        self._clock = moving.shared.clock
-        self._undecoded: deque[Delivery] = deque()
+        self._deadline = Deadline(moving.pull, moving.shared.alarms.set, moving.shared.clock)
+        self._undecoded: list[Delivery] = []
         self._max_at_once = _SLICE
         """Deliveries that are decoded at once at most: few while there is little room."""
         self._leaves = False
@@ -79,6 +77,7 @@ class Consumer:
                 while not stopping.is_set() and await self._step(stopping):
                     pass
             finally:
+                self._deadline.end()
                 with CancelScope(shield=True):  # it has deadlines of its own
                     self._undecoded += await self._pull.drain()
                     await self._pull.answer_aside()
@@ -96,11 +95,8 @@ class Consumer:
 
     async def _step(self, stopping: Event) -> bool:
         """Wait for deliveries, signals or room, and handle them; return whether stream and durable are the same."""
-        again = self._accounts.asks_again_within
-        with move_on_after(min(max(0.0, self._pull.deadline - self._clock()), again)):
-            await self._pull.changed.wait()
-        if again == math.inf and not self._pull.changed.is_set() and self._clock() < self._pull.deadline:
-            return True  # heartbeats have moved the deadline
+        self._deadline.watch(self._accounts.asks_again_within)
+        await self._pull.changed.wait()
         self._leaves |= self._gathering.taken()
         deliveries = self._pull.take()
         signals = self._pull.signals()
@@ -195,8 +191,7 @@ class Consumer:
         decoded: list[Decoded] = []
         messages = size = 0
         while inflated := self._admitted():
-            for _ in inflated.deliveries:
-                self._undecoded.popleft()
+            del self._undecoded[: len(inflated.deliveries)]
             for one in self._moving.codec.decode_inflated(inflated, weigh=self._accounts.decoded.is_scarce):
                 if one is None:
                     await lowlevel.checkpoint()
@@ -226,7 +221,7 @@ class Consumer:
         if not self._undecoded:
             account.withdraw()
             return None
-        inflated = self._moving.codec.inflated_from(list(islice(self._undecoded, self._max_at_once)))
+        inflated = self._moving.codec.inflated_from(self._undecoded[: self._max_at_once])
         while len(inflated.deliveries) > 1 and not account.has_room(inflated.ceiling):
             self._max_at_once = len(inflated.deliveries) // 2
             inflated = self._moving.codec.inflated_from(inflated.deliveries[: self._max_at_once])

@@ -10,8 +10,11 @@ from anyio.abc import ObjectSendStream
 from collector.actors.batcher import Batcher
 from collector.actors.writer import Writer
 from collector.flow.batching import BatchPolicy, HandedOn, OpenBatch
+from collector.runtime.latch import Latch
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from anyio import Event
     from anyio.abc import TaskGroup
     from anyio.streams.memory import MemoryObjectSendStream
@@ -36,6 +39,9 @@ class Downstream(ObjectSendStream[HandedOn]):
         """The number of the next batcher's first batch."""
         self._sent = False
         """Whether something was sent since the last `rest`."""
+        self._tasks = 0
+        self._none_left: Latch | None = None
+        """Set when no task is left, while `written` waits for that."""
 
     async def send(self, item: HandedOn) -> None:
         """Hand deliveries on."""
@@ -57,12 +63,27 @@ class Downstream(ObjectSendStream[HandedOn]):
         if self._inbox is not None:
             self._inbox.close()
 
+    async def written(self) -> None:
+        """Wait until all that was sent is written; call it after `aclose`."""
+        if self._tasks:
+            self._none_left = Latch()
+            await self._none_left.wait()
+
     def _start(self) -> MemoryObjectSendStream[HandedOn]:
         moving, settings = self._moving, self._moving.shared.settings
         inbox, handed_on = create_memory_object_stream[HandedOn](1)
         outbox, open_batches = create_memory_object_stream[OpenBatch](1)
         policy = BatchPolicy(settings.batch_entries, settings.batch_bytes)
         self._batcher = Batcher(policy, handed_on, outbox, self._first)
-        self._group.start_soon(self._batcher.run, name=f"{moving.key} batcher")
-        self._group.start_soon(Writer(moving, open_batches).run, self._ending, name=f"{moving.key} writer")
+        self._tasks += 2
+        self._group.start_soon(self._run, self._batcher.run, name=f"{moving.key} batcher")
+        self._group.start_soon(self._run, Writer(moving, open_batches).run, self._ending, name=f"{moving.key} writer")
         return inbox
+
+    async def _run(self, stage: Callable[..., Awaitable[None]], *args: Event) -> None:
+        try:
+            await stage(*args)
+        finally:
+            self._tasks -= 1
+            if not self._tasks and self._none_left is not None:
+                self._none_left.set()

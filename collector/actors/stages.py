@@ -20,6 +20,7 @@ from collector.runtime.latch import Latch, Listening
 
 if TYPE_CHECKING:
     from collector.actors.moving import Moving
+    from collector.sinks import LaterAnswers
 
 _RETURN_TIMEOUT = 2.0
 _AT_ONCE = 10_000
@@ -42,7 +43,8 @@ class Stages:
         self._report = moving.shared.report
         self._ending = Latch()
         """Set when no more messages are to be pulled."""
-        self._drained = CancelScope()
+        self._group = create_task_group()
+        """Of all stages; they have nothing else that could be cut."""
         self._downstream: Downstream | None = None
 
     async def run(self, stopping: Event) -> None:
@@ -51,8 +53,7 @@ class Stages:
         Raises OwnershipLost when the target is lost, and errors of a sink that the writer does not handle.
         """
         moving, kept = self._moving, self._moving.shared.kept
-        doubts = moving.shared.doubts.moving(self._key, moving.attached, moving.pull.heard_at)
-        with doubts as doubted, self._drained:
+        with moving.shared.doubts.moving(self._key, moving.attached, moving.pull.heard_at) as doubted:
             try:
                 kept.add(self)
                 self._report(LoggerState(self._key, State.RUNNING, moving.risks))
@@ -66,39 +67,37 @@ class Stages:
                 await self._give_back()
 
     async def _run_until_lost(self, ends: tuple[Event, ...]) -> None:
-        lost = self._moving.target.lost
-        with CancelScope() as owned:
-            async with Listening(ends, self._end), Listening((lost,), owned.cancel):
-                await self._run_stages()
+        moving, group, lost = self._moving, self._group, self._moving.target.lost
+        async with group, Listening(ends, self._end), Listening((lost,), group.cancel_scope.cancel):
+            self._downstream = downstream = Downstream(moving, self._ending, group)
+            consumer = Consumer(moving, downstream)
+            if moving.target.later is None:
+                await self._move_entries(consumer, downstream)
+            else:
+                await self._move_with(moving.target.later, consumer, downstream)
+            await consumer.settle(self._ending)
         if lost.is_set():
             raise OwnershipLost(self._key)
 
-    async def _run_stages(self) -> None:
-        later = self._moving.target.later
-        if later is None:
-            consumer = await self._move_entries()
-        else:
-            async with create_task_group() as group:
-                written = Event()
-                group.start_soon(later.run, self._moving.settler, written, name=f"{self._key} later")
-                consumer = await self._move_entries()
-                written.set()
-        await consumer.settle(self._ending)
-
-    async def _move_entries(self) -> Consumer:
-        """Move entries until no more are to be pulled, and all that came are written; return their consumer."""
+    async def _move_with(self, later: LaterAnswers, consumer: Consumer, downstream: Downstream) -> None:
+        """Move entries, and settle those that the sink defers."""
         async with create_task_group() as group:
-            self._downstream = Downstream(self._moving, self._ending, group)
-            consumer = Consumer(self._moving, self._downstream)
-            await consumer.run(self._ending)
-        return consumer
+            written = Event()
+            group.start_soon(later.run, self._moving.settler, written, name=f"{self._key} later")
+            await self._move_entries(consumer, downstream)
+            written.set()
+
+    async def _move_entries(self, consumer: Consumer, downstream: Downstream) -> None:
+        """Move entries until no more are to be pulled, and all that came are written."""
+        await consumer.run(self._ending)
+        await downstream.written()
 
     def _end(self) -> None:
         """Wake the consumer because the moving has to end, and cut the drain at its deadline."""
         if not self._ending.is_set():
             self._ending.set()
             self._report(LoggerState(self._key, State.DRAINING))
-            self._drained.deadline = current_time() + self._moving.shared.settings.drain_timeout
+            self._group.cancel_scope.deadline = current_time() + self._moving.shared.settings.drain_timeout
             self._moving.pull.wake()
 
     def give_way(self) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 BOOM = ValueError("boom")
-NOT_ASKED = ("stray cancellation", "return", BOOM)
+NOT_ASKED = ("stray cancellation", "cancels its own task", "return", BOOM)
 
 
 def states(reports: Reports, key: str = "a") -> list[State | None]:

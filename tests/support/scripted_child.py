@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from anyio import Event
+from anyio import Event, lowlevel
 
 
 class ScriptedChild:
@@ -39,5 +39,10 @@ class ScriptedChild:
                 return
             case "stray cancellation":
                 raise asyncio.CancelledError
+            case "cancels its own task":
+                task = asyncio.current_task()
+                assert task is not None
+                task.cancel()
+                await lowlevel.checkpoint()
             case Exception():
                 raise play
