@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -76,7 +76,7 @@ class MongoDestination:
         if seen is None:
             yield None
             return
-        opened = self._owned(attached, stopping, seen) if seen.is_timeseries else self._plain(seen)
+        opened = self._owned(attached, stopping, seen) if seen.is_timeseries else nullcontext(self._plain(seen))
         try:
             async with opened as target:
                 if target is None:
@@ -94,13 +94,12 @@ class MongoDestination:
                 action = "looking at the collection again"
                 self._shared.report(Failed(self._key, Stage.WRITE, Failure.UNAVAILABLE, str(one), action))
 
-    @asynccontextmanager
-    async def _plain(self, seen: Seen) -> AsyncIterator[Target]:
-        """Give the collection that all replicas write into."""
+    def _plain(self, seen: Seen) -> Target:
+        """Return the collection that all replicas write into."""
         shared = self._shared
         finding = self._place.finding(seen)
         sink = MongoSink(shared.database, self._collection, shared.settings.write_timeout, finding)
-        yield Target(
+        return Target(
             sink=sink,
             dead_letters=self._dead_letters(),
             write_slots=shared.write_slots,

@@ -5,7 +5,7 @@ Its state is in JetStream, so a new start is always safe: deliveries in hand are
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager, closing
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from anyio import CancelScope, move_on_after
@@ -27,7 +27,7 @@ from transfer.errors import Unavailable
 from transfer.jetstream.comparison import not_meant
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable
 
     from anyio import Event
 
@@ -86,9 +86,9 @@ class Pipeline:
         limits = PullLimits(settings.most_held, settings.batch_bytes, settings.batch_entries)
         gathering, pull = self._pull(attached, in_hand)
         with shared.homes.of(self._key, pull.wake, owned=target.stood_by) as home:
-            async with self._listening(pull, stopping, target.leaving, target.lost) as listens:
-                if not listens:
-                    return
+            if not await self._is_listening(pull, stopping, target.leaving, target.lost):
+                return
+            try:
                 with closing(shared.budget.open(pull.wake)) as accounts:
                     moving = Moving(
                         key=self._key,
@@ -108,6 +108,9 @@ class Pipeline:
                         risks=self._risks(attached, target),
                     )
                     await Stages(moving).run(stopping)
+            finally:
+                with CancelScope(shield=True):  # it has deadlines of its own
+                    await pull.drain()
 
     def _pull(self, attached: Attached, in_hand: InHand) -> tuple[Gathering, Pull]:
         """Return the pull subscription, and what wakes it."""
@@ -132,9 +135,8 @@ class Pipeline:
         enough = Enough(shared.settings.batch_entries, shared.settings.batch_bytes)
         return Gathering(LoggerAge(shared.batch_age), enough, shared.clock, shared.alarms.set, wake)
 
-    @asynccontextmanager
-    async def _listening(self, pull: Pull, *ends: Event) -> AsyncIterator[bool]:
-        """Subscribe for the block; when the server refuses, report why, wait, and yield False: an owner gives back."""
+    async def _is_listening(self, pull: Pull, *ends: Event) -> bool:
+        """Subscribe; when the server refuses, report why, wait, and return False: an owner gives back."""
         try:
             with CancelScope(shield=True):  # it has deadlines of its own
                 await pull.open()
@@ -142,13 +144,8 @@ class Pipeline:
             self._shared.report(LoggerState(self._key, State.BACKING_OFF, str(exc)))
             with move_on_after(_UNHEARD_PAUSE):
                 await first_of(*ends)
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            with CancelScope(shield=True):  # it has deadlines of its own
-                await pull.drain()
+            return False
+        return True
 
     def _risks(self, attached: Attached, target: Target) -> str:
         """Return the risks for entries, without those that the logger's spec asks for."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import time
-from functools import partial
 from typing import TYPE_CHECKING
 
 from collector.flow.giving_way import GivingWay
@@ -57,6 +56,7 @@ class Budget:
         self.received = Pool(limit // 4, clock, most_excess=0)
         self.decoded = Pool(limit - self.received.limit, clock)
         self.giving_way = GivingWay(clock)
+        self._begin, self._end = self._expect_one_more, self._expect_one_less
 
     @property
     def used(self) -> int:
@@ -69,11 +69,15 @@ class Budget:
         When many loggers start at once, the guarantees are divided by all of them from the start. Else the first ones
         would request too much, and those bytes return only when the requests expire.
         """
-        return Lasting(partial(self._expect, +1), partial(self._expect, -1), None)
+        return Lasting(self._begin, self._end, None, None)
 
-    def _expect(self, change: int) -> None:
+    def _expect_one_more(self, _: None) -> None:
         for pool in (self.received, self.decoded):
-            pool.expect(change)
+            pool.expect(+1)
+
+    def _expect_one_less(self, _: None) -> None:
+        for pool in (self.received, self.decoded):
+            pool.expect(-1)
 
     def open(self, on_room: Callable[[], None]) -> Accounts:
         """Open the accounts of a logger; `on_room` is called when one of them was refused and there is room now."""

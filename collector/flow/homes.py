@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import math
 import time
-from contextlib import contextmanager
+from contextlib import nullcontext
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
+from collector.runtime.lasting import Lasting
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
+    from contextlib import AbstractContextManager
 
 TAKING_OVER, AT_HOME, ELSEWHERE, STARTING = 0, 1, 2, 3
 """Priorities of requests: JetStream serves the lowest number first, and requests of one number in turn."""
@@ -76,6 +79,8 @@ class Living:
 class Home:
     """The home of one logger, as this replica sees it."""
 
+    __slots__ = ("_clock", "here", "logger", "on_come", "starting_until", "taking_over_until")
+
     def __init__(self, logger: str, on_come: Callable[[], object], clock: Callable[[], float], *, here: bool) -> None:
         self.logger = logger
         self.on_come = on_come
@@ -102,19 +107,18 @@ class Homes:
         self.replicas = replicas
         """The living replicas; none while they are unknown, and then no logger is at home here."""
         self._homes: set[Home] = set()
+        self._begin, self._end = self._homes.add, self._homes.discard
         self._starting_until = clock() + START
 
-    @contextmanager
-    def of(self, logger: str, on_come: Callable[[], object], *, owned: bool = False) -> Iterator[Home]:
+    def of(
+        self, logger: str, on_come: Callable[[], object], *, owned: bool = False
+    ) -> AbstractContextManager[Home, bool | None]:
         """Follow the home of a logger while the block lasts; one that this replica owns is at home here."""
         home = Home(logger, on_come, self._clock, here=owned or self._is_here(logger))
-        if not owned:
-            self._homes.add(home)
-            home.starting_until = -math.inf if self.replicas else self._starting_until
-        try:
-            yield home
-        finally:
-            self._homes.discard(home)
+        if owned:
+            return nullcontext(home)
+        home.starting_until = -math.inf if self.replicas else self._starting_until
+        return Lasting(self._begin, self._end, home, home)
 
     def move(self, replicas: frozenset[str]) -> list[Home]:
         """Take these replicas as the living ones; return the homes that have changed.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import nats.errors
@@ -39,10 +38,11 @@ class Reconnects:
 
     def __init__(self) -> None:
         self._listeners: set[Callable[[], None]] = set()
+        self._begin, self._end = self._listeners.add, self._listeners.discard
 
     def listening(self, listener: Callable[[], None]) -> AbstractContextManager[None]:
         """Call `listener` after each reconnect while the block lasts; it must not block or raise."""
-        return Lasting(partial(self._listeners.add, listener), partial(self._listeners.discard, listener), None)
+        return Lasting(self._begin, self._end, listener, None)
 
     def notify(self) -> None:
         """Call all listeners."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from collector.runtime.lasting import Lasting
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 
 
 class _Moving(NamedTuple):
+    key: str
     attached: Attached
     doubted: Latch
     heard_at: Callable[[], float | None]
@@ -28,6 +28,7 @@ class Doubts:
 
     def __init__(self) -> None:
         self._moving: dict[str, _Moving] = {}
+        self._begin, self._end = self._add, self._remove
 
     def moving(
         self, key: str, attached: Attached, heard_at: Callable[[], float | None] = lambda: None
@@ -36,9 +37,14 @@ class Doubts:
 
         `heard_at` returns when its requests last heard something, and None while there are none.
         """
-        doubted = Latch()
-        moving = _Moving(attached, doubted, heard_at)
-        return Lasting(partial(self._moving.__setitem__, key, moving), partial(self._moving.pop, key), doubted)
+        moving = _Moving(key, attached, Latch(), heard_at)
+        return Lasting(self._begin, self._end, moving, moving.doubted)
+
+    def _add(self, moving: _Moving) -> None:
+        self._moving[moving.key] = moving
+
+    def _remove(self, moving: _Moving) -> None:
+        del self._moving[moving.key]
 
     def attached(self, key: str) -> Attached | None:
         """Return stream and durable as they were when moving began; None while the logger is not moved."""

@@ -8,23 +8,28 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _T = TypeVar("_T")
+_A = TypeVar("_A")
 
 
-class Lasting(Generic[_T]):
-    """Calls one function at the beginning of a block and another one at its end; the block gets a value."""
+class Lasting(Generic[_A, _T]):
+    """Calls one function at the beginning of a block and another one at its end; the block gets a value.
 
-    __slots__ = ("_begin", "_end", "_value")
+    Both get the same argument. So all loggers share the two functions, and none needs functions of its own.
+    """
 
-    def __init__(self, begin: Callable[[], object], end: Callable[[], object], value: _T) -> None:
+    __slots__ = ("_argument", "_begin", "_end", "_value")
+
+    def __init__(self, begin: Callable[[_A], object], end: Callable[[_A], object], argument: _A, value: _T) -> None:
         self._begin = begin
         self._end = end
+        self._argument = argument
         self._value = value
 
     def __enter__(self) -> _T:
         """Begin."""
-        self._begin()
+        self._begin(self._argument)
         return self._value
 
     def __exit__(self, *_: object) -> None:
         """End, also after an error."""
-        self._end()
+        self._end(self._argument)
