@@ -41,6 +41,24 @@ class Consumer:
     after all messages in flight have come, when stream or durable were replaced, or when the batcher has ended.
     """
 
+    __slots__ = (
+        "_accounts",
+        "_admission",
+        "_deadline",
+        "_gathering",
+        "_in_hand",
+        "_key",
+        "_leaves",
+        "_max_at_once",
+        "_moving",
+        "_outbox",
+        "_pull",
+        "_report",
+        "_requests",
+        "_stays",
+        "_undecoded",
+    )
+
     def __init__(self, moving: Moving, outbox: ObjectSendStream[HandedOn]) -> None:
         self._key = moving.key
         self._moving = moving

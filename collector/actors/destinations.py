@@ -110,6 +110,8 @@ class FileSlots:
 class LocalDestination:
     """The destination of a logger that is not in MongoDB. See `Destination`."""
 
+    __slots__ = ("_key", "_patience", "_shared", "_sink")
+
     def __init__(self, key: str, sink: Sink, shared: ChosenDestinations) -> None:
         self._key = key
         self._sink = sink

@@ -61,6 +61,8 @@ class MongoDestination:
     All replicas write into a plain collection. A time-series collection has one owner, so others stand by.
     """
 
+    __slots__ = ("_collection", "_key", "_letters", "_patience", "_place", "_shared")
+
     def __init__(self, spec: LoggerSpec, shared: MongoDestinations) -> None:
         self._key = spec.key
         self._shared = shared

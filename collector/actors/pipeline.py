@@ -44,6 +44,8 @@ _UNHEARD_PAUSE = 10.0
 class Pipeline:
     """Moves the entries of one logger from its stream to its destination until it is asked to stop."""
 
+    __slots__ = ("_destination", "_key", "_patience", "_shared", "_source", "_spec", "name")
+
     def __init__(self, spec: LoggerSpec, shared: Shared) -> None:
         self.name = f"pipeline {spec.key}"
         self._key = spec.key

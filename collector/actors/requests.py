@@ -33,6 +33,8 @@ class PullLimits:
 class Requests:
     """Asks JetStream for the messages of one logger that there is room for, and counts what was asked for and came."""
 
+    __slots__ = ("_accounts", "_alone", "_home", "_in_hand", "_limits", "_pull")
+
     def __init__(self, pull: Pull, in_hand: InHand, accounts: Accounts, limits: PullLimits, home: Home) -> None:
         self._pull = pull
         self._in_hand = in_hand

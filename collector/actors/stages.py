@@ -34,6 +34,8 @@ class Stages:
     wait. When the target was lost, they are dropped without an answer.
     """
 
+    __slots__ = ("_downstream", "_ending", "_group", "_key", "_moving", "_report", "ack_wait", "in_hand", "keeps_alive")
+
     def __init__(self, moving: Moving) -> None:
         self.in_hand = moving.in_hand
         self.ack_wait = moving.attached.ack_wait

@@ -42,6 +42,8 @@ _Result = TypeVar("_Result")
 class LetterFiles:
     """The dead letters of one logger as files. All methods block, and raise OSError."""
 
+    __slots__ = ("_lock", "_patience", "folder")
+
     def __init__(self, folder: Path, key: str, patience: float = _PATIENCE) -> None:
         """Keep them in `folder`; a change waits for the lock for so many seconds."""
         self.folder = folder / FOLDER / key
@@ -102,6 +104,8 @@ class LetterFiles:
 
 class LetterFileStore:
     """The store of one logger's dead letters in files. See `DeadLetterSink`."""
+
+    __slots__ = ("_clock", "_files")
 
     def __init__(self, files: LetterFiles, clock: Callable[[], float]) -> None:
         self._files = files

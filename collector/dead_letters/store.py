@@ -34,6 +34,8 @@ _MOST = 500
 class DeadLetterStore:
     """The dead letters of one logger."""
 
+    __slots__ = ("_clock", "_collection", "_database", "_write_timeout")
+
     def __init__(
         self,
         database: AsyncDatabase[dict[str, Any]],

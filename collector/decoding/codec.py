@@ -51,16 +51,15 @@ class _DroppedError(Exception):
         self.rule = rule
 
 
-class Codec:
+class Codec(Unpacker):
     """Decodes the deliveries of one stream, and applies the rules of its logger to each entry."""
+
+    __slots__ = ("_identity", "_read", "_rules")
 
     def __init__(
         self, incarnation: Incarnation, rules: Sequence[Rule] = (), *, max_inflated: int = MAX_INFLATED
     ) -> None:
-        unpacker = Unpacker(incarnation, max_inflated)
-        self.inflated_from = unpacker.inflated_from
-        self.originals = unpacker.originals
-        self._origin = unpacker.origin
+        super().__init__(incarnation, max_inflated)
         self._identity = incarnation.identity
         self._rules = rules
         self._read = self._read_by_rules if rules else read_envelope
@@ -152,7 +151,7 @@ class Codec:
         yield replace(decoded, weight=weight) if weighing else decoded
 
     def _as_letter(self, delivery: Delivery, poison: Poison) -> Decoded:
-        identity = self._origin(delivery).identity(delivery.sequence)
+        identity = self.origin(delivery).identity(delivery.sequence)
         reject = Rejected(delivery, None, identity, poison.reason, poison.error, delivery.body)
         return Decoded([delivery], [], [reject], delivery.size, ENTRY + delivery.size)
 
@@ -170,7 +169,7 @@ class Codec:
     def _rejects_of_one(self, refusals: list[Refusal]) -> Iterator[Rejected]:
         delivery = refusals[0].entry.delivery
         bodies = self.originals(delivery, [refusal.entry.position for refusal in refusals])
-        origin = self._origin(delivery)
+        origin = self.origin(delivery)
         for refusal, body in zip(refusals, bodies, strict=True):
             entry = refusal.entry
             derived = origin.identity(delivery.sequence, entry.position)

@@ -88,6 +88,8 @@ NO_CONTENT = Content()
 class Contents:
     """Reads headers, and remembers the last ones: most messages of a stream have the same."""
 
+    __slots__ = ("_last",)
+
     def __init__(self) -> None:
         self._last = (b"", NO_CONTENT)
 

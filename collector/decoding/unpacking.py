@@ -42,6 +42,8 @@ class Inflated(msgspec.Struct, frozen=True, gc=False):
 class Unpacker:
     """Unpacks the deliveries of one stream."""
 
+    __slots__ = ("_contents", "_max_inflated", "incarnation")
+
     def __init__(self, incarnation: Incarnation, max_inflated: int = MAX_INFLATED) -> None:
         self.incarnation = incarnation
         self._max_inflated = max_inflated

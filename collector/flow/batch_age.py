@@ -66,6 +66,8 @@ class LoggerAge:
     the least one is shortened at random: by any part when it has just grown, and later by little.
     """
 
+    __slots__ = ("_came_at", "_chance", "_counted", "_last", "_of_all")
+
     def __init__(self, of_all: BatchAge, chance: Callable[[], float] = random) -> None:
         """`chance` returns a number from 0 to 1."""
         self._of_all = of_all

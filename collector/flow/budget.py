@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 class Accounts:
     """Both accounts of one logger."""
 
+    __slots__ = ("_budget", "decoded", "received")
+
     def __init__(self, budget: Budget, on_room: Callable[[], None]) -> None:
         self._budget = budget
         self.received = budget.received.open(on_room)

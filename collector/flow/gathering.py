@@ -37,6 +37,8 @@ class Gathering:
     batch, wait on in the open batch of the batcher until the same end.
     """
 
+    __slots__ = ("_age", "_alarm", "_bytes", "_clock", "_end", "_enough", "_is_armed", "_messages", "_most", "_wake")
+
     def __init__(
         self, age: LoggerAge, enough: Enough, clock: Callable[[], float], alarm: Alarm, wake: Callable[[], None]
     ) -> None:

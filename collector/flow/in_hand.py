@@ -26,6 +26,8 @@ _SLIM: Final = Slim("")
 class InHand:
     """The unanswered deliveries of one logger. Each hand-over counts on its own, also of the same message."""
 
+    __slots__ = ("_copies", "_deliveries", "_disowned", "_owed", "bytes", "decoded_bytes", "receipts")
+
     def __init__(self) -> None:
         self.bytes = 0
         """Memory of the deliveries as they were received."""

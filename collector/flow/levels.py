@@ -32,6 +32,8 @@ class Levels:
 class Level:
     """The messages that a logger has in hand, and its writes in progress."""
 
+    __slots__ = ("_changed", "_in_hand", "_key", "writes")
+
     def __init__(self, key: str, in_hand: InHand, changed: dict[Level, None]) -> None:
         self.writes = 0
         self._key = key

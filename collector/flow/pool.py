@@ -49,6 +49,8 @@ _LOOK = 1.0
 class Account:
     """The bytes of a pool that one logger uses."""
 
+    __slots__ = ("_pool", "excess", "flow", "freed_at", "on_room", "ticket", "used")
+
     def __init__(self, pool: Pool, on_room: Callable[[], None]) -> None:
         self._pool = pool
         self.on_room = on_room

@@ -49,6 +49,8 @@ class Settler:
     It is called when the outcomes of all entries of a delivery are final: stored, kept as dead letters, or dropped.
     """
 
+    __slots__ = ("_answering", "_in_hand", "_key", "_report")
+
     def __init__(self, key: str, in_hand: InHand, answering: Answering, report: Report) -> None:
         self._key = key
         self._in_hand = in_hand

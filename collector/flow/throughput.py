@@ -6,6 +6,8 @@ from __future__ import annotations
 class Flow:
     """Bytes that came in this second and in the one before it."""
 
+    __slots__ = ("_before", "_now", "_second")
+
     def __init__(self) -> None:
         self._second = 0
         self._now = 0

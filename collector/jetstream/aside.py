@@ -19,6 +19,8 @@ _MOST_CUT = 10_000
 class Aside:
     """The answers to cut messages, which are to be delivered again, and to markers, which are to be removed."""
 
+    __slots__ = ("_cut", "answers")
+
     def __init__(self) -> None:
         self.answers: list[Answer] = []
         self._cut: dict[int, int] = {}

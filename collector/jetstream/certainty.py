@@ -29,6 +29,8 @@ class _State(NamedTuple):
 class Certainty:
     """Knows whether one logger's stream and durable are those of the last check; before the first check nothing is."""
 
+    __slots__ = ("_clock", "_doubts", "_found", "_gaps", "_life", "_looked_from", "_looked_life", "_watched_until")
+
     def __init__(self, life: Callable[[], int], clock: Callable[[], float]) -> None:
         self._life = life
         self._clock = clock

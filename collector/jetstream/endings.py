@@ -17,6 +17,8 @@ client (`max_pending`)."""
 class Endings:
     """The endings of one pull's requests, as far as the next request depends on them."""
 
+    __slots__ = ("_counted", "_last_size", "fruitless", "last_words", "too_small")
+
     def __init__(self) -> None:
         self.too_small = 0
         """Bytes of the last request if the next message is larger, else 0: then that message is asked for alone."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from transfer.difference import Difference
     from transfer.jetstream.comparison import Need
-    from transfer.jetstream.configurations import DurableConfig, DurableInfo, StreamConfig
+    from transfer.jetstream.configurations import DurableInfo, StreamConfig
     from transfer.names import Names
 
 
@@ -201,15 +201,6 @@ class JetStreamLag:
         )
 
 
-class _Found(NamedTuple):
-    """The state of a durable, and the needs that it was compared with."""
-
-    config: DurableConfig
-    paused: bool
-    needs: int
-    """The identity of the needs."""
-
-
 class _Known(NamedTuple):
     """The numbers of a durable that hardly ever change."""
 
@@ -225,7 +216,8 @@ class _Compared:
         self._needs_of = needs_of
         self._streams: dict[str, tuple[int, tuple[Difference, ...]]] = {}
         """By logger: the hash of the configuration, which alone would take a thousand bytes, and its differences."""
-        self._durables: dict[str, tuple[_Found, tuple[Difference, ...]]] = {}
+        self._durables: dict[str, tuple[int, tuple[Difference, ...]]] = {}
+        """The same of durables, with whether it is paused, and with the needs that it was compared with."""
 
     def stream(self, key: str, config: StreamConfig) -> tuple[Difference, ...]:
         known, found = self._streams.get(key), hash(msgspec.msgpack.encode(config))
@@ -234,7 +226,8 @@ class _Compared:
         return known[1]
 
     def durable(self, key: str, info: DurableInfo) -> tuple[Difference, ...]:
-        known, found = self._durables.get(key), _Found(info.config, info.paused, id(needs := self._needs_of(key)))
+        needs = self._needs_of(key)
+        known, found = self._durables.get(key), hash((msgspec.msgpack.encode(info.config), info.paused, id(needs)))
         if known is None or known[0] != found:
             known = self._durables[key] = found, compare_durable(info, self._names, key, needs)
         return known[1]

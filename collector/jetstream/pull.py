@@ -53,6 +53,31 @@ def at_once(_messages: int, _size: int, _now: float) -> bool:
 class Pull:
     """The pull subscription of one durable, from `open` to `drain`. Never more messages come than were asked for."""
 
+    __slots__ = (
+        "_aside",
+        "_certainty",
+        "_clock",
+        "_deliveries",
+        "_head",
+        "_heard",
+        "_heartbeat",
+        "_in_hand",
+        "_inbox",
+        "_life",
+        "_link",
+        "_next",
+        "_number",
+        "_pace",
+        "_signals",
+        "_stream",
+        "_subscribed",
+        "_taken_in_hand",
+        "_wakes",
+        "changed",
+        "endings",
+        "outstanding",
+    )
+
     def __init__(
         self,
         link: Link,

@@ -81,6 +81,8 @@ class LoggerSources:
 class LoggerSource:
     """The stream and the durable of one logger. See `DurableSource`."""
 
+    __slots__ = ("_key", "_shared")
+
     def __init__(self, shared: LoggerSources, key: str) -> None:
         self._shared = shared
         self._key = key

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 class Blackhole:
     """Takes every entry and keeps none. See `Sink`."""
 
+    __slots__ = ()
+
     def begin(self, entries: Sequence[Entry]) -> BlackholeWriting:
         """See `Sink`."""
         return BlackholeWriting(len(entries))

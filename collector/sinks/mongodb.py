@@ -36,6 +36,8 @@ _OTHER_DOCUMENT = "expected the publisher's own `_id` to be new, but another doc
 class MongoSink:
     """Writes entries of one logger into its collection with majority write concern."""
 
+    __slots__ = ("_database", "_found", "_write_timeout", "collection")
+
     def __init__(
         self,
         database: AsyncDatabase[dict[str, Any]],

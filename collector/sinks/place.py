@@ -50,6 +50,8 @@ class Seen:
 class Place:
     """The collections of one logger, its dead letters and its claims. Each call is shielded and has a deadline."""
 
+    __slots__ = ("_catalog", "_collection", "_database", "_dead_letters", "_refused", "_spec", "_timeout", "_tries")
+
     def __init__(
         self,
         database: AsyncDatabase[dict[str, Any]],
