@@ -1,11 +1,12 @@
-"""The upkeep: one task for all loggers, and how few tasks a logger at rest has of its own."""
+"""The upkeep: one task for all loggers, and how little a logger at rest has of its own."""
 
 from __future__ import annotations
 
 import asyncio
+import gc
 from typing import TYPE_CHECKING
 
-from anyio import Event, create_task_group, fail_after
+from anyio import CancelScope, Event, create_task_group, fail_after
 
 from collector.actors.pipeline import Pipeline
 from collector.actors.supervisor import Pipelines
@@ -19,8 +20,13 @@ from transfer.wire import LoggerSpec
 if TYPE_CHECKING:
     import pytest
 
-MOST_TASKS = 2
-"""The supervisor of one logger, and its pipeline, in which the consumer waits."""
+MOST_TASKS = 1
+"""The supervisor of one logger, in which the pipeline runs and its consumer waits."""
+MOST_SCOPES = 2
+"""That of the task, and that of the stages."""
+MOST_OBJECTS = 160
+"""Objects that the garbage collector would traverse."""
+LOGGERS = 20
 
 
 async def test_all_jobs_run_until_it_is_asked_to_stop() -> None:
@@ -77,24 +83,35 @@ class AnySource(FakeSource):
         return self
 
 
-async def tasks_of(loggers: int) -> int:
-    """Return how many tasks so many loggers at rest have."""
+def objects() -> tuple[int, int, int]:
+    """Return how many tasks, cancel scopes and objects there are."""
+    gc.collect()
+    there = gc.get_objects()
+    return len(asyncio.all_tasks()), sum(isinstance(one, CancelScope) for one in there), len(there)
+
+
+async def objects_of(loggers: int) -> tuple[int, int, int]:
+    """Return how many tasks, cancel scopes and objects so many loggers at rest have."""
     reports, stopping = Reports(), Event()
     of_replica = shared(FakeLink(), reports, source=AnySource())
     pipelines = Pipelines(lambda spec: Pipeline(spec, of_replica), reports)
-    before = len(asyncio.all_tasks())
     with fail_after(60):
         async with create_task_group() as group:
             group.start_soon(pipelines.run, stopping)
             await settled()
+            before = objects()
             for number in range(loggers):
                 pipelines.want(LoggerSpec(f"logger{number}"))
             await reports.until(lambda: [one.state for one in reports.of(LoggerState)].count(State.RUNNING) == loggers)
             await settled()
-            tasks = len(asyncio.all_tasks()) - before - 1
+            tasks, scopes, every = (now - then for now, then in zip(objects(), before, strict=True))
             stopping.set()
-    return tasks
+    return tasks, scopes, every
 
 
-async def test_a_logger_at_rest_has_few_tasks() -> None:
-    assert await tasks_of(20) <= 20 * MOST_TASKS
+async def test_a_logger_at_rest_has_few_tasks_scopes_and_objects() -> None:
+    await objects_of(1)
+    tasks, scopes, every = await objects_of(LOGGERS)
+    assert tasks <= LOGGERS * MOST_TASKS
+    assert LOGGERS <= scopes <= LOGGERS * MOST_SCOPES
+    assert every <= LOGGERS * MOST_OBJECTS
