@@ -11,7 +11,7 @@ from transfer.background.source import Emitter, Unmapped
 from transfer.entries.lenient import safe_repr
 from transfer.entries.ordinary import ordinary_entry
 from transfer.entries.record import called, record_data
-from transfer.system.inside import SENDING, Making, is_making
+from transfer.system.inside import MAKING, SENDING, Making, is_making
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -52,7 +52,8 @@ class TransferHandler(Emitter, logging.Handler):
             is_ours = record.thread in SENDING and record.process in {None, os.getpid()}
         except Exception:  # noqa: BLE001 - a record that was made by hand
             is_ours = False
-        if is_ours or threading.get_ident() in SENDING or is_making():  # as `_leaves_out` says, without calling it
+        # As `_leaves_out` says, without calling it.
+        if is_ours or threading.get_ident() in SENDING or (MAKING.get() is not None and is_making()):
             return False
         if not self.filters:
             self.emit(record)
@@ -89,7 +90,7 @@ class TransferHandler(Emitter, logging.Handler):
             context = called(self._context)
         entry = ordinary_entry(record, moment, context)
         if entry is not None:
-            self._sender.put(self.key, entry[0], entry[1], important=important)
+            self._sender.put(self.key, entry[0], entry[1], important)
         elif context is None:
             self._emit_mapped(record, record_data, moment, important=important)
         else:

@@ -109,10 +109,13 @@ class RecordingSender(Sender):
         super().__init__(settings, namespace, queue)
         self._recorder = recorder
 
-    def _add(self, key: str, entry_id: bytes, body: bytes, *, important: bool) -> None:
-        self._outbox.add(key, entry_id, body, important=important, may_block=False)
+    def put(self, key: str, entry_id: bytes, body: bytes, important: bool) -> None:
+        """Record an entry."""
+        if self._takes(key):
+            self._outbox.add(key, entry_id, body, important=important, may_block=False)
         for bundle in self._outbox.take(_ONE):
             self._outbox.finish(bundle, self._record(bundle))
+        self._say_new_drops()
 
     def _record(self, bundle: Bundle) -> Dropped | None:
         """Record the entry of a bundle; return the reason for which JetStream would not take it."""

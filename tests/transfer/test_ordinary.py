@@ -174,9 +174,10 @@ print(record_data(logging.getLogger("shop").makeRecord("shop", 20, "x.py", 7, "o
     assert (done.stdout, done.stderr) == ("t-1\n", "")
 
 
-@pytest.fixture
-def handler() -> Iterator[TransferHandler]:
-    handler = TransferHandler("a", url="nats://127.0.0.1:1", namespace="beta", context=lambda: {"request": "r-1"})
+@pytest.fixture(params=["drop_newest"])
+def handler(request: pytest.FixtureRequest) -> Iterator[TransferHandler]:
+    url, overflow = "nats://127.0.0.1:1", request.param
+    handler = TransferHandler("a", url=url, namespace="beta", overflow=overflow, context=lambda: {"request": "r-1"})
     logger = logging.getLogger("shop.ordinary")
     logger.propagate, logger.level = False, logging.INFO
     logger.addHandler(handler)
@@ -222,13 +223,14 @@ def test_what_changes_after_the_call_changes_no_entry(handler: TransferHandler) 
     assert all((one["plain"], one["deep"]) == (1, {"a": [1]}) for one in before)
 
 
-CALLS = 1.2
-"""Times the calls that `QueueHandler` makes: as many as these were counted, with Python 3.11."""
+CALLS = 0.95
+"""Times the calls that `QueueHandler` makes: 0.86 of them were counted, with Python 3.11."""
 LOGGED: dict[str, Callable[[logging.Logger], None]] = {
     "plain": lambda logger: logger.info("order"),
     "args": lambda logger: logger.info("order %s of %d", "A-17", 3),
     "extra": lambda logger: logger.info("order", extra=EXTRA),
     "both": lambda logger: logger.info("GET %s", "/users", extra=EXTRA),
+    "a number of 40 bits": lambda logger: logger.info("GET %s", "/users", extra={"number": 1 << 40}),
 }
 
 
@@ -253,10 +255,9 @@ def _calls(log: Callable[[], None]) -> int:
     return found["call"] + found["c_call"]
 
 
+@pytest.mark.parametrize("handler", ["drop_newest", "block"], indirect=True)
 @pytest.mark.parametrize("kind", LOGGED)
-def test_a_record_takes_about_the_calls_that_it_takes_to_put_it_into_a_queue(
-    handler: TransferHandler, kind: str
-) -> None:
+def test_a_record_takes_fewer_calls_than_it_takes_to_put_it_into_a_queue(handler: TransferHandler, kind: str) -> None:
     """The same on every machine, however busy it is: what is done for nothing, or twice, comes back unnoticed else."""
     handler._context = None
     logger = logging.getLogger("shop.ordinary")

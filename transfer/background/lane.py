@@ -20,6 +20,13 @@ _STUBS = 100
 """A lane with more waiting gets a gap instead of a stub: the memory of stubs is not counted."""
 
 
+class Room(NamedTuple):
+    """A number of entries and a number of bytes."""
+
+    entries: int
+    bytes: int
+
+
 class Queued(msgspec.Struct, frozen=True, gc=False):
     """One encoded entry that waits or is on its way."""
 

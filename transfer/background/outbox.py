@@ -17,7 +17,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from transfer.background.drops import Dropped
-from transfer.background.lane import OBJECTS, Bundle, Lane, Queued, first_number, room_of
+from transfer.background.lane import OBJECTS, Bundle, Lane, Queued, Room, first_number, room_of
 from transfer.entries.stub import stub_of
 from transfer.options import Overflow
 from transfer.system.native import Waiter
@@ -31,13 +31,6 @@ _WINDOW = 256
 """Bundles on their way at a time. A logger with none on its way may always send one more."""
 _LOOK = 1.0
 """Seconds between two looks of a thread that waits."""
-
-
-class Room(NamedTuple):
-    """A number of entries and a number of bytes."""
-
-    entries: int
-    bytes: int
 
 
 class Limits(NamedTuple):
@@ -84,36 +77,10 @@ class Outbox:
         self._begin()
 
     def add(self, key: str, entry_id: bytes, body: bytes, *, important: bool, may_block: bool) -> None:
-        """Put an entry in, or drop one."""
-        size = len(body) + OBJECTS
-        entries, most = self._at_once[important]
-        wake = None
-        with self.lock:
-            fits = self.entries < entries and self.bytes + size <= most and not self._closed
-            if fits:
-                self._put(key, entry_id, body, size, important)
-                wake, self._wake = self._wake, None
-        if not fits:
-            self._add_to_full(key, entry_id, body, size, important=important, may_block=may_block)
-        if wake is not None:
-            wake()
-
-    def _put(self, key: str, entry_id: bytes, body: bytes, size: int, important: bool) -> None:
-        lane = self._lanes.get(key)
-        if lane is None:
-            lane = self._lanes[key] = Lane(key)
-        self._numbers += 1
-        (lane.important if important else lane.ordinary).append(Queued(self._numbers, entry_id, body))
-        lane.entries += 1
-        lane.bytes += size
-        self.entries += 1
-        self.bytes += size
-
-    def _add_to_full(
-        self, key: str, entry_id: bytes, body: bytes, size: int, *, important: bool, may_block: bool
-    ) -> None:
-        """Put an entry in once there is room for it, or drop one."""
-        room = self._all if important else self._ordinary
+        """Put an entry in, at once or when there is room for it, or drop one."""
+        if self.add_at_once(key, entry_id, body, important):
+            return
+        size, room = len(body) + OBJECTS, self._all if important else self._ordinary
         stub = stub_of(body) if size > room.bytes and not self._closed else None  # it takes its time: without the lock
         with self.lock:
             why = self._make_room(key, size, room, may_block=may_block)
@@ -126,6 +93,38 @@ class Outbox:
             wake, self._wake = self._wake, None
         if wake is not None:
             wake()
+
+    def add_at_once(self, key: str, entry_id: bytes, body: bytes, important: bool) -> bool:
+        """Put an entry in where there is room without a look at the others; return whether it is in."""
+        size = len(body) + OBJECTS
+        entries, most = self._at_once[important]
+        with self.lock:
+            if self.entries >= entries or self.bytes + size > most or self._closed:
+                return False
+            lane = self._lanes.get(key)
+            if lane is None:
+                lane = self._lanes[key] = Lane(key)
+            self._numbers = number = self._numbers + 1
+            (lane.important if important else lane.ordinary).append(Queued(number, entry_id, body))
+            lane.entries += 1
+            lane.bytes += size
+            self.entries += 1
+            self.bytes += size
+            wake, self._wake = self._wake, None
+        if wake is not None:
+            wake()
+        return True
+
+    def _put(self, key: str, entry_id: bytes, body: bytes, size: int, important: bool) -> None:
+        lane = self._lanes.get(key)
+        if lane is None:
+            lane = self._lanes[key] = Lane(key)
+        self._numbers += 1
+        (lane.important if important else lane.ordinary).append(Queued(self._numbers, entry_id, body))
+        lane.entries += 1
+        lane.bytes += size
+        self.entries += 1
+        self.bytes += size
 
     def _fits(self, size: int, room: Room) -> bool:
         return self.entries < room.entries and self.bytes + size <= room.bytes

@@ -106,16 +106,27 @@ class Sender:
             return
         entry_id = new_id()  # before anything of this object is touched: it notices that this is a child
         body = encode_anything(data, time.time_ns() if timestamp is None else timestamp, metadata, entry_id)
-        self.put(key, entry_id, body, important=important)
+        self.put(key, entry_id, body, important)
 
-    def put(self, key: str, entry_id: bytes, body: bytes, *, important: bool) -> None:
+    def put(self, key: str, entry_id: bytes, body: bytes, important: bool) -> None:
         """Queue an entry whose bytes are there."""
-        if (type(key) is str and key in self._keys) or self._is_key(key):
-            self._add(key, entry_id, body, important=important)
-        if self._outbox.first_drops:
-            self._report.say_new(self._last_error)
+        outbox = self._outbox
+        if (type(key) is str and key in self._keys) or self._takes(key):
+            thread = self._thread
+            if thread is None or thread.leaving:
+                thread = self._start()
+            if not outbox.add_at_once(key, entry_id, body, important):
+                may_block = self._blocks and thread is not None and not thread.is_current()
+                outbox.add(key, entry_id, body, important=important, may_block=may_block)
+            if thread is None or thread.leaving:
+                self._added_without_thread()
+        if outbox.first_drops:
+            self._say_new_drops()
 
-    def _is_key(self, key: str) -> bool:
+    def _takes(self, key: str) -> bool:
+        """Return whether a key can name a logger; an entry of any other is dropped."""
+        if type(key) is str and key in self._keys:
+            return True
         try:
             check_key(key)
         except Exception:  # noqa: BLE001 - whatever is given as a key
@@ -125,14 +136,7 @@ class Sender:
             self._keys.add(key)
         return True
 
-    def _add(self, key: str, entry_id: bytes, body: bytes, *, important: bool) -> None:
-        thread = self._thread
-        if thread is None or thread.leaving:
-            thread = self._start()
-        may_block = self._blocks and thread is not None and not thread.is_current()
-        self._outbox.add(key, entry_id, body, important=important, may_block=may_block)
-        if thread is not None and not thread.leaving:
-            return
+    def _added_without_thread(self) -> None:
         if ending.has_begun:
             self.send_here(ending, ending.seconds)
             self._outbox.clear()

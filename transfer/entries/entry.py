@@ -29,7 +29,8 @@ _NIL = encode(None)
 _FRONT = b"\x84" + _METADATA
 _FRONT_WITHOUT_METADATA = _FRONT + _NIL + _DATA
 _MOMENT, _ID = _TIMESTAMP + b"\xd7\xff", encode("id") + b"\xc4\x0c"
-_back = Struct(f">{len(_MOMENT)}sQ{len(_ID)}s12s").pack
+_BACK = f">{len(_MOMENT)}sQ{len(_ID)}s"
+_back, _back_with_new_id = Struct(_BACK + "12s").pack, Struct(_BACK + "IQ").pack
 
 
 def encode_entry(
@@ -153,6 +154,18 @@ class _Ids:
 _ids = _Ids()
 _packed = Struct(">IQ").pack
 in_each_child(_ids.restart)
+
+
+def framed_with_new_id(data: bytes, moment: int) -> tuple[bytes, bytes]:
+    """Return the identity of a new entry, and its body, as `new_id` and `framed` do."""
+    seconds, rest = divmod(moment, 1_000_000_000)
+    if not rest or seconds >> 34:
+        entry_id = new_id()
+        return entry_id, framed(data, moment, entry_id)
+    look()
+    number = _ids.process | next(_ids.counter) & 0xFFFFFF
+    back = _back_with_new_id(_MOMENT, rest << 34 | seconds, _ID, int(time.time()) & 0xFFFFFFFF, number)
+    return back[-12:], b"".join((_FRONT_WITHOUT_METADATA, data, back))
 
 
 def new_id() -> bytes:

@@ -19,7 +19,8 @@ MOST_FLAT = 1000
 """More values are counted by a walk, which has a bound for them."""
 _TEXT = frozenset({str})
 _END = 1 << 63
-_BEYOND = re.compile(rb"\xcf[\x80-\xff]")
+may_be_beyond = re.compile(rb"\xcf[\x80-\xff]").search
+"""Looks for the two bytes that an integer above 63 bits begins with, and others may. It is worth it where 0xCF is."""
 encode = msgspec.msgpack.Encoder().encode
 
 
@@ -39,7 +40,7 @@ def flat_bytes(fields: Any, taken: frozenset[str] = frozenset()) -> bytes | None
         encoded = encode(copy)
     except (UnicodeEncodeError, OverflowError):  # a lone surrogate, a large integer
         return None
-    if b"\xcf" in encoded and not are_in_range(encoded, copy.values()):
+    if 0xCF in encoded and may_be_beyond(encoded) and not are_in_range(copy.values()):
         return None
     return encoded
 
@@ -52,9 +53,6 @@ def are_names(names: Collection[Any]) -> bool:
     return joined.isascii() and "\0" not in joined
 
 
-def are_in_range(encoded: bytes, *many: Iterable[Any]) -> bool:
-    """Return whether no integer among the encoded values is above 63 bits, for which MongoDB has no room.
-
-    The bytes of such a one begin with these two, as others may. They are worth a look where 0xCF is among the bytes.
-    """
-    return not _BEYOND.search(encoded) or all(value < _END for values in many for value in values if type(value) is int)
+def are_in_range(values: Iterable[Any]) -> bool:
+    """Return whether no integer is above 63 bits, for which MongoDB has no room."""
+    return all(value < _END for value in values if type(value) is int)

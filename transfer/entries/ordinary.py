@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from transfer.entries.entry import framed, new_id
+from transfer.entries.entry import framed_with_new_id
 from transfer.entries.fields import OF_THE_DOCUMENT
-from transfer.entries.flat import KINDS, are_in_range, are_names, encode
+from transfer.entries.flat import KINDS, are_in_range, are_names, encode, may_be_beyond
 from transfer.entries.moments import END, FIRST
 from transfer.entries.record import ATTRIBUTES, STANDARD
 
@@ -82,18 +82,19 @@ def ordinary_entry(record: LogRecord, moment: int, context: Mapping[str, object]
         if context:
             more = {**context, **{name: attributes[name] for name in behind}} if behind else context
             values += tuple(more.values())
-        if type(values[0]) is not str or not KINDS.issuperset(map(type, values)):
-            return None
         fields: Any = fields_of(*values)
         if args:
-            if type(args) is not tuple or len(args) > _MOST_VALUES or not KINDS.issuperset(map(type, args)):
+            if type(args) is not tuple or len(args) > _MOST_VALUES:
                 return None
+            values += args
+        if type(fields.msg) is not str or not KINDS.issuperset(map(type, values)):
+            return None
+        if args:
             fields.msg, fields.args = fields.msg % args, args
         data = encode(fields)
-        if b"\xcf" in data and not are_in_range(data, values, args or ()):
+        if 0xCF in data and may_be_beyond(data) and not are_in_range(values):
             return None
-        entry_id = new_id()
-        return entry_id, framed(data, moment, entry_id)
+        return framed_with_new_id(data, moment)
     except Exception:  # noqa: BLE001 - args that do not go with the template, a lone surrogate, no memory, and so on
         return None
 

@@ -20,19 +20,19 @@ class Making:
 
     def __enter__(self) -> None:
         self.goes_on = True
-        self._token = _making.set(self)
+        self._token = MAKING.set(self)
 
     def __exit__(self, *_: object) -> None:
         self.goes_on = False  # for tasks that were begun meanwhile: they have inherited this
-        _making.reset(self._token)
+        MAKING.reset(self._token)
 
 
-_making: ContextVar[Making | None] = ContextVar("transfer_making", default=None)
+MAKING: ContextVar[Making | None] = ContextVar("transfer_making", default=None)
 
 
 def is_making() -> bool:
     """Return whether the caller is making an entry."""
-    making = _making.get()
+    making = MAKING.get()
     return making is not None and making.goes_on
 
 
