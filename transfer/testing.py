@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from transfer.background.drops import Dropped
-from transfer.background.outbox import Limits
+from transfer.background.lane import Limits
 from transfer.background.sender import Sender
 from transfer.blocking import BlockingTransfer
 from transfer.client import Found, Logger, Transfer

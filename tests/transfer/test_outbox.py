@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transfer.background.drops import Dropped
-from transfer.background.lane import Bundle, Queued
-from transfer.background.outbox import Limits, Outbox
+from transfer.background.lane import Bundle, Limits, Queued
+from transfer.background.outbox import Outbox
 from transfer.options import Overflow
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from transfer.background.drops import Dropped
-from transfer.background.outbox import Limits, Outbox
+from transfer.background.lane import Limits
+from transfer.background.outbox import Outbox
 from transfer.options import Overflow
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from transfer.background.drops import Dropped
-from transfer.background.lane import OBJECTS
-from transfer.background.outbox import Limits, Outbox
+from transfer.background.lane import OBJECTS, Limits
+from transfer.background.outbox import Outbox
 from transfer.options import Overflow
 
 if TYPE_CHECKING:

@@ -12,76 +12,24 @@ from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 import pytest
-from anyio import fail_after
 
 import transfer.background.outbox
 import transfer.background.sender
 import transfer.background.thread
 from transfer.background.process import close_all, ending, in_child
-from transfer.background.sender import Sender
 from transfer.background.thread import SendingThread
 from transfer.blocking import BlockingTransfer
 from transfer.errors import Conflict, InvalidEntry, JetStreamError, TransferError, Unavailable, UnknownLogger
 from transfer.handler import TransferHandler
-from transfer.options import read_options
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Callable
 
+    from tests.transfer.fake_nats import Nats
+    from transfer.background.sender import Sender
     from transfer.publishing import Publication
 
 pytestmark = pytest.mark.timeout(60)
-
-
-class Nats:
-    """A connection whose answers a test gives: `confirm` is called for each attempt."""
-
-    is_connected, is_closed, max_payload = True, False, 1 << 20
-
-    def __init__(self) -> None:
-        self.attempts: list[tuple[str, int, bool]] = []
-        self.confirm: Callable[[Publication], Awaitable[None]] = self.yes
-
-    async def yes(self, _: Publication) -> None:
-        """Confirm."""
-
-    async def take(self, _: object, publication: Publication, timeout: float) -> None:
-        """Be `publishing.confirm`."""
-        self.attempts.append((publication.key, len(publication.body), publication.sent_before))
-        with fail_after(timeout):
-            await self.confirm(publication)
-
-    def done(self, key: str) -> int:
-        """Return how many attempts there were for a logger."""
-        return len([one for one in self.attempts if one[0] == key])
-
-
-@pytest.fixture
-def nats(monkeypatch: pytest.MonkeyPatch) -> Nats:
-    """Give what all threads of the test are connected to."""
-    fake: Any = Nats()
-
-    async def keep_connected(self: SendingThread) -> None:
-        self._connection, self._jetstream = fake, fake
-        await asyncio.Event().wait()
-
-    monkeypatch.setattr(SendingThread, "_keep_connected", keep_connected)
-    monkeypatch.setattr(transfer.background.thread, "confirm", fake.take)
-    return fake  # type: ignore[no-any-return]
-
-
-@pytest.fixture
-def sender(nats: Nats) -> Iterator[Callable[..., Sender]]:
-    """Make senders, and end them with the test."""
-    made: list[Sender] = []
-
-    def make(**options: Any) -> Sender:
-        made.append(one := Sender(*read_options("nats://127.0.0.1:1", "beta", **options)))
-        return one
-
-    yield make
-    for one in made:
-        one.close(0)
 
 
 @pytest.mark.parametrize("stuck", [4, 40, 400])

@@ -27,6 +27,14 @@ class Room(NamedTuple):
     bytes: int
 
 
+class Limits(NamedTuple):
+    """How much the sender takes: bundles of one logger on their way, entries and bytes of one bundle."""
+
+    bundles: int
+    entries: int
+    bytes: int
+
+
 class Queued(msgspec.Struct, frozen=True, gc=False):
     """One encoded entry that waits or is on its way."""
 
@@ -146,10 +154,16 @@ class Lane:
         for queue in (self.ordinary, self.important):
             gone = _cut(queue, oldest=oldest)
             if gone is not None:
+                freed = room_of(gone)  # now: a signal handler that puts an entry in meanwhile changes the sum
                 self.entries -= 1
-                self.bytes -= room_of(gone)
+                self.bytes -= freed
                 return gone
         return None
+
+    def count_anew(self) -> None:
+        """Have the sums of what is there."""
+        waiting = [room_of(one) for one in (*self.ordinary, *self.important) if isinstance(one, Queued)]
+        self.entries, self.bytes = self.sent_entries + len(waiting), self.sent_bytes + sum(waiting)
 
     def take(self, max_entries: int, max_bytes: int) -> Bundle:
         """Return the oldest entries as one bundle that is on its way, markers among them. The lane is not empty."""

@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from transfer.background.drops import Dropped
-from transfer.background.lane import OBJECTS, Bundle, Lane, Queued, Room, first_number, room_of
+from transfer.background.lane import OBJECTS, Bundle, Lane, Limits, Queued, Room, first_number, room_of
 from transfer.entries.stub import stub_of
 from transfer.options import Overflow
 from transfer.system.native import Waiter
@@ -31,14 +31,6 @@ _WINDOW = 256
 """Bundles on their way at a time. A logger with none on its way may always send one more."""
 _LOOK = 1.0
 """Seconds between two looks of a thread that waits."""
-
-
-class Limits(NamedTuple):
-    """How much the sender takes: bundles of one logger on their way, entries and bytes of one bundle."""
-
-    bundles: int
-    entries: int
-    bytes: int
 
 
 class Outbox:
@@ -83,48 +75,44 @@ class Outbox:
         size, room = len(body) + OBJECTS, self._all if important else self._ordinary
         stub = stub_of(body) if size > room.bytes and not self._closed else None  # it takes its time: without the lock
         with self.lock:
-            why = self._make_room(key, size, room, may_block=may_block)
-            if why is None:
-                self._put(key, entry_id, body, size, important)
-            else:
-                self._count(why, key, 1)
-                if why is not Dropped.CLOSED:
-                    self._mark(key, entry_id, stub, important=important)
+            before = self.entries + self.dropped.total()
+            try:
+                why = self._make_room(key, size, room, may_block=may_block)
+                if why is None:
+                    self._put(key, entry_id, body, important)
+                else:
+                    self._count(why, key, 1)
+                    if why is not Dropped.CLOSED:
+                        self._mark(key, entry_id, stub, important=important)
+            except BaseException:  # of a signal handler, or no stack is left
+                self._count_anew(key, before)
+                raise
             wake, self._wake = self._wake, None
         if wake is not None:
             wake()
 
     def add_at_once(self, key: str, entry_id: bytes, body: bytes, important: bool) -> bool:
         """Put an entry in where there is room without a look at the others; return whether it is in."""
-        size = len(body) + OBJECTS
-        entries, most = self._at_once[important]
+        size, (entries, most) = len(body) + OBJECTS, self._at_once[important]
         with self.lock:
             if self.entries >= entries or self.bytes + size > most or self._closed:
                 return False
-            lane = self._lanes.get(key)
-            if lane is None:
-                lane = self._lanes[key] = Lane(key)
-            self._numbers = number = self._numbers + 1
-            (lane.important if important else lane.ordinary).append(Queued(number, entry_id, body))
-            lane.entries += 1
-            lane.bytes += size
-            self.entries += 1
-            self.bytes += size
+            self._put(key, entry_id, body, important)
             wake, self._wake = self._wake, None
         if wake is not None:
             wake()
         return True
 
-    def _put(self, key: str, entry_id: bytes, body: bytes, size: int, important: bool) -> None:
-        lane = self._lanes.get(key)
-        if lane is None:
-            lane = self._lanes[key] = Lane(key)
-        self._numbers += 1
-        (lane.important if important else lane.ordinary).append(Queued(self._numbers, entry_id, body))
+    def _put(self, key: str, entry_id: bytes, body: bytes, important: bool) -> None:
+        """Put an entry in. A signal handler may raise, or log, after each call: between the last two there is none."""
+        lane = self._lanes.get(key) or self._lanes.setdefault(key, Lane(key))
+        self._numbers = number = self._numbers + 1
+        entry, queue, size = Queued(number, entry_id, body), lane.important if important else lane.ordinary, len(body)
         lane.entries += 1
-        lane.bytes += size
+        lane.bytes += size + OBJECTS
         self.entries += 1
-        self.bytes += size
+        self.bytes += size + OBJECTS
+        queue.append(entry)
 
     def _fits(self, size: int, room: Room) -> bool:
         return self.entries < room.entries and self.bytes + size <= room.bytes
@@ -160,10 +148,11 @@ class Outbox:
             gone = victim.give_up(oldest=self._overflow is Overflow.DROP_OLDEST)
             if gone is None:
                 return False
+            freed = room_of(gone)
             self.entries -= 1
-            self.bytes -= room_of(gone)
+            self.bytes -= freed
             self._count(Dropped.OVERFLOW, victim.key, 1)
-            missing -= room_of(gone)
+            missing -= freed
             if missing <= 0:
                 return True
 
@@ -176,7 +165,7 @@ class Outbox:
         one = size if by_bytes else 1
         all_waiting = self.bytes - self._sent_bytes if by_bytes else self.entries - self._sent_entries
         if mine * (len(self._lanes) + (lane is None)) < all_waiting:  # a logger above the average is not worth a search
-            most = max(self._lanes.values(), key=lambda other: _waiting(other, by_bytes=by_bytes))
+            most = max(list(self._lanes.values()), key=lambda other: _waiting(other, by_bytes=by_bytes))
             if mine + 2 * one <= _waiting(most, by_bytes=by_bytes):
                 return most
         return lane if self._overflow is Overflow.DROP_OLDEST and mine >= one else None
@@ -187,15 +176,24 @@ class Outbox:
         if lane is None:
             if len(self._lanes) >= self._all.entries:
                 return
-            lane = self._lanes[key] = Lane(key)
+            lane = self._lanes.setdefault(key, Lane(key))
         self._numbers += 1
         lane.miss(self._numbers, entry_id, stub, important=important)
 
     def _count(self, why: Dropped, key: str, entries: int) -> None:
         if entries and why not in self.dropped:
+            self.dropped.setdefault(why, 0)
             self.first_drops.append((why, key))
         if entries:
             self.dropped[why] += entries
+
+    def _count_anew(self, key: str, before: int) -> None:
+        """Have the sums of what is there, after something has come between; an entry that is gone is dropped."""
+        for lane in self._lanes.values():
+            lane.count_anew()
+        self.entries = sum(lane.entries for lane in self._lanes.values())
+        self.bytes = sum(lane.bytes for lane in self._lanes.values())
+        self._count(Dropped.OVERFLOW, key, max(0, before - self.entries - self.dropped.total()))
 
     def drop(self, why: Dropped, key: str) -> None:
         """Count an entry that never came in."""
@@ -207,8 +205,12 @@ class Outbox:
     def look(self, wake: Callable[[], None], limits: Limits) -> int:
         """Return how many entries of one logger can be taken at best; when none can, `wake` is called once some can."""
         with self.lock:
-            ready = [lane.length for lane in self._lanes.values() if self._allowed(lane, limits)]
+            ready = [lane.length for lane in list(self._lanes.values()) if self._allowed(lane, limits)]
             largest = max(ready, default=0)
+            # A lane is empty when something has come between before its first entry.
+            for lane in [] if largest else list(self._lanes.values()):
+                if not lane.length and not lane.on_their_way:
+                    del self._lanes[lane.key]
             self._wake = None if largest else wake
             return largest
 
@@ -323,7 +325,7 @@ class Outbox:
 
     def _oldest(self) -> int:
         """Return the number of the oldest that is neither confirmed nor dropped; what comes next when there is none."""
-        waiting = [lane.oldest for lane in self._lanes.values() if lane.length]
+        waiting = [lane.oldest for lane in list(self._lanes.values()) if lane.length]
         return min([*self._sent, *waiting], default=self._numbers + 1)
 
     def close(self) -> int:

@@ -240,13 +240,17 @@ class Sender:
                 return None
             if thread is not None and thread.has_failed and self._pauses_after(thread):
                 return None
-            thread = self._thread = self._new_thread()  # a signal handler that logs meanwhile finds it
-            process.start(self)
+            thread = self._new_thread()
             try:
+                self._thread = thread  # a signal handler that logs meanwhile finds it
+                process.start(self)
                 thread.start()
-            except RuntimeError:  # the interpreter is ending, or the system has no thread left: what waits is kept
+            except BaseException as error:
                 self._thread = None
-                return None
+                thread.end()  # when it has begun all the same
+                if not isinstance(error, RuntimeError):  # of a signal handler
+                    raise
+                return None  # the interpreter is ending, or the system has no thread left: what waits is kept
             process.flush_at_end_of_child()
             return thread
 

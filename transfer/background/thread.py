@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from transfer.background.calls import Calls
 from transfer.background.drops import Dropped, reason_of, sentence_of
-from transfer.background.outbox import Limits
+from transfer.background.lane import Limits
 from transfer.entries.stub import stub_of
 from transfer.errors import PublishUnconfirmed, Refused, TransferError, Unavailable
 from transfer.jetstream.connection import open_connection, pause
@@ -44,7 +44,8 @@ _BUNDLE_BYTES = 512 * 1024
 _PER_LOGGER = 64
 """Bundles of one logger on their way at a time."""
 _PAUSE, _LONGEST_PAUSE = 0.1, 2.0
-_LOOK = 0.05
+_LOOK, _SLEEP = 0.05, 1.0
+"""Seconds between two looks for a connection, and for entries whose caller was interrupted before it could tell."""
 _FAULTS = 3
 """Errors of our own in a row that end the thread."""
 
@@ -117,6 +118,7 @@ class SendingThread:
     def hurry(self) -> None:
         """Let what waits go at once."""
         self._tell(self._hurried.set)
+        self._tell(self._woken.set)
 
     def end(self) -> None:
         """End now."""
@@ -252,20 +254,9 @@ class SendingThread:
             if self._leaves():
                 self._ending.set()
                 await asyncio.Event().wait()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), _LOOK if most else None)
-            self._woken.clear()
-        if most < self._bundle_entries:
-            await self._linger()
-
-    async def _linger(self) -> None:
-        """Wait for others that go into the same bundle, until the time is over or somebody hurries."""
-        timer = asyncio.get_running_loop().call_later(_LINGER, self._hurried.set)
-        try:
-            await self._hurried.wait()
-        finally:
-            timer.cancel()
-        self._hurried.clear()
+            await _set_within(self._woken, _LOOK if most else _SLEEP)
+        if most < self._bundle_entries:  # others may come that go into the same bundle
+            await _set_within(self._hurried, _LINGER)
 
     def _wake(self) -> None:
         if self._loop is not None and asyncio._get_running_loop() is self._loop:  # noqa: SLF001 - it is for loops
@@ -339,6 +330,16 @@ class SendingThread:
                 self.last_error = f"a message cannot be made: {sentence_of(error)}"
                 await pause(_PAUSE * attempt)
         return None
+
+
+async def _set_within(event: asyncio.Event, seconds: float) -> None:
+    """Wait for an event, and clear it. `asyncio.wait_for` of Python 3.11 ignores a cancellation beside the event."""
+    timer = asyncio.get_running_loop().call_later(seconds, event.set)
+    try:
+        await event.wait()
+    finally:
+        timer.cancel()
+    event.clear()
 
 
 def _first_leaf(error: Exception) -> Exception:
