@@ -20,13 +20,15 @@ _LONG, _LONG_TICK = 20.0, 0.25
 class Alarms:
     """Rings for all loggers of a replica. It has no task: the event loop calls it when somebody is due."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], tick: float | None = None) -> None:
+        """With a `tick` they wake together within so many seconds, whatever the age is."""
         self._clock = clock
+        self._tick = tick
         self._due: dict[float, list[Callable[[], None]]] = {}
 
     def set(self, begun: float, age: float, ring: Callable[[], None]) -> float:
         """See `Alarm`. It rings only while the event loop runs."""
-        tick = min(_TICK, age / _PART) if age < _LONG else _LONG_TICK
+        tick = self._tick or (min(_TICK, age / _PART) if age < _LONG else _LONG_TICK)
         when = ceil((begun + age) / tick) * tick
         if (due := self._due.get(when)) is not None:
             due.append(ring)

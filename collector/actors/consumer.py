@@ -104,6 +104,7 @@ class Consumer:
 
     async def settle(self, stopping: Event) -> None:
         """Send the owed answers after a last check; call it when all deliveries in hand are written."""
+        await self._moving.settler.answer_kept()
         if self._owes and await self._verified(stopping):
             await self._moving.settler.answer_owed()
 
@@ -129,6 +130,8 @@ class Consumer:
             return False
         if owes:
             await self._moving.settler.answer_owed()
+        if self._gathering.missed():
+            await self._moving.settler.answer_kept()
         await self._pull.answer_aside()
         await self._requests.top_up(deliveries[-1] if deliveries else None)
         self._moving.level.touch()

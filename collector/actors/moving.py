@@ -60,6 +60,8 @@ class Shared:
     clock: Callable[[], float] = time.monotonic
     """It is asked for every message; anyio's clock costs ten times as much."""
     alarms: Alarms = field(default_factory=lambda: Alarms(time.monotonic))
+    late_alarms: Alarms = field(default_factory=lambda: Alarms(time.monotonic, 0.25))
+    """They wake the event loop four times a second at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -135,7 +135,8 @@ class Pipeline:
     def _gathering(self, wake: Callable[[], None]) -> Gathering:
         shared = self._shared
         enough = Enough(shared.settings.batch_entries, shared.settings.batch_bytes)
-        return Gathering(LoggerAge(shared.batch_age), enough, shared.clock, shared.alarms.set, wake)
+        age, late_alarm = LoggerAge(shared.batch_age), shared.late_alarms.set
+        return Gathering(age, enough, shared.clock, shared.alarms.set, wake, late_alarm=late_alarm)
 
     async def _is_listening(self, pull: Pull, *ends: Event) -> bool:
         """Subscribe; when the server refuses, report why, wait, and return False: an owner gives back."""

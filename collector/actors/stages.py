@@ -122,6 +122,7 @@ class Stages:
         """Nak the deliveries that are left in hand."""
         left, returned = self.in_hand.replies(), 0
         with CancelScope(shield=True), move_on_after(_RETURN_TIMEOUT):
+            await self._moving.settler.answer_kept()
             for start in range(0, len(left), _AT_ONCE):
                 part = left[start : start + _AT_ONCE]
                 returned += len(part) - await self._moving.shared.nats.link.answer([(reply, NAK) for reply in part])

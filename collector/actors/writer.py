@@ -12,6 +12,7 @@ from anyio import EndOfStream, create_task_group, move_on_after
 from collector.actors.backoff import exponential
 from collector.errors import SinkUnavailable
 from collector.events import BatchSettled, Failed, Failure, LoggerState, Retried, Stage, State, Unsettled
+from collector.model import Trigger
 from collector.telemetry.failing import Failing
 
 if TYPE_CHECKING:
@@ -30,6 +31,10 @@ RETRY_CAP = 2.0
 _PAUSE = exponential(0.1, RETRY_CAP)
 _WAIT = 2
 """Workers that wait for a batch at most: one, and the one that has just written the batch before."""
+_LEAST_ACK_WAIT = 20.0
+"""Seconds: with a shorter ack wait no ack is kept, because its message would come again meanwhile."""
+_FEW = 32
+"""Messages of a batch up to which its logger trickles."""
 _NO_LETTERS: Final[Counter[Reason]] = Counter()
 _NOTHING_DROPPED: Final[Mapping[str, int]] = {}
 
@@ -57,6 +62,7 @@ class Writer:
         self._most = moving.shared.settings.writes
         self._workers = self._waiting = 1
         self._failing = Failing()
+        self._may_keep = moving.attached.ack_wait >= _LEAST_ACK_WAIT and not self._target.stood_by
         self._report = moving.shared.report
         self._clock = moving.shared.clock
 
@@ -119,10 +125,8 @@ class Writer:
         target = self._target
         await self._until_done(Stage.WRITE, partial(self._attempt, storing), target.write_slots, stopping)
         batch, written = storing.batch, storing.writing.written
-        write_seconds = self._clock() - storing.started
+        write_seconds, latency = self._clock() - storing.started, _latency(batch)
         rejects = [*batch.rejects, *self._moving.codec.rejects(written.refused)] if written.refused else batch.rejects
-        oldest = min([delivery.published_ns for delivery in batch.deliveries]) / 1e9
-        latency = max(0.0, time.time() - oldest)  # the clocks of two machines
         if rejects:
             store = partial(target.dead_letters.store, rejects)
             await self._until_done(Stage.DEAD_LETTER, store, target.letter_slots, stopping)
@@ -131,7 +135,9 @@ class Writer:
         deliveries, later = _divided(batch.deliveries, written.deferred)
         if later:
             self._in_hand.slim(later)
-        unanswered, owed = await self._moving.settler.settle(deliveries, kept, rejects, weight=batch.weight)
+        keeps_last = not later and not stopping.is_set() and self._keeps_last(batch)
+        settle = self._moving.settler.settle(deliveries, kept, rejects, weight=batch.weight, keeps_last=keeps_last)
+        unanswered, owed = await settle
         storing.settled = True
         self._let_go(batch, deliveries)
         self._report(
@@ -154,6 +160,14 @@ class Writer:
         )
         if self._failing.succeeded() and not stopping.is_set():
             self._report(LoggerState(self._key, State.RUNNING, self._moving.risks))
+
+    def _keeps_last(self, batch: Batch) -> bool:
+        """Tell whether the last ack waits for a newer message, see `Settler.settle`.
+
+        Nothing waits where a replica owns the logger: its successor would have to look the message up.
+        """
+        trickles = batch.trigger is Trigger.AGE and len(batch.deliveries) <= _FEW
+        return self._may_keep and trickles and self._moving.gathering.expects()
 
     def _let_go(self, batch: Batch, deliveries: Sequence[Delivery]) -> None:
         entries: Sequence[Entry] = batch.entries
@@ -182,6 +196,7 @@ class Writer:
                 delay = _PAUSE(number)
                 failure = Failure.AMBIGUOUS if exc.ambiguous else Failure.UNAVAILABLE
                 self._report(Retried(self._key, stage, failure, number, delay, str(exc)))
+                self._moving.gathering.miss()  # the next answers may be far away
                 if self._failing.failed(began, self._clock(), str(exc)):
                     self._report(LoggerState(self._key, State.FAILING, str(exc)))
             with move_on_after(delay):
@@ -202,6 +217,12 @@ class _Storing:
         self.kept: Sequence[Rejected] = ()
         """The rejects that are stored as dead letters."""
         self.settled = False
+
+
+def _latency(batch: Batch) -> float:
+    """Return the seconds since JetStream has stored the oldest message."""
+    oldest = min([delivery.published_ns for delivery in batch.deliveries]) / 1e9
+    return max(0.0, time.time() - oldest)  # the clocks of two machines
 
 
 def _kept(batch: Batch, refused: Sequence[Refusal]) -> list[Entry]:

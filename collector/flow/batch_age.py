@@ -19,6 +19,8 @@ _GROWTH = 1.5
 """The age has grown when it is so many times the age of the batch before."""
 _GROWN, _STEADY = 1.0, 0.1
 """Parts of an age that chance takes away at most: after the age has grown, and else."""
+_LATE, _LATEST = 3.0, 3.0
+"""The gaps, and the seconds, after the last message in which the next one is still expected."""
 
 
 class BatchAge:
@@ -66,22 +68,39 @@ class LoggerAge:
     the least one is shortened at random: by any part when it has just grown, and later by little.
     """
 
-    __slots__ = ("_came_at", "_chance", "_counted", "_last", "_of_all")
+    __slots__ = ("_came_at", "_chance", "_counted", "_gap", "_last", "_of_all")
 
     def __init__(self, of_all: BatchAge, chance: Callable[[], float] = random) -> None:
         """`chance` returns a number from 0 to 1."""
         self._of_all = of_all
         self._chance = chance
         self._came_at = -math.inf
+        self._gap = math.inf
+        """Seconds between messages, of late; infinite for a logger that is not busy."""
         self._counted = -1
         self._last = math.inf
 
     def came(self, now: float) -> None:
         """Take note of messages that came together."""
-        before, self._came_at = self._came_at, now
-        if now - before <= self._of_all.most and (second := int(now)) != self._counted:
+        gap = now - self._came_at
+        self._came_at = now
+        if gap > self._of_all.most:
+            self._gap = math.inf
+            return
+        self._gap = gap if self._gap == math.inf else (self._gap + gap) / 2
+        if (second := int(now)) != self._counted:
             self._counted = second
             self._of_all.count(second)
+
+    @property
+    def next_by(self) -> float:
+        """When the next message is there if they go on to come as they did; in the past where nothing is expected.
+
+        Nothing is expected by a replica with little to do, whose batches leave at the least age.
+        """
+        if self._gap == math.inf or not self._of_all.least < self._last < math.inf:
+            return -math.inf
+        return self._came_at + min(_LATE * self._gap, _LATEST)
 
     def at(self, now: float) -> float:
         """Return the age of a batch of this logger that begins now."""

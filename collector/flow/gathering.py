@@ -37,20 +37,46 @@ class Gathering:
     batch, wait on in the open batch of the batcher until the same end.
     """
 
-    __slots__ = ("_age", "_alarm", "_bytes", "_clock", "_end", "_enough", "_is_armed", "_messages", "_most", "_wake")
+    __slots__ = (
+        "_age",
+        "_alarm",
+        "_bytes",
+        "_came",
+        "_clock",
+        "_end",
+        "_enough",
+        "_is_armed",
+        "_is_expecting",
+        "_is_missed",
+        "_late_alarm",
+        "_messages",
+        "_most",
+        "_wake",
+    )
 
     def __init__(
-        self, age: LoggerAge, enough: Enough, clock: Callable[[], float], alarm: Alarm, wake: Callable[[], None]
+        self,
+        age: LoggerAge,
+        enough: Enough,
+        clock: Callable[[], float],
+        alarm: Alarm,
+        wake: Callable[[], None],
+        *,
+        late_alarm: Alarm | None = None,
     ) -> None:
+        """`late_alarm` may ring later than `alarm`; without it nothing is expected."""
         self._age = age
         self._most = self._enough = enough
         self._clock = clock
         self._alarm = alarm
+        self._late_alarm = late_alarm
         self._wake = wake
         self._end = math.inf
         """When the age of the batch is over; infinite while nothing waits."""
         self._is_armed = False
         self._messages = self._bytes = 0
+        self._came = 0
+        self._is_expecting = self._is_missed = False
 
     @property
     def waits(self) -> bool:
@@ -60,6 +86,7 @@ class Gathering:
     def came(self, messages: int, size: int, now: float) -> bool:
         """Count messages that have come; return whether the consumer is to be woken at once."""
         self._age.came(now)
+        self._came += 1
         self._messages += messages
         self._bytes += size
         if self._end == math.inf:
@@ -76,6 +103,32 @@ class Gathering:
         if enough:  # full batches leave, and the age of the rest begins
             self._begin(now)
         return False
+
+    def expects(self) -> bool:
+        """Tell whether a message is expected soon. When it does not come in time, the consumer is woken."""
+        now, came = self._clock(), self._came
+        left = self._age.next_by - now
+        if left <= 0 or self._late_alarm is None:
+            return False
+
+        def look() -> None:
+            if self._came == came:
+                self.miss()
+
+        self._is_expecting = True
+        self._late_alarm(now, left, look)
+        return True
+
+    def miss(self) -> None:
+        """Wait no longer for the message that is expected; the consumer is woken for that."""
+        if self._is_expecting:
+            self._is_expecting, self._is_missed = False, True
+            self._wake()
+
+    def missed(self) -> bool:
+        """Tell, once, whether an expected message did not come."""
+        missed, self._is_missed = self._is_missed, False
+        return missed
 
     def left(self) -> None:
         """Take note that all that was taken leaves now; the alarm wakes nobody for it."""

@@ -26,7 +26,7 @@ _SLIM: Final = Slim("")
 class InHand:
     """The unanswered deliveries of one logger. Each hand-over counts on its own, also of the same message."""
 
-    __slots__ = ("_copies", "_deliveries", "_disowned", "_owed", "bytes", "decoded_bytes", "receipts")
+    __slots__ = ("_copies", "_deliveries", "_disowned", "_kept", "_owed", "bytes", "decoded_bytes", "receipts")
 
     def __init__(self) -> None:
         self.bytes = 0
@@ -40,6 +40,7 @@ class InHand:
         """How many hand-overs of a reply subject are not settled, besides the delivery that is kept for it."""
         self._disowned: set[str] = set()
         self._owed: list[Answer] = []
+        self._kept: tuple[Answer, ...] = ()
 
     def __len__(self) -> int:
         return len(self._deliveries)
@@ -119,6 +120,7 @@ class InHand:
         """
         self._disowned.update(self._deliveries, self._copies)
         self._owed.clear()
+        self._kept = ()
 
     def drop(self) -> None:
         """Forget all deliveries without an answer, because another replica owns the logger."""
@@ -126,6 +128,7 @@ class InHand:
         self._copies.clear()
         self._disowned.clear()
         self._owed.clear()
+        self._kept = ()
         self.bytes = self.decoded_bytes = self.receipts = 0
 
     def owned(self, answers: list[Answer]) -> list[Answer]:
@@ -147,6 +150,15 @@ class InHand:
         """Return the kept answers, and keep them no more. Stream and durable have to be known to be the same."""
         owed, self._owed = self._owed, []
         return owed
+
+    def keep(self, answer: Answer) -> None:
+        """Keep an answer that could be sent now, until a newer message is in the stream: see `Settler.settle`."""
+        self._kept += (answer,)
+
+    def take_kept(self) -> tuple[Answer, ...]:
+        """Return the answers that were kept so, and keep them no more."""
+        kept, self._kept = self._kept, ()
+        return kept
 
     def all(self) -> list[Receipt]:
         """Return all deliveries or receipts in hand, the oldest first."""

@@ -145,3 +145,25 @@ def test_replicas_that_share_the_loggers_write_together_as_many_batches_as_one(
     for _ in range(at_home):
         of_one.count(0)
     assert of_one.at(0.5) == age
+
+
+def test_the_next_message_is_expected_where_messages_come_steadily_and_batches_wait() -> None:
+    age = BatchAge(0.1, 1.5)
+    age.share(100)  # one busy logger counts as a hundred
+    logger = LoggerAge(age, lambda: 0.0)
+    for now in (10.0, 11.0, 12.0):
+        logger.came(now)
+        logger.at(now)
+    assert logger.next_by == 15.0
+    for now in (12.5, 13.0, 13.5, 14.0):
+        logger.came(now)
+    assert 15.5 < logger.next_by < 15.7, "it follows the gaps between messages"
+    logger.came(20.0)
+    assert logger.next_by < 20.0, "after a long gap nobody knows"
+
+
+def test_a_replica_with_little_to_do_expects_nothing() -> None:
+    replica = Replica(1)
+    replica.run(5, steady(1, 10.0))
+    assert replica.loggers[0].next_by < 0
+    assert LoggerAge(replica.age).next_by < 0

@@ -142,3 +142,50 @@ def test_whatever_happens_what_came_is_woken_for_within_its_age(steps: list[str 
     scene.wait(AGE + 0.01)
     if first < math.inf:
         assert scene.woken
+
+
+class Trickle(Scene):
+    """A logger that is busy together with others, so that its batches wait for a second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        age = BatchAge(AGE, 1.0)
+        age.share(100)
+        self.gathering = Gathering(
+            LoggerAge(age, lambda: 0.0), ENOUGH, lambda: self.now, self._alarm, self._wake, late_alarm=self._alarm
+        )
+        for _ in range(30):
+            self.come()
+            self.gathering.taken()
+            self.wait(0.4)
+        self.woken = 0
+
+
+def test_a_message_that_is_expected_and_comes_wakes_nobody() -> None:
+    scene = Trickle()
+    assert scene.gathering.expects()
+    scene.come()
+    scene.gathering.taken()
+    scene.gathering.left()
+    scene.wait(3.0)
+    assert (scene.woken, scene.gathering.missed()) == (0, False)
+
+
+def test_a_message_that_is_missed_wakes_the_consumer_once() -> None:
+    scene = Trickle()
+    scene.gathering.left()
+    assert scene.gathering.expects()
+    scene.wait(0.2)
+    assert not scene.gathering.missed()
+    scene.wait(1.5)
+    assert (scene.woken, scene.gathering.missed(), scene.gathering.missed()) == (1, True, False)
+    assert not scene.gathering.expects(), "it is late already"
+
+
+def test_when_a_write_fails_nothing_is_waited_for() -> None:
+    scene = Trickle()
+    scene.gathering.miss()
+    assert (scene.woken, scene.gathering.missed()) == (0, False), "nothing was expected"
+    scene.gathering.expects()
+    scene.gathering.miss()
+    assert (scene.woken, scene.gathering.missed()) == (1, True)
