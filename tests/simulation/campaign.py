@@ -9,8 +9,7 @@ from itertools import islice
 from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
-from tests.simulation.rules import OFF, Rules
-from tests.simulation.schedule import run_schedule
+from tests.simulation.protocols import PROTOCOLS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,23 +38,26 @@ class Findings:
             self.broken = other.broken
 
 
-def rules_without(off: str | None) -> Rules:
-    """Return the rules, one of them switched off."""
-    return OFF[off]() if off is not None else Rules()
-
-
-def explore(first: int, schedules: int, off: str | None = None) -> Findings:
+def explore(first: int, schedules: int, off: str | None = None, protocol: str = "timeseries") -> Findings:
     """Run the schedules of these seeds one after the other, up to the first broken promise."""
-    findings, rules = Findings(), rules_without(off)
+    simulated = PROTOCOLS[protocol]
+    findings, rules = Findings(), simulated.without(off)
     for seed in range(first, first + schedules):
-        verdict = run_schedule(seed, rules)
+        verdict = simulated.run(seed, rules)
         findings.add(Findings(1, verdict.tally, verdict if verdict.broken else None))
         if findings.broken is not None:
             break
     return findings
 
 
-def campaign(first: int, schedules: int, off: str | None, jobs: int, progress: Callable[[Findings], None]) -> Findings:
+def campaign(
+    first: int,
+    schedules: int,
+    off: str | None,
+    jobs: int,
+    progress: Callable[[Findings], None],
+    protocol: str = "timeseries",
+) -> Findings:
     """Run schedules in several processes; after a broken promise only those that have begun are ended."""
     findings = Findings()
     chunks = _chunks(first, schedules)
@@ -63,7 +65,7 @@ def campaign(first: int, schedules: int, off: str | None, jobs: int, progress: C
         running: set[Future[Findings]] = set()
         while True:
             wanted = jobs * _AHEAD - len(running) if findings.broken is None else 0
-            running.update(pool.submit(explore, start, count, off) for start, count in islice(chunks, wanted))
+            running.update(pool.submit(explore, start, count, off, protocol) for start, count in islice(chunks, wanted))
             if not running:
                 return findings
             done, running = wait(running, return_when=FIRST_COMPLETED)

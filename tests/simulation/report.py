@@ -7,40 +7,21 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tests.simulation.campaign import Findings
-    from tests.simulation.rules import Rules
-
-COUNTED = (
-    *("messages", "entries", "published again", "deliveries", "redeliveries", "late on an old connection"),
-    *("take-overs", "given back", "refused", "inserts", "suspects", "copies that waited", "dead letters"),
-    *(
-        "unknown results",
-        "same number again",
-        "histories lost",
-        "killed half-way",
-        "write concern not met",
-        "answers lost",
-    ),
-    *("freezes", "crashes", "stops", "cuts", "mongod killed", "rolled back", "nats-server killed", "leader changes"),
-    *("majority stalled", "answered early"),
-    *("durables lost", "durables replaced", "deliveries of a lost durable"),
-    *("forgotten deliveries", "forgotten acks", "naks of an old holder"),
-)
-"""What the schedules have to contain, or they prove nothing."""
-PROMISES = ("lost", "twice", "left")
+    from tests.simulation.protocols import Simulated
 
 
-def counts(findings: Findings) -> dict[str, int]:
+def counts(findings: Findings, protocol: Simulated) -> dict[str, int]:
     """Return everything that is counted."""
     broken = findings.broken.broken if findings.broken else ""
-    promises = {promise: int(promise == broken) for promise in PROMISES}
-    return {"schedules": findings.schedules, **{name: findings.tally[name] for name in COUNTED}, **promises}
+    promises = {promise: int(promise == broken) for promise in protocol.promises}
+    return {"schedules": findings.schedules, **{name: findings.tally[name] for name in protocol.counted}, **promises}
 
 
-def table(findings: Findings) -> str:
+def table(findings: Findings, protocol: Simulated) -> str:
     """Return it as lines of a table."""
-    return "\n".join(f"{name:26} {count:12,}" for name, count in counts(findings).items())
+    return "\n".join(f"{name:26} {count:12,}" for name, count in counts(findings, protocol).items())
 
 
-def sentence(rules: type[Rules]) -> str:
+def sentence(rules: type) -> str:
     """Return what is switched off, in words."""
     return getdoc(rules) or rules.__name__

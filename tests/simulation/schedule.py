@@ -18,6 +18,23 @@ if TYPE_CHECKING:
     from tests.simulation.rules import Rules
     from tests.simulation.world import Line
 
+COUNTED = (
+    *("messages", "entries", "published again", "deliveries", "redeliveries", "late on an old connection"),
+    *("take-overs", "given back", "refused", "inserts", "suspects", "copies that waited", "dead letters"),
+    *(
+        "unknown results",
+        "same number again",
+        "histories lost",
+        "killed half-way",
+        "write concern not met",
+        "answers lost",
+    ),
+    *("freezes", "crashes", "stops", "cuts", "mongod killed", "rolled back", "nats-server killed", "leader changes"),
+    *("majority stalled", "answered early"),
+    *("durables lost", "durables replaced", "deliveries of a lost durable"),
+    *("forgotten deliveries", "forgotten acks", "naks of an old holder"),
+)
+"""What the schedules have to contain, or they prove nothing."""
 _SAME_IN_MESSAGE = 0.02
 """How often a message holds an entry twice."""
 _CALM = 1000.0
@@ -39,7 +56,7 @@ def run_schedule(seed: int, rules: Rules, line: Line | None = None) -> Verdict:
     """Run the schedule of this seed to its end, or to the first broken promise; always the same way."""
     random = Random(seed)  # noqa: S311 - the same again from the same seed
     weather = Weather(random, until=random.choice((30.0, 60.0, 120.0)))
-    world = World(random, weather, rules, line)
+    world = World(random, weather, line, rules=rules)
     with patch("collector.sinks.timeseries.ownership._MARK_STEP", random.choice((0, 1, 4, 20_000))):
         play = _Play(world)
         try:

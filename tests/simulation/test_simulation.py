@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.simulation.campaign import Findings, campaign, explore, rules_without
-from tests.simulation.report import COUNTED
+from tests.simulation.campaign import Findings, campaign, explore
+from tests.simulation.protocols import TIMESERIES
 from tests.simulation.rules import OFF
-from tests.simulation.schedule import run_schedule
+from tests.simulation.schedule import COUNTED, run_schedule
 
 _FIRST = 1
 _SCHEDULES = 500
@@ -45,8 +45,8 @@ def test_the_same_seed_is_the_same_schedule_also_in_another_process(findings: Fi
     lines: list[str] = []
     again: list[str] = []
 
-    run_schedule(_FIRST, rules_without(None), lines.append)
-    run_schedule(_FIRST, rules_without(None), again.append)
+    run_schedule(_FIRST, TIMESERIES.without(None), lines.append)
+    run_schedule(_FIRST, TIMESERIES.without(None), again.append)
 
     assert lines
     assert lines == again
@@ -59,6 +59,6 @@ def test_a_counterexample_can_be_told_line_by_line() -> None:
     assert broken is not None
     lines: list[str] = []
 
-    run_schedule(broken.seed, rules_without("8"), lines.append)
+    run_schedule(broken.seed, TIMESERIES.without("8"), lines.append)
 
     assert lines[-1].endswith("AGAIN")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Generic, Protocol, TypeAlias, TypeVar
 
 from tests.simulation.scheduler import Scheduler
 
@@ -21,6 +21,9 @@ Identity: TypeAlias = int
 
 Line: TypeAlias = "Callable[[str], object]"
 """Takes what happens, a line each."""
+
+
+AnySky = TypeVar("AnySky", bound="Sky")
 
 
 class Broken(Exception):
@@ -52,13 +55,20 @@ class Weather:
         """Seconds that something very late takes at most."""
 
 
+class Sky(Protocol):
+    """The weather as every schedule has it."""
+
+    until: float
+    slow: float
+    longest: float
+
+
 @dataclass(slots=True)
-class World:
-    """One schedule's."""
+class Scene(Generic[AnySky]):
+    """One schedule's, whatever protocol it plays."""
 
     random: Random
-    weather: Weather
-    rules: Rules
+    weather: AnySky
     line: Line | None = None
     scheduler: Scheduler = field(default_factory=Scheduler)
     tally: Counter[str] = field(default_factory=Counter)
@@ -84,3 +94,10 @@ class World:
         process.frozen_until = max(process.frozen_until, self.scheduler.now + seconds)
         self.tally["freezes"] += 1
         self.say(process.name, "freezes until {:.3f}{}", process.frozen_until, when)
+
+
+@dataclass(slots=True)
+class World(Scene[Weather]):
+    """One schedule's of the protocol for time-series collections."""
+
+    rules: Rules = field(kw_only=True)
