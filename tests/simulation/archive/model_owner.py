@@ -40,6 +40,25 @@ _WAIT = 1.5
 _TRIES = 20
 
 
+class Done:
+    """Is set once, for the one task that waits for it."""
+
+    def __init__(self) -> None:
+        self._bell = Bell()
+        self._is_set = False
+
+    def set(self) -> None:
+        """Let the task go on."""
+        if not self._is_set:
+            self._is_set = True
+            self._bell.ring()
+
+    async def wait(self) -> None:
+        """Wait until it is set."""
+        if not self._is_set:
+            await self._bell
+
+
 class Lost(Exception):
     """The tenure ends: somebody else has it, or the owner is not sure of anything any more."""
 
@@ -73,11 +92,17 @@ class Owner:
             await self._complete(last)
         self._reading = self._rules.reading(cursor_after(last) if self._rules.begins_at_log else 0)
         await self._rewind(self._reading.cursor)
+        storing: Done | None = None
         while True:
             cut, rows, trigger = await self._fill()
+            if storing is not None:
+                await storing.wait()
             await self._count()
-            last = await self._store_cut(cut, rows, trigger, last)
-            self._reading.settled(last.to, last.members.messages)
+            last = await self._plan_cut(cut, rows, trigger, last)
+            storing = Done()
+            self._replica.beside(self._finish(last, rows, storing))
+            if not self._world.reads_on:
+                await storing.wait()
 
     def close(self) -> None:
         """End the subscription: the server is told before any later reset."""
@@ -151,7 +176,7 @@ class Owner:
                 raise Lost(self._reading.doubt)
             await Sleep(_PAUSE)
 
-    async def _store_cut(
+    async def _plan_cut(
         self, cut: OpenCut, rows: dict[int, list[Row]], trigger: CutTrigger, last: Record | None
     ) -> Record:
         to, rules = self._reading.highest, self._rules
@@ -170,14 +195,21 @@ class Owner:
         if not await self._patiently(lambda: self._log.create(record)):
             self._world.tally["records that were taken"] += 1
             raise Lost("record")
+        return record
+
+    async def _finish(self, record: Record, rows: dict[int, list[Row]], done: Done) -> None:
+        """Create the blocks of a record, and answer for its messages; meanwhile the owner reads on."""
+        reading, rules = self._reading, self._rules
         if not rules.settles_last:
             self._ack(list(record.members.sequences()))
-        if rules.plans_first and rules.one_open_cut:
+        if not rules.one_open_cut:
+            done.set()
+        if rules.plans_first:
             await self._put_blocks(record, rows)
-        elif rules.plans_first:
-            self._replica.beside(self._put_blocks(record, rows))
-        self._ack(list(record.members.sequences()) if rules.settles_last and rules.one_open_cut else [])
-        return record
+        if rules.settles_last:
+            self._ack(list(record.members.sequences()))
+        reading.settled(record.to, record.members.messages)
+        done.set()
 
     async def _put_blocks(self, record: Record, rows: dict[int, list[Row]]) -> None:
         for block, content in rows.items():

@@ -33,7 +33,7 @@ def run_schedule(seed: int, rules: Rules, line: Line | None = None) -> Verdict:
     random = Random(seed)  # noqa: S311 - the same again from the same seed
     weather = Weather(random, until=random.choice((60.0, 120.0)))
     cuts = policy(random.randint(2, 9), random.uniform(2, 20))
-    world = World(random, weather, line, rules=rules, policy=cuts)
+    world = World(random, weather, line, rules=rules, policy=cuts, reads_on=random.random() < 0.5)
     play = _Play(world)
     try:
         play.run()

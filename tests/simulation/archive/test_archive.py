@@ -9,9 +9,9 @@ from tests.simulation.archive.schedule import COUNTED, run_schedule
 from tests.simulation.campaign import Findings, campaign, explore
 
 _FIRST = 1
-_SCHEDULES = 300
+_SCHEDULES = 200
 _BOUND = 10_000
-_SEEDS = {"4": 1276, "7-count": 300}
+_SEEDS = {"4": 2072, "7-count": 958}
 """Where to begin to look for the rarest counterexamples: they were here. Any change of the code may move them."""
 _EXPECTED = {"3-members": "lost", "4": "changed", "5": "lost", "6": "lost", "7": "lost", "7-count": "lost"}
 
@@ -41,7 +41,7 @@ def test_without_any_one_rule_there_is_a_counterexample(off: str) -> None:
 
 
 def test_without_a_lease_it_is_slower_and_not_less_safe() -> None:
-    verdicts = [run_schedule(seed, WithoutLease()) for seed in range(100)]
+    verdicts = [run_schedule(seed, WithoutLease()) for seed in range(40)]
     assert [verdict.what for verdict in verdicts if verdict.broken in {"lost", "twice", "changed"}] == []
 
 
@@ -54,5 +54,5 @@ def test_the_same_seed_is_the_same_schedule_also_in_another_process(findings: Fi
 
     assert lines
     assert lines == again
-    elsewhere = campaign(_FIRST, 50, None, 1, lambda _: None, "archive")
-    assert elsewhere.tally == explore(_FIRST, 50, protocol="archive").tally
+    elsewhere = campaign(_FIRST, 20, None, 1, lambda _: None, "archive")
+    assert elsewhere.tally == explore(_FIRST, 20, protocol="archive").tally

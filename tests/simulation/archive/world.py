@@ -46,6 +46,8 @@ class World(Scene[Weather]):
 
     rules: Rules = field(kw_only=True)
     policy: CutPolicy = field(kw_only=True)
+    reads_on: bool = field(kw_only=True)
+    """Whether owners read on while the blocks of a cut are created."""
 
 
 class Wire:
