@@ -110,6 +110,30 @@ class ReaderGone(CollectorError):
         )
 
 
+class StoreUnavailable(CollectorError):
+    """The store of an archive cannot do this now: try the same again later, in place."""
+
+    def __init__(self, error: str, *, ambiguous: bool = False) -> None:
+        super().__init__(error)
+        self.ambiguous = ambiguous
+        """Whether the object may have been created all the same; the same create again tells."""
+
+
+class StoreRefused(CollectorError):
+    """The store of an archive does not do this until somebody changes rights, bucket, folder or settings.
+
+    Nothing was created.
+    """
+
+
+class NotThere(CollectorError):
+    """The store of an archive has no object under this path."""
+
+    def __init__(self, where: str, path: str) -> None:
+        super().__init__(f"expected an object {path} in {where}, but there is none")
+        self.path = path
+
+
 class ChildExited(CollectorError):
     """An actor ended although it was not asked to stop."""
 

@@ -42,7 +42,7 @@ def run(folder: Path, scope: str, deadly: tuple[int, ...] = ()) -> subprocess.Co
         env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=150,
         check=False,
     )
 

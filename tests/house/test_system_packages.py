@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING
 
+import pytest
+
+from tests.support.object_stores import find_azurite
 from tests.support.system_packages import needs
-
-if TYPE_CHECKING:
-    import pytest
 
 
 def skipped(*programs: str) -> tuple[bool, str]:
@@ -36,3 +35,13 @@ def test_what_is_there_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CI", raising=False)
     monkeypatch.setattr(shutil, "which", lambda program: f"/usr/bin/{program}")
     assert skipped("promtool") == (False, "")
+
+
+def test_azurite_is_named_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    monkeypatch.delenv("CI", raising=False)
+    with pytest.raises(pytest.skip.Exception, match=r"npm ci --prefix .venv/azurite"):
+        find_azurite()
+    monkeypatch.setenv("CI", "1")
+    with pytest.raises(pytest.fail.Exception, match=r"npm ci --prefix .venv/azurite"):
+        find_azurite()
