@@ -81,7 +81,9 @@ class _OfWindow(dict["Key", int]):
         self._window_ns = window_ns
 
     def __missing__(self, key: Key) -> int:
-        number = self[key] = self._cut.number_of(Place(key, 0 if key is BlockKind.DEAD else self._window_ns))
+        number = self._cut.number_of(Place(key, 0 if key is BlockKind.DEAD else self._window_ns))
+        if self._cut.places[number].key == key:  # keys that are too many are without end, and not remembered
+            self[key] = number
         return number
 
 

@@ -103,6 +103,13 @@ def test_keys_that_are_too_many_go_under_other_and_are_counted() -> None:
     assert record.blocks[3].path.startswith("_dead/orders/")
 
 
+def test_keys_without_end_take_no_memory_for_each() -> None:
+    cut = OpenCut(CutPolicy(max_keys=10))
+    for start in range(1, 10_001, 1000):
+        cut.add(range(start, start + 1000), [str(number) for number in range(start, start + 1000)], 0, clock=CLOCK)
+    assert (len(cut.places), sum(map(len, cut._windows.values()))) == (11, 10)
+
+
 def test_keys_and_windows_without_end_are_a_reason_to_cut_and_no_error() -> None:
     cut = OpenCut(CutPolicy(max_keys=20_000))
     for start in range(1, 80_001, 20_000):
