@@ -38,6 +38,9 @@ class Origin(Protocol):
     def identity(self, sequence: int, position: int | None = None) -> ObjectId:
         """Return the identity of an entry, by its message's sequence and its position in a bundle."""
 
+    def hexadecimal(self, sequence: int, position: int | None = None) -> str:
+        """Return the same as 24 hex digits."""
+
 
 class _Named(NamedTuple):
     """The origin of a message that brings its identity in a header, see TRANSFER_CONTENT_ID.
@@ -50,6 +53,10 @@ class _Named(NamedTuple):
     def identity(self, sequence: int, position: int | None = None) -> ObjectId:  # noqa: ARG002 - it is the same in every sequence
         number = int.from_bytes(self.own.binary) + (position or 0)
         return ObjectId((number % (1 << 96)).to_bytes(12))
+
+    def hexadecimal(self, sequence: int, position: int | None = None) -> str:
+        """Return the same as 24 hex digits."""
+        return str(self.identity(sequence, position))
 
 
 class Content(NamedTuple):

@@ -93,7 +93,12 @@ _SPACE = b" \t\r\n"
 
 
 def _behind(decode: Callable[[Encoded], _T]) -> Callable[[Encoded], _T]:
-    return lambda source: decode(source.lstrip(_SPACE).removeprefix(_BOM))
+    return lambda source: decode(without_mark(source))
+
+
+def without_mark(source: Encoded) -> Encoded:
+    """Return JSON without white space and a byte order mark in front of it."""
+    return source.lstrip(_SPACE).removeprefix(_BOM)
 
 
 JSON_BEHIND_FORM = Form("JSON", _behind(_json), _behind(_json), _behind(_id_in_json), ceiling_of_json)

@@ -43,5 +43,12 @@ class Incarnation:
         tail = (sequence & _SEQUENCE_MASK) << POSITION_BITS | (place & _POSITION_MASK)
         return ObjectId(prefix + tail.to_bytes(7, "big"))
 
+    def hexadecimal(self, sequence: int, position: int | None = None) -> str:
+        """Return the identity of a place as 24 hex digits."""
+        place = 0 if position is None else position
+        if sequence <= _SEQUENCE_MASK and place <= _POSITION_MASK:  # as in `identity`
+            return (self._prefix + (sequence << POSITION_BITS | place).to_bytes(7)).hex()
+        return str(self.identity(sequence, position))
+
     def _hash(self, high: int, above: int) -> bytes:
         return blake2b(f"{self.stream}\n{self.created}\n{high}\n{above}".encode(), digest_size=5).digest()

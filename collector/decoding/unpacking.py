@@ -57,7 +57,7 @@ class Unpacker:
         first = deliveries[0]
         try:
             content = self._contents.read(first.raw_headers)
-            form, sources, bundled = self._sources(first, content)
+            form, sources, bundled = sources_of(first.body, content, self._max_inflated)
         except Poison as poison:
             anew = Poison(poison.reason, poison.error)  # the raised one keeps the inflated bytes in its traceback
             return Inflated([first], anew, self.incarnation, (), bundled=False, size=self._max_inflated, ceiling=0)
@@ -97,18 +97,20 @@ class Unpacker:
         """
         if None in positions:
             return [delivery.body]
-        sources = self._sources(delivery, self._contents.read(delivery.raw_headers))[1]
+        content = self._contents.read(delivery.raw_headers)
+        sources = sources_of(delivery.body, content, self._max_inflated)[1]
         return [bytes(sources[position or 0]) for position in positions]
 
-    def _sources(self, delivery: Delivery, content: Content) -> tuple[Form, Sequence[Encoded], bool]:
-        """Return form and bytes of the entries, and whether they are in a bundle. Raises Poison."""
-        body = inflate(delivery.body, content.encoding, self._max_inflated)
-        if not body:
-            raise Poison(Reason.MALFORMED, "body: expected an entry, got nothing")
-        if content.media_type == BUNDLE:
-            return MSGPACK_FORM, split(body), True
-        form = lone_form(content.media_type, body)
-        if form is None:
-            expected = f"{MSGPACK}, {JSON} or {BUNDLE}"
-            raise Poison(Reason.MALFORMED, f"Content-Type: expected {expected}, got {content.media_type[:80]!r}")
-        return form, (body,), False
+
+def sources_of(body: bytes, content: Content, max_inflated: int) -> tuple[Form, Sequence[Encoded], bool]:
+    """Return form and bytes of the entries in a body, and whether they are in a bundle. Raises Poison."""
+    inflated = inflate(body, content.encoding, max_inflated)
+    if not inflated:
+        raise Poison(Reason.MALFORMED, "body: expected an entry, got nothing")
+    if content.media_type == BUNDLE:
+        return MSGPACK_FORM, split(inflated), True
+    form = lone_form(content.media_type, inflated)
+    if form is None:
+        expected = f"{MSGPACK}, {JSON} or {BUNDLE}"
+        raise Poison(Reason.MALFORMED, f"Content-Type: expected {expected}, got {content.media_type[:80]!r}")
+    return form, (inflated,), False
