@@ -188,11 +188,11 @@ def azure_environ(port: int) -> dict[str, str]:
 
 
 def find_azurite() -> Path:
-    """Find azurite; without it a test is skipped, and with CI set, which .ci/run does, it fails."""
+    """Find azurite; without it a test is skipped, and in CI it fails, unless .ci/run could not fetch it."""
     found = shutil.which("azurite-blob") or shutil.which(AZURITE)
     if found:
         return Path(found)
     reason = f"no azurite on the PATH or in .venv/azurite: {INSTALL}"
-    if os.environ.get("CI"):
+    if os.environ.get("CI") and not os.environ.get("WITHOUT_AZURITE"):
         pytest.fail(reason)
     pytest.skip(reason)
