@@ -10,7 +10,7 @@ from collector.flow.batching import BatchPolicy, HandedOn, OpenBatch
 from collector.model import Decoded, Trigger
 
 if TYPE_CHECKING:
-    from anyio.abc import ObjectReceiveStream, ObjectSendStream
+    from collector.runtime.mailbox import Receives, Sends
 
 
 class Batcher:
@@ -23,8 +23,8 @@ class Batcher:
     def __init__(
         self,
         policy: BatchPolicy,
-        inbox: ObjectReceiveStream[HandedOn],
-        outbox: ObjectSendStream[OpenBatch],
+        inbox: Receives[HandedOn],
+        outbox: Sends[OpenBatch],
         first: int = 1,
     ) -> None:
         """Batch with these limits; `first` is the number of the first batch."""

@@ -15,13 +15,15 @@ from collector.jetstream.messages import Signal
 from transfer.errors import TransferError, Unavailable, UnknownStream
 
 if TYPE_CHECKING:
+    from collections.abc import Set
+
     from anyio import Event
-    from anyio.abc import ObjectSendStream
 
     from collector.actors.moving import Moving
     from collector.decoding.unpacking import Inflated
     from collector.jetstream.source import Attached
     from collector.model import Decoded, Delivery
+    from collector.runtime.mailbox import Sends
 
 _SLICE = 250
 """Messages that are decoded without a checkpoint: about a millisecond."""
@@ -59,7 +61,7 @@ class Consumer:
         "_undecoded",
     )
 
-    def __init__(self, moving: Moving, outbox: ObjectSendStream[HandedOn]) -> None:
+    def __init__(self, moving: Moving, outbox: Sends[HandedOn]) -> None:
         self._key = moving.key
         self._moving = moving
         self._pull = moving.pull
@@ -139,7 +141,7 @@ class Consumer:
         await self._hand_on()
         return True
 
-    def _report_signals(self, signals: set[Signal]) -> None:
+    def _report_signals(self, signals: Set[Signal]) -> None:
         endings = self._pull.endings
         error = f"the server said {endings.last_words!r}"
         if endings.fruitless > 1:

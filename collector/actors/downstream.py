@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from anyio import create_memory_object_stream
-from anyio.abc import ObjectSendStream
+from typing import TYPE_CHECKING, Self
 
 from collector.actors.batcher import Batcher
 from collector.actors.writer import Writer
 from collector.flow.batching import BatchPolicy, HandedOn, OpenBatch
 from collector.runtime.latch import Latch
+from collector.runtime.mailbox import mailbox_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from anyio import Event
     from anyio.abc import TaskGroup
-    from anyio.streams.memory import MemoryObjectSendStream
 
     from collector.actors.moving import Moving
+    from collector.runtime.mailbox import Outbox
 
 
-class Downstream(ObjectSendStream[HandedOn]):
+class Downstream:
     """The mailbox of the batcher. Deliveries that are sent to it start batcher and writer, unless they run.
 
-    Order: as sent. Loss: none. After `aclose` the batches that are left are written, and both tasks end.
+    Order: as sent. Loss: none. After its block the batches that are left are written, and both tasks end.
     """
 
     def __init__(self, moving: Moving, ending: Event, group: TaskGroup) -> None:
@@ -33,7 +31,7 @@ class Downstream(ObjectSendStream[HandedOn]):
         self._moving = moving
         self._ending = ending
         self._group = group
-        self._inbox: MemoryObjectSendStream[HandedOn] | None = None
+        self._inbox: Outbox[HandedOn] | None = None
         self._batcher: Batcher | None = None
         self._first = 1
         """The number of the next batcher's first batch."""
@@ -58,21 +56,25 @@ class Downstream(ObjectSendStream[HandedOn]):
             self._inbox = self._batcher = None
         self._sent = False
 
-    async def aclose(self) -> None:
+    async def __aenter__(self) -> Self:
+        """Begin the block in which something may be sent."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
         """End batcher and writer when they have written what they have."""
         if self._inbox is not None:
             self._inbox.close()
 
     async def written(self) -> None:
-        """Wait until all that was sent is written; call it after `aclose`."""
+        """Wait until all that was sent is written; call it after the block."""
         if self._tasks:
             self._none_left = Latch()
             await self._none_left.wait()
 
-    def _start(self) -> MemoryObjectSendStream[HandedOn]:
+    def _start(self) -> Outbox[HandedOn]:
         moving, settings = self._moving, self._moving.shared.settings
-        inbox, handed_on = create_memory_object_stream[HandedOn](1)
-        outbox, open_batches = create_memory_object_stream[OpenBatch](1)
+        inbox, handed_on = mailbox_of(HandedOn)
+        outbox, open_batches = mailbox_of(OpenBatch)
         policy = BatchPolicy(settings.batch_entries, settings.batch_bytes)
         self._batcher = Batcher(policy, handed_on, outbox, self._first)
         self._tasks += 2

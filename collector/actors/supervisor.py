@@ -69,8 +69,10 @@ async def _run_walled(child: Child, stopping: Event) -> None:
         raise ChildExited(child.name)
 
 
-async def _keep_running(child: Child, stopping: Event, on_crash: Callable[[Exception, int], float]) -> None:
-    """Run a child again and again until it is asked to stop; `on_crash` returns the seconds to wait."""
+async def _keep_running(
+    child: Child, key: str, stopping: Event, on_crash: Callable[[str, Exception, int], float]
+) -> None:
+    """Run a child again and again until it is asked to stop; `on_crash` gets `key` and returns the seconds to wait."""
     attempt = 0
     while not stopping.is_set():
         started = current_time()
@@ -78,7 +80,7 @@ async def _keep_running(child: Child, stopping: Event, on_crash: Callable[[Excep
             await _run_walled(child, stopping)
         except Exception as exc:  # noqa: BLE001 - restarting children is the supervisor's job
             attempt = 1 if current_time() - started > _HEALTHY_AFTER else attempt + 1
-            with move_on_after(on_crash(exc, attempt)):
+            with move_on_after(on_crash(key, exc, attempt)):
                 await stopping.wait()
 
 
@@ -100,7 +102,7 @@ class Supervisor:
     async def _keep(self, child: Child, stopping: Event) -> None:
         crashes: deque[float] = deque(maxlen=self._intensity.crashes)
 
-        def on_crash(exc: Exception, attempt: int) -> float:
+        def on_crash(_: str, exc: Exception, attempt: int) -> float:
             crashes.append(current_time())
             since = crashes[-1] - crashes[0]
             if len(crashes) == self._intensity.crashes and since < self._intensity.seconds:
@@ -113,7 +115,7 @@ class Supervisor:
             )
             return delay
 
-        await _keep_running(child, stopping, on_crash)
+        await _keep_running(child, "", stopping, on_crash)
 
 
 @dataclass(slots=True)
@@ -135,6 +137,8 @@ class Pipelines:
         self._make = make
         self._report = report
         self._curve = exponential(0.1, RESTART_CAP)
+        self._on_crash = self._crashed
+        """One for all loggers: each task keeps it."""
         self._desired: dict[str, LoggerSpec] = {}
         self._running: dict[str, _Running] = {}
         self._parked: dict[str, str] = {}
@@ -209,18 +213,18 @@ class Pipelines:
         return self._running[key]
 
     async def _keep(self, key: str, running: _Running | None) -> None:
-        def on_crash(exc: Exception, attempt: int) -> float:
-            delay = self._curve(attempt)
-            errors = tuple(safe_description(leaf) for leaf in leaves(exc))
-            state = State.PARKED if delay >= RESTART_CAP else State.BACKING_OFF
-            self._report(Crashed("pipeline", key, attempt, delay, errors, state))
-            return delay
-
         try:
             while running is not None:
-                await _keep_running(self._make(running.spec), running.stopping, on_crash)
+                await _keep_running(self._make(running.spec), key, running.stopping, self._on_crash)
                 running = self._begun(key)
         finally:
             del self._running[key]
             why = self._parked.get(key)
             self._report(LoggerState(key, None) if why is None else LoggerState(key, State.PARKED, why))
+
+    def _crashed(self, key: str, exc: Exception, attempt: int) -> float:
+        delay = self._curve(attempt)
+        errors = tuple(safe_description(leaf) for leaf in leaves(exc))
+        state = State.PARKED if delay >= RESTART_CAP else State.BACKING_OFF
+        self._report(Crashed("pipeline", key, attempt, delay, errors, state))
+        return delay

@@ -19,11 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from anyio import Event
-    from anyio.abc import ObjectReceiveStream, TaskGroup
+    from anyio.abc import TaskGroup
 
     from collector.actors.moving import Moving
     from collector.flow.batching import OpenBatch
     from collector.model import Batch, Delivery, Entry, Reason, Refusal, Rejected
+    from collector.runtime.mailbox import Receives
     from collector.sinks import Slots, Writing
 
 RETRY_CAP = 2.0
@@ -52,7 +53,7 @@ class Writer:
     Raises OwnershipLost when the sink does; then no delivery in hand may be answered.
     """
 
-    def __init__(self, moving: Moving, inbox: ObjectReceiveStream[OpenBatch]) -> None:
+    def __init__(self, moving: Moving, inbox: Receives[OpenBatch]) -> None:
         self._key = moving.key
         self._moving = moving
         self._target = moving.target

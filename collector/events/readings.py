@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+import msgspec
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -15,9 +17,8 @@ STALE_AFTER = 60.0
 """Seconds after which a reading says nothing about the present, and is not shown any more: absent beats wrong."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sampled:
-    """The stream and the durable of a logger were read."""
+class Sampled(msgspec.Struct, frozen=True, gc=False):
+    """The stream and the durable of a logger were read. It is made for every logger again and again."""
 
     logger: str
     messages: int

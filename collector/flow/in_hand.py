@@ -38,7 +38,7 @@ class InHand:
         self._deliveries: dict[str, Delivery | Slim] = {}
         self._copies: dict[str, int] = {}
         """How many hand-overs of a reply subject are not settled, besides the delivery that is kept for it."""
-        self._disowned: set[str] = set()
+        self._disowned: frozenset[str] = frozenset()
         self._owed: list[Answer] = []
         self._kept: tuple[Answer, ...] = ()
 
@@ -66,7 +66,7 @@ class InHand:
         """
         held = self._deliveries
         if self._disowned:
-            self._disowned.difference_update([delivery.reply for delivery in deliveries])
+            self._disowned -= {delivery.reply for delivery in deliveries}
         new = {delivery.reply: delivery for delivery in deliveries if delivery.reply not in held}
         held.update(new)
         self.bytes += _bytes(new.values())
@@ -93,12 +93,14 @@ class InHand:
 
     def _settle_copies(self, receipts: Iterable[Receipt]) -> None:
         """Count the hand-overs that are left of each reply subject; a disowned one is forgotten with its last."""
+        gone = set[str]()
         for reply, settled in Counter([receipt.reply for receipt in receipts]).items():
             left = self._copies.pop(reply, 0) + (reply in self._deliveries) - settled
             if left > 0:
                 self._copies[reply] = left
             else:
-                self._disowned.discard(reply)
+                gone.add(reply)
+        self._disowned -= gone
 
     def slim(self, deliveries: Iterable[Receipt]) -> None:
         """Keep only the receipts of deliveries that their sink answers later, and give their bytes back."""
@@ -118,7 +120,7 @@ class InHand:
         The answer would reach the new stream of the same name, and an ack would remove a message there that nobody has
         written. A nak is harmless: it makes JetStream deliver once more.
         """
-        self._disowned.update(self._deliveries, self._copies)
+        self._disowned = self._disowned.union(self._deliveries, self._copies)
         self._owed.clear()
         self._kept = ()
 
@@ -126,7 +128,7 @@ class InHand:
         """Forget all deliveries without an answer, because another replica owns the logger."""
         self._deliveries.clear()
         self._copies.clear()
-        self._disowned.clear()
+        self._disowned = frozenset()
         self._owed.clear()
         self._kept = ()
         self.bytes = self.decoded_bytes = self.receipts = 0

@@ -25,7 +25,7 @@ from collector.jetstream.pace import LIFETIME, Pace
 from collector.runtime.latch import Latch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Sequence, Set
 
     from collector.flow.in_hand import InHand
     from collector.flow.settlement import Answer
@@ -43,6 +43,7 @@ _FLOWING = 0.5
 _ASIDE_TIMEOUT = 1.0
 """Seconds for answers to messages that come again after the ack wait all the same."""
 _FEW = Pace()
+_NO_SIGNALS: frozenset[Signal] = frozenset()
 
 
 def at_once(_messages: int, _size: int, _now: float) -> bool:
@@ -109,7 +110,7 @@ class Pull:
         self._deliveries: list[Delivery] = []
         self._taken_in_hand = 0
         self._aside = Aside()
-        self._signals: set[Signal] = set()
+        self._signals: Set[Signal] = _NO_SIGNALS
         self._wakes = wakes
         self._heard = clock()
         self.changed = Latch()
@@ -189,7 +190,7 @@ class Pull:
         """Set a message that is no entry aside, to be answered by `answer_aside`; return whether it was."""
         bare = self._aside.keep(delivery)
         if bare is Bare.CUT:
-            self._signals.add(Signal.CUT)
+            self._signals |= {Signal.CUT}
             self._certainty.doubt()
         return bare is not Bare.ENTRY
 
@@ -265,17 +266,17 @@ class Pull:
             self._take_in_hand()
             self._in_hand.disown()
         if status is PullStatus.NOBODY_ANSWERS and self._certainty.is_new_connection:
-            self._signals.add(Signal.LOOK)
+            self._signals |= {Signal.LOOK}
             return
         if asked is not None:
             self._refused(status, asked, words)
         if signal := signal_of(status):
-            self._signals.add(signal)
+            self._signals |= {signal}
             self._certainty.doubt()
 
     def _refused(self, status: PullStatus, asked: Asked, words: str) -> None:
         if self.endings.refused(asked, words, self._number):
-            self._signals.add(signal_of(status) or Signal.REFUSED)
+            self._signals |= {signal_of(status) or Signal.REFUSED}
             self._certainty.doubt()
 
     def take(self) -> list[Delivery]:
@@ -284,13 +285,13 @@ class Pull:
         self.changed = Latch()
         return deliveries
 
-    def signals(self) -> set[Signal]:
+    def signals(self) -> Set[Signal]:
         """Return the signals to act on, each once."""
-        signals, self._signals = self._signals, set()
+        signals, self._signals = self._signals, _NO_SIGNALS
         if self._clock() >= self.deadline:
             self.outstanding.forget()
             if self._link.connected:
-                signals.add(Signal.SILENT)
+                signals |= {Signal.SILENT}
         return signals
 
     @property

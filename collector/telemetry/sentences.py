@@ -12,7 +12,7 @@ _NUMBERS = re.compile(r"[0-9]+")
 
 def alike(error: str, logger: str = "") -> str:
     """Return an error without its numbers and the names of its logger's things: the same for errors that are alike."""
-    return _NUMBERS.sub("#", _things(logger).sub("*", error) if logger else error)
+    return _NUMBERS.sub("#", _things(logger).sub("*", error) if logger and logger in error else error)
 
 
 @lru_cache(maxsize=4096)

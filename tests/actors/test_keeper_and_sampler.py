@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import msgspec
 import pytest
 from anyio import Event, create_task_group, current_time, fail_after
 
@@ -288,7 +289,7 @@ async def test_a_logger_for_which_messages_wait_while_its_requests_hear_nothing_
 async def test_a_logger_whose_requests_may_rightly_hear_nothing_goes_on(
     script: list[dict[str, Any]], *, requested: bool
 ) -> None:
-    readings = [[replace(sampled(1.0, KEY), **changes)] for changes in script] * 10
+    readings = [[msgspec.structs.replace(sampled(1.0, KEY), **changes)] for changes in script] * 10
     reports, doubts, heard_at = Reports(), Doubts(), current_time()
     with doubts.moving(KEY, ATTACHED, lambda: heard_at if requested else None) as doubted:
         async with sampling(ScriptedLag(*readings), FakeSource(), doubts, reports):
