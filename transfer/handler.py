@@ -76,7 +76,7 @@ class TransferHandler(Emitter, logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Queue a record."""
         try:
-            moment, important = int(record.created * 1e9), record.levelno >= logging.WARNING
+            moment, important = int(record.created * 1e9), not record.levelno < logging.WARNING
         except Exception:  # noqa: BLE001 - a record that was made by hand
             moment, important = None, True
         if moment is None or getattr(self.map, "__func__", None) is not TransferHandler.map:

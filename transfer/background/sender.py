@@ -20,7 +20,7 @@ from transfer.background.outbox import Outbox
 from transfer.background.process import EXIT_TIMEOUT, TimeLeft, ending, loading
 from transfer.background.thread import SendingThread
 from transfer.entries.entry import new_id
-from transfer.entries.lenient import encode_anything, safe_repr
+from transfer.entries.lenient import encode_anything, is_true, safe_repr
 from transfer.errors import TransferError
 from transfer.names import Names, check_key
 from transfer.options import Overflow
@@ -94,7 +94,7 @@ class Sender:
         *,
         metadata: object = None,
         timestamp: object = None,
-        important: bool = False,
+        important: object = False,
     ) -> None:
         """Queue an entry. A value that cannot be stored is stored as its `repr`; dropped entries are counted.
 
@@ -106,7 +106,7 @@ class Sender:
             return
         entry_id = new_id()  # before anything of this object is touched: it notices that this is a child
         body = encode_anything(data, time.time_ns() if timestamp is None else timestamp, metadata, entry_id)
-        self.put(key, entry_id, body, important)
+        self.put(key, entry_id, body, important if type(important) is bool else is_true(important))
 
     def put(self, key: str, entry_id: bytes, body: bytes, important: bool) -> None:
         """Queue an entry whose bytes are there."""

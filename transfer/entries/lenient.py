@@ -235,3 +235,11 @@ def safe_text(text: str) -> str:
     if len(cut) > LONGEST:
         cut = f"{cut[:LONGEST]}… ({len(cut):,} characters)"
     return cut if cut.isascii() else cut.encode(errors="backslashreplace").decode()
+
+
+def is_true(value: object) -> bool:
+    """Return whether a value counts as true, as one does that cannot say so."""
+    try:
+        return bool(value)
+    except Exception:  # noqa: BLE001 - the application's own class
+        return True
