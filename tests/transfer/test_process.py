@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import _socket
 import asyncio
+import os
+import subprocess
 import sys
 import time
 from types import SimpleNamespace
@@ -114,3 +116,33 @@ def test_the_loop_of_the_sender_runs_where_the_system_has_no_socketpair(monkeypa
 
     with asyncio.Runner(loop_factory=native.new_loop) as runner:
         assert runner.run(main()) == "_NativeLoop"
+
+
+TAKEN_APART = """
+import logging, os, sys
+from transfer import TransferHandler
+handler = TransferHandler("app", url="nats://127.0.0.1:1", namespace="beta")
+logger = logging.getLogger("shop")
+logger.propagate = False
+logger.addHandler(handler)
+def log():
+    logger.warning("late")
+class Late:
+    def __del__(self, write=os.write, every=Exception):
+        try:
+            log()
+            write(1, str(handler.stats().dropped).encode())
+        except every as error:
+            write(1, repr(error).encode())
+late = Late()
+"""
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_what_is_logged_while_the_interpreter_is_taken_apart_is_counted_and_said(unbuffered: str) -> None:
+    environ = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    done = subprocess.run(
+        [sys.executable, "-c", TAKEN_APART], env=environ, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "{'closed': 1}")
+    assert done.stderr.startswith("transfer: entries are dropped, closed: an entry of logger 'app' came after the end")

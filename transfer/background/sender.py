@@ -8,6 +8,7 @@ end of the process an entry is sent in the thread that it comes from.
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -138,7 +139,8 @@ class Sender:
 
     def _added_without_thread(self) -> None:
         if ending.has_begun:
-            self.send_here(ending, ending.seconds)
+            if not sys.is_finalizing():  # else no module can be imported any more, and no thread be waited for
+                self.send_here(ending, ending.seconds)
             self._outbox.clear()
         elif is_to_be_forked():
             self.send_here(loading, loading.seconds)  # what is not sent in time waits for the end of the process

@@ -42,7 +42,7 @@ def original(module: str, name: str) -> Any:
         if monkey is not None and monkey.is_module_patched(module):
             return monkey.get_original(module, name)
         return getattr(sys.modules["eventlet.patcher"].original(module), name)
-    return getattr(import_module(module), name)
+    return getattr(sys.modules.get(module) or import_module(module), name)
 
 
 def has_greenlets() -> bool:

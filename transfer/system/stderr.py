@@ -11,7 +11,7 @@ from functools import partial
 
 from transfer.system.aside import Aside
 from transfer.system.inside import Making
-from transfer.system.native import original
+from transfer.system.native import is_patched, original
 
 PATIENCE = 0.05
 """Seconds that a thread waits for its line to be written, so that lines stand where they belong."""
@@ -38,7 +38,7 @@ def _is_file(stream: object) -> bool:
     """Return whether it is as Python has made it, and nothing of the application's is called when it is written to."""
     if not isinstance(stream, io.TextIOWrapper):
         return False
-    return isinstance(getattr(stream.buffer, "raw", None), io.FileIO)
+    return isinstance(getattr(stream.buffer, "raw", stream.buffer), io.FileIO)  # with PYTHONUNBUFFERED it has no `raw`
 
 
 def _write_to_file(number: int, text: str) -> None:
@@ -48,7 +48,7 @@ def _write_to_file(number: int, text: str) -> None:
 
 
 def _takes_more(number: int) -> bool:
-    poll = original("select", "poll")()
+    poll = (original("select", "poll") if is_patched("select") else select.poll)()
     poll.register(number, select.POLLOUT)
     return any(bits & select.POLLOUT for _, bits in poll.poll(0))
 
