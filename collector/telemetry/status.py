@@ -23,6 +23,7 @@ ALIVE_WITHIN = 30.0
 READY_WITHIN = 10.0
 """Seconds without a turn of the event loop after which the replica takes no work."""
 
+_UNREAD = "the bucket of loggers was not read yet"
 _AT_ONCE = 250
 """Loggers in a piece of the text."""
 
@@ -107,8 +108,8 @@ class Status:
 
         A pipeline that crashed until it was parked is a reason. A logger that is parked because its declaration cannot
         be read is none: it is parked on every replica, and would stop every rollout. Failing writes are a reason when
-        no write of this replica succeeds: see `no_write_succeeds`. A missing bucket is a reason for a replica that
-        never read it and so moves nothing: it must not replace a replica that goes on with the loggers it knows.
+        no write of this replica succeeds: see `no_write_succeeds`. A bucket that was never read is a reason, missing or
+        not: such a replica moves nothing, and must not replace a replica that goes on with the loggers it knows.
         """
         replica = self._replica
         with self._lock:
@@ -120,7 +121,7 @@ class Status:
             *([replica.gave_up] if replica.gave_up else []),
             *(f"the pipeline of {key} crashes again and again" for key in given_up),
             *failing,
-            *([replica.bucket.trouble] if replica.bucket.trouble and not replica.bucket.looked else []),
+            *([] if replica.bucket.looked else [replica.bucket.trouble or _UNREAD]),
         ]
 
     @property

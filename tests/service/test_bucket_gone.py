@@ -11,7 +11,7 @@ import anyio
 import nats
 import pytest
 
-from collector.local import Replica
+from tests.support.alive import Alive
 from tests.support.ancestor import Ancestor, ancestor, entry
 from tests.support.waiting import count, state, until
 from transfer import Logger, Transfer
@@ -24,21 +24,11 @@ if TYPE_CHECKING:
 
     from pymongo.database import Database
 
-    from collector.local import Mongod, NatsServer
+    from collector.local import Mongod, NatsServer, Replica
 
 pytestmark = pytest.mark.timeout(120)
 KEYS = ["a", "b", "c"]
 QUICK = {"COLLECTOR_RECONCILE_PERIOD": "5s", "COLLECTOR_LAG_PERIOD": "500ms"}
-
-
-class Alive(Replica):
-    """A replica that has started when it is alive."""
-
-    def _answers(self) -> bool:
-        try:
-            return self.alive and self.get("/livez")[0] == 200
-        except OSError:
-            return False
 
 
 async def running(replica: Replica, *keys: str) -> None:

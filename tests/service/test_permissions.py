@@ -18,6 +18,7 @@ from nats.js.api import AckPolicy, ConsumerConfig
 from pymongo import MongoClient
 
 from collector.local import NatsServer, Replica
+from tests.support.alive import Connected
 from tests.support.ancestor import Ancestor, ancestor, entry
 from tests.support.security_page import pattern, permissions, subjects
 from tests.support.waiting import count, until, until_empty
@@ -83,10 +84,10 @@ class Scene:
         self.case = case
         self._nats, self._mongod, self._stack = nats, mongod, stack
 
-    def replica(self) -> Replica:
+    def replica(self, kind: type[Replica] = Replica) -> Replica:
         folder = Path(self._stack.enter_context(TemporaryDirectory(prefix="replica-")))
         settings = {**self.case.login("collector"), "COLLECTOR_LAG_PERIOD": "500ms", "COLLECTOR_RECONCILE_PERIOD": "5s"}
-        replica = Replica(folder, self.case.namespace, self._nats, self._mongod, settings)
+        replica = kind(folder, self.case.namespace, self._nats, self._mongod, settings)
         self._stack.enter_context(replica)
         self._stack.callback(replica.kill)  # one that waits for an answer ends only after that
         return replica
@@ -211,7 +212,7 @@ async def test_the_collectors_log_names_each_permission_that_it_lacks(scene_of: 
         async with scene.others() as others:
             if missing.pattern.startswith(f"to {re.escape(DIRECT_GET)}"):
                 await make_a_bucket_that_takes_no_consumer(others)
-            replica = await anyio.to_thread.run_sync(scene.replica)
+            replica = await anyio.to_thread.run_sync(scene.replica, Connected)
             await ensure_bucket(others.jetstream, Names(case.namespace))
             await others.declare("system")
             await leave_a_push_durable(others, "old")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from collector import events
 from collector.events import State, lifecycle
+from collector.events.readings import Declared
 from collector.telemetry.endpoint import serving
 from collector.telemetry.metrics import Metrics
 from collector.telemetry.status import Status
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 UP = (
     lifecycle.ConnectionChanged("nats", connected=True, why="connected"),
     lifecycle.ConnectionChanged("mongodb", connected=True),
+    Declared(),
 )
 
 

@@ -10,19 +10,33 @@ import pytest
 
 from collector import events
 from collector.events import LoggerState, State, lifecycle
+from collector.events.readings import Declared
 from collector.telemetry.status import ALIVE_WITHIN, READY_WITHIN
 from tests.support.batches import settled
 from tests.support.status import UP, Scene, crashed, served
 
 
 def test_it_is_ready_while_both_servers_are_connected_and_nobody_asked_it_to_stop(scene: Scene) -> None:
-    assert scene.get("/readyz")[:2] == (503, "not connected to nats, not connected to mongodb\n")
+    unread = "the bucket of loggers was not read yet"
+    assert scene.get("/readyz")[:2] == (503, f"not connected to nats, not connected to mongodb, {unread}\n")
     scene.observe(*UP)
     assert scene.get("/readyz")[:2] == (200, "ok\n")
     scene.observe(lifecycle.ConnectionChanged("mongodb", connected=False))
     assert scene.get("/readyz")[:2] == (503, "not connected to mongodb\n")
     scene.observe(*UP, lifecycle.Stopping("SIGTERM"))
     assert scene.get("/readyz")[:2] == (503, "stopping\n")
+
+
+def test_it_is_not_ready_before_it_has_read_the_bucket_once_and_stays_ready_when_the_bucket_goes(scene: Scene) -> None:
+    """A rollout must not replace a replica that moves entries by one that knows of no logger."""
+    scene.observe(*UP[:2])
+    assert scene.get("/readyz")[:2] == (503, "the bucket of loggers was not read yet\n")
+    scene.observe(Declared("the bucket is gone", looked=False))
+    assert scene.get("/readyz")[:2] == (503, "the bucket is gone\n")
+    scene.observe(Declared())
+    assert scene.get("/readyz")[:2] == (200, "ok\n")
+    scene.observe(Declared("the bucket is gone"))
+    assert scene.get("/readyz")[0] == 200
 
 
 def test_liveness_depends_on_the_event_loop_alone(scene: Scene) -> None:

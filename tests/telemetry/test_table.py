@@ -10,6 +10,7 @@ import pytest
 
 from collector import events
 from collector.events import Failure, HomeChanged, LoggerState, Stage, State, lifecycle
+from collector.events.readings import Declared
 from collector.model import Reason
 from collector.telemetry.status import Status
 from collector.telemetry.table import duration, size, table
@@ -26,6 +27,7 @@ def said(*several: events.Event) -> dict[str, Any]:
 
 BUSY = (
     lifecycle.ConnectionChanged("nats", connected=True),
+    Declared(),
     LoggerState("system", State.RUNNING),
     LoggerState("a-very-long-name", State.RUNNING),
     events.Crashed("pipeline", "a-very-long-name", 3, 4.2, ("ValueError at codec.py:7",)),
