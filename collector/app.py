@@ -42,10 +42,10 @@ from collector.flow.batch_age import BatchAge
 from collector.flow.budget import Budget
 from collector.flow.homes import Homes
 from collector.flow.levels import Levels
+from collector.flow.ticks import between_reads
 from collector.jetstream.beats import NatsBeats
 from collector.jetstream.bucket import KvBucket
 from collector.jetstream.connection import close, connect
-from collector.jetstream.gathered_reads import LONGEST
 from collector.jetstream.lag import JetStreamLag
 from collector.jetstream.source import LoggerSources
 from collector.jetstream.storage import JetStreamStorage
@@ -141,8 +141,7 @@ class Service:
         async with self._mongodb() as mongodb:
             nats = None
             with self._opening:
-                between_reads = min(LONGEST, self._settings.batch_age / 10)
-                nats = await connect(self._settings.nats, self._report, between_reads)
+                nats = await connect(self._settings.nats, self._report, self._between_reads)
             if nats is None:
                 return
             try:
@@ -166,6 +165,11 @@ class Service:
                 await self._supervise(shared, sources, mongodb)
             finally:
                 await close(nats.connection)
+
+    def _between_reads(self) -> float:
+        """Return how long the next read may wait while messages trickle."""
+        now = time.monotonic()
+        return between_reads(now, self._batch_age.at(now))
 
     @asynccontextmanager
     async def _mongodb(self) -> AsyncIterator[MongoDestinations | None]:

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from math import ceil
 from typing import TYPE_CHECKING
+
+from collector.flow.ticks import end_of, next_tick
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-_TICK = 0.02
-"""Seconds within which loggers are woken together at most: one turn of the event loop writes all their batches."""
-_PART = 16
-"""An alarm rings too late by at most this part of its age."""
-_LONG, _LONG_TICK = 20.0, 0.25
-"""Seconds from which on an age is long, and within which loggers are woken together after such an age."""
 
 
 class Alarms:
@@ -28,8 +22,7 @@ class Alarms:
 
     def set(self, begun: float, age: float, ring: Callable[[], None]) -> float:
         """See `Alarm`. It rings only while the event loop runs."""
-        tick = self._tick or (min(_TICK, age / _PART) if age < _LONG else _LONG_TICK)
-        when = ceil((begun + age) / tick) * tick
+        when = end_of(begun, age) if self._tick is None else next_tick(begun + age, self._tick)
         if (due := self._due.get(when)) is not None:
             due.append(ring)
         else:

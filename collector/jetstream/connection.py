@@ -11,7 +11,7 @@ from anyio import CancelScope, Event, move_on_after
 from collector import events
 from collector.errors import ConnectionClosed
 from collector.events import lifecycle
-from collector.jetstream.link import open_link
+from collector.jetstream.link import no_wait, open_link
 from collector.runtime.lasting import Lasting
 from transfer.jetstream.connection import Connection, harmless, why
 from transfer.jetstream.permissions import missing_permission
@@ -115,7 +115,9 @@ class Callbacks:
         self.closed.set()
 
 
-async def connect(settings: NatsSettings, report: Report, between_reads: float = 0.0) -> NatsConnection:
+async def connect(
+    settings: NatsSettings, report: Report, between_reads: Callable[[], float] = no_wait
+) -> NatsConnection:
     """Connect, trying for ever; reconnects go on for ever too. The caller closes the connection with `close`.
 
     See `open_link` for `between_reads`.

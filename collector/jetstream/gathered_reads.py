@@ -13,29 +13,30 @@ from anyio import sleep
 
 if TYPE_CHECKING:
     from asyncio import Transport
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from nats.aio.client import Client
 
-LONGEST = 0.01
-"""Seconds of a wait at most: an answer of JetStream that comes meanwhile is late by as much."""
-_SMALL = 8 * 1024
-"""Bytes of a read that is part of no backlog."""
+_TRICKLE = 800 * 1024
+"""Bytes a second of messages that are part of no backlog: a read that brings more in the time of a wait is large."""
+_LARGE = 32 * 1024
+"""Bytes of a read that is large after any wait: nats-py reads no more at once."""
 
 
 class GatheredReads:
-    """Waits after the reads of one connection, as long as it is told; 0: never."""
+    """Waits after the reads of one connection, as long as it is told then; 0: not at all."""
 
-    def __init__(self, connection: Client, seconds: float) -> None:
+    def __init__(self, connection: Client, seconds: Callable[[], float]) -> None:
         self._connection = connection
         self._seconds = seconds
 
     async def wait(self, size: int) -> None:
         """Wait before the next read, unless the last one was large, or somebody here waits for an answer."""
-        connection = self._connection
-        if self._seconds and 0 < size < _SMALL and not (connection._resp_map or connection._pongs):  # noqa: SLF001
+        connection, seconds = self._connection, self._seconds()
+        small = 0 < size < min(_TRICKLE * seconds, _LARGE)
+        if small and not (connection._resp_map or connection._pongs):  # noqa: SLF001
             with self._unread():
-                await sleep(self._seconds)
+                await sleep(seconds)
 
     @contextmanager
     def _unread(self) -> Iterator[None]:

@@ -23,7 +23,7 @@ from collector.jetstream.parser import NO_HEADERS, BulkParser, Frame
 from transfer.errors import Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from nats.aio.client import Client
     from nats.aio.msg import Msg
@@ -75,10 +75,15 @@ class Link(Protocol):
         """
 
 
-def open_link(connection: Client, between_reads: float = 0.0) -> Link:
+def no_wait() -> float:
+    """Read on at once."""
+    return 0.0
+
+
+def open_link(connection: Client, between_reads: Callable[[], float] = no_wait) -> Link:
     """Make the fast link, or the plain one when nats-py's private names have changed.
 
-    While messages trickle, the fast one waits `between_reads` seconds after a read.
+    While messages trickle, the fast one waits `between_reads()` seconds after a read.
     """
     known = all(hasattr(connection, name) for name in _PRIVATE_NAMES)
     if known and type(connection._ps) is Parser:  # noqa: SLF001 - see the module's docstring
@@ -168,7 +173,7 @@ class _Asked:
 class BulkLink(PlainLink):
     """The link with a parser of its own, gathered reads and joined answers."""
 
-    def __init__(self, connection: Client, between_reads: float = 0.0) -> None:
+    def __init__(self, connection: Client, between_reads: Callable[[], float] = no_wait) -> None:
         super().__init__(connection)
         self._parser = BulkParser(connection, GatheredReads(connection, between_reads).wait)
         self._flusher = _Flusher(connection)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from anyio import move_on_after
 
 from collector.flow.homes import AT_HOME, SHORT, SHORT_LIVED
+from collector.flow.ticks import LONGEST_WAIT
 from collector.jetstream.aside import Aside
 from collector.jetstream.asking import pull_request
 from collector.jetstream.certainty import Certainty
@@ -36,8 +37,8 @@ if TYPE_CHECKING:
     from collector.jetstream.source import Attached
     from collector.model import Delivery
 
-_LULL = 0.03
-"""Seconds without a message after which we assume that no message is in flight. Reads may be gathered for 10 ms."""
+_LULL = LONGEST_WAIT + 0.02
+"""Seconds without a message after which we assume that no message is in flight. Reads may be gathered meanwhile."""
 _FLOWING = 0.5
 """Seconds that a drain waits for such a lull at most."""
 _ASIDE_TIMEOUT = 1.0
@@ -102,7 +103,7 @@ class Pull:
         self._certainty = Certainty(lambda: link.life, clock)
         self._life = link.life
         """The connection on which the outstanding requests were made."""
-        self._pace = pace
+        self.pace = pace
         self._heartbeat = pace.shortest
         """The longest heartbeat of the outstanding requests."""
         self._subscribed: Subscribed | None = None
@@ -137,7 +138,7 @@ class Pull:
         self._number += 1
         request = f"{self._inbox}.{self._number}"
         now = self._clock()
-        heartbeat, lifetime = times or self._pace.of(SHORT if priority in SHORT_LIVED else LIFETIME)
+        heartbeat, lifetime = times or self.pace.of(SHORT if priority in SHORT_LIVED else LIFETIME)
         if not self.outstanding.requests:
             self._heard, self._heartbeat = now, heartbeat
             self._certainty.gap()
@@ -148,7 +149,7 @@ class Pull:
 
     async def ask_for_one(self, max_bytes: int, *, priority: int = AT_HOME) -> None:
         """Ask for a lone message, because it is larger than an ordinary request."""
-        await self.ask(1, max_bytes, self._pace.alone, priority=priority)
+        await self.ask(1, max_bytes, self.pace.alone, priority=priority)
 
     def receive(self, frames: Sequence[AnyFrame]) -> bool:
         """Take the frames of one read; called from the reading loop. From here on the deliveries are in hand.

@@ -68,6 +68,7 @@ async def asked_to_stop_and_connected_again(scene: Scene) -> None:
 
 async def asked_to_stop_and_written_long_after(scene: Scene) -> None:
     scene.stopping.set()
+    await scene.link.drained.wait()
     await settled()
     scene.skew += 10
 

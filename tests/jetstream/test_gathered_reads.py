@@ -62,7 +62,7 @@ async def reading(server: NatsServer, seconds: float, *, wakes: bool = False, **
     reads = Reads(wakes=wakes)
     with fail_after(60):
         async with connected(server, error_cb=quiet, **options) as connection, connected(server, **options) as other:
-            await BulkLink(connection, seconds).subscribe(SUBJECT, reads.receive)
+            await BulkLink(connection, lambda: seconds).subscribe(SUBJECT, reads.receive)
             await written(connection)
             yield Scene(connection, other, reads)
 
