@@ -72,7 +72,8 @@ class Requests:
                 free, free_bytes = (free + 1) // 2, max(SMALLEST_ASK, free_bytes // 2)
             messages = min(free, free_bytes // (2 * MESSAGE))
             account.use(account.used + free_bytes)
-            await self._pull.ask(messages, free_bytes - messages * MESSAGE, priority=self._priority)
+            times = self._pull.pace.away if self._is_away else None
+            await self._pull.ask(messages, free_bytes - messages * MESSAGE, times, priority=self._priority)
             self._count()
 
     def _is_flowing(self, last: Delivery) -> bool:
@@ -107,6 +108,11 @@ class Requests:
         in_hand, limits = self._in_hand, self._limits
         is_full = in_hand.whole >= limits.batch or in_hand.memory_bytes >= limits.request_bytes
         return self._home.priority(is_full=is_full)
+
+    @property
+    def _is_away(self) -> bool:
+        """Whether another replica is the home, and this one has nothing to do for the logger."""
+        return not self._in_hand.whole and self._home.elsewhere
 
     @property
     def _keeps_half(self) -> bool:

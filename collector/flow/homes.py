@@ -79,13 +79,15 @@ class Living:
 class Home:
     """The home of one logger, as this replica sees it."""
 
-    __slots__ = ("_clock", "here", "logger", "on_come", "starting_until", "taking_over_until")
+    __slots__ = ("_clock", "elsewhere", "here", "logger", "on_come", "starting_until", "taking_over_until")
 
     def __init__(self, logger: str, on_come: Callable[[], object], clock: Callable[[], float], *, here: bool) -> None:
         self.logger = logger
         self.on_come = on_come
         """Called when the logger has come here, or is here and other replicas come."""
         self.here = here
+        self.elsewhere = False
+        """Whether another living replica is the home; neither it nor `here` is true while the replicas are unknown."""
         self.taking_over_until = self.starting_until = -math.inf
         self._clock = clock
 
@@ -118,6 +120,7 @@ class Homes:
         if owned:
             return nullcontext(home)
         home.starting_until = -math.inf if self.replicas else self._starting_until
+        home.elsewhere = self.is_elsewhere(logger)
         return Lasting(self._begin, self._end, home, home)
 
     def move(self, replicas: frozenset[str]) -> list[Home]:
@@ -129,10 +132,12 @@ class Homes:
         takes_over, was_alone = bool(self.replicas) or len(replicas) > 1, len(self.replicas) == 1 < len(replicas)
         self.replicas = replicas
         changed = [home for home in self._homes if home.here != self._is_here(home.logger)]
-        for home in self._homes:
-            home.starting_until = -math.inf
         for home in changed:
             home.here = not home.here
+        for home in self._homes:
+            home.starting_until = -math.inf
+            home.elsewhere = bool(replicas) and not home.here
+        for home in changed:
             if home.here and takes_over:
                 home.taking_over_until = self._clock() + TAKE_OVER
                 home.on_come()
@@ -140,6 +145,10 @@ class Homes:
             if home.here:
                 home.on_come()
         return changed
+
+    def is_elsewhere(self, logger: str) -> bool:
+        """Tell whether another living replica is the home of a logger; false while the replicas are unknown."""
+        return bool(self.replicas) and not self._is_here(logger)
 
     def _is_here(self, logger: str) -> bool:
         return bool(self.replicas) and home_of(logger, self.replicas) == self.me

@@ -29,6 +29,10 @@ class Times(NamedTuple):
     lifetime: float
 
 
+_AWAY = Times(heartbeat=10.0, lifetime=300.0)
+"""The times of a request for a logger whose home is another replica, where few loggers are moved."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pace:
     """The times of requests, by the number of loggers that the replica moves."""
@@ -39,6 +43,11 @@ class Pace:
     def of(self, lifetime: float = LIFETIME) -> Times:
         """Return the times of an ordinary request; nats-server refuses a heartbeat of more than half the lifetime."""
         return Times(min(lifetime / 2, max(self.shortest, self.loggers() / _HEARTBEATS)), lifetime)
+
+    @property
+    def away(self) -> Times:
+        """The times of a request for a logger whose home is elsewhere: when the logger comes, another one is made."""
+        return Times(max(_AWAY.heartbeat, self.of().heartbeat), _AWAY.lifetime)
 
     @property
     def alone(self) -> Times:

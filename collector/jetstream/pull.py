@@ -69,7 +69,6 @@ class Pull:
         "_link",
         "_next",
         "_number",
-        "_pace",
         "_signals",
         "_stream",
         "_subscribed",
@@ -78,6 +77,7 @@ class Pull:
         "changed",
         "endings",
         "outstanding",
+        "pace",
     )
 
     def __init__(

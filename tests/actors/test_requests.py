@@ -11,8 +11,10 @@ from collector.actors.requests import PullLimits, Requests
 from collector.flow.budget import Budget
 from collector.flow.homes import AT_HOME, ELSEWHERE, TAKE_OVER, TAKING_OVER, Home
 from collector.flow.in_hand import InHand
+from collector.jetstream.pace import HEARTBEAT
 from collector.jetstream.pull import Pull
 from tests.support.fakes import ATTACHED, FakeLink, delivery
+from transfer.jetstream.api import NANOSECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,10 +27,11 @@ LIMITS = PullLimits(messages=600, request_bytes=1 << 20, batch=100)
 class Scene:
     """The requests of one logger, without the actors around them."""
 
-    def __init__(self, *, here: bool, budget: int = 64 << 20, loggers: int = 1) -> None:
+    def __init__(self, *, here: bool, elsewhere: bool = False, budget: int = 64 << 20, loggers: int = 1) -> None:
         self.now, self.link, self.in_hand = 0.0, FakeLink(), InHand()
         self.pull = Pull(self.link, ATTACHED, inbox="_INBOX.a", in_hand=self.in_hand, clock=lambda: self.now)
         self.home = Home("a", self.pull.wake, lambda: self.now, here=here)
+        self.home.elsewhere = elsewhere
         pool = Budget(budget)
         self.accounts, *_ = [pool.open(Event().set) for _ in range(loggers)]
         self.requests = Requests(self.pull, self.in_hand, self.accounts, LIMITS, self.home)
@@ -37,7 +40,7 @@ class Scene:
         await self.requests.top_up(last)
 
     async def come(self, *, takes_over: bool = True) -> None:
-        self.home.here = True
+        self.home.here, self.home.elsewhere = True, False
         self.home.taking_over_until = self.now + TAKE_OVER if takes_over else 0.0
         await self.top_up()
 
@@ -50,6 +53,10 @@ class Scene:
     @property
     def asked(self) -> list[tuple[int, int]]:
         return [(wanted["batch"], wanted["priority"]) for _, wanted in self.link.requests]
+
+    @property
+    def heartbeats(self) -> list[float]:
+        return [wanted["idle_heartbeat"] / NANOSECONDS for _, wanted in self.link.requests]
 
     def expire(self, number: int) -> None:
         """End a request at its time."""
@@ -91,6 +98,29 @@ async def test_a_request_of_before_that_ends_is_no_reason_to_ask_again() -> None
     scene.expire(1)
     await scene.top_up()
     assert scene.asked[2] == (600, AT_HOME)
+
+
+async def test_a_replica_away_from_home_is_told_seldom_that_its_request_waits_until_it_has_work() -> None:
+    """Each replica has a request for each logger: heartbeats of those that wait for nothing cost more than entries."""
+    scene = Scene(here=False, elsewhere=True)
+    await scene.top_up()
+    assert scene.heartbeats == [5 * HEARTBEAT]
+    await scene.deliver([delivery(number) for number in range(1, 51)])
+    assert scene.heartbeats == [5 * HEARTBEAT, HEARTBEAT], "a logger that its home cannot follow is watched closely"
+
+
+@pytest.mark.parametrize("here", [True, False])
+async def test_a_home_and_a_replica_that_knows_no_homes_are_told_often_that_their_requests_wait(*, here: bool) -> None:
+    scene = Scene(here=here)
+    await scene.top_up()
+    assert scene.heartbeats == [HEARTBEAT]
+
+
+async def test_a_logger_that_comes_is_watched_closely_at_once() -> None:
+    scene = Scene(here=False, elsewhere=True)
+    await scene.top_up()
+    await scene.come()
+    assert scene.heartbeats == [5 * HEARTBEAT, HEARTBEAT]
 
 
 async def test_a_replica_that_is_given_messages_asks_for_all_of_its_room_also_elsewhere() -> None:

@@ -171,6 +171,17 @@ def test_a_replica_that_is_alone_no_more_asks_again_for_what_stays_at_home() -> 
     assert woken.came == []
 
 
+@given(st.lists(st.sampled_from(["", "a", "b", "ab", "abc"]), min_size=1, max_size=6))
+def test_a_logger_is_here_or_elsewhere_or_the_replicas_are_unknown(lives: list[str]) -> None:
+    woken = Woken(*LOGGERS[:10])
+    for replicas in lives:
+        woken.homes.move(frozenset(replicas))
+        with woken.homes.of("later", list) as later:
+            for home in (*woken.all.values(), later):
+                assert home.here == bool(replicas and home_of(home.logger, replicas) == "a")
+                assert home.elsewhere == woken.homes.is_elsewhere(home.logger) == (bool(replicas) and not home.here)
+
+
 @pytest.mark.parametrize("left", ["a", "ac"])
 def test_a_new_home_comes_before_the_earlier_one_for_a_while(left: str) -> None:
     woken = Woken(*LOGGERS[:20], replicas="abc")

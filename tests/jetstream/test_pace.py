@@ -28,6 +28,7 @@ def test_a_heartbeat_is_at_most_half_a_lifetime_as_nats_server_demands(loggers: 
     pace = Pace(lambda: loggers)
     for times in (pace.of(), pace.of(SHORT), pace.alone):
         assert 2 * times.heartbeat <= times.lifetime <= LIFETIME
+    assert pace.of().heartbeat <= pace.away.heartbeat <= pace.away.lifetime / 2
 
 
 async def test_silence_is_measured_by_the_longest_heartbeat_of_the_outstanding_requests() -> None:
