@@ -47,7 +47,8 @@ _TAKES_UUID = 17
 """The wire version of MongoDB 6.0."""
 _SELECTION_MS = 5000
 _CLOSE_TIMEOUT = 1.0
-_LOOK = 0.1
+_LOOK, _LOOK_WHEN_WELL = 0.1, 0.5
+"""Seconds between two looks at the topology while MongoDB takes no writes, and while it does."""
 _NO_PRIMARY = "no primary takes writes"
 WRITES = 64
 """Writes at a time through one client; the rest of its 100 connections is for other calls."""
@@ -132,7 +133,7 @@ async def watch_mongo(client: AsyncMongoClient[dict[str, Any]], login: Login, re
             report(lifecycle.ConnectionChanged("mongodb", not why, why or "a primary takes writes", again=again))
             again = again or not why
         before = why
-        await sleep(_LOOK)
+        await sleep(_LOOK if why else _LOOK_WHEN_WELL)
 
 
 def _why_no_primary(client: AsyncMongoClient[dict[str, Any]]) -> str:

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import chain
-from socket import AF_INET, AF_INET6, IPPROTO_IPV6, IPV6_V6ONLY, has_dualstack_ipv6
+from selectors import EVENT_READ, DefaultSelector
+from socket import AF_INET, AF_INET6, IPPROTO_IPV6, IPV6_V6ONLY, has_dualstack_ipv6, socketpair
 from threading import Thread
 from typing import TYPE_CHECKING
 
@@ -109,15 +110,36 @@ class _Handler(BaseHTTPRequestHandler):
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    timeout = 0
+    """Seconds that `handle_request` waits for a connection: `serve` has waited."""
 
     def __init__(self, address: tuple[str, int], metrics: Metrics, status: Status) -> None:
         self.page = page()
         self.metrics = metrics
         self.status = status
+        self._ended, self._end = socketpair()
         self._both = address[0] == _EVERY and has_dualstack_ipv6()
         host = "::" if self._both else address[0]
         self.address_family = AF_INET6 if ":" in host else AF_INET
         super().__init__((host, address[1]), _Handler)
+
+    def serve(self) -> None:
+        """Answer until `end` is called; `serve_forever` looks again and again whether it was."""
+        with DefaultSelector() as selector:
+            selector.register(self, EVENT_READ)
+            selector.register(self._ended, EVENT_READ)
+            while self._ended not in [key.fileobj for key, _ in selector.select()]:
+                self.handle_request()
+
+    def end(self) -> None:
+        """Let `serve` return."""
+        self._end.close()
+
+    def server_close(self) -> None:
+        """Let go of all sockets."""
+        super().server_close()
+        self._ended.close()
+        self._end.close()
 
     def server_bind(self) -> None:
         """Bind; where 0.0.0.0 is asked for, to every interface of IPv6 too: a cluster may have either."""
@@ -139,11 +161,11 @@ def serving(address: tuple[str, int], metrics: Metrics, status: Status) -> Itera
         server = _Server(address, metrics, status)
     except (OSError, OverflowError, UnicodeError) as exc:
         raise CannotListen(*address, getattr(exc, "strerror", None) or str(exc)) from exc
-    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="endpoint", daemon=True)
+    thread = Thread(target=server.serve, name="endpoint", daemon=True)
     thread.start()
     try:
         yield address[0], server.server_port
     finally:
-        server.shutdown()
+        server.end()
         thread.join()
         server.server_close()
