@@ -205,7 +205,9 @@ class Service:
         pipelines = Pipelines(lambda spec: Pipeline(spec, shared), report)
         bucket = KvBucket(nats.connection.jetstream(), self._names)
         registry = Registry(bucket, pipelines, nats.reconnects, report, settings.reconcile_period)
-        lag = JetStreamLag(nats.connection.jetstream(), self._names, settings.lag_period, sources.needs_of)
+        lag = JetStreamLag(
+            nats.connection.jetstream(), self._names, settings.lag_period, sources.needs_of, shared.homes.is_elsewhere
+        )
         sampler = Sampler(lag, sources, shared.doubts, pipelines, report, period=settings.lag_period)
         storage = JetStreamStorage(nats.connection.jetstream(), self._names)
         watcher = StorageWatcher(storage, report, min(_LESS_OFTEN * settings.lag_period, _SELDOMEST))

@@ -44,6 +44,8 @@ Generated from the code by `make dashboards`. Each replica answers them at `/met
 
 - **same**: every replica reports what the server says of one shared stream and durable. Take
   `max by (log_namespace, logger)`, never `sum`. A reading older than 60 s is withdrawn: absent beats wrong.
+  The counts of a durable are most often there on the logger's home alone: other replicas ask a durable seldom while its
+  stream has few messages, and take all of them for the lag.
 - **own, counted**: counters and histograms belong to a replica. Take `rate`, then `sum`.
 - **own**: a gauge of this replica.
 - Labels with a closed list have all their values from a logger's start, at 0, and go with the logger. An empty `logger`

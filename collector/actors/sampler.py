@@ -146,7 +146,7 @@ class Sampler:
     def _may_be_stuck(self, sampled: Sampled) -> bool:
         """Tell whether messages seem stuck for the second time: stream and durable are read one after the other."""
         key = sampled.logger
-        looks_stuck, suspected = sampled.messages > sampled.pending + sampled.ack_pending, key in self._suspected
+        looks_stuck, suspected = bool(sampled.stuck), key in self._suspected
         if looks_stuck:
             self._suspected.add(key)
         else:

@@ -18,16 +18,17 @@ STALE_AFTER = 60.0
 
 
 class Sampled(msgspec.Struct, frozen=True, gc=False):
-    """The stream and the durable of a logger were read. It is made for every logger again and again."""
+    """The stream of a logger was read, and its durable now or before. It is made for every logger again and again."""
 
     logger: str
     messages: int
     bytes: int
     oldest_age_seconds: float
-    pending: int
-    ack_pending: int
+    pending: int | None
+    """None, like the other counts of the durable, when this reading did not ask it although the stream has messages."""
+    ack_pending: int | None
     ack_pending_limit: int
-    redelivered: int
+    redelivered: int | None
     waiting_pulls: int
     at: float
     """The time of the reading by the replica's clock, in seconds since 1970."""
@@ -35,6 +36,18 @@ class Sampled(msgspec.Struct, frozen=True, gc=False):
     """Seconds; None when this reading did not ask the durable."""
     differences: tuple[Difference, ...] = ()
     """The fields of stream and durable that are not as needed."""
+
+    @property
+    def lag(self) -> int:
+        """The messages that wait or are worked on: all of the stream where the durable was not asked."""
+        if self.pending is None or self.ack_pending is None:
+            return self.messages
+        return self.pending + self.ack_pending
+
+    @property
+    def stuck(self) -> int | None:
+        """The messages that the durable does not know of; None when it was not asked."""
+        return None if self.pending is None else max(0, self.messages - self.lag)
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,8 @@ _ROUND = 50.0
 """Seconds at most until the durable of an empty stream is asked again, in a replica with few loggers."""
 _ASKED_A_SECOND = 100.0
 """Durables of empty streams that are asked a second at most; with more than 5,000 loggers a round takes longer."""
+_FEW = 1000
+"""Messages of a stream below which only the logger's home asks the durable: it is no backlog that all share."""
 _AT_ONCE = 8
 """Durables that are asked at the same time."""
 
@@ -64,7 +66,8 @@ class JetStreamLag:
     """Reads the lag with one list request for 256 streams and one request for a durable, and compares both with needs.
 
     A stream is a work queue: an empty one has no message that waits, is unanswered or is stuck. So each reading asks
-    only some of the durables of empty streams, in turn, for what hardly ever changes. It asks all other durables.
+    only some of the durables of empty streams, in turn, for what hardly ever changes. It asks all other durables, but
+    where a few messages wait for a logger whose home is elsewhere: those are its lag, and its home asks the durable.
     """
 
     def __init__(
@@ -73,10 +76,13 @@ class JetStreamLag:
         names: Names,
         period: float,
         needs_of: Callable[[str], tuple[Need, ...]] = lambda _: _NEEDS,
+        is_elsewhere: Callable[[str], bool] = lambda _: False,
     ) -> None:
+        """`is_elsewhere` tells whether another living replica is the home of a logger."""
         self._jetstream = jetstream
         self._names = names
         self._compared = _Compared(names, needs_of)
+        self._is_elsewhere = is_elsewhere
         self._period = period
         self._turns, self._turn = 1, 0
         self._sampled_at = -math.inf
@@ -92,14 +98,15 @@ class JetStreamLag:
         self._take_turn(len(there))
         self._durables = {key: durable for key, durable in self._durables.items() if key in there}
         self._compared.keep(there)
-        asked = await self._ask([key for key, state in there.items() if state.messages or self._is_due(key)])
+        spared = {key for key, state in there.items() if self._is_spared(key, state)}
+        asked = await self._ask([key for key in there if key not in spared or self._is_due(key)])
         self._durables |= {key: _Known(one.num_waiting, one.config.max_ack_pending) for key, one in asked.items()}
         at = time.time()
         return [
             *(Waiting(key, 0, at) for key in none),
             *(
                 self._sampled(key, state, asked.get(key))
-                if key in asked or (key in self._durables and not state.messages)
+                if key in asked or (key in self._durables and key in spared)
                 else Waiting(key, state.messages, at)
                 for key, state in there.items()
             ),
@@ -122,6 +129,12 @@ class JetStreamLag:
         elapsed, self._sampled_at = max(self._period, min(_ROUND, now - self._sampled_at)), now
         self._turns = max(1, min(_TURNS, int(max(_ROUND, loggers / _ASKED_A_SECOND) / elapsed)))
         self._turn = (self._turn + 1) % self._turns
+
+    def _is_spared(self, key: str, state: StreamState) -> bool:
+        """Tell whether a durable need not be asked each time: its stream says enough, or its home asks it."""
+        if not state.messages:
+            return True
+        return state.messages < _FEW and state.config.retention == WORK_QUEUE and self._is_elsewhere(key)
 
     def _is_due(self, key: str) -> bool:
         """Tell whether it is a durable's turn, or nothing current is known of it, or nobody pulls from it."""
@@ -181,8 +194,9 @@ class JetStreamLag:
         return await give_up_durable(self._jetstream, self._names, key, stuck.durable)
 
     def _sampled(self, key: str, state: StreamState, durable: DurableInfo | None) -> Sampled:
-        """Put a reading together; the durable of an empty stream, when it was not asked, counts no messages."""
+        """Put a reading together; a durable that was not asked counts no messages if its stream is empty."""
         differences, known = self._compared.stream(key, state.config), self._durables[key]
+        unasked = None if state.messages else 0
         if durable is not None:
             differences += self._compared.durable(key, durable)
         return Sampled(
@@ -190,10 +204,10 @@ class JetStreamLag:
             messages=state.messages,
             bytes=state.bytes,
             oldest_age_seconds=state.oldest_age,
-            pending=durable.num_pending if durable else 0,
-            ack_pending=durable.num_ack_pending if durable else 0,
+            pending=durable.num_pending if durable else unasked,
+            ack_pending=durable.num_ack_pending if durable else unasked,
             ack_pending_limit=known.ack_pending_limit,
-            redelivered=durable.num_redelivered if durable else 0,
+            redelivered=durable.num_redelivered if durable else unasked,
             waiting_pulls=known.num_waiting,
             at=time.time(),
             ack_wait=durable.ack_wait if durable else None,

@@ -70,7 +70,7 @@ class LoggerStatus:
 
     def sample(self, sampled: Sampled, now: float) -> None:
         """Take in a reading of the lag."""
-        self.lag_messages = sampled.pending + sampled.ack_pending
+        self.lag_messages = sampled.lag
         self.oldest_message_age_seconds = round(sampled.oldest_age_seconds, 3)
         self.lag_read = now
 

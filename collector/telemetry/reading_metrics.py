@@ -17,12 +17,12 @@ _WITHOUT_PIPELINE = frozenset({State.PARKED, State.MISCONFIGURED})
 """States in which no replica moves a logger, however many there are."""
 
 
-def _lag_of(sampled: Sampled) -> int:
-    return sampled.pending + sampled.ack_pending
-
-
-_OF_LAG: tuple[tuple[str, str, Callable[[Sampled], float]], ...] = (
-    ("lag_messages", "Messages waiting or being worked on (same on every replica: use max)", _lag_of),
+_OF_LAG: tuple[tuple[str, str, Callable[[Sampled], float | None]], ...] = (
+    (
+        "lag_messages",
+        "Messages waiting or being worked on (same on every replica: use max)",
+        lambda sampled: sampled.lag,
+    ),
     (
         "lag_oldest_message_age_seconds",
         "Age of the oldest message by the server's clock, 0 when empty (same)",
@@ -49,7 +49,7 @@ _OF_LAG: tuple[tuple[str, str, Callable[[Sampled], float]], ...] = (
     (
         "stream_stuck_messages",
         "Messages in the stream that the durable delivers to nobody any more (same)",
-        lambda sampled: max(0, sampled.messages - _lag_of(sampled)),
+        lambda sampled: sampled.stuck,
     ),
     (
         "lag_refresh_timestamp_seconds",
@@ -123,8 +123,9 @@ class ReadingMetrics:
             Declared: self._set_declared,
         }
 
-    def _of_lag(self, value: Callable[[Sampled], float]) -> Iterator[tuple[str, float]]:
-        return ((logger, value(sampled)) for logger, sampled in self._lag.copy().items())
+    def _of_lag(self, value: Callable[[Sampled], float | None]) -> Iterator[tuple[str, float]]:
+        readings = self._lag.copy().items()
+        return ((logger, known) for logger, sampled in readings if (known := value(sampled)) is not None)
 
     def forget(self, logger: str) -> None:
         """Withdraw the readings of a logger that is gone."""
@@ -167,7 +168,7 @@ class ReadingMetrics:
         if waiting is not None and now - waiting.at <= STALE_AFTER:
             return waiting.messages
         sampled = self._lag.get(logger)
-        return None if sampled is None else _lag_of(sampled)
+        return None if sampled is None else sampled.lag
 
     def _set_storage(self, event: Storage) -> None:
         stores = event.stores

@@ -248,3 +248,42 @@ def test_where_readings_are_rare_a_durable_is_asked_more_often(
         lag._take_turn(loggers)
         now += period
     assert lag._turns == turns
+
+
+async def test_the_durable_of_a_logger_whose_home_is_elsewhere_is_left_to_its_home(scene: Scene) -> None:
+    """Four replicas would ask each durable of a trickle four times."""
+    elsewhere = set(LOGGERS[:10])
+    scene.lag = JetStreamLag(scene.jetstream, scene.names, PERIOD, is_elsewhere=lambda key: key in elsewhere)
+    for key in LOGGERS:
+        await scene.publish(key)
+        await scene.pull(key)
+    await scene.read()
+    assert sorted(scene.asked) == LOGGERS, "nothing was known of any"
+    for _ in range(10):
+        read = await scene.read()
+        assert set(LOGGERS[10:]) <= set(scene.asked)
+        assert len(scene.asked) < 15
+        assert {sampled.lag for sampled in read.values()} == {1}
+        for key in elsewhere.difference(scene.asked):
+            assert (read[key].pending, read[key].ack_pending, read[key].stuck) == (None, None, None)
+            assert read[key].ack_pending_limit == 100_000
+    elsewhere.clear()
+    await scene.read()
+    assert sorted(scene.asked) == LOGGERS
+
+
+async def test_a_backlog_is_read_closely_by_every_replica(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collector.jetstream.lag, "_FEW", 3)
+    scene.lag = JetStreamLag(scene.jetstream, scene.names, PERIOD, is_elsewhere=lambda _: True)
+    for key, count in (("l07", 3), ("l08", 2)):
+        for _ in range(count):
+            await scene.publish(key)
+        for _ in range(count):
+            await scene.pull(key)
+    await scene.read()
+    asked = list[str]()
+    for _ in range(3):
+        await scene.read()
+        asked += scene.asked
+    assert asked.count("l07") == 3
+    assert asked.count("l08") < 3

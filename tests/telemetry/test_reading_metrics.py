@@ -32,6 +32,16 @@ def test_the_lag_is_what_waits_and_what_is_unanswered() -> None:
     assert scene.value("backlog_messages") == 91
 
 
+def test_counts_of_a_durable_that_was_not_asked_are_absent_and_all_of_its_stream_is_the_lag() -> None:
+    """A stuck logger is alerted on by the least value of all replicas, so a guessed 0 would hide it."""
+    scene = Scene("a")
+    scene.metrics.observe(sampled(pending=None, ack_pending=None, redelivered=None))
+    for name in ("pending", "ack_pending", "redelivered"):
+        assert scene.value(f"consumer_{name}_messages", logger="a") is None
+    assert scene.value("stream_stuck_messages", logger="a") is None
+    assert scene.value("lag_messages", logger="a") == scene.value("backlog_messages") == 100
+
+
 def test_a_reading_that_is_too_old_is_withdrawn_and_the_backlog_with_it_whatever_is_known_of_others() -> None:
     """A scaler that reads 5 while 1,000,000 wait takes replicas away in the middle of an outage."""
     scene = Scene("a", "b")
