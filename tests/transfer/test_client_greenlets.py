@@ -113,6 +113,39 @@ async def test_what_a_spooler_of_uwsgi_logs_is_sent_by_its_own_thread_and_stored
     )
 
 
+LOCKED = """
+import eventlet
+eventlet.monkey_patch()
+import logging, sys, threading, time
+from transfer import TransferHandler
+to_stderr = logging.StreamHandler()
+logging.getLogger("transfer").addHandler(to_stderr)
+locks = [logging._lock, threading._active_limbo_lock, to_stderr.lock]
+handler = TransferHandler("app")
+for lock in locks:
+    lock.acquire()
+handler.emit(logging.makeLogRecord({"msg": "locked", "levelname": "INFO", "levelno": 20}))
+while not (handler.stats().published or handler.stats().last_error):
+    time.sleep(0.01)
+for lock in locks:
+    lock.release()
+logging.getLogger("transfer").warning("locks are free")
+"""
+
+
+@pytest.mark.parametrize("nats", ["there", "away"])
+def test_the_thread_that_sends_waits_for_no_lock_of_eventlet(environ: dict[str, str], nats: str) -> None:
+    """Such a lock knows the greenlets of one thread only, and would stop both threads for ever."""
+    if nats == "away":
+        environ |= {"NATS_HOSTS": f"nats://127.0.0.1:{free_port()}"}
+    command = [sys.executable, "-W", "ignore", "-c", LOCKED, nats]
+    done = subprocess.run(command, env=environment(environ), capture_output=True, text=True, check=False, timeout=100)
+    said = done.stderr.splitlines()
+    assert done.returncode == 0, said
+    assert "locks are free" in said
+    assert any("is away" in line for line in said) == (nats == "away"), said
+
+
 @pytest.mark.parametrize("library", ["gevent", "eventlet"])
 def test_greenlets_that_wait_for_room_for_confirmations_and_for_answers_let_others_run(
     nats_server: NatsServer, namespace: str, environ: dict[str, str], library: str

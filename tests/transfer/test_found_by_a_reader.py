@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import transfer.background.thread
+import transfer.system.native
 from transfer import TransferHandler
 from transfer.background.sender import Sender
 from transfer.options import read_options
@@ -76,7 +77,7 @@ def test_without_an_event_loop_few_threads_are_made_and_nothing_is_raised(
     def no_loop() -> None:
         raise OSError(24, "Too many open files")
 
-    monkeypatch.setattr(transfer.background.thread, "new_loop", no_loop)
+    monkeypatch.setattr(transfer.system.native, "new_loop", no_loop)
     monkeypatch.setattr(transfer.background.thread.SendingThread, "start", counted)
     sender = Sender(*read_options("nats://127.0.0.1:1", "beta"))
     monkeypatch.setattr(threading, "excepthook", lambda _: sender.send("app", {"died": True}))

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import closing
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -116,6 +117,11 @@ def test_the_loop_of_the_sender_runs_where_the_system_has_no_socketpair(monkeypa
 
     with asyncio.Runner(loop_factory=native.new_loop) as runner:
         assert runner.run(main()) == "_NativeLoop"
+
+
+def test_the_loop_of_the_sender_has_all_that_a_loop_of_asyncio_has() -> None:
+    with closing(native._NativeLoop()) as ours, closing(asyncio.SelectorEventLoop()) as theirs:
+        assert vars(ours).keys() >= vars(theirs).keys()
 
 
 TAKEN_APART = """

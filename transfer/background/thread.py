@@ -23,7 +23,7 @@ from transfer.jetstream.connection import open_connection, pause
 from transfer.jetstream.outage import Outage
 from transfer.publishing import ATTEMPT_TIMEOUT, HEADERS_ROOM, Publication, confirm, publication_of
 from transfer.system.inside import SENDING
-from transfer.system.native import Flag, get_ident, new_loop, start_thread
+from transfer.system.native import Flag, get_ident, run_in_loop, start_thread
 from transfer.system.stderr import say
 
 if TYPE_CHECKING:
@@ -161,8 +161,7 @@ class SendingThread:
         self._idents = {get_ident(), threading.get_ident()}
         SENDING.update(self._idents)
         try:
-            with asyncio.Runner(loop_factory=new_loop) as runner:
-                runner.run(self._main())
+            run_in_loop(self._main, say)
         except Exception as error:  # noqa: BLE001 - no event loop is to be had; nobody else sees this thread
             self.has_failed, self.last_error = True, sentence_of(error)
         finally:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from transfer.system.aside import Aside
 from transfer.system.inside import Making, is_sending
-from transfer.system.native import get_ident
+from transfer.system.native import get_ident, locks_are_for_one_thread
 from transfer.system.stderr import say
 
 if TYPE_CHECKING:
@@ -74,8 +74,11 @@ def _warn(sentence: str) -> None:
     A handler may be in the hands of a thread that waits for room, which only the thread that sends can make: loguru's
     are. Where the application has no handler, the line goes to standard error, as `logging` would have it, but without
     the lock that the end of the process waits for.
+    Under eventlet the line of such a thread goes there always: a thread must not wait for the locks of `logging`.
     """
-    if not _log.hasHandlers():
+    if locks_are_for_one_thread() and is_sending(get_ident()):
+        say(sentence)
+    elif not _log.hasHandlers():
         if _log.isEnabledFor(logging.WARNING):
             say(sentence)
     elif is_sending(get_ident()):

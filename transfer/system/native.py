@@ -16,9 +16,10 @@ from contextlib import closing, suppress
 from importlib import import_module
 from math import inf
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Coroutine, Mapping
 
 _MODULES = {"_thread": "thread", "threading": "thread", "select": "select", "socket": "socket", "time": "time"}
 """Standard modules, and what eventlet calls the patch of them."""
@@ -48,6 +49,15 @@ def original(module: str, name: str) -> Any:
 def has_greenlets() -> bool:
     """Return whether what `threading` calls a thread is a greenlet."""
     return is_patched("threading")
+
+
+def locks_are_for_one_thread() -> bool:
+    """Return whether the locks of `threading` and `logging` are eventlet's, for the greenlets of one thread only.
+
+    A real thread that waits for one of them stops for ever, and so does each greenlet that wants the lock later.
+    """
+    patcher: Any = sys.modules.get("eventlet.patcher")
+    return patcher is not None and bool(patcher.already_patched.get("thread"))
 
 
 def get_ident() -> int:
@@ -132,11 +142,35 @@ def new_loop() -> asyncio.AbstractEventLoop:
     return asyncio.SelectorEventLoop()
 
 
+def run_in_loop(main: Callable[[], Coroutine[Any, Any, None]], say: Callable[[str], None]) -> None:
+    """Run a coroutine to its end in a loop of its own; `say` is told what goes wrong in the loop unseen."""
+    if not has_greenlets():
+        with asyncio.Runner(loop_factory=new_loop) as runner:
+            runner.run(main())
+        return
+    loop = new_loop()  # asyncio's runner would ask `threading` for the thread, and its handler of errors would log
+    loop.set_exception_handler(lambda _, context: say(f"transfer: {context['message']}"))
+    with closing(loop):
+        try:
+            loop.run_until_complete(main())
+        finally:
+            left = asyncio.all_tasks(loop)
+            for task in left:
+                task.cancel()
+            loop.run_until_complete(asyncio.wait(left) if left else loop.shutdown_asyncgens())
+
+
 class _NativeLoop(asyncio.SelectorEventLoop):
     """An event loop on sockets and on a selector that are not patched."""
 
     def __init__(self) -> None:
-        super().__init__(_Poll() if sys.platform != "win32" else None)
+        """Make what asyncio makes, but do not log as it does. A test fails when asyncio makes something else."""
+        asyncio.BaseEventLoop.__init__(self)
+        self._selector = _Poll() if sys.platform != "win32" else selectors.DefaultSelector()
+        self._make_self_pipe()
+        self._transports: WeakValueDictionary[int, Any] = WeakValueDictionary()
+        self._signal_handlers: dict[int, Any] = {}
+        self._unix_server_sockets: dict[Any, Any] = {}
 
     def _make_self_pipe(self) -> None:
         """Do what asyncio does, with plain sockets. A test fails when asyncio does it in another way."""
