@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.alone, pytest.mark.timeout(300)]
 
-LONGEST = 2.0
-"""Seconds that an entry may take longer than one that is inserted straight into MongoDB at the same time."""
+CALM = "before any trouble"
+LONGEST, TIMES_LONGER = 2.0, 10
+"""Seconds that an entry may take longer than an insert straight into MongoDB at the same time, or so many times as long
+as before any trouble."""
 
 
 class Troubles:
@@ -85,7 +87,7 @@ def slowest(said: bytes, began: dict[str, float]) -> dict[str, float]:
     """Return the most seconds that an entry took longer than an insert, by the trouble in which it was published."""
     took: dict[str, float] = {}
     for published, seen, inserted in json.loads(said):
-        name = max((name for name in began if began[name] <= published), key=began.__getitem__, default="none yet")
+        name = max((name for name in began if began[name] <= published), key=began.__getitem__, default=CALM)
         took[name] = max(took.get(name, 0.0), seen - published - inserted)
     return took
 
@@ -107,6 +109,7 @@ async def test_the_flow_of_an_undisturbed_logger_never_stops(
         async with await anyio.open_process(watching, stderr=None) as calm:
             assert calm.stdin
             assert calm.stdout
+            await until(lambda: count(database, KEY) > RATE, 20)
             for name in ALL:
                 began[name] = time.monotonic()
                 await getattr(troubles, name)()
@@ -117,7 +120,7 @@ async def test_the_flow_of_an_undisturbed_logger_never_stops(
     took = slowest(said, began)
     print(f"visible so many seconds later than an insert, at the longest: {took}")  # noqa: T201 - figures
     assert took.keys() >= set(ALL)
-    assert max(took.values()) < LONGEST
+    assert max(took.values()) < max(LONGEST, TIMES_LONGER * took[CALM])
     assert set(numbers(database, KEY).values()) == {1}
     await until(lambda: database.poison_fail.count_documents({}) == 5000, 30)
     assert state(replica, KEY) == "running"
