@@ -55,6 +55,9 @@ _any_json = msgspec.json.Decoder(msgspec.Raw).decode
 _value = msgspec.json.Decoder().decode
 _moment = msgspec.json.Decoder(datetime).decode
 _encode = msgspec.json.Encoder().encode
+_OWN_TIME, _OWN_ID = b"\xa9timestamp\xd7\xff", b"\xa2id\xc4\x0c"
+_OWN_END = len(_OWN_TIME) + 8 + len(_OWN_ID) + 12
+"""Bytes of time and id, with which an entry of our client ends."""
 _UNREADABLE = (ValueError, RecursionError)
 _BRACE = ord("{")
 _SHORT, _LONG = len('"2026-01-02T03:04:05.678Z"'), len('"2026-01-02T03:04:05.678901Z"')
@@ -164,7 +167,11 @@ def _of_msgpack(source: Encoded, form: Form) -> tuple[msgspec.Raw, msgspec.Raw, 
     envelope = read_envelope(form, source)
     moment, metadata = envelope.timestamp, envelope.metadata
     timestamp = None if moment is None else rfc_3339(moment)
-    if source.find(b"\x7f") < 0 and source.count(b"\xff") < 2:  # nothing that msgspec writes in another way than we
+    rest = len(source) - _OWN_END
+    if source.find(_OWN_TIME) != rest or source.find(_OWN_ID, rest) != rest + len(_OWN_TIME) + 8:
+        rest = len(source)
+    # nothing that msgspec writes in another way than we: 0x7f and 0xff are in times, and in what is no number
+    if source.find(b"\x7f", 0, rest) < 0 and source.find(b"\xff", 0, rest) < 0:
         try:
             data = _encode(envelope.data)
             held = _encode(metadata)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 ENTRIES = Entries(INCARNATION)
 PLAIN = PlainJson(INCARNATION)
 DEEP = b"[" * 100_000 + b"]" * 100_000
+MOMENT = datetime(2026, 11, 28, 10, tzinfo=UTC)
 NESTED = b'{"a":' * 101 + b"1" + b"}" * 101
 
 
@@ -97,6 +99,16 @@ def assert_as_the_collector_reads(received: Delivery) -> None:
     assert [(one.position, one.identity, one.reason, one.body) for one in rejects] == [
         (one.position, one.identity, one.reason, one.body) for one in decoded.rejects
     ]
+
+
+@pytest.mark.parametrize("field", ["data", "metadata"])
+@pytest.mark.parametrize("odd", [math.inf, -math.inf, math.nan, -math.nan, MOMENT, -1, -2.5e300, b"\x7f\xff", "\xff"])
+@pytest.mark.parametrize("own", [{}, {"timestamp": MOMENT}, {"timestamp": 1.5}, {"timestamp": MOMENT, "id": b"i" * 12}])
+def test_what_json_and_msgpack_have_in_other_forms_is_as_the_collector_reads_it(
+    field: str, odd: object, own: dict[str, object]
+) -> None:
+    entry = {"data": {}, field: {"odd": odd}, **own}
+    assert_as_the_collector_reads(delivery(msgspec.msgpack.encode(entry)))
 
 
 @settings(max_examples=60)
