@@ -60,6 +60,14 @@ class Owner:
             await self._changed.wait()
             self._changed = Event()
 
+    async def steal_one(self) -> None:
+        """Have the durable give this reader a message, in the middle of another one's reading."""
+        await self._link.subscribe(f"{self._inbox}.*", self._receive)
+        before = (await self.facts()).number
+        await self.pull(1)
+        while (await self.facts()).number == before:
+            await lowlevel.checkpoint()
+
     async def facts(self) -> DurableFacts:
         said = await self._ask(f"CONSUMER.INFO.{self._stream}.{self._stream}")
         delivered = said["delivered"]
@@ -122,10 +130,7 @@ async def test_after_a_reset_the_count_is_right_until_somebody_else_is_given_a_m
             await owner.until(15)
             assert (owner.sequences, await owner.verdict()) == (list(range(1, 16)), Verdict.RIGHT)
 
-            await thief._link.subscribe(f"{thief._inbox}.*", thief._receive)
-            await thief.pull(1)
-            while (await owner.facts()).number == 15:
-                await lowlevel.checkpoint()
+            await thief.steal_one()
             assert (await owner.verdict(), owner.reading.doubt) == (Verdict.DOUBT, Doubt.COUNT)
 
             again = Owner(connection, namespace)
@@ -144,10 +149,7 @@ async def test_a_gap_is_seen_when_the_next_message_is_not_the_next_delivery(
             await owner.begin()
             await owner.pull(5)
             await owner.until(5)
-            await thief._link.subscribe(f"{thief._inbox}.*", thief._receive)
-            await thief.pull(1)
-            while (await owner.facts()).number == 5:
-                await lowlevel.checkpoint()
+            await thief.steal_one()
             await owner.pull(1)
             await owner.until(6)
             assert owner.reading.doubt is Doubt.GAP

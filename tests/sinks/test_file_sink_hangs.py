@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from functools import partial
-from threading import Event
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +14,7 @@ from collector.errors import SinkUnavailable
 from collector.settings import Settings
 from collector.sinks.file import FileSink
 from tests.sinks.test_log_file import content, expected, log_file, messages
+from tests.support.disks import Disk
 from tests.support.fakes import ATTACHED, Reports
 from tests.support.moving import ENVIRON
 from transfer.wire import LoggerSpec
@@ -25,23 +24,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 HANGS = "expected the file system of .* to answer"
-
-
-class Disk:
-    """A disk whose syncs wait while it hangs."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.answers = Event()
-        self.answers.set()
-        self.asked = 0
-        fsync = os.fsync
-
-        def waiting(descriptor: int) -> None:
-            self.asked += 1
-            self.answers.wait()
-            fsync(descriptor)
-
-        monkeypatch.setattr(os, "fsync", waiting)
 
 
 @pytest.fixture

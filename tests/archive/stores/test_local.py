@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import threading
-from threading import Event
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +11,7 @@ from anyio.lowlevel import checkpoint
 
 from collector.archive.stores.local import THREADS, LocalStore
 from collector.errors import StoreUnavailable
+from tests.support.disks import Disk
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -20,25 +19,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-class Disk:
-    """A disk whose syncs wait while it hangs."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.answers = Event()
-        self.waiting = 0
-        fsync = os.fsync
-
-        def waiting(descriptor: int) -> None:
-            self.waiting += 1
-            self.answers.wait()
-            fsync(descriptor)
-
-        monkeypatch.setattr(os, "fsync", waiting)
-
-
 @pytest.fixture
 def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
     disk = Disk(monkeypatch)
+    disk.answers.clear()
     yield disk
     disk.answers.set()
 
@@ -80,7 +64,7 @@ async def test_a_create_that_has_begun_is_not_cut_by_its_callers_end(tmp_path: P
     with fail_after(60):
         async with create_task_group() as group:
             group.start_soon(create)
-            await until(lambda: disk.waiting > 0, 5)
+            await until(lambda: disk.asked > 0, 5)
             group.cancel_scope.cancel()
             disk.answers.set()
     assert answers == [True]
