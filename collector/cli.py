@@ -28,7 +28,23 @@ Example:
 """
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """The commands. That of the archive is imported when it is asked for: the service does without the archive."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands."""
+        return sorted([*super().list_commands(ctx), "archive"])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command."""
+        if cmd_name != "archive":
+            return super().get_command(ctx, cmd_name)
+        from collector.archive.command import archive  # noqa: PLC0415 - see the class
+
+        return archive
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="transfer-collector", prog_name="collector")
 def main() -> None:
     """Move log entries from NATS JetStream into MongoDB.
