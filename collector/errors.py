@@ -100,6 +100,13 @@ class RecordDamaged(CollectorError):
         )
 
 
+class BlockDamaged(CollectorError):
+    """The bytes of a block cannot be read to their end: bring them back from a copy.
+
+    The text says why, and has neither its path nor a payload.
+    """
+
+
 class ReaderGone(CollectorError):
     """The reader of standard output has closed it for good: a replica whose sink it is has to end."""
 
@@ -132,6 +139,16 @@ class NotThere(CollectorError):
     def __init__(self, where: str, path: str) -> None:
         super().__init__(f"expected an object {path} in {where}, but there is none")
         self.path = path
+
+
+class NoCapture(CollectorError):
+    """There is no log of a capture where somebody wants to read one."""
+
+    def __init__(self, where: str, capture: str | None, there: str) -> None:
+        named = f"a capture {capture!r}" if capture is not None else "an archive"
+        super().__init__(
+            f"expected {named} under {where}, but its captures are: {there}; correct the address or the name"
+        )
 
 
 class ChildExited(CollectorError):

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import click
 
+from collector.archive.listing.command import list_, status
+from collector.archive.proof.command import verify
+
 _HELP = """Keep streams as files, each message in exactly one.
 
 The files are in a folder or an object store. Needs no MongoDB and no namespace. NATS comes from the environment, as for
@@ -16,3 +19,8 @@ names.
 @click.group(help=_HELP)
 def archive() -> None:
     """Look after archives; `_HELP` is what a user reads."""
+
+
+archive.add_command(list_)
+archive.add_command(status)
+archive.add_command(verify)

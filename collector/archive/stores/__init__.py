@@ -6,7 +6,7 @@ and is never changed, replaced or removed. Paths are relative to the root of the
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from collector.errors import StoreRefused
 
@@ -37,6 +37,12 @@ class Store(Protocol):
 
     async def read(self, path: str) -> bytes:
         """Return the content of an object. Raises NotThere."""
+
+    async def copy(self, path: str, file: BinaryIO) -> None:
+        """Write the content of an object into a file, in pieces. Raises NotThere.
+
+        After another error a part of it may be in the file.
+        """
 
     async def after(self, prefix: str, path: str) -> list[str]:
         """Return all paths in a folder and its folders that are greater than `path`, sorted.

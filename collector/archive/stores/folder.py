@@ -10,10 +10,11 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import shutil
 import stat
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, BinaryIO, NoReturn
 
 from collector.archive.stores import check_path
 from collector.errors import NotThere, StoreRefused, StoreUnavailable
@@ -27,6 +28,7 @@ HIDDEN = ".collector"
 _NO_PART_OF_IT = {HIDDEN, "lost+found"}
 """Folders of the root that are never listed."""
 _OPEN_FILES = Path("/proc/self/fd")
+_PIECE = 1024 * 1024
 _MODE = 0o640
 _FOLDER_MODE = 0o750
 _LEFT_BEHIND = 3600.0
@@ -78,6 +80,16 @@ class Folder:
 
     def read(self, path: str) -> bytes:
         """See `Store`."""
+        with self._opened(path) as file:
+            return file.read()
+
+    def copy(self, path: str, file: BinaryIO) -> None:
+        """See `Store`."""
+        with self._opened(path) as source:
+            shutil.copyfileobj(source, file, _PIECE)
+
+    @contextmanager
+    def _opened(self, path: str) -> Iterator[BinaryIO]:
         check_path(path)
         with self._translated(f"to read {path}"), self._opened_root() as root:
             try:
@@ -85,7 +97,7 @@ class Folder:
             except FileNotFoundError:
                 raise NotThere(self.where, path) from None
             with _closing(descriptor), os.fdopen(descriptor, "rb", closefd=False) as file:
-                return file.read()
+                yield file
 
     def after(self, prefix: str, path: str) -> list[str]:
         """See `Store`."""

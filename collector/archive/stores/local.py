@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from threading import BoundedSemaphore
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 from anyio import CapacityLimiter, fail_after, to_thread
 
@@ -40,6 +40,10 @@ class LocalStore:
     async def read(self, path: str) -> bytes:
         """See `Store`."""
         return await self._in_thread(partial(self._folder.read, path))
+
+    async def copy(self, path: str, file: BinaryIO) -> None:
+        """See `Store`."""
+        await self._in_thread(partial(self._folder.copy, path, file))
 
     async def after(self, prefix: str, path: str) -> list[str]:
         """See `Store`."""

@@ -11,8 +11,9 @@ may have been applied, so the object is looked for before anybody is told that i
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import obstore
 from anyio import fail_after
@@ -26,7 +27,7 @@ from collector.errors import NotThere, StoreRefused, StoreUnavailable
 from transfer.secret import Unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Iterator
 
     from obstore.store import ObjectStore as Client
 
@@ -37,6 +38,7 @@ _NEVER_AGAIN = {"max_retries": 0}
 _CONNECTING = 10.0
 """Seconds within which a connection has to be made."""
 _PAGE = 1000
+_PIECE = 1024 * 1024
 _AGREED = re.compile(r"([0-9A-Za-z=_]+)[0-9A-Za-z=_]")
 _THERE = (AlreadyExistsError, PreconditionError, NotModifiedError)
 _FAILURES = (BaseError, OSError, ValueError)
@@ -71,9 +73,22 @@ class ObjectStore:
 
     async def read(self, path: str) -> bytes:
         """See `Store`."""
+        with self._reading(path):
+            return await self._within_patience(self._get(path))
+
+    async def copy(self, path: str, file: BinaryIO) -> None:
+        """See `Store`."""
+        with self._reading(path):
+            found = await self._within_patience(obstore.get_async(self._up_to_date(), path))
+            pieces = aiter(found.stream(min_chunk_size=_PIECE))
+            while piece := await self._within_patience(anext(pieces, None)):
+                file.write(piece)
+
+    @contextmanager
+    def _reading(self, path: str) -> Iterator[None]:
         check_path(path)
         try:
-            return await self._within_patience(self._get(path))
+            yield
         except FileNotFoundError as exc:
             if Failure.of(exc).is_of_container:
                 raise self._translated(exc, Task.READ, path) from None

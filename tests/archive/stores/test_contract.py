@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import secrets
 from collections import Counter
 from dataclasses import dataclass
@@ -131,6 +132,9 @@ async def test_an_object_is_created_once_whatever_its_size(scene: Scene, size: i
     assert not await store.create("a/b.parquet", b"another one")
     assert not await scene.open().create("a/b.parquet", bytes(size))
     assert await store.read("a/b.parquet") == first
+    copy = io.BytesIO()
+    await store.copy("a/b.parquet", copy)
+    assert copy.getvalue() == first
 
 
 async def test_paths_are_listed_after_another_one_as_soon_as_they_are_created(scene: Scene) -> None:
@@ -174,6 +178,8 @@ async def test_an_object_that_is_not_there_is_told(scene: Scene) -> None:
     for path in ("none", "_archive/none", "a/b/c"):
         with pytest.raises(NotThere, match=f"expected an object {path} in .*, but there is none"):
             await scene.open().read(path)
+        with pytest.raises(NotThere):
+            await scene.open().copy(path, io.BytesIO())
 
 
 async def test_a_wrong_login_and_a_missing_container_are_refused_with_what_to_do(remote: Scene) -> None:
