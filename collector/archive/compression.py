@@ -63,7 +63,7 @@ class _Context(Protocol):
     """Compresses one block after the other."""
 
     def begin(self) -> None: ...
-    def add(self, piece: bytes, /) -> bytes: ...
+    def add(self, piece: bytes | memoryview, /) -> bytes: ...
     def end(self) -> bytes: ...
 
 
@@ -74,7 +74,7 @@ class _Zstd:
     def begin(self) -> None:
         self._block = self._compressor.compressobj()
 
-    def add(self, piece: bytes) -> bytes:
+    def add(self, piece: bytes | memoryview) -> bytes:
         return self._block.compress(piece)
 
     def end(self) -> bytes:
@@ -85,7 +85,7 @@ class _Gzip:
     def begin(self) -> None:
         self._block = isal_zlib.compressobj(level=1, wbits=_GZIP)
 
-    def add(self, piece: bytes) -> bytes:
+    def add(self, piece: bytes | memoryview) -> bytes:
         return self._block.compress(piece)
 
     def end(self) -> bytes:
@@ -96,8 +96,8 @@ class _Snappy:
     def begin(self) -> None:
         self._block = cramjam.snappy.Compressor()
 
-    def add(self, piece: bytes) -> bytes:
-        self._block.compress(piece)
+    def add(self, piece: bytes | memoryview) -> bytes:
+        self._block.compress(bytes(piece))
         return bytes(self._block.flush())
 
     def end(self) -> bytes:
@@ -166,21 +166,28 @@ class _Now:
         self._out = out
         self._context = packing.take()
         self._counted = counted
-        self._rest = bytearray()
+        self._rest: list[bytes] = []
+        self._size = 0
 
     def write(self, data: bytes) -> None:
         """See `Compressed`."""
-        rest = self._rest
-        rest += data
-        whole = len(rest) - len(rest) % PIECE
+        self._rest.append(data)
+        self._size += len(data)
+        if self._size >= PIECE:
+            self._add_pieces()
+
+    def _add_pieces(self) -> None:
+        held = memoryview(b"".join(self._rest))
+        whole = self._size - self._size % PIECE
         for start in range(0, whole, PIECE):
-            self._put(self._context.add(bytes(rest[start : start + PIECE])))
-        del rest[:whole]
+            self._put(self._context.add(held[start : start + PIECE]))
+        self._rest = [bytes(held[whole:])]
+        self._size -= whole
 
     def finish(self) -> None:
         """See `Compressed`."""
-        if self._rest:
-            self._put(self._context.add(bytes(self._rest)))
+        if self._size:
+            self._put(self._context.add(b"".join(self._rest)))
         self._put(self._context.end())
         self.drop()
 

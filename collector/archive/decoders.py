@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from itertools import count, repeat
 from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
-from collector.archive.checked import NULL, check_body, describe, may_be_deep, one_line, to_json
-from collector.archive.rows import Row, rfc_3339
+from collector.archive import alike
+from collector.archive.checked import NULL, check_body, describe, one_line, to_json
+from collector.archive.rows import Row
+from collector.archive.times import rfc_3339, texts_to_the_microsecond, time_in_json
 from collector.decoding.content import NO_CONTENT, Contents
 from collector.decoding.envelope import (
     JSON_FORM,
@@ -23,7 +26,6 @@ from collector.decoding.envelope import (
 )
 from collector.decoding.headers import field, first_published_ns, headers
 from collector.decoding.inflate import inflate
-from collector.decoding.timestamps import read_timestamp
 from collector.decoding.unpacking import sources_of
 from collector.decoding.weight import MAX_VALUES, MAX_WEIGHT, check_values
 from collector.errors import Poison
@@ -31,10 +33,11 @@ from collector.model import Delivery, Reason, Rejected
 from transfer.wire import CONTENT_ENCODING, MAX_INFLATED
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from bson import ObjectId
 
+    from collector.archive.alike import Columns
     from collector.decoding.content import Origin
     from collector.decoding.identity import Incarnation
 
@@ -53,15 +56,8 @@ class _Body(msgspec.Struct, gc=False):
 _body = msgspec.json.Decoder(_Body).decode
 _any_json = msgspec.json.Decoder(msgspec.Raw).decode
 _value = msgspec.json.Decoder().decode
-_moment = msgspec.json.Decoder(datetime).decode
-_encode = msgspec.json.Encoder().encode
-_OWN_TIME, _OWN_ID = b"\xa9timestamp\xd7\xff", b"\xa2id\xc4\x0c"
-_OWN_END = len(_OWN_TIME) + 8 + len(_OWN_ID) + 12
-"""Bytes of time and id, with which an entry of our client ends."""
 _UNREADABLE = (ValueError, RecursionError)
 _BRACE = ord("{")
-_SHORT, _LONG = len('"2026-01-02T03:04:05.678Z"'), len('"2026-01-02T03:04:05.678901Z"')
-_T, _Z = b"TZ"
 
 
 class Entries:
@@ -79,14 +75,27 @@ class Entries:
         self.read_into(rows, rejects, message)
         return [*rows, *rejects]
 
+    def read_alike(self, messages: Sequence[Delivery]) -> list[Row] | None:
+        """Return the rows of messages of one entry each, all in the same form; None when they are read one by one."""
+        content = self._contents.common(messages)
+        sources = [message.body for message in messages]
+        form = None if content is None else content.form_as_it_came(sources[0])
+        columns = _columns(form, sources)
+        if columns is None:
+            return None
+        identities = columns.identities or self._incarnation.hexadecimals([message.sequence for message in messages])
+        timestamps = columns.timestamps or texts_to_the_microsecond(list(map(first_published_ns, messages)))
+        if None in timestamps:
+            published = map(rfc_3339, map(_published, messages))
+            timestamps = [own or other for own, other in zip(timestamps, published, strict=True)]
+        return list(map(Row, messages, repeat(""), columns.data, columns.metadata, timestamps, repeat(0), identities))
+
     def read_into(self, rows: list[Row], rejects: list[Rejected], message: Delivery) -> None:
         """Add the rows and the dead letters of a message. Raises Poison when the message cannot be unpacked."""
-        body = message.body
-        if not message.raw_headers and body.startswith(b"{"):  # the usual message of a foreign client
-            unpacked: _Unpacked = JSON_FORM, (body,), False, self._incarnation
-        else:
-            unpacked = self._unpack(message)
-        form, sources, bundled, origin = unpacked
+        form, sources, bundled, origin = self._unpack(message)
+        if bundled and (columns := _columns(form, list(map(bytes, sources)))) is not None:
+            rows.extend(_rows_of(message, origin, columns))
+            return
         read = _of_msgpack if form is MSGPACK_FORM else _of_json
         for number, source in enumerate(sources):
             position = number if bundled else None
@@ -94,7 +103,7 @@ class Entries:
                 rows.append(_row(message, origin, position, *read(source, form)))
             except Poison as poison:
                 identity = readable_identity(form, source) or origin.identity(message.sequence, position)
-                original = bytes(source) if bundled else body
+                original = bytes(source) if bundled else message.body
                 rejects.append(Rejected(message, position, identity, poison.reason, poison.error, original))
 
     def _unpack(self, message: Delivery) -> _Unpacked:
@@ -109,6 +118,22 @@ class Entries:
         return content.origin(self._incarnation).identity(message.sequence)
 
 
+def _columns(form: Form | None, sources: Sequence[bytes]) -> Columns | None:
+    if not sources:
+        return None
+    if form is MSGPACK_FORM:
+        return alike.of_msgpack(sources)
+    return alike.of_json(sources) if form is JSON_FORM else None
+
+
+def _rows_of(message: Delivery, origin: Origin, columns: Columns) -> Iterable[Row]:
+    """Return the rows of a bundle."""
+    identities = columns.identities or origin.hexadecimals_in(message.sequence, len(columns.data))
+    published = rfc_3339(_published(message))
+    timestamps = [own or published for own in columns.timestamps or repeat(None, len(columns.data))]
+    return map(Row, repeat(message), repeat(""), columns.data, columns.metadata, timestamps, count(), identities)
+
+
 def _row(  # noqa: PLR0917 - by keyword it would cost 50 ns for each entry
     message: Delivery,
     origin: Origin,
@@ -119,13 +144,22 @@ def _row(  # noqa: PLR0917 - by keyword it would cost 50 ns for each entry
     claimed: object,
 ) -> Row:
     """Return the row of an entry. Raises Poison."""
-    if claimed is None:
+    identity = None if claimed is None else _read_identity(claimed, data)
+    if identity is None:
         identity = origin.hexadecimal(message.sequence, position)
-    else:
-        identity = claimed.hex() if type(claimed) is bytes and len(claimed) == 12 else str(read_identity(claimed))
     if timestamp is None:
         timestamp = rfc_3339(_published(message))
     return Row(message, "", data, metadata, timestamp, position or 0, identity)
+
+
+def _read_identity(claimed: object, data: msgspec.Raw) -> str | None:
+    """Return the identity that an entry brings. Beside an `_id` in its data any other claim is None. Raises Poison."""
+    try:
+        return str(read_identity(claimed))
+    except Poison:
+        if _value(data).get("_id") is None:
+            raise
+        return None
 
 
 def _of_json(source: Encoded, form: Form) -> tuple[msgspec.Raw, msgspec.Raw, str | None, object]:
@@ -145,42 +179,16 @@ def _of_json(source: Encoded, form: Form) -> tuple[msgspec.Raw, msgspec.Raw, str
     if bytes(data)[0] != _BRACE:
         raise Poison(Reason.MALFORMED, "JSON: expected `object` - at `$.data`")
     claimed = None if body.id is NULL else _value(body.id)
-    return data, metadata, None if body.timestamp is NULL else _time_in_json(bytes(body.timestamp)), claimed
-
-
-def _time_in_json(encoded: bytes) -> str | None:
-    """Return a time as `rfc_3339` writes it; None for null. One that is written so already stays. Raises Poison."""
-    length = len(encoded)
-    if length == _SHORT or (length == _LONG and encoded[24:27] != b"000"):
-        try:
-            if encoded[11] == _T and encoded[-2] == _Z and _moment(encoded).year > 1:
-                return encoded[1:-1].decode()
-        except ValueError:
-            pass  # it is a leap second, or no time
-    moment = read_timestamp(_value(encoded))
-    return None if moment is None else rfc_3339(moment.replace(tzinfo=None))
+    return data, metadata, None if body.timestamp is NULL else time_in_json(body.timestamp), claimed
 
 
 def _of_msgpack(source: Encoded, form: Form) -> tuple[msgspec.Raw, msgspec.Raw, str | None, object]:
     """Return data, metadata, timestamp and id of an entry in msgpack. Raises Poison."""
     source = bytes(source)
     envelope = read_envelope(form, source)
-    moment, metadata = envelope.timestamp, envelope.metadata
-    timestamp = None if moment is None else rfc_3339(moment)
-    rest = len(source) - _OWN_END
-    if source.find(_OWN_TIME) != rest or source.find(_OWN_ID, rest) != rest + len(_OWN_TIME) + 8:
-        rest = len(source)
-    # nothing that msgspec writes in another way than we: 0x7f and 0xff are in times, and in what is no number
-    if source.find(b"\x7f", 0, rest) < 0 and source.find(b"\xff", 0, rest) < 0:
-        try:
-            data = _encode(envelope.data)
-            held = _encode(metadata)
-        except (TypeError, *_UNREADABLE):
-            pass  # it is named below
-        else:
-            if not may_be_deep(data) and not may_be_deep(held):
-                return msgspec.Raw(data), msgspec.Raw(held), timestamp, envelope.id
-    return to_json(envelope.data), to_json(metadata), timestamp, envelope.id
+    data, metadata = envelope.data, envelope.metadata
+    timestamp = None if envelope.timestamp is None else rfc_3339(envelope.timestamp)
+    return to_json(data), to_json(metadata), timestamp, envelope.id
 
 
 def _published(message: Delivery) -> datetime:
@@ -199,6 +207,16 @@ class PlainJson:
         rows: list[Row] = []
         self.read_into(rows, [], message)
         return rows
+
+    def read_alike(self, messages: Sequence[Delivery]) -> list[Row] | None:
+        """Return the rows of messages without headers; None when they are read one by one."""
+        if any(message.raw_headers for message in messages):
+            return None
+        values = alike.plain_json([message.body for message in messages])
+        if values is None:
+            return None
+        identities = self._incarnation.hexadecimals([message.sequence for message in messages])
+        return list(map(Row, messages, repeat(""), values, repeat(NULL), repeat(None), repeat(0), identities))
 
     def read_into(self, rows: list[Row], rejects: list[Rejected], message: Delivery) -> None:  # noqa: ARG002
         """Add the row of a message. Raises Poison."""
@@ -223,6 +241,10 @@ class AsItCame:
     def __call__(self, message: Delivery) -> list[Row]:
         """Return the row of a message."""
         return [Row(message)]
+
+    def read_alike(self, messages: Sequence[Delivery]) -> list[Row]:
+        """Return the rows of messages."""
+        return list(map(Row, messages))
 
     def read_into(self, rows: list[Row], rejects: list[Rejected], message: Delivery) -> None:  # noqa: ARG002
         """Add the row of a message."""

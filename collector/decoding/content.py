@@ -22,7 +22,10 @@ from collector.errors import Poison
 from transfer.wire import CONTENT_ENCODING, CONTENT_TYPE, JSON, MSGPACK, TRANSFER_CONTENT_ID
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from collector.decoding.identity import Incarnation
+    from collector.model import Delivery
 
 _LONE = frozenset({"", MSGPACK})
 """The media types of an entry that is a message of its own; with either, a body that begins with a brace is JSON.
@@ -41,6 +44,9 @@ class Origin(Protocol):
     def hexadecimal(self, sequence: int, position: int | None = None) -> str:
         """Return the same as 24 hex digits."""
 
+    def hexadecimals_in(self, sequence: int, count: int) -> list[str]:
+        """Return the same for all entries of a bundle."""
+
 
 class _Named(NamedTuple):
     """The origin of a message that brings its identity in a header, see TRANSFER_CONTENT_ID.
@@ -57,6 +63,10 @@ class _Named(NamedTuple):
     def hexadecimal(self, sequence: int, position: int | None = None) -> str:
         """Return the same as 24 hex digits."""
         return str(self.identity(sequence, position))
+
+    def hexadecimals_in(self, sequence: int, count: int) -> list[str]:
+        """Return the same for all entries of a bundle."""
+        return [self.hexadecimal(sequence, position) for position in range(count)]
 
 
 class Content(NamedTuple):
@@ -111,6 +121,13 @@ class Contents:
             media_type = field(fields, CONTENT_TYPE).partition(";")[0].strip()
             self._last = raw_headers, Content(media_type, field(fields, CONTENT_ENCODING), own_id)
         return self._last[1]
+
+    def common(self, deliveries: Iterable[Delivery]) -> Content | None:
+        """Return the meaning that the headers of all deliveries have; None when it may differ, or they are poison."""
+        found = {delivery.raw_headers for delivery in deliveries}
+        if len(found) == 1:
+            return self.readable(found.pop())
+        return None if b"content-" in b"".join(found).lower() else NO_CONTENT
 
     def readable(self, raw_headers: bytes) -> Content | None:
         """Return the meaning of the headers for the body; None when they are poison."""

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+from array import array
 from hashlib import blake2b
+from typing import TYPE_CHECKING
 
 from bson import ObjectId
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 _SEQUENCE_BITS = 40
 POSITION_BITS = 16
@@ -49,6 +55,26 @@ class Incarnation:
         if sequence <= _SEQUENCE_MASK and place <= _POSITION_MASK:  # as in `identity`
             return (self._prefix + (sequence << POSITION_BITS | place).to_bytes(7)).hex()
         return str(self.identity(sequence, position))
+
+    def hexadecimals(self, sequences: Sequence[int]) -> list[str]:
+        """Return the identities of lone entries as `hexadecimal` does; for many it takes a third of the time."""
+        if max(sequences, default=0) > _SEQUENCE_MASK:
+            return list(map(self.hexadecimal, sequences))
+        return self._digits([sequence << POSITION_BITS for sequence in sequences])
+
+    def hexadecimals_in(self, sequence: int, count: int) -> list[str]:
+        """Return the identities of the entries of a bundle as `hexadecimal` does."""
+        if sequence > _SEQUENCE_MASK or count > _POSITION_MASK:
+            return [self.hexadecimal(sequence, position) for position in range(count)]
+        return self._digits(range(sequence << POSITION_BITS, (sequence << POSITION_BITS) + count))
+
+    def _digits(self, tails: Iterable[int]) -> list[str]:
+        head, last = self._prefix[:4].hex(), self._prefix[4] << 56
+        places = array("Q", [last | tail for tail in tails])
+        if sys.byteorder == "little":
+            places.byteswap()
+        lines = places.tobytes().hex("\n", places.itemsize).replace("\n", f"\n{head}")
+        return f"{head}{lines}".split("\n") if lines else []
 
     def _hash(self, high: int, above: int) -> bytes:
         return blake2b(f"{self.stream}\n{self.created}\n{high}\n{above}".encode(), digest_size=5).digest()

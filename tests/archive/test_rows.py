@@ -124,6 +124,13 @@ def test_an_entry_in_json_is_the_row_that_the_collector_reads(entry: dict[str, A
     assert_as_the_collector_reads(delivery(msgspec.json.format(body, indent=2) if indented else body))
 
 
+@pytest.mark.parametrize("claimed", ["no id", 5, b"1", [], ""])
+@pytest.mark.parametrize("data", [{"_id": 5}, {"_id": []}, {"_id": None}, {}])
+def test_an_id_that_is_none_is_passed_over_beside_an_id_in_data(data: dict[str, Any], claimed: object) -> None:
+    for encode in (msgspec.msgpack.encode, msgspec.json.encode):
+        assert_as_the_collector_reads(delivery(encode({"data": data, "id": claimed})))
+
+
 @settings(max_examples=40)
 @given(
     st.lists(st.one_of(entries.map(msgspec.msgpack.encode), st.just(b"\xc0"), st.just(b"\x81\xa1a\x01")), max_size=5)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from collector.archive.checked import text_of, to_json
-from collector.archive.rows import rfc_3339
+from collector.archive.times import rfc_3339
 from collector.decoding.timestamps import read_timestamp
 from collector.errors import Poison
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from collector.archive.checked import text_of, to_json
 from collector.archive.formats.columns import DATA, DELIVERIES, FACTS, HEADERS, REST, Lifting
-from collector.archive.formats.facts import headers_of, time_text
+from collector.archive.formats.facts import headers_of
+from collector.archive.times import time_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from collector.archive.formats.facts import headers_of, time_text
+from collector.archive.formats.facts import headers_of
 from collector.archive.formats.raw import headers_in_base64
+from collector.archive.times import time_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

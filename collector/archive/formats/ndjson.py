@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from collector.archive.formats.facts import headers_of, time_text
+from collector.archive.formats.facts import headers_of
+from collector.archive.times import time_texts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -48,18 +49,19 @@ class Ndjson:
         return NdjsonWriter(self._packing.open(out), self._lines)
 
     def _lines(self, rows: Sequence[Row]) -> list[_Line]:
+        times = time_texts([row.message.published_ns for row in rows])
         lines = [
             _Line(
-                row.message.sequence,
+                (message := row.message).sequence,
                 row.position,
-                time_text(row.message.published_ns),
-                row.message.subject,
+                time,
+                message.subject,
                 row.id,
                 row.timestamp,
                 row.metadata,
                 row.data,
             )
-            for row in rows
+            for row, time in zip(rows, times, strict=True)
         ]
         if self._headers:
             for line, row in zip(lines, rows, strict=True):

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from collector.archive.formats.facts import headers_of, time_text
+from collector.archive.formats.facts import headers_of
 from collector.archive.formats.ndjson import NdjsonWriter
+from collector.archive.times import time_text
 from collector.flow.receipts import read_reply
 
 if TYPE_CHECKING:

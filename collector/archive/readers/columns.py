@@ -10,7 +10,7 @@ import msgspec
 
 from collector.archive.checked import NULL
 from collector.archive.formats.columns import DATA, DELIVERIES, FACTS, HEADERS, REST, Kind
-from collector.archive.rows import rfc_3339
+from collector.archive.times import rfc_3339
 from collector.errors import BlockDamaged
 
 if TYPE_CHECKING:
