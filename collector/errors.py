@@ -90,6 +90,20 @@ class WrongTemplate(CollectorError):
         )
 
 
+class CaptureRefused(CollectorError):
+    """A capture cannot begin: stream, durable or archive is not as needed, and somebody has to change it."""
+
+
+class StreamWentBack(CollectorError):
+    """A stream contradicts the archive's log: nothing is archived until somebody has looked."""
+
+    def __init__(self, stream: str, how: str) -> None:
+        super().__init__(
+            f"expected stream {stream} to go on where the archive's log ends, but {how}: the stream has lost messages"
+            " that it had, or is an older copy; bring it back as it was, or begin another capture by another name"
+        )
+
+
 class RecordDamaged(CollectorError):
     """A record of the archive's log cannot be read: nothing is archived or replayed until it is whole again."""
 

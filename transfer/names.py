@@ -12,6 +12,9 @@ MAX_NAMESPACE = 63
 """A namespace is the name of a MongoDB database too."""
 SUFFIXES = ("_logs", "_fail")
 """The ends of the names of a logger's collections, behind its key."""
+LEASES = "transfer_archive"
+"""The KV bucket in which the owners of captures say that they live. A capture belongs to no namespace."""
+LEASES_STREAM = f"KV_{LEASES}"
 _TAKEN = frozenset({"admin", "config", "local"})
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -28,6 +31,11 @@ def check_namespace(namespace: object) -> str:
     if isinstance(namespace, str) and len(namespace) <= MAX_NAMESPACE and _NAME.fullmatch(namespace):
         return namespace
     raise InvalidNamespace(namespace, f"1 to {MAX_NAMESPACE} of the characters A-Z a-z 0-9 _ -")
+
+
+def lease_subject(key: str) -> str:
+    """Name the subject of one key in the bucket of leases; of `>`, those of all keys."""
+    return f"$KV.{LEASES}.{key}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from anyio import BrokenResourceError, CancelScope, lowlevel, move_on_after
 
-from collector.actors.backoff import exponential
 from collector.actors.deadline import Deadline
 from collector.events import Failed, Failure, Received, Stage, failure_of
 from collector.flow.batching import HandedOn
 from collector.jetstream.endings import LARGEST
 from collector.jetstream.messages import Signal
+from collector.runtime.backoff import exponential
 from transfer.errors import TransferError, Unavailable, UnknownStream
 
 if TYPE_CHECKING:

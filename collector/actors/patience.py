@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 from anyio import CancelScope, move_on_after
 
-from collector.actors.backoff import exponential
 from collector.actors.waiting import first_of
 from collector.errors import SinkUnavailable, WrongCollection, WrongDestination
 from collector.events import LoggerState, Report, State
+from collector.runtime.backoff import exponential
 from transfer.errors import Conflict, TransferError
 
 if TYPE_CHECKING:

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from anyio import CancelScope, create_task_group, current_time, sleep
 
-from collector.actors.backoff import exponential
 from collector.actors.declarations import Declaration, Declarations
 from collector.actors.waiting import cancel_when
 from collector.errors import BucketMissing
 from collector.events import Failed, Failure, Report, Stage, failure_of
 from collector.events.readings import Declared
 from collector.jetstream.bucket import Bucket, Change, Gone, Listed, Put
+from collector.runtime.backoff import exponential
 from transfer.errors import InvalidKey, TransferError, UnreadableSpec
 from transfer.names import check_key
 from transfer.wire import decode_spec

@@ -20,9 +20,9 @@ from anyio import (
 )
 from msgspec.structs import replace
 
-from collector.actors.backoff import exponential
 from collector.errors import ChildExited, GaveUp, leaves, safe_description
 from collector.events import Crashed, GivenUp, LoggerState, Report, State
+from collector.runtime.backoff import exponential
 from collector.runtime.latch import Latch
 
 if TYPE_CHECKING:

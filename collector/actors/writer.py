@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Final
 
 from anyio import EndOfStream, create_task_group, move_on_after
 
-from collector.actors.backoff import exponential
 from collector.errors import SinkUnavailable
 from collector.events import BatchSettled, Failed, Failure, LoggerState, Retried, Stage, State, Unsettled
 from collector.model import Trigger
+from collector.runtime.backoff import exponential
 from collector.telemetry.failing import Failing
 
 if TYPE_CHECKING:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from collector.archive.capturing.command import run
 from collector.archive.listing.command import list_, status
 from collector.archive.proof.command import verify
 
@@ -24,3 +25,4 @@ def archive() -> None:
 archive.add_command(list_)
 archive.add_command(status)
 archive.add_command(verify)
+archive.add_command(run)

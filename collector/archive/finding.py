@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 LOGS = "_archive"
 _HINTS = "_hints"
-_PROBE = "probe"
+_NO_LOGS = ("probe", "_captures")
 
 
 @dataclass(slots=True)
@@ -62,7 +62,7 @@ async def find_logs(store: Store) -> list[FoundLog]:
         folder, _, _ = path.rpartition("/")
         name = folder.removeprefix(f"{LOGS}/")
         number = number_in(path)
-        if name == _PROBE:
+        if name in _NO_LOGS:
             continue
         if name.startswith(f"{_HINTS}/"):
             hints[f"{LOGS}/{name.removeprefix(f'{_HINTS}/')}"] = number or 0

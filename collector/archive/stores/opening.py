@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -23,11 +22,6 @@ if TYPE_CHECKING:
 PATIENCE = 60.0
 """Seconds that a call takes at most: a block of 64 MiB needs 9 Mbit/s."""
 _EMULATOR = "AZURE_STORAGE_USE_EMULATOR"
-
-
-def open_root(to: str) -> Store:
-    """Return the store that `--to` names, with the login in the environment of the process; see `open_store`."""
-    return open_store(to, os.environ, name="--to")
 
 
 def open_store(text: str, environ: Mapping[str, str], *, patience: float = PATIENCE, name: str = "archive") -> Store:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.actors.backoff import exponential
+from collector.runtime.backoff import exponential
 
 
 @given(attempt=st.integers(1, 20_000), initial=st.floats(0.01, 5), factor=st.floats(1, 100))
