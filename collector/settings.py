@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 DAY = 86_400.0
 KIB = 1024
 MIB = 1024 * KIB
+_PLACE = re.compile(r"(?:file://)?/[^?#]*|(?:s3a?|az|azure|gs)://[^@?#/:]+(?:/[^?#]*)?|abfss?://[^?#:/]+(?:/[^?#]*)?")
 _LEAST_DRAIN = 1.0
 _LONGEST_QUESTION = 7.0
 """Seconds that a question to JetStream takes at most when the server hangs: to be written, and to be answered."""
@@ -37,6 +39,8 @@ class Sink(StrEnum):
     STDOUT = "stdout"
     FILE = "file"
     BLACKHOLE = "blackhole"
+    ARCHIVE = "archive"
+    """Of a logger's spec alone: the archive has its entries, and no other sink."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,11 @@ class Settings:
     """Whether each logger has histograms of its own; else one histogram is for all loggers."""
     http: tuple[str, int]
     """Host and port; 0.0.0.0 stands for all interfaces, of IPv6 too."""
+    archives: tuple[str, ...]
+    """Where archives may be: in these places and below them. The first is for specs that name no place."""
+    archive_buffer_bytes: int
+    archive_spool: Path | None
+    archive_uploads: int
 
     @property
     def drain_timeout(self) -> float:
@@ -123,6 +132,10 @@ class Settings:
             lag_period=environment.duration("COLLECTOR_LAG_PERIOD", 5.0, minimum=0.1),
             logger_histograms=environment.choice("COLLECTOR_HISTOGRAMS", ("logger", "service"), "logger") == "logger",
             http=_http(environment),
+            archives=_archives(environment),
+            archive_buffer_bytes=environment.size("COLLECTOR_ARCHIVE_BUFFER_BYTES", 128 * MIB, minimum=MIB),
+            archive_spool=_spool(environment),
+            archive_uploads=environment.integer("COLLECTOR_ARCHIVE_UPLOADS", 4, minimum=1, maximum=64),
         )
         environment.finish()
         return settings
@@ -152,7 +165,7 @@ class Places:
         """Read COLLECTOR_SINK, the folder of files, and DATABASE, which only the sink mongodb requires."""
         text = environment.text("COLLECTOR_SINK", "mongodb")
         name, _, path = text.partition(":")
-        if name not in [*Sink] or bool(path) != (name == Sink.FILE):
+        if name not in {*Sink} - {Sink.ARCHIVE} or bool(path) != (name == Sink.FILE):
             environment.add_problem("COLLECTOR_SINK", "mongodb, stdout, file:PATH or blackhole", repr(text))
             name = Sink.MONGODB
         files = environment.text("COLLECTOR_FILES", path or "collector-files")
@@ -176,6 +189,25 @@ def read_database(environment: Environment, *, required: bool = True) -> Secret 
     except (InvalidURI, InvalidName, ConfigurationError, ValueError) as exc:
         environment.add_problem("DATABASE", "a MongoDB URI such as mongodb://127.0.0.1:27017", type(exc).__name__)
     return database
+
+
+def _archives(environment: Environment) -> tuple[str, ...]:
+    """Read the places of archives. A wrong one is not shown, because it may hold a login."""
+    text = environment.text("COLLECTOR_ARCHIVE")
+    if not text:
+        return ()
+    named = [place.strip() for place in text.split(",")]
+    places = tuple(place if place == "/" else place.rstrip("/") for place in named)
+    if all(_PLACE.fullmatch(place) for place in places):
+        return places
+    expected = "/folder, s3://bucket/prefix, az://container/prefix or gs://bucket/prefix, with commas between them"
+    environment.add_problem("COLLECTOR_ARCHIVE", f"{expected}, and no login", "something else (not shown)")
+    return ()
+
+
+def _spool(environment: Environment) -> Path | None:
+    text = environment.text("COLLECTOR_ARCHIVE_SPOOL")
+    return Path(text) if text else None
 
 
 def _http(environment: Environment) -> tuple[str, int]:

@@ -83,6 +83,12 @@ MEANINGS: Mapping[str, str] = {
     " second of it the time is longer, up to 20 s.",
     "COLLECTOR_HISTOGRAMS": "`logger`: each logger has histograms of its own. `service`: one set for all loggers, for"
     " replicas with hundreds of them.",
+    "COLLECTOR_ARCHIVE": "Places where loggers may be archived, with commas between them: `/folder`,"
+    " `s3://bucket/prefix`, `az://container/prefix` or `gs://bucket/prefix`. A spec may name one of them, or a place"
+    " below one. The first is for specs that name none. Without it no logger is archived.",
+    "COLLECTOR_ARCHIVE_BUFFER_BYTES": "Memory for open cuts, over all archived loggers of the replica.",
+    "COLLECTOR_ARCHIVE_SPOOL": "Folder for open cuts, in place of memory.",
+    "COLLECTOR_ARCHIVE_UPLOADS": "Blocks that are created at a time, over all archived loggers of the replica.",
     "TRANSFER_BUNDLE_ENTRIES": "Most entries that `send`, the handler and the bridges put into one message. `1` where a"
     " Go collector reads them.",
 }

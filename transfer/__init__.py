@@ -31,9 +31,10 @@ if TYPE_CHECKING:
     )
     from transfer.handler import TransferHandler
     from transfer.publishing import Confirmation
-    from transfer.wire import CollectionSpec, StreamSpec
+    from transfer.wire import ArchiveSpec, CollectionSpec, StreamSpec
 
 __all__ = [
+    "ArchiveSpec",
     "BlockingTransfer",
     "CollectionSpec",
     "Confirmation",
@@ -68,7 +69,7 @@ _ELSEWHERE |= {
     "Stats": "transfer.background.sender",
     "new_id": "transfer.entries.entry",
 }
-_ELSEWHERE |= dict.fromkeys(("CollectionSpec", "StreamSpec"), "transfer.wire")
+_ELSEWHERE |= dict.fromkeys(("ArchiveSpec", "CollectionSpec", "StreamSpec"), "transfer.wire")
 
 
 def __getattr__(name: str) -> object:

@@ -8,7 +8,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
-from transfer.commands.arguments import duration, seconds, size
+from transfer.commands.arguments import column, duration, seconds, size
 from transfer.commands.arguments import key as key_of
 from transfer.commands.loggers import list_loggers, remove_logger, set_logger, show_logger, update_logger
 from transfer.commands.publish import publish
@@ -118,6 +118,39 @@ def _publishing(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _archiving(archive: argparse._ArgumentGroup) -> None:
+    asked = archive.add_mutually_exclusive_group()
+    asked.add_argument(
+        "--archive",
+        nargs="?",
+        const="",
+        metavar="PLACE",
+        help="archive it, in /folder, s3://bucket/prefix, az://container/prefix or gs://bucket/prefix; "
+        "by default where the collector's COLLECTOR_ARCHIVE says",
+    )
+    asked.add_argument("--no-archive", action="store_true", help="archive it no more")
+    archive.add_argument("--window", type=duration, metavar="DURATION", help="what a file spans at most (15m)")
+    archive.add_argument("--format", choices=("ndjson", "csv", "parquet", "raw"), help="of the files (ndjson)")
+    archive.add_argument("--compression", choices=("none", "gzip", "zstd", "snappy"), help="of the files (zstd)")
+    archive.add_argument("--archive-max-bytes", type=size, metavar="SIZE", help="what is held at most (64MiB)")
+    archive.add_argument("--archive-max-messages", type=int, metavar="COUNT", help="as above (250000)")
+    archive.add_argument("--archive-key", metavar="PATH", help="entries are parted by it, like metadata.host")
+    archive.add_argument("--archive-path", metavar="TEMPLATE", help="of the paths of files, with {n} or {ulid}")
+    archive.add_argument(
+        "--archive-column",
+        action="append",
+        type=column,
+        metavar="PATH=TYPE",
+        help="a column of CSV or Parquet, like user.id=int64; may be repeated",
+    )
+    archive.add_argument(
+        "--archive-metadata",
+        action="append",
+        choices=("_headers", "_deliveries"),
+        help="a fact that each row has too; may be repeated",
+    )
+
+
 class _Version(argparse.Action):
     def __init__(self, **keywords: object) -> None:
         super().__init__(nargs=0, help="show the version", **keywords)  # type: ignore[arg-type]
@@ -152,8 +185,11 @@ def _specifying(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--description", metavar="TEXT")
     parser.add_argument(
         "--destination",
-        choices=("mongodb", "stdout", "file", "blackhole"),
+        choices=("mongodb", "stdout", "file", "blackhole", "archive"),
         help="where its entries go; by default where the collector's COLLECTOR_SINK says",
+    )
+    _archiving(
+        parser.add_argument_group("archive", "files with all its messages too, or alone (--destination archive)")
     )
     collection = parser.add_argument_group("collection", "how it is made, if it does not exist yet")
     collection.add_argument("--collection", choices=("plain", "timeseries"), help="its kind")

@@ -28,8 +28,10 @@ TRANSFER_CONTENT_TIME = "Transfer-Content-Time"
 MAX_INFLATED = 10 * 1024 * 1024
 """Bytes of a message once it is inflated; what is larger is a dead letter."""
 
-DestinationName: TypeAlias = Literal["mongodb", "stdout", "file", "blackhole"]
+DestinationName: TypeAlias = Literal["mongodb", "stdout", "file", "blackhole", "archive"]
+ColumnKind: TypeAlias = Literal["string", "int64", "double", "boolean", "timestamp", "json"]
 _Positive = Annotated[int, msgspec.Meta(ge=1)]
+_DAY = 86_400.0
 
 
 class CollectionSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -55,6 +57,45 @@ class StreamSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     storage: Literal["file", "memory"] | None = None
 
 
+class ArchiveSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """How the messages of a logger are archived. An empty one is enough where the replicas have COLLECTOR_ARCHIVE."""
+
+    to: str | None = None
+    """The place: a folder, or the URL of an object store; without one, the first of COLLECTOR_ARCHIVE."""
+    format: Literal["ndjson", "csv", "parquet", "raw"] = "ndjson"
+    compression: Literal["none", "gzip", "zstd", "snappy"] = "zstd"
+    window: Annotated[float, msgspec.Meta(ge=1, le=_DAY)] = 900.0
+    """Seconds that the entries of one block span at most; counted from 1970 on."""
+    max_bytes: Annotated[int, msgspec.Meta(ge=65_536)] = 64 << 20
+    max_messages: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 250_000
+    key: str = ""
+    """The path of the value by which entries are parted into blocks, like `metadata.host`."""
+    path: str = ""
+    """The template of the paths of blocks, with `{n}` or `{ulid}`."""
+    columns: dict[str, ColumnKind] = {}
+    """Of CSV and Parquet only: paths in the data that have a column of their own."""
+    metadata: tuple[Literal["_headers", "_deliveries"], ...] = ()
+    """Facts of its message that each row has besides the usual ones."""
+
+    def __post_init__(self) -> None:
+        if self.to is not None and not (self.to.startswith("/") or "://" in self.to):
+            raise ValueError(
+                "expected archive.to to be /folder or a URL such as s3://bucket/prefix, got something else"
+            )
+        if not all(self.key.split(".")) and self.key:
+            raise ValueError(f"expected archive.key to be a path of names like metadata.host, got {self.key!r}")
+        if self.path and "{n}" not in self.path and "{ulid}" not in self.path:
+            raise ValueError(f"expected archive.path to be a template with {{n}} or {{ulid}}, got {self.path!r}")
+        if self.columns and self.format not in {"csv", "parquet"}:
+            raise ValueError(
+                f"expected archive.columns with the formats csv and parquet only, got them with {self.format}"
+            )
+        if self.metadata and self.format == "raw":
+            raise ValueError(
+                "expected no archive.metadata with the format raw, which has all facts of a message, got some"
+            )
+
+
 class LoggerSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     """The declaration of a logger: the value of its key in the bucket, as a msgpack map.
 
@@ -67,9 +108,13 @@ class LoggerSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     stream: StreamSpec | None = None
     destination: DestinationName | None = None
     """Where the entries go; without one, where the replicas' COLLECTOR_SINK says."""
+    archive: ArchiveSpec | None = None
+    """The archive that has all messages too; with the destination `archive` it alone has them."""
 
     def __post_init__(self) -> None:
         check_key(self.key)
+        if self.destination == "archive" and self.archive is None:
+            raise ValueError("expected an archive with the destination archive, got none")
 
 
 _decoder = msgspec.msgpack.Decoder(LoggerSpec)

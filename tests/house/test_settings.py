@@ -45,6 +45,10 @@ def test_the_defaults_are_those_of_the_contract() -> None:
         "lag_period": 5.0,
         "logger_histograms": True,
         "http": ("0.0.0.0", 8080),  # noqa: S104 - the contract
+        "archives": (),
+        "archive_buffer_bytes": 128 * MIB,
+        "archive_spool": None,
+        "archive_uploads": 4,
     }
     assert settings.nats.hosts == ("nats://127.0.0.1:4222",)
 
@@ -72,6 +76,12 @@ def test_the_defaults_are_those_of_the_contract() -> None:
         ("COLLECTOR_SINK", "stdout", "sink", Sink.STDOUT),
         ("COLLECTOR_SINK", "blackhole", "sink", Sink.BLACKHOLE),
         ("COLLECTOR_SINK", "file:/var/lib/entries", "files", Path("/var/lib/entries")),
+        ("COLLECTOR_ARCHIVE", "/backup/", "archives", ("/backup",)),
+        ("COLLECTOR_ARCHIVE", "s3://logs/a, gs://logs", "archives", ("s3://logs/a", "gs://logs")),
+        ("COLLECTOR_ARCHIVE", "abfs://c@a.dfs.core.windows.net/x", "archives", ("abfs://c@a.dfs.core.windows.net/x",)),
+        ("COLLECTOR_ARCHIVE_BUFFER_BYTES", "1GiB", "archive_buffer_bytes", 1024 * MIB),
+        ("COLLECTOR_ARCHIVE_SPOOL", "/var/lib/cuts", "archive_spool", Path("/var/lib/cuts")),
+        ("COLLECTOR_ARCHIVE_UPLOADS", "8", "archive_uploads", 8),
         ("COLLECTOR_HTTP", "127.0.0.1:0", "http", ("127.0.0.1", 0)),
         ("COLLECTOR_HTTP", "[::1]:9090", "http", ("::1", 9090)),
         ("COLLECTOR_HTTP", ":9090", "http", ("0.0.0.0", 9090)),  # noqa: S104 - the contract
@@ -109,6 +119,14 @@ def test_a_tunable_is_read_from_its_variable(variable: str, text: str, name: str
         ("COLLECTOR_SINK", "file:"),
         ("COLLECTOR_SINK", "stdout:/var/lib/entries"),
         ("COLLECTOR_SINK", "kafka"),
+        ("COLLECTOR_SINK", "archive"),
+        ("COLLECTOR_ARCHIVE", "backup"),
+        ("COLLECTOR_ARCHIVE", "/backup,"),
+        ("COLLECTOR_ARCHIVE", "ftp://backup"),
+        ("COLLECTOR_ARCHIVE", "s3://key:secret@backup/logs"),
+        ("COLLECTOR_ARCHIVE", "s3://backup?secret"),
+        ("COLLECTOR_ARCHIVE_BUFFER_BYTES", "1KiB"),
+        ("COLLECTOR_ARCHIVE_UPLOADS", "0"),
         ("COLLECTOR_FILE_BYTES", "1KiB"),
         ("COLLECTOR_FILE_AGE", "0"),
         ("COLLECTOR_HTTP", "8080"),

@@ -54,6 +54,40 @@ def test_a_logger_is_set_shown_updated_and_removed(transfer: Command) -> None:
     assert json.loads(transfer("list", "--json").stdout) == []
 
 
+def test_the_archive_of_a_logger_is_set_shown_updated_and_ended(transfer: Command) -> None:
+    def archive() -> object:
+        return json.loads(transfer("get", "audit", "--json").stdout)["archive"]
+
+    assert transfer("set", "audit", "--archive").returncode == 0
+    assert archive() == {}
+    stated = (
+        "--window",
+        "5m",
+        "--format",
+        "csv",
+        "--archive-column",
+        "user.id=int64",
+        "--archive-metadata",
+        "_headers",
+    )
+    assert transfer("update", "audit", "--archive", "s3://bucket/logs", *stated).returncode == 0
+    assert archive() == {
+        "to": "s3://bucket/logs",
+        "format": "csv",
+        "window": 300,
+        "columns": {"user.id": "int64"},
+        "metadata": ["_headers"],
+    }
+    assert transfer("update", "audit", "--window", "1h", "--destination", "archive").returncode == 0
+    assert archive() == {**archive(), "to": "s3://bucket/logs", "window": 3600}  # type: ignore[dict-item]
+    assert "s3://bucket/logs" in transfer("get", "audit").stdout
+    refused = transfer("set", "audit", "--archive", "s3://bucket/logs", "--window", "5m", "--destination", "archive")
+    assert "archive.window: 3600.0 -> 300.0" in refused.stderr
+    assert "got none" in transfer("update", "audit", "--no-archive").stderr
+    assert transfer("update", "audit", "--no-archive", "--destination", "mongodb").returncode == 0
+    assert json.loads(transfer("get", "audit", "--json").stdout).get("archive") is None
+
+
 async def test_a_logger_whose_stream_is_gone_is_listed_and_an_update_makes_the_stream_anew(
     transfer: Command, nats_server: NatsServer, namespace: str
 ) -> None:
@@ -102,6 +136,14 @@ def test_what_fails_is_one_sentence_and_status_1(transfer: Command, arguments: t
         ("publish", "a", "{"),
         ("set", "a", "--max-age", "soon"),
         ("set", "a", "--granularity", "hours"),
+        ("set", "a", "--window", "5m"),
+        ("set", "a", "--destination", "archive"),
+        ("set", "a", "--archive", "bucket"),
+        ("set", "a", "--archive", "--window", "0.5"),
+        ("set", "a", "--archive", "--archive-column", "user=int64"),
+        ("set", "a", "--archive", "--format", "csv", "--archive-column", "user=integer"),
+        ("set", "a", "--archive", "--archive-path", "{capture}/{date}"),
+        ("set", "a", "--archive", "--archive-key", "metadata..host"),
         ("remove", "a", "--drain", "--force"),
     ],
 )

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from transfer.entries.entry import encode_entry, moment_of, new_id
 from transfer.errors import InvalidEntry, InvalidKey, UnreadableSpec
-from transfer.wire import CollectionSpec, LoggerSpec, StreamSpec, decode_spec, encode_spec
+from transfer.wire import ArchiveSpec, CollectionSpec, ColumnKind, LoggerSpec, StreamSpec, decode_spec, encode_spec
 
 HEAD = bytes.fromhex("83 a8") + b"metadata" + bytes.fromhex("c0 a4") + b"data" + bytes.fromhex("80 a9") + b"timestamp"
 SECOND = 1_000_000_000
@@ -169,6 +169,44 @@ def test_a_full_spec_makes_the_round_trip_and_unknown_fields_are_ignored() -> No
     assert decode_spec("a", msgspec.msgpack.encode(later)) == spec
 
 
+def test_an_archive_makes_the_round_trip_and_an_empty_one_is_no_missing_one() -> None:
+    columns: dict[str, ColumnKind] = {"user.id": "int64"}
+    archive = ArchiveSpec(to="s3://bucket/logs", format="parquet", window=60, key="metadata.host", columns=columns)
+    for spec in (LoggerSpec("a", archive=archive), LoggerSpec("a", archive=ArchiveSpec(), destination="archive")):
+        assert decode_spec("a", encode_spec(spec)) == spec
+    assert msgspec.msgpack.decode(encode_spec(LoggerSpec("a", archive=ArchiveSpec())))["archive"] == {}
+    later = msgspec.msgpack.encode({"key": "a", "archive": {"to": "/backup", "later": 1}})
+    assert decode_spec("a", later).archive == ArchiveSpec(to="/backup")
+
+
+@pytest.mark.parametrize(
+    ("archive", "named"),
+    [
+        (5, "archive"),
+        ({"to": "backup"}, "archive.to"),
+        ({"to": "hunter2"}, "archive.to"),
+        ({"format": "avro"}, "format"),
+        ({"compression": "lz4"}, "compression"),
+        ({"window": 0}, "window"),
+        ({"window": "15m"}, "window"),
+        ({"window": float("nan")}, "window"),
+        ({"max_bytes": 1}, "max_bytes"),
+        ({"max_messages": 0}, "max_messages"),
+        ({"key": "metadata..host"}, "archive.key"),
+        ({"path": "{capture}/{date}"}, "archive.path"),
+        ({"format": "csv", "columns": {"a": "text"}}, "columns"),
+        ({"columns": {"a": "string"}}, "archive.columns"),
+        ({"metadata": ["_seq"]}, "metadata"),
+        ({"format": "raw", "metadata": ["_headers"]}, "archive.metadata"),
+    ],
+)
+def test_an_archive_that_is_wrong_is_named_in_the_one_error_there_is(archive: object, named: str) -> None:
+    with pytest.raises(UnreadableSpec) as caught:
+        decode_spec("a", msgspec.msgpack.encode({"key": "a", "archive": archive}))
+    assert named in caught.value.why
+    assert "hunter2" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     "value",
     [
@@ -186,6 +224,7 @@ def test_a_full_spec_makes_the_round_trip_and_unknown_fields_are_ignored() -> No
         msgspec.msgpack.encode({"key": "a", "collection": {"granularity": "hours"}}),
         msgspec.msgpack.encode({"key": "a", "stream": {"replicas": 0}}),
         msgspec.msgpack.encode({"key": "a", "description": 5}),
+        msgspec.msgpack.encode({"key": "a", "destination": "archive"}),
     ],
 )
 def test_a_value_that_is_no_spec_is_unreadable(value: bytes) -> None:

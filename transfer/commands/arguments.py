@@ -41,6 +41,14 @@ def size(text: str) -> int:
     return _positive(parse_size, text)
 
 
+def column(text: str) -> tuple[str, str]:
+    """Return the path and the type of a column."""
+    path, equals, kind = text.rpartition("=")
+    if not (path and equals and kind):
+        raise argparse.ArgumentTypeError(f"expected a path and a type like user.id=int64, got {text}")
+    return path, kind
+
+
 def _positive(parse: Callable[[str], _Number], text: str) -> _Number:
     try:
         value = parse(text)

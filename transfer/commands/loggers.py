@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from transfer.changes import Change
     from transfer.client import Found, Transfer
-    from transfer.wire import CollectionSpec, LoggerSpec, StreamSpec
+    from transfer.wire import ArchiveSpec, CollectionSpec, LoggerSpec, StreamSpec
 
     _Spec = TypeVar("_Spec", CollectionSpec, StreamSpec)
 
@@ -122,10 +122,34 @@ def _logger(options: argparse.Namespace, known: LoggerSpec | None = None) -> Log
             _changed(CollectionSpec, known.collection, collection),
             _changed(StreamSpec, known.stream, stream),
             options.destination or known.destination,
+            _archive(options, known.archive),
         )
     except ValueError as error:
         parser: argparse.ArgumentParser = options.parser
         parser.error(str(error))
+
+
+def _archive(options: argparse.Namespace, known: ArchiveSpec | None) -> ArchiveSpec | None:
+    """Return how the logger is archived. Raises ValueError."""
+    import msgspec  # noqa: PLC0415 - see `connected`
+
+    from transfer.wire import ArchiveSpec  # noqa: PLC0415 - see `connected`
+
+    stated: dict[str, object] = {"format": options.format, "compression": options.compression}
+    stated |= {"window": options.window, "key": options.archive_key, "path": options.archive_path}
+    stated |= {"max_bytes": options.archive_max_bytes, "max_messages": options.archive_max_messages}
+    stated |= {"columns": options.archive_column and dict(options.archive_column), "to": options.archive or None}
+    stated |= {"metadata": options.archive_metadata and tuple(options.archive_metadata)}
+    stated = {name: value for name, value in stated.items() if value is not None}
+    if options.no_archive:
+        known = None
+    elif known is None and options.archive is not None:
+        known = ArchiveSpec()
+    if known is None:
+        if stated:
+            raise ValueError(f"expected --archive beside what is said of it ({', '.join(stated)}), got none")
+        return None
+    return msgspec.convert(msgspec.to_builtins(msgspec.structs.replace(known, **stated)), ArchiveSpec)
 
 
 def _changed(kind: type[_Spec], known: _Spec | None, given: dict[str, object]) -> _Spec | None:
