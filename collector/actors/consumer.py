@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from anyio import BrokenResourceError, CancelScope, lowlevel, move_on_after
+from anyio import BrokenResourceError, CancelScope, move_on_after
 
 from collector.actors.deadline import Deadline
-from collector.events import Failed, Failure, Received, Stage, failure_of
-from collector.flow.batching import HandedOn
+from collector.actors.handing_on import HandingOn
+from collector.events import Failed, Failure, Stage, failure_of
 from collector.jetstream.endings import LARGEST
 from collector.jetstream.messages import Signal
 from collector.runtime.backoff import exponential
@@ -20,15 +20,10 @@ if TYPE_CHECKING:
     from anyio import Event
 
     from collector.actors.moving import Moving
-    from collector.decoding.unpacking import Inflated
+    from collector.flow.batching import HandedOn
     from collector.jetstream.source import Attached
-    from collector.model import Decoded, Delivery
     from collector.runtime.mailbox import Sends
 
-_SLICE = 250
-"""Messages that are decoded without a checkpoint: about a millisecond."""
-_SLICE_BYTES = 64 * 1024
-"""Inflated bytes that are decoded before the mailbox has to take them."""
 _ASK_AGAIN = exponential(0.1, 2.0)
 _PAUSE = exponential(0.5, 2.0)
 """Seconds before the next check and request after a signal. The pause prevents a hot loop; and nats-server 2.15.1 may
@@ -45,20 +40,16 @@ class Consumer:
 
     __slots__ = (
         "_accounts",
-        "_admission",
         "_deadline",
         "_gathering",
+        "_handing_on",
         "_in_hand",
         "_key",
-        "_leaves",
-        "_max_at_once",
         "_moving",
         "_outbox",
         "_pull",
         "_report",
         "_requests",
-        "_stays",
-        "_undecoded",
     )
 
     def __init__(self, moving: Moving, outbox: Sends[HandedOn]) -> None:
@@ -67,19 +58,15 @@ class Consumer:
         self._pull = moving.pull
         self._in_hand = moving.in_hand
         self._accounts = moving.accounts
-        self._admission = moving.target.admission
         self._gathering = moving.gathering
         self._requests = moving.requests
         self._outbox = outbox
         self._report = moving.shared.report
         self._deadline = Deadline(moving.pull, moving.shared.alarms.set, moving.shared.clock)
-        self._undecoded: list[Delivery] = []
-        self._max_at_once = _SLICE
-        """Deliveries that are decoded at once at most: few while there is little room."""
-        self._leaves = False
-        """Whether what is in hand and not handed on yet is old enough to leave."""
-        self._stays = False
-        """Whether deliveries were handed on that the batcher may keep in its open batch."""
+        self._handing_on = HandingOn(moving, outbox, self._comes_more)
+
+    def _comes_more(self) -> bool:
+        return bool(self._pull.outstanding.requests)
 
     async def run(self, stopping: Event) -> None:
         """Pull until asked to stop, then hand on the messages in flight and close the mailbox."""
@@ -99,10 +86,11 @@ class Consumer:
             finally:
                 self._deadline.end()
                 with CancelScope(shield=True):  # it has deadlines of its own
-                    self._undecoded += await self._pull.drain()
+                    self._handing_on.add(await self._pull.drain())
                     await self._pull.answer_aside()
-        if self._undecoded and stopping.is_set() and (not self._pull.unsure or await self._verified(stopping)):
-            await self._hand_on()
+        left = self._handing_on.undecoded
+        if left and stopping.is_set() and (not self._pull.unsure or await self._verified(stopping)):
+            await self._handing_on.hand_on()
 
     async def settle(self, stopping: Event) -> None:
         """Send the owed answers after a last check; call it when all deliveries in hand are written."""
@@ -118,7 +106,7 @@ class Consumer:
         """Wait for deliveries, signals or room, and handle them; return whether stream and durable are the same."""
         self._deadline.watch(self._accounts.asks_again_within)
         await self._pull.changed.wait()
-        self._leaves |= self._gathering.taken()
+        self._handing_on.look_at_age()
         deliveries = self._pull.take()
         signals = self._pull.signals()
         if signals - {Signal.LOOK}:
@@ -137,8 +125,8 @@ class Consumer:
         await self._pull.answer_aside()
         await self._requests.top_up(deliveries[-1] if deliveries else None)
         self._moving.level.touch()
-        self._undecoded += deliveries
-        await self._hand_on()
+        self._handing_on.add(deliveries)
+        await self._handing_on.hand_on()
         return True
 
     def _report_signals(self, signals: Set[Signal]) -> None:
@@ -208,69 +196,3 @@ class Consumer:
 
     def _fail(self, exc: TransferError, action: str) -> None:
         self._report(Failed(self._key, Stage.PULL, failure_of(exc), str(exc), action))
-
-    async def _hand_on(self) -> None:
-        """Decode and hand on the deliveries that there is room for; the others stay undecoded."""
-        decoded: list[Decoded] = []
-        messages = size = 0
-        while inflated := self._admitted():
-            del self._undecoded[: len(inflated.deliveries)]
-            for one in self._moving.codec.decode_inflated(inflated, weigh=self._accounts.decoded.is_scarce):
-                if one is None:
-                    await lowlevel.checkpoint()
-                    continue
-                self._in_hand.count_decoded(one)
-                decoded += self._admission.admitted(one)
-            messages, size = messages + len(inflated.deliveries), size + inflated.size
-            if decoded and (messages >= _SLICE or size >= _SLICE_BYTES):
-                await self._send(decoded)
-                decoded, messages, size = [], 0, 0
-        await self._hand_on_rest([*decoded, *self._admission.released()])
-
-    async def _hand_on_rest(self, decoded: list[Decoded]) -> None:
-        """Hand on the last deliveries; all leave when they are old enough, or when nothing more can come to them."""
-        ended = self._leaves or bool(self._undecoded) or not self._pull.outstanding.requests
-        leaves = ended or not self._gathering.waits  # else the end of an age would wake nobody for them
-        if decoded or (leaves and self._stays):
-            await self._send(decoded, leaves=leaves)
-        if ended:
-            self._gathering.left()
-        self._leaves = self._leaves and bool(self._undecoded)
-
-    def _admitted(self) -> Inflated | None:
-        """Return the next inflated deliveries that the budget has room for when decoded; None without room for one."""
-        account = self._accounts.decoded
-        account.use(self._in_hand.decoded_bytes)
-        if not self._undecoded:
-            account.withdraw()
-            return None
-        inflated = self._moving.codec.inflated_from(self._undecoded[: self._max_at_once])
-        while len(inflated.deliveries) > 1 and not account.has_room(inflated.ceiling):
-            self._max_at_once = len(inflated.deliveries) // 2
-            inflated = self._moving.codec.inflated_from(inflated.deliveries[: self._max_at_once])
-        if len(inflated.deliveries) == 1 and not account.reserve(inflated.ceiling):
-            return None
-        account.withdraw()
-        self._max_at_once = min(_SLICE, 2 * self._max_at_once)
-        return inflated
-
-    async def _send(self, decoded: list[Decoded], *, leaves: bool = False) -> None:
-        if decoded:
-            self._report_received(decoded)
-            await lowlevel.checkpoint()
-        self._stays = not leaves
-        await self._outbox.send(HandedOn(decoded, leaves))
-
-    def _report_received(self, decoded: list[Decoded]) -> None:
-        deliveries = [delivery for one in decoded for delivery in one.deliveries]
-        entries = sum([one.total for one in decoded])
-        self._gathering.learn(len(deliveries), entries)
-        self._report(
-            Received(
-                self._key,
-                messages=len(deliveries),
-                entries=entries,
-                bytes=sum([len(delivery.body) + len(delivery.raw_headers) for delivery in deliveries]),
-                redelivered=sum([delivery.num_delivered > 1 for delivery in deliveries]),
-            )
-        )

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from anyio import Event
     from anyio.abc import TaskGroup
 
-    from collector.actors.moving import Moving
+    from collector.actors.moving import Storing
     from collector.runtime.mailbox import Outbox
 
 
@@ -26,7 +26,7 @@ class Downstream:
     Order: as sent. Loss: none. After its block the batches that are left are written, and both tasks end.
     """
 
-    def __init__(self, moving: Moving, ending: Event, group: TaskGroup) -> None:
+    def __init__(self, moving: Storing, ending: Event, group: TaskGroup) -> None:
         """Start the tasks in a group; `ending` is set when a batch that cannot be written is to be given back."""
         self._moving = moving
         self._ending = ending

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from anyio import Semaphore
 
@@ -64,23 +64,45 @@ class Shared:
     """They wake the event loop four times a second at most."""
 
 
+class Wakes(Protocol):
+    """Wakes the actor that hands deliveries on."""
+
+    def wake(self) -> None:
+        """Wake it, for there may be room or released deliveries."""
+
+
+class Rooms(Protocol):
+    """Counts the room of settled messages."""
+
+    def settled(self) -> bool:
+        """Give back the room of settled messages; return whether the actor that hands on has to be woken for it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Moving:
-    """The objects that the stages of one logger share, from the opening of its target to the closing."""
+class Storing:
+    """The objects that batcher and writer of one logger share, from the opening of its target to the closing."""
 
     key: str
     shared: Shared
-    source: DurableSource
     attached: Attached
     target: Target
-    pull: Pull
+    pull: Wakes
     in_hand: InHand
     level: Level
     accounts: Accounts
     gathering: Gathering
-    requests: Requests
+    requests: Rooms
     settler: Settler
     codec: Codec
-    home: Home
     risks: str = ""
     """The risks for entries as a sentence; operators read it beside the state of the logger."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moving(Storing):
+    """The objects that all stages of one logger share, from the opening of its target to the closing."""
+
+    source: DurableSource
+    pull: Pull
+    requests: Requests
+    home: Home

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from anyio import Event
     from anyio.abc import TaskGroup
 
-    from collector.actors.moving import Moving
+    from collector.actors.moving import Storing
     from collector.flow.batching import OpenBatch
     from collector.model import Batch, Delivery, Entry, Reason, Refusal, Rejected
     from collector.runtime.mailbox import Receives
@@ -53,7 +53,7 @@ class Writer:
     Raises OwnershipLost when the sink does; then no delivery in hand may be answered.
     """
 
-    def __init__(self, moving: Moving, inbox: Receives[OpenBatch]) -> None:
+    def __init__(self, moving: Storing, inbox: Receives[OpenBatch]) -> None:
         self._key = moving.key
         self._moving = moving
         self._target = moving.target
