@@ -6,7 +6,8 @@ endpoint                     answers from the first moment to the last
        ├ owners, upkeep      end after the pipelines
        ├ registry, sampler, storage, presence
        └ pipelines           one for one, never gives up
-          └ pipeline[key]    consumer | batcher | writer: one for all
+          ├ pipeline[key]    consumer | batcher | writer: one for all
+          └ archived[key]    owner of the archive | feed | batcher | writer: one for all
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import anyio
 from anyio import CancelScope, Event, Semaphore, create_task_group, current_time, open_signal_receiver, sleep
 
 from collector.actors.ack_extender import AckExtender
+from collector.actors.archived import ArchivedPipeline, Archiving
 from collector.actors.destinations import ChosenDestinations
 from collector.actors.mongo_destinations import MongoDestinations
 from collector.actors.moving import Shared
@@ -71,6 +73,7 @@ if TYPE_CHECKING:
     from collector.settings import Settings
     from collector.telemetry.logger_status import Tally
     from transfer.environment import Environment
+    from transfer.wire import LoggerSpec
 
 _PULSE = 1.0
 _LESS_OFTEN = 3
@@ -202,7 +205,8 @@ class Service:
 
     async def _supervise(self, shared: Shared, sources: LoggerSources, mongodb: MongoDestinations | None) -> None:
         settings, report, nats = self._settings, self._report, shared.nats
-        pipelines = Pipelines(lambda spec: Pipeline(spec, shared), report)
+        archiving = Archiving(settings, sources.archiving)
+        pipelines = Pipelines(lambda spec: pipeline_of(spec, shared, archiving), report)
         bucket = KvBucket(nats.connection.jetstream(), self._names)
         registry = Registry(bucket, pipelines, nats.reconnects, report, settings.reconcile_period)
         lag = JetStreamLag(
@@ -270,6 +274,11 @@ class Service:
             if (now_ready := not self._status.not_ready) != ready:
                 ready = now_ready
                 self._report(lifecycle.Ready(ready))
+
+
+def pipeline_of(spec: LoggerSpec, shared: Shared, archiving: Archiving) -> Child:
+    """Return the pipeline of a logger."""
+    return Pipeline(spec, shared) if spec.archive is None else ArchivedPipeline(spec, shared, archiving)
 
 
 def _replica_id() -> str:

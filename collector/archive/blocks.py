@@ -87,11 +87,10 @@ class Filling:
         """When the stream stored the last message of the cut."""
         self._policy = policy
 
-    def add(self, came: Slice, stream: str, reading: Reading, clock: tuple[float, float]) -> None:
-        """Take messages that are new."""
+    def add(self, came: Slice, messages: Sequence[Delivery], reading: Reading, clock: tuple[float, float]) -> None:
+        """Take messages that are new; `came` has the facts of them."""
         if not came.sequences:
             return
-        messages = deliveries(came, stream)
         self.raw_bytes += sum([len(frame[3]) for frame in came.frames])
         self.last_time_ns = came.times_ns[-1]
         read = reading.read(messages)
@@ -131,7 +130,7 @@ class Filling:
             self.blocks.write(number, part, kind if isinstance(kind, BlockKind) else BlockKind.ROWS)
 
 
-def deliveries(came: Slice, stream: str) -> list[Delivery]:
+def messages_of(came: Slice, stream: str) -> list[Delivery]:
     """Return the messages of a slice."""
     facts = zip(came.frames, came.sequences, came.deliveries, came.times_ns, strict=True)
     return [

@@ -11,9 +11,7 @@ from enum import StrEnum
 from io import BytesIO
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
-import cramjam
 import zstandard
-from isal import isal_zlib
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -82,8 +80,13 @@ class _Zstd:
 
 
 class _Gzip:
+    def __init__(self) -> None:
+        from isal import isal_zlib  # noqa: PLC0415 - it needs the extra, as snappy does; zstd is part of the service
+
+        self._compressobj = isal_zlib.compressobj
+
     def begin(self) -> None:
-        self._block = isal_zlib.compressobj(level=1, wbits=_GZIP)
+        self._block = self._compressobj(level=1, wbits=_GZIP)
 
     def add(self, piece: bytes | memoryview) -> bytes:
         return self._block.compress(piece)
@@ -93,8 +96,13 @@ class _Gzip:
 
 
 class _Snappy:
+    def __init__(self) -> None:
+        from cramjam import snappy  # noqa: PLC0415 - see `_Gzip`
+
+        self._compressor = snappy.Compressor
+
     def begin(self) -> None:
-        self._block = cramjam.snappy.Compressor()
+        self._block = self._compressor()
 
     def add(self, piece: bytes | memoryview) -> bytes:
         self._block.compress(bytes(piece))
@@ -115,11 +123,11 @@ class Packing:
     """Compresses the open blocks of a capture, many at a time."""
 
     def __init__(self, compression: Compression, spool: Callable[[], BinaryIO] = BytesIO) -> None:
-        """Compress; what is held meanwhile is in files that `spool` opens."""
+        """Compress; what is held meanwhile is in files that `spool` opens. Raises ImportError without the extra."""
         self.suffix = compression.suffix
         self._make = _CONTEXTS.get(compression)
         self._free = CONTEXTS
-        self._idle: list[_Context] = []
+        self._idle: list[_Context] = [] if self._make is None else [self._make()]
         self._holding = Holding(spool)
 
     def open(self, out: Out) -> Compressed:

@@ -125,10 +125,11 @@ class DurableFacts:
 class Reading:
     """The deliveries of one durable since its reset, or of a consumer without acks since it was made."""
 
-    def __init__(self, cursor: int) -> None:
+    def __init__(self, cursor: int, *, beside: bool = False) -> None:
+        """Begin behind the cursor; `beside` another sink, which may lack archived messages, below it too."""
         self.cursor = cursor
         """All up to this sequence is archived."""
-        self.highest = cursor
+        self.highest = 0 if beside else cursor
         """The highest sequence that was received, or the cursor."""
         self.number = 0
         """The consumer sequence of the last delivery."""

@@ -12,6 +12,7 @@ from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 IN_MEMORY = 256 * 1024
@@ -27,19 +28,25 @@ class Size:
         self.bytes = 0
         self.disk_full = False
 
+    @property
+    def is_full(self) -> bool:
+        """Whether the cut is due, however small it is."""
+        return self.disk_full
+
 
 class Spool:
     """Opens files, and counts what is written to them for the cut that was begun last."""
 
-    def __init__(self, folder: Path | None = None) -> None:
-        """Use a folder, or memory alone."""
+    def __init__(self, folder: Path | None = None, size: Callable[[], Size] = Size) -> None:
+        """Use a folder, or memory alone; `size` returns that of a new cut."""
         self.free = 0 if folder is None else MOST_FILES
         self._folder = folder
+        self._new_size = size
         self._size = Size()
 
     def begin(self) -> Size:
         """Begin a cut, and return the size of all its files."""
-        self._size = Size()
+        self._size = self._new_size()
         return self._size
 
     def __call__(self) -> BinaryIO:

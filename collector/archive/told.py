@@ -18,6 +18,8 @@ class Waiting:
     """The capture waits until it can go on; the reason is told once."""
 
     why: str
+    owned: bool = False
+    """Whether it waits only because another process is the owner."""
 
 
 @dataclass(frozen=True, slots=True)

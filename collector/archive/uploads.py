@@ -81,11 +81,18 @@ class PatientStore:
 class Uploads:
     """Creates the blocks of cuts, and tells of each attempt."""
 
-    def __init__(self, store: LogStore, patience: Patience = once, at_once: int = AT_ONCE, tell: Tell = nobody) -> None:
+    def __init__(
+        self,
+        store: LogStore,
+        patience: Patience = once,
+        at_once: int | CapacityLimiter = AT_ONCE,
+        tell: Tell = nobody,
+    ) -> None:
+        """Create so many blocks at once, or as many as a limiter lets, which several captures may share."""
         self.patient = PatientStore(store, patience)
         self._store = store
         self._patience = patience
-        self._turns = CapacityLimiter(at_once)
+        self._turns = CapacityLimiter(at_once) if isinstance(at_once, int) else at_once
         self._tell = tell
 
     async def create_all(self, record: Record, numbers: Sequence[int], blocks: Blocks) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -11,12 +12,14 @@ from collector.jetstream.priorities import Priorities
 from transfer.difference import Remedy, with_remedy
 from transfer.errors import Misconfigured
 from transfer.jetstream.api import connection_of
-from transfer.jetstream.durable_needs import durable_needs
+from transfer.jetstream.durable_needs import ARCHIVED_ACK_WAIT, durable_needs
 from transfer.jetstream.durables import ensure_durable
 from transfer.jetstream.needs import compare_durable, compare_stream
 from transfer.jetstream.streams import stream_state
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from nats.js import JetStreamContext
 
     from collector.events import Report
@@ -67,11 +70,29 @@ class LoggerSources:
         self.ack_wait = ack_wait
         self.priorities = Priorities(connection_of(jetstream))
         self.report = report
-        self._needs = {homes: durable_needs(ack_wait, homes=homes) for homes in (False, True)}
+        self._archived: set[str] = set()
+        self._needs = {
+            (homes, seconds): durable_needs(seconds, homes=homes)
+            for homes in (False, True)
+            for seconds in (ack_wait, ARCHIVED_ACK_WAIT)
+        }
 
     def needs_of(self, key: str) -> tuple[Need, ...]:
         """Return what is needed of the durable of a logger now."""
-        return self._needs[self.priorities.are_due(key)]
+        return self._needs[self.priorities.are_due(key), self.ack_wait_of(key)]
+
+    def ack_wait_of(self, key: str) -> float:
+        """Return the ack wait that the durable of a logger has to have now."""
+        return ARCHIVED_ACK_WAIT if key in self._archived else self.ack_wait
+
+    @contextmanager
+    def archiving(self, key: str) -> Iterator[None]:
+        """Need the durable of this logger as that of an archived one, while the block lasts."""
+        self._archived.add(key)
+        try:
+            yield
+        finally:
+            self._archived.discard(key)
 
     def of(self, key: str) -> LoggerSource:
         """Return the source of one logger."""
@@ -115,7 +136,7 @@ class LoggerSource:
             shared.jetstream,
             shared.names,
             key,
-            ack_wait=shared.ack_wait,
+            ack_wait=shared.ack_wait_of(key),
             retention=retention,
             homes=homes,
             keep=not shared.priorities.are_due(key),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from transfer.difference import Remedy, with_remedy, without_risks
 from transfer.jetstream.comparison import in_line
 from transfer.jetstream.configurations import DurableConfig, DurableInfo, StreamConfig
-from transfer.jetstream.durable_needs import durable_needs
+from transfer.jetstream.durable_needs import ARCHIVED_ACK_WAIT, durable_needs
 from transfer.jetstream.needs import compare_bucket, compare_durable, compare_stream, stream_needs, wanted_of
 from transfer.names import Names
 
@@ -95,3 +95,22 @@ def test_the_page_of_operations_names_every_row() -> None:
         field = need.field.partition(".")[0]
         word = "priority groups" if field.startswith("priority") else named.get(field, f"`{field}`")
         assert word in page or f"{word.strip('`')}`" in page, need.field
+
+
+@pytest.mark.parametrize(
+    ("setting", "found", "changed_to"),
+    [
+        (30, ARCHIVED_ACK_WAIT, 30),
+        (60, ARCHIVED_ACK_WAIT, 60),
+        (3600, ARCHIVED_ACK_WAIT, 3600),
+        (ARCHIVED_ACK_WAIT, 30, ARCHIVED_ACK_WAIT),
+        (ARCHIVED_ACK_WAIT, ARCHIVED_ACK_WAIT, None),
+        (30, 60, None),
+    ],
+)
+def test_the_ack_wait_of_an_archived_logger_is_no_other_loggers(
+    setting: float, found: float, changed_to: float | None
+) -> None:
+    durable = info({**MADE, "ack_wait": round(found * SECOND)})
+    changes = with_remedy(compare_durable(durable, NAMES, "a", durable_needs(setting)), Remedy.UPDATE)
+    assert [change.wanted for change in changes] == ([] if changed_to is None else [round(changed_to * SECOND)])

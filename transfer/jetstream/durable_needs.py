@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 ACK_WAIT = 30.0
 LONGEST_ACK_WAIT = 3600.0
 """Seconds; what a replica held that died would wait longer with more. No setting may be above it."""
+ARCHIVED_ACK_WAIT = LONGEST_ACK_WAIT - 1
+"""Seconds, for an archived logger: its messages wait until their cut is stored, and a new owner resets the durable. No
+other durable is left with it, so that a logger which is archived no more gets back what it had."""
 MAX_ACK_PENDING = 100_000
 _LEAST_WAITING = 512
 """Pull requests at a time: nats-server's own default. Each replica has some."""
@@ -69,12 +72,13 @@ def _priorities(*, homes: bool) -> tuple[Need, ...]:
 def _ack_wait(seconds: float) -> tuple[Need, ...]:
     """Return what the ack wait has to be: replicas with different ones agree on the longest."""
     wanted, longest = round(seconds * NANOSECONDS), round(LONGEST_ACK_WAIT * NANOSECONDS)
+    of_archive = round(ARCHIVED_ACK_WAIT * NANOSECONDS)
     edit = f"nats consumer edit {{stream}} {{stream}} --wait={seconds:g}s --force"
     return (
         Need(
             "ack_wait",
             f"{seconds:g} s to {LONGEST_ACK_WAIT:g} s",
-            lambda found: wanted <= found <= longest,
+            lambda found: found == wanted or (wanted <= found <= longest and found != of_archive),
             Remedy.UPDATE,
             "messages would come again while they are worked on, or not for very long",
             wanted=wanted,
@@ -82,7 +86,7 @@ def _ack_wait(seconds: float) -> tuple[Need, ...]:
         Need(
             "ack_wait",
             f"{seconds:g} s, this COLLECTOR_ACK_WAIT",
-            lambda found: found <= wanted or found > longest,
+            lambda found: found <= wanted or found > longest or found == of_archive,
             Remedy.RISK,
             "what a replica held that died waits for so long; replicas agree on the longest of theirs",
             edit,

@@ -12,6 +12,7 @@ from collector.archive.layout import ulid
 if TYPE_CHECKING:
     from collector.archive.formats import Format
     from collector.archive.making import Making
+    from collector.archive.owning.beside import Beside
     from collector.archive.rows import Key
     from collector.archive.spool import Spool
     from collector.archive.told import Tally, Tell
@@ -34,6 +35,8 @@ class Means:
     uploads: Uploads
     tally: Tally
     tell: Tell
+    beside: Beside | None = None
+    """Another sink of the same messages, which are acked when both have them."""
     described: dict[str, str] = field(default_factory=dict)
     """The way in which blocks are made, as records have it."""
 

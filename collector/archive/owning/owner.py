@@ -6,7 +6,7 @@ that contradict each other end the capture with an error.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from anyio import create_task_group, move_on_after, sleep
 
@@ -20,7 +20,7 @@ from transfer.errors import TransferError
 if TYPE_CHECKING:
     from anyio import CancelScope
 
-    from collector.archive.owning.attaching import Attached, Attaching
+    from collector.archive.owning.attaching import Attached
     from collector.archive.owning.gets import Gets
     from collector.archive.owning.lease import Lease
     from collector.archive.owning.means import Means
@@ -35,10 +35,17 @@ _PASSING = (TransferError, CaptureRefused, NotThere)
 _FINAL = (RecordDamaged, StreamWentBack)
 
 
+class Attaches(Protocol):
+    """Looks at the stream of a capture."""
+
+    async def attach(self) -> Attached:
+        """Return the stream with a source for it. See `Attaching`."""
+
+
 class Owner:
     """Owns a capture whenever no other process does, until asked to stop."""
 
-    def __init__(self, means: Means, attaching: Attaching, lease: Lease, gets: Gets) -> None:
+    def __init__(self, means: Means, attaching: Attaches, lease: Lease, gets: Gets) -> None:
         """Archive with these means."""
         self.tenure: Tenure | None = None
         """The tenure that goes on, or the last one."""
@@ -70,7 +77,7 @@ class Owner:
             self._wait(str(exc))
             return False
         if not claimed:
-            self._wait(f"{self._lease.other} is the owner")
+            self._wait(f"{self._lease.other} is the owner", owned=True)
         return claimed
 
     async def _own(self, stopping: Latch) -> None:
@@ -79,7 +86,7 @@ class Owner:
         async with create_task_group() as group:
             group.start_soon(self._keep_lease, group.cancel_scope)
             try:
-                await self._tenures(stopping)
+                await self._tenures_beside(stopping)
             except (*_FINAL, ExceptionGroup) as exc:
                 final = [leaf for leaf in leaves(exc) if isinstance(leaf, _FINAL)]
                 if not final:
@@ -94,6 +101,13 @@ class Owner:
             await sleep(BEAT)
             if not await self._claims() and not self._lease.is_held:
                 scope.cancel()
+
+    async def _tenures_beside(self, stopping: Latch) -> None:
+        """Archive, and store in the sink beside, if there is one, until both have ended."""
+        async with create_task_group() as both:
+            if self._means.beside is not None:
+                both.start_soon(self._means.beside.run, stopping)
+            await self._tenures(stopping)
 
     async def _tenures(self, stopping: Latch) -> None:
         attempt, curve = 0, exponential(_FIRST, _CAP)
@@ -120,11 +134,11 @@ class Owner:
                 await attached.source.close(give_back=stopping.is_set() and tenure.deliveries.held > 0)
         return tenure.records
 
-    def _wait(self, why: str) -> None:
+    def _wait(self, why: str, *, owned: bool = False) -> None:
         """Tell once why nothing is archived."""
         if why != self._said:
             self._said = why
-            self._means.tell(Waiting(why))
+            self._means.tell(Waiting(why, owned))
 
 
 async def _until(event: Latch, seconds: float) -> None:

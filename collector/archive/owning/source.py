@@ -136,6 +136,8 @@ class DurableSource(_Reading):
         head, tail, payload = f"{self._ack_head}.1.", self._ack_tail, b"+ACK"
         answers = [(f"{head}{sequence}{tail}", payload) for sequence in sequences]
         for start in range(0, len(answers), _ACKS):
+            if self._inbox is not None and self._inbox.doubt is not None:
+                return  # the stream may be another one now, which has other messages with these sequences
             await self._link.answer(answers[start : start + _ACKS])
             await lowlevel.checkpoint()
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 import time
+from bisect import bisect_right
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from anyio import CancelScope, Event, create_task_group, current_time, lowlevel, sleep, to_thread
 
-from collector.archive.blocks import Blocks, Filling
+from collector.archive.blocks import Blocks, Filling, messages_of
 from collector.archive.completing import complete
 from collector.archive.cut import OpenCut, Plan, planned
 from collector.archive.formats import About
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from collector.archive.owning.attaching import Attached
     from collector.archive.owning.gets import Gets
     from collector.archive.owning.means import Means
+    from collector.archive.reading import Taken
     from collector.archive.record import Record
     from collector.runtime.latch import Latch
 
@@ -78,9 +80,12 @@ class Tenure:
         Raises StreamWentBack, RecordDamaged, and Unavailable or Refused.
         """
         last = await self._begin()
-        self.deliveries = Deliveries(cursor_after(last))
+        beside = self._means.beside
+        self.deliveries = Deliveries(cursor_after(last), beside=beside is not None)
         self._means.tell(Owning(self.deliveries.cursor))
         await self._source.rewind(self.deliveries.cursor)
+        if beside is not None:
+            beside.rewind(self.deliveries.cursor, self._source)
         self._stored.set()
         stopping.call(self._wake)
         try:
@@ -146,7 +151,7 @@ class Tenure:
         while True:
             if inbox.doubt is not None:
                 return inbox.doubt
-            held = self._attached.policy.max_bytes if size.disk_full else size.bytes
+            held = self._attached.policy.max_bytes if size.is_full else size.bytes
             if (trigger := cut.due(current_time(), held)) is not None:
                 return trigger
             if stopping.is_set():
@@ -170,19 +175,35 @@ class Tenure:
         if came.frames and not self._learned:
             source.learn(came.frames[0][1])
             self._learned = True
-        new, now = taken.new, current_time()
-        tally.fetched += len(new.sequences)
-        tally.repeats += len(came.sequences) - len(new.sequences)
-        if new.sequences and not filling.cut:
-            self.opened_at = now
-        filling.add(new, self._means.stream, self._reading, (now, time.time()))
-        if taken.archived:
-            await source.ack(taken.archived)
+        tally.fetched += len(taken.new.sequences)
+        tally.repeats += len(came.sequences) - len(taken.new.sequences)
+        await self._add(taken, filling)
         await lowlevel.checkpoint()
         return None
 
+    async def _add(self, taken: Taken, filling: Filling) -> None:
+        """Take new messages into the cut, and into the sink beside it those that are archived already too."""
+        new, messages, beside = taken.new, messages_of(taken.new, self._means.stream), self._means.beside
+        archived = bisect_right(new.sequences, self.deliveries.cursor)
+        if archived:
+            new = new.picked(range(archived, len(new.sequences)))
+        now = current_time()
+        if new.sequences and not filling.cut:
+            self.opened_at = now
+        filling.add(new, messages[archived:], self._reading, (now, time.time()))
+        if beside is None:
+            await self._source.ack(taken.archived)
+        else:
+            await beside.came(messages, taken.archived)
+
     async def _count(self, filling: Filling) -> Doubt | None:
         """Rule 7: compare with the durable, and take what comes meanwhile. No request is made, so that this ends."""
+        if self._means.beside is None:
+            return await self._compare(filling)
+        async with self._means.beside.quiet():
+            return await self._compare(filling)
+
+    async def _compare(self, filling: Filling) -> Doubt | None:
         count, pause, inbox = Count(self.deliveries, _TRIES), _FIRST_PAUSE, self._source.inbox
         while True:
             try:
@@ -192,6 +213,7 @@ class Tenure:
             else:
                 if facts is None:
                     return None
+                self._look_beside()
                 verdict = Verdict.AGAIN if inbox.has_come else count.judge(facts)
             if verdict is Verdict.RIGHT:
                 return None
@@ -229,8 +251,9 @@ class Tenure:
             size = await self._means.uploads.create_all(record, range(len(record.blocks)), filling.blocks)
         finally:
             filling.blocks.drop()
-        await self._source.ack(record.members.sequences())
+        await self._ack(record)
         self.deliveries.settled(record.to, record.members.messages)
+        self._look_beside()
         self._stored.set()
         dead = sum(block.rows for block in record.blocks if block.kind is BlockKind.DEAD)
         stored = CutStored(
@@ -247,6 +270,18 @@ class Tenure:
             seconds=current_time() - began,
         )
         self._means.tell(stored)
+
+    def _look_beside(self) -> None:
+        """Count the messages that the sink beside has not, which are not acked either."""
+        if self._means.beside is not None:
+            self.deliveries.held = self._means.beside.unacked
+
+    async def _ack(self, record: Record) -> None:
+        """Ack the messages of a cut whose blocks are all there, where the sink beside has them too."""
+        if self._means.beside is None:
+            await self._source.ack(record.members.sequences())
+        else:
+            await self._means.beside.archived(record.to)
 
 
 def _finished(filling: Filling, about: About) -> list[tuple[int, bytes]]:
