@@ -1,9 +1,12 @@
-"""The look-ups of the demo in MongoDB."""
+"""The look-ups of the demo in MongoDB, and in the archive of a logger."""
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
+import zstandard
+from anyio import to_thread
 from bson import ObjectId
 
 from collector.demo.ledger import Letter, Verdict
@@ -11,6 +14,7 @@ from collector.mongodb.calls import calling
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from pymongo.asynchronous.database import AsyncDatabase
 
@@ -20,11 +24,12 @@ _TIMEOUT = 10.0
 
 
 class Lookup:
-    """The collections of one namespace. Raises SinkUnavailable when MongoDB does not answer in time."""
+    """The collections and archives of one namespace. Raises SinkUnavailable when MongoDB does not answer in time."""
 
-    def __init__(self, database: AsyncDatabase[dict[str, Any]], names: Names) -> None:
+    def __init__(self, database: AsyncDatabase[dict[str, Any]], names: Names, archive: Path) -> None:
         self._database = database
         self._names = names
+        self._archive = archive
 
     async def holds(self, key: str, entry_id: bytes) -> bool:
         """Tell whether an entry is stored."""
@@ -50,4 +55,14 @@ class Lookup:
             return Verdict(
                 [document["_id"] async for document in stored],
                 [Letter(letter["_id"], letter["reason"], letter["error"]) async for letter in letters],
+                await to_thread.run_sync(_archived, self._archive / key),
             )
+
+
+def _archived(folder: Path) -> list[ObjectId] | None:
+    """Return the identity of each row in the archive of a logger, as any reader finds them: by the names of files."""
+    if not folder.exists():
+        return None
+    read = zstandard.ZstdDecompressor().stream_reader
+    blocks = [read(path.read_bytes()).read() for path in folder.rglob("*.ndjson.zst")]
+    return [ObjectId(json.loads(line)["_id"]) for block in blocks for line in block.splitlines()]

@@ -1,4 +1,4 @@
-"""The confirmed entries, and their comparison with the entries that were found in MongoDB. Pure."""
+"""The confirmed entries, and their comparison with the entries that were found in MongoDB and in the archive. Pure."""
 
 from __future__ import annotations
 
@@ -33,10 +33,12 @@ class Letter:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The content of a logger's two collections."""
+    """The content of a logger's two collections, and of its archive."""
 
     stored: Sequence[ObjectId]
     letters: Sequence[Letter]
+    archived: Sequence[ObjectId] | None = None
+    """None: the logger is not archived."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +50,13 @@ class Row:
     stored: int
     dead_lettered: int
     missing: int
-    """Entries that were confirmed and are nowhere."""
+    """Entries that were confirmed and are nowhere, or not in the archive."""
     duplicated: int
-    """Documents and dead letters beyond one for each confirmed entry."""
+    """Documents and dead letters beyond one for each confirmed entry, and rows of the archive beyond one."""
     misplaced: int
     """Documents that should be dead letters, dead letters that should be documents, and wrong reasons."""
+    archived: int | None
+    """Rows of the archive; None without one."""
 
     @property
     def right(self) -> bool:
@@ -103,13 +107,16 @@ def _compare(key: str, confirmed: Mapping[ObjectId, Bad | None], found: Verdict)
     stored, letters = set(found.stored), {letter.identity: letter.reason for letter in found.letters}
     arrived = confirmed.keys() & (stored | letters.keys())
     wanted = {identity: bad.reason.value for identity, bad in confirmed.items() if bad is not None}
+    good = confirmed.keys() - wanted.keys()
+    rows = good if found.archived is None else found.archived
     return Row(
         key,
         confirmed=len(confirmed),
         stored=len(confirmed.keys() & stored),
         dead_lettered=len(confirmed.keys() & letters.keys()),
-        missing=len(confirmed) - len(arrived),
-        duplicated=len(found.stored) + len(found.letters) - len(arrived),
+        missing=len(confirmed) - len(arrived) + len(good - set(rows)),
+        duplicated=len(found.stored) + len(found.letters) - len(arrived) + len(rows) - len(good & set(rows)),
+        archived=None if found.archived is None else len(rows),
         misplaced=sum(wanted.get(identity) != letters.get(identity) for identity in arrived),
     )
 
@@ -117,4 +124,4 @@ def _compare(key: str, confirmed: Mapping[ObjectId, Bad | None], found: Verdict)
 def total(rows: Sequence[Row]) -> Row:
     """Add the rows up."""
     names = [field.name for field in fields(Row) if field.name != "logger"]
-    return Row("total", **{name: sum(getattr(row, name) for row in rows) for name in names})
+    return Row("total", **{name: sum(getattr(row, name) or 0 for row in rows) for name in names})

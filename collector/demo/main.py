@@ -35,8 +35,9 @@ if TYPE_CHECKING:
 _DEADLINE = 90.0
 _INTRODUCTION = """\
 Transfer & Collector on real servers in a temporary folder: live logs and orders
-of a shop go through NATS JetStream into MongoDB. Each entry whose publish was
-confirmed has to be there once, whatever happens meanwhile.
+of a shop go through NATS JetStream into MongoDB, and the orders into files of an
+archive too. Each entry whose publish was confirmed has to be there once, whatever
+happens meanwhile.
 """
 
 
@@ -71,9 +72,11 @@ async def _play(display: Display) -> Report:
             servers = await stack.enter_async_context(in_threads(local_servers()))
         connection = await stack.enter_async_context(_connected(servers.nats.url))
         mongo = await stack.enter_async_context(open_mongo(servers.mongod.url))
-        replicas = stack.enter_context(Replicas(NAMESPACE, servers, SETTINGS))
+        archive = servers.folder / "archive"
+        archive.mkdir()
+        replicas = stack.enter_context(Replicas(NAMESPACE, servers, {**SETTINGS, "COLLECTOR_ARCHIVE": str(archive)}))
         transfer = Transfer(connection.jetstream(), namespace=NAMESPACE)
-        lookup = Lookup(database_of(mongo, transfer.names.database), transfer.names)
+        lookup = Lookup(database_of(mongo, transfer.names.database), transfer.names, archive)
         scenario = Scenario(Stand(servers, replicas, transfer, connection.jetstream(), lookup, display))
         with CancelScope(deadline=started + _DEADLINE) as patience:
             await scenario.play()

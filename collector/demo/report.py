@@ -11,7 +11,7 @@ from collector.demo.ledger import Bad, Letter, Row, total
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-_NUMBERS = ("confirmed", "stored", "dead_lettered", "missing", "duplicated")
+_NUMBERS = ("confirmed", "stored", "dead_lettered", "archived", "missing", "duplicated")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,7 @@ class Report:
         whole = total(self.rows)
         if self.good:
             stored, letters = f"{whole.stored:,} entries stored", f"{whole.dead_lettered} dead-lettered"
+            letters += f", {whole.archived:,} archived"
             return f"Nothing lost, nothing twice: {stored}, {letters}, in {self.seconds:.0f} s."
         wrong = (
             f"{whole.missing:,} missing, {whole.duplicated:,} too many, {whole.misplaced:,} where they do not belong"
@@ -49,7 +50,8 @@ class Report:
         yield "  ".join([f"{'logger':<{width}}", *(f"{head:>{_column(head)}}" for head in heads)])
         for row in rows:
             numbers = [getattr(row, name) for name in _NUMBERS]
-            cells = [f"{number:>{_column(head)},}" for number, head in zip(numbers, heads, strict=True)]
+            shown = ["-" if number is None else f"{number:,}" for number in numbers]
+            cells = [f"{number:>{_column(head)}}" for number, head in zip(shown, heads, strict=True)]
             if row is rows[-1]:
                 yield "-" * (width + sum(2 + _column(head) for head in heads))
             yield "  ".join([f"{row.logger:<{width}}", *cells])

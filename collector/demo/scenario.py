@@ -12,7 +12,7 @@ from collector.demo.feeds import LogFeed, Publisher, Shop
 from collector.demo.ledger import Ledger
 from collector.demo.poison import bad_messages, send
 from collector.errors import CollectorError
-from transfer import Found, Logger, UnknownLogger
+from transfer import ArchiveSpec, Found, Logger, UnknownLogger
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -33,6 +33,8 @@ SETTINGS = {"MODE": "release", "COLLECTOR_ACK_WAIT": "5s", "COLLECTOR_SHUTDOWN_T
 _MONGOD, _NATS, _COLLECTOR, _SHOP, _TRIAL, _PAYMENTS = "mongod", "nats", "collector", "shop", "trial", "payments"
 _ORDERS, _ORDERS_A_SECOND = 6000, 500
 _TRIAL_ENTRIES, _PAYMENTS_ENTRIES = 200, 100
+_ARCHIVE = ArchiveSpec(window=2.0)
+"""Orders are acked when both MongoDB and a file have them, so files are completed often."""
 _WITHOUT_ONE = 1.0
 _ARRIVAL_TIMEOUT = 40.0
 _COUNT_PERIOD = 0.25
@@ -93,9 +95,11 @@ class Scenario:
 
     async def _declare(self) -> None:
         keys = (_MONGOD, _NATS, _COLLECTOR, _SHOP, _TRIAL)
-        with self._stand.display.stage(f"declare the loggers {', '.join(keys)}"):
+        with self._stand.display.stage(f"declare the loggers {', '.join(keys)}") as stage:
+            stage.add(f"; archive {_SHOP}")
             for key in keys:
-                await self._stand.transfer.set(Logger(key, description=f"the {key} of the demo"))
+                archive = _ARCHIVE if key == _SHOP else None
+                await self._stand.transfer.set(Logger(key, description=f"the {key} of the demo", archive=archive))
 
     @asynccontextmanager
     async def _feeding(self, *replicas: Numbered) -> AsyncIterator[tuple[TaskGroup, Shop]]:

@@ -47,6 +47,7 @@ def test_the_demo_keeps_its_promise_and_leaves_nothing(tmp_path: Path, environme
         assert row["confirmed"] == row["stored"] + row["dead_lettered"] > 0
         assert (row["missing"], row["duplicated"], row["misplaced"]) == (0, 0, 0)
     assert rows["shop"]["confirmed"] == 6014
+    assert {key: row["archived"] for key, row in rows.items() if row["archived"] is not None} == {"shop": 6010}
     assert [letter["reason"] for letter in said["dead_letters"]] == [*["malformed"] * 3, "too_large_inflated"]
     assert said["good"]
     assert re.search(r"^Next: .*collector.* local ", ended.stderr, re.MULTILINE)
@@ -140,8 +141,8 @@ def test_the_comparison_sees_what_is_missing_twice_or_misplaced() -> None:
     ledger.confirm_bad("shop", bad, "no msgpack", Reason.MALFORMED)
     letter = Letter(bad, "malformed", "")
 
-    def facts(stored: list[ObjectId], letters: list[Letter]) -> tuple[int, ...]:
-        (row,) = ledger.compare({"shop": Verdict(stored, letters)})
+    def facts(stored: list[ObjectId], letters: list[Letter], rows: list[ObjectId] | None = None) -> tuple[int, ...]:
+        (row,) = ledger.compare({"shop": Verdict(stored, letters, rows)})
         return row.stored, row.dead_lettered, row.missing, row.duplicated, row.misplaced
 
     assert facts([good], [letter]) == (1, 1, 0, 0, 0)
@@ -150,6 +151,10 @@ def test_the_comparison_sees_what_is_missing_twice_or_misplaced() -> None:
     assert facts([good, bad], [letter]) == (2, 1, 0, 1, 0)
     assert facts([good, bad], []) == (2, 0, 0, 0, 1)
     assert facts([good], [Letter(bad, "other", "")]) == (1, 1, 0, 0, 1)
+    assert facts([good], [letter], [good]) == (1, 1, 0, 0, 0)
+    assert facts([good], [letter], []) == (1, 1, 1, 0, 0)
+    assert facts([good], [letter], [good, good]) == (1, 1, 0, 1, 0)
+    assert facts([good], [letter], [good, bad]) == (1, 1, 0, 1, 0)
 
 
 def _read_until(process: subprocess.Popen[str], text: str) -> list[str]:
