@@ -61,10 +61,12 @@ class MongoDestination:
     All replicas write into a plain collection. A time-series collection has one owner, so others stand by.
     """
 
-    __slots__ = ("_collection", "_key", "_letters", "_patience", "_place", "_shared")
+    __slots__ = ("_collection", "_is_archived", "_key", "_letters", "_patience", "_place", "_shared")
 
     def __init__(self, spec: LoggerSpec, shared: MongoDestinations) -> None:
         self._key = spec.key
+        self._is_archived = spec.archive is not None
+        """Then only the owner of the archive is a candidate."""
         self._shared = shared
         self._patience = Patience(spec.key, shared.report)
         self._collection, self._letters = shared.names.collection(spec.key), shared.names.dead_letters(spec.key)
@@ -112,7 +114,8 @@ class MongoDestination:
     @asynccontextmanager
     async def _owned(self, attached: Attached, stopping: Event, seen: Seen) -> AsyncIterator[Target | None]:
         """Stand by, and give the collection while this replica is the owner."""
-        with self._shared.owners.candidacy(self._key, attached.incarnation) as candidacy:
+        owners = self._shared.owners
+        with owners.candidacy(self._key, attached.incarnation, stays=self._is_archived) as candidacy:
             self._shared.report(LoggerState(self._key, State.STANDBY, "another replica may own it"))
             fenced = await candidacy.own(stopping)
             if fenced is None:

@@ -42,8 +42,11 @@ class Candidacy:
         left: Callable[[Tenure], object],
         *,
         may_take: Callable[[], bool] = lambda: True,
+        stays: bool = False,
     ) -> None:
         self.claim = claim
+        self.stays = stays
+        """Whether no other replica is a candidate: then the claim is not handed over for the sake of equal shares."""
         self.logger = logger
         self.offered = Latch()
         """Set when the claim may be taken."""
@@ -143,11 +146,17 @@ class Owners:
         self._pausing = False
 
     @contextmanager
-    def candidacy(self, logger: str, incarnation: Incarnation) -> Iterator[Candidacy]:
-        """Be a candidate for a logger while the block lasts."""
+    def candidacy(self, logger: str, incarnation: Incarnation, *, stays: bool = False) -> Iterator[Candidacy]:
+        """Be a candidate for a logger while the block lasts. One that `stays` has no other candidate."""
         claim = claim_id(incarnation)
         candidacy = Candidacy(
-            logger, claim, self._claims, self._report, self._leave_over, may_take=lambda: not self._pausing
+            logger,
+            claim,
+            self._claims,
+            self._report,
+            self._leave_over,
+            may_take=lambda: not self._pausing,
+            stays=stays,
         )
         self._candidacies[claim] = candidacy
         self._changed.set()
@@ -257,7 +266,8 @@ class Owners:
     def _apply(self, board: Board) -> None:
         known = {claim: one for claim, one in self._candidacies.items() if claim in board.claims}
         owning = {claim: one.fenced.tenure.epoch for claim, one in known.items() if one.fenced is not None}
-        decision = self._shares.decide(board, known.keys() - owning, owning, current_time())
+        staying = {claim for claim, one in known.items() if one.stays}
+        decision = self._shares.decide(board, known.keys() - owning, owning, current_time(), staying)
         for claim in () if self._pausing else decision.take:
             known[claim].seen = board.claims[claim]
             known[claim].offered.set()

@@ -196,6 +196,13 @@ def test_what_was_handed_over_and_not_taken_yet_is_no_reason_to_hand_over_more()
     assert mine.decide(freed, CLAIM_TTL + 3) == Decision()
 
 
+def test_a_claim_that_no_other_replica_can_take_is_not_handed_over() -> None:
+    seen = board({**owned_by("me", *names(6)), "free": Claim("other", 4)}, me=0.0, other=0.0)
+    mine = Replica("me", *names(6), since=0.0)
+    staying = names(6)[:5]
+    assert mine.decide(seen, CLAIM_TTL, staying).hand_over == names(6)[5:]
+
+
 def test_nothing_is_handed_over_to_one_that_does_not_want_more() -> None:
     assert hands_over({"me": 6, "a": 1}, willing=1) == 0
     assert hands_over({"me": 6, "a": 1}, willing=2) == 2

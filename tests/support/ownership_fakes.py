@@ -132,8 +132,9 @@ class FakeOwners:
         self._report = report
 
     @contextmanager
-    def candidacy(self, logger: str, incarnation: Incarnation) -> Iterator[Candidacy]:
+    def candidacy(self, logger: str, incarnation: Incarnation, *, stays: bool = False) -> Iterator[Candidacy]:
         """See `Owners`."""
+        del stays
         claims: Any = self.claims
         claim = claim_id(incarnation)
         self.claims.claims.setdefault(claim, Claim(None, 0))

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from collector.sinks.timeseries.ownership import (
     Board,
     Claim,
     Decision,
     Shares,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 FREE = Claim(None, 3)
 
@@ -36,5 +41,5 @@ class Replica:
         if since is not None:
             self.decide(board(owned_by(me, *owning, epoch=epoch), **{me: 0.0}), since)
 
-    def decide(self, seen: Board, now: float) -> Decision:
-        return self._shares.decide(seen, seen.claims.keys() - self.owning, self.owning, now)
+    def decide(self, seen: Board, now: float, staying: Sequence[str] = ()) -> Decision:
+        return self._shares.decide(seen, seen.claims.keys() - self.owning, self.owning, now, staying)

@@ -99,9 +99,17 @@ class Shares:
         self._handing_over: frozenset[str] = frozenset()
         self._handed_over = -math.inf
 
-    def decide(self, board: Board, standing_by: Collection[str], owning: Mapping[str, int], now: float) -> Decision:
+    def decide(
+        self,
+        board: Board,
+        standing_by: Collection[str],
+        owning: Mapping[str, int],
+        now: float,
+        staying: Collection[str] = (),
+    ) -> Decision:
         """Decide what to do about the claims of a board; `owning` has the epochs of the claims that this replica owns.
 
+        Claims that are `staying` are not handed over, because no other replica could take them.
         `now` is in seconds of any clock that never goes back. A board from before a taking may show an older epoch of
         the claim, which does not mean that the claim was lost.
         """
@@ -118,7 +126,8 @@ class Shares:
         self._owned_since = {claim: self._owned_since.get(claim, now) for claim in owned}
         self._free_since = {claim: self._free_since.get(claim, now) for claim in free}
         take = self._to_take(free, counts, board.willing, now)
-        return Decision(take, self._to_hand_over(owned, counts, board.willing, now), lost)
+        movable = [claim for claim in owned if claim not in staying]
+        return Decision(take, self._to_hand_over(movable, counts, board.willing, now), lost)
 
     def _lost(self, claim: Claim, epoch: int) -> bool:
         return claim.epoch > epoch or (claim.epoch == epoch and claim.owner != self._me)
