@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from anyio import CapacityLimiter
 
 from collector.actors.beside import BothSinks
+from collector.actors.pipeline import risks_of
 from collector.archive.buffer import Buffer
 from collector.archive.capture import Capture
 from collector.archive.keys import by_path
@@ -138,7 +139,7 @@ class OwnedArchive:
     def _of(cls, spec: LoggerSpec, shared: Shared, attached: Attached, sides: Sides, chosen: Chosen) -> OwnedArchive:
         key, jetstream, link, anew = spec.key, shared.nats.connection.jetstream(), shared.nats.link, Latch()
         capture, store = chosen.capture, chosen.store
-        tally, told = Tally(), Telling(key, sides.of("archive"))
+        tally, told = Tally(), Telling(key, sides.of("archive"), risks_of(spec, attached))
         making, spool = capture.making(), chosen.common.spool(capture.spool)
         form = making.opened(spool)
         Layout(capture.template(), capture=key, stream=attached.stream, incarnation="", ext=form.suffix)
@@ -197,9 +198,11 @@ class LoggerAttaching:
 class Telling:
     """Reports the events of a capture as those of its logger."""
 
-    def __init__(self, key: str, report: Report) -> None:
+    def __init__(self, key: str, report: Report, risks: str = "") -> None:
+        """`risks` are those of the stream, which are said while all is well."""
         self._key = key
         self._report = report
+        self._risks = risks
         self._failing = False
 
     def tell(self, event: Told) -> None:
@@ -208,10 +211,10 @@ class Telling:
             case Waiting(why, owned):
                 self._state(State.STANDBY if owned else State.BACKING_OFF, why)
             case Owning():
-                self._state(State.RUNNING)
+                self._state(State.RUNNING, self._risks)
             case CutStored() if self._failing:
                 self._failing = False
-                self._state(State.RUNNING)
+                self._state(State.RUNNING, self._risks)
             case StoreFailed(error, reason):
                 self._failing = True
                 self._state(State.MISCONFIGURED if reason == "refused" else State.FAILING, error)

@@ -107,7 +107,7 @@ class Pipeline:
                         settler=Settler(self._key, in_hand, pull, shared.report),
                         codec=codec,
                         home=home,
-                        risks=self._risks(attached, target),
+                        risks=risks_of(self._spec, attached, target.risks),
                     )
                     await Stages(moving).run(stopping)
             finally:
@@ -150,7 +150,8 @@ class Pipeline:
             return False
         return True
 
-    def _risks(self, attached: Attached, target: Target) -> str:
-        """Return the risks for entries, without those that the logger's spec asks for."""
-        of_stream = map(str, not_meant(attached.risks, self._spec.stream))
-        return "; ".join(filter(None, (*of_stream, target.risks)))
+
+def risks_of(spec: LoggerSpec, attached: Attached, others: str = "") -> str:
+    """Return the risks for entries, without those that the logger's spec asks for."""
+    of_stream = map(str, not_meant(attached.risks, spec.stream))
+    return "; ".join(filter(None, (*of_stream, others)))

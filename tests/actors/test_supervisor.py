@@ -15,7 +15,7 @@ from collector.events import Crashed, GivenUp, LoggerState, State
 from collector.telemetry.metrics import Metrics
 from tests.support.fakes import Reports, settled
 from tests.support.scripted_child import ScriptedChild
-from transfer.wire import CollectionSpec, LoggerSpec, StreamSpec
+from transfer.wire import ArchiveSpec, CollectionSpec, LoggerSpec, StreamSpec
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -150,6 +150,7 @@ CHANGED = {
     "collection": CollectionSpec(kind="timeseries"),
     "stream": StreamSpec(max_bytes=1_000_000),
     "destination": "file",
+    "archive": ArchiveSpec(),
 }
 """Another value of each field that a pipeline is made by."""
 
