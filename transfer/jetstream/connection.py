@@ -117,7 +117,11 @@ class Connection(Client):
         flusher, queue = self._flusher_task, self._flush_queue
         if not force_flush and flusher is not None and not flusher.done() and queue is not None and not queue.empty():
             return None  # one that has not begun takes ours along; nats-py would wait for room in its queue of them
-        return await super()._flush_pending(force_flush)
+        try:
+            return await super()._flush_pending(force_flush)
+        except OSError as error:  # its task that writes has ended with a connection, so it wrote here
+            await self._process_op_err(error)
+            return None
 
     # --- connecting
 

@@ -44,6 +44,19 @@ class Tcp(TcpTransport):
         self._bare_io_reader = self._io_reader = reader
         self._bare_io_writer = self._io_writer = writer
 
+    def write(self, payload: bytes) -> None:
+        """Write, or raise ConnectionError when the connection has ended."""
+        self.writelines([payload])
+
+    def writelines(self, payload: list[bytes]) -> None:
+        """Write all of these, or raise ConnectionError when the connection has ended.
+
+        uvloop says that with a RuntimeError, which nats-py takes for the end of the loop: it would write no more.
+        """
+        if self._io_writer is None or self._io_writer.is_closing():
+            raise ConnectionResetError("expected a connection to write to, but it has ended")
+        self._io_writer.writelines(payload)
+
     async def readline(self) -> bytes:
         """Read the next line of the greeting. Raises `ServerSaid`."""
         line = await self._line()
