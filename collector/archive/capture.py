@@ -96,9 +96,9 @@ class Capture:
     uploads: int = AT_ONCE
     shutdown_timeout: float = SHUTDOWN_TIMEOUT
     on_stored: Callable[[StoredBlock], object] = nobody
-    """Is called after each attempt to create a block."""
+    """Is called after each attempt to create a block. It must not block or raise."""
     tell: Tell = nobody
-    """Is called with each event."""
+    """Is called with each event. It must not block or raise."""
 
     @staticmethod
     def connected(

@@ -40,11 +40,11 @@ class Stream:
         self.durable = "" if retention == "limits" else DURABLE
         self.published = 0
 
-    async def publish(self, count: int, keys: int = 3) -> None:
+    async def publish(self, count: int, timeout: float = 30) -> None:
         for _ in range(count):
             self.published += 1
-            subject = f"{self.name}.k{self.published % keys}"
-            await self.jetstream.publish(subject, b'{"n":%d}' % self.published)
+            subject = f"{self.name}.k{self.published % 3}"
+            await self.jetstream.publish(subject, b'{"n":%d}' % self.published, timeout=timeout)
 
     async def created(self) -> str:
         """Return when the stream was made, as the server writes it."""

@@ -22,7 +22,7 @@ from collector.archive.layout import JETCAPTURE
 from collector.archive.making import DECODERS, FORMATS
 from collector.archive.plugins import Group, load
 from collector.archive.stores.place import parse_address
-from collector.errors import CollectorError
+from collector.errors import CollectorError, leaves, safe_description
 from collector.runtime.loop import new_event_loop
 from collector.telemetry.log import log_last_line, set_up
 from transfer.environment import Environment
@@ -82,13 +82,17 @@ def work(options: Options) -> int:
         return _fail(str(exc), 2, release=release)
     try:
         outcome = anyio.run(_run, captures, settings, environ, backend_options={"loop_factory": new_event_loop})
-    except (CollectorError, TransferError) as exc:
-        return _fail(str(exc), 1, release=release)
+    except (CollectorError, TransferError, ExceptionGroup) as exc:
+        return max(_fail(_sentence(leaf), 1, release=release) for leaf in leaves(exc))
     for error in outcome.errors:
         _fail(error, 1, release=release)
     for name, summary in outcome.summaries.items():
         log_last_line("stopped", capture=name, **asdict(summary))
     return 1 if outcome.errors else 0
+
+
+def _sentence(error: BaseException) -> str:
+    return str(error) if isinstance(error, (CollectorError, TransferError)) else safe_description(error)
 
 
 def _fail(error: str, status: int, *, release: bool) -> int:

@@ -40,6 +40,8 @@ class Attached:
     state: StreamState
     source: Source
     policy: CutPolicy
+    is_whole: bool = True
+    """Whether all messages of the stream are delivered: else a gap in front of the first one means nothing."""
 
 
 class Attaching:
@@ -86,7 +88,7 @@ class Attaching:
         limits = Limits().within(policy.max_messages)
         limits = limits.within(config.max_batch, config.max_bytes, config.max_expires / NANOSECONDS)
         source = DurableSource(self._jetstream, self._link, self.stream, self.durable, limits)
-        return Attached(state, source, policy)
+        return Attached(state, source, policy, is_whole=not (config.filter_subject or config.filter_subjects))
 
     def _faults(self, config: DurableConfig) -> Iterator[str]:
         """Yield each thing that is not as it has to be."""

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 _FIRST, _CAP = 0.1, 5.0
 """Seconds between two tenures, the first and the longest."""
+_LOOKS = 3
+"""Looks at a stream that went back, until that is certain."""
 _CLOSING = 6.0
 """Seconds for the end of a tenure at JetStream."""
 _PASSING = (TransferError, CaptureRefused, NotThere)
@@ -110,14 +112,19 @@ class Owner:
             await self._tenures(stopping)
 
     async def _tenures(self, stopping: Latch) -> None:
-        attempt, curve = 0, exponential(_FIRST, _CAP)
+        attempt, went_back, curve = 0, 0, exponential(_FIRST, _CAP)
         while not stopping.is_set():
+            records = 0
             try:
                 attached = await self._attaching.attach()
                 records = await self._tenure(attached, stopping)
+                went_back = 0
             except _PASSING as exc:
                 self._wait(str(exc))
-                records = 0
+            except StreamWentBack:  # a leader that nobody follows any more may have said so
+                went_back += 1
+                if went_back == _LOOKS:
+                    raise
             attempt = 0 if records else attempt + 1
             await _until(stopping, curve(max(1, attempt)))
 

@@ -133,7 +133,7 @@ class Tenure:
         made = await complete(last, self._gets, means.making, means.uploads, means.spool)
         if made.blocks:
             means.tell(CutCompleted(last.number, made.blocks, made.rows, made.expired))
-        if lost := expired(last.to, state.first_seq):
+        if self._attached.is_whole and (lost := expired(last.to, state.first_seq)):
             means.tell(MessagesExpired(lost))
         return last
 
@@ -154,9 +154,10 @@ class Tenure:
             held = self._attached.policy.max_bytes if size.is_full else size.bytes
             if (trigger := cut.due(current_time(), held)) is not None:
                 return trigger
-            if stopping.is_set():
+            if not stopping.is_set():
+                await inbox.ask()
+            elif not inbox.has_come:
                 return CutTrigger.SHUTDOWN if cut else None
-            await inbox.ask()
             if inbox.has_come:
                 room = self._attached.policy.max_messages - cut.members.messages
                 if doubt := await self._take(filling, min(_SLICE, room)):
