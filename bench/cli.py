@@ -69,6 +69,7 @@ def main(*, only: list[str], quick: bool, repeat: int, path: Path | None, **size
     latency   publish to visible at 100 and 1,000 entries a second
     many      1,000 loggers: start, rest, a hot one among quiet ones
     trickle   a few entries a second to each of many loggers: CPU an entry of the three processes, latency
+    archive   a stream of 300,000 entries captured into files: rate, CPU, memory
     live      a new logger's first document
     client    publishing: rate and CPU in the caller
     sending   handing over in the background, beside the standard library's queue and another shipper's client

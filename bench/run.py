@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pymongo import MongoClient
 
 from bench.errors import NotAsExpected
-from bench.groups import ceiling, client, drain, growth, latency, live, many, sending, trickle
+from bench.groups import archive, ceiling, client, drain, growth, latency, live, many, sending, trickle
 from bench.stand import Stand
 from bench.wire import wired
 from collector.local import local_servers
@@ -26,6 +26,7 @@ GROUPS: dict[str, tuple[str, Callable[[Stand], None]]] = {
     "latency": (latency.NAME, latency.measure),
     "many": (many.NAME, many.measure),
     "trickle": (trickle.NAME, trickle.measure),
+    "archive": (archive.NAME, archive.measure),
     "live": (live.NAME, live.measure),
     "client": (client.NAME, client.measure),
     "sending": (sending.NAME, sending.measure),

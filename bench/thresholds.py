@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench.groups import sending, trickle
+from bench.groups import archive, sending, trickle
 
 if TYPE_CHECKING:
     from bench.figures import Figures
@@ -78,6 +78,15 @@ def _trickle(load: str, measure: str, at_most: float, group: str = trickle.NAME)
     return Threshold(what, group, load, measure, at_most=at_most)
 
 
+def _archive(case: str, cost: float, mib: float, rate: float | None = None) -> list[Threshold]:
+    what, group = f"archive, {case}", archive.NAME
+    return [
+        Threshold(f"{what}: its CPU, µs an entry", group, case, "capture µs", at_most=cost),
+        Threshold(f"{what}: memory, MiB", group, case, "peak MiB", at_most=mib),
+        *([Threshold(f"{what}: entries/s", group, case, "entries/s", at_least=rate)] if rate else []),
+    ]
+
+
 THRESHOLDS = (
     *_drain("go", 0.29, 12, 0.85),
     *_drain("client", 0.29, 12, 0.85),
@@ -108,6 +117,17 @@ THRESHOLDS = (
     _trickle(trickle.FLOW, "collector µs", 0.5, trickle.OF_BEFORE),
     Threshold("trickle, worst case: sent in time", trickle.NAME, "", "sent in time", at_least=0.99),
     Threshold("trickle, worst case: stored within 3 s", trickle.NAME, "", trickle.LIVE, at_least=0.99),
+    *_archive("limits, json, ndjson, zstd", 4, 96, 180_000),
+    *_archive("workqueue, json, ndjson, zstd", 4.5, 96, 110_000),
+    *_archive("limits, bundle, ndjson, zstd", 3, 96),
+    *_archive("limits, json, parquet, zstd", 6.5, 160),
+    Threshold(
+        "archive, 1,000 keys: memory, MiB",
+        archive.NAME,
+        "limits, json, ndjson, zstd, 1,000 keys",
+        "peak MiB",
+        at_most=256,
+    ),
     Threshold("live add: p99, ms", "live add", "", "p99 ms", at_most=300),
     Threshold("latency at 1,000/s, default: p99, ms", "latency", "1000/s, default", "p99 ms", at_most=200),
     Threshold(
