@@ -79,7 +79,9 @@ class Inbox:
             await subscribed.drain()
 
     async def ask(self) -> None:
-        """Ask for more messages when few are outstanding."""
+        """Ask for more messages when few are outstanding. `changed` is set by what happens from now on."""
+        if not self._came:
+            self.changed = Latch()
         limits, left = self._limits, self._outstanding.messages
         if left > limits.messages // 2 or (self._is_large and left) or not self._link.connected:
             return
