@@ -115,6 +115,17 @@ def test_the_count_is_right_only_when_all_three_numbers_agree() -> None:
     assert not reading.agrees(DurableFacts(2, 2, 11))
 
 
+def test_beside_another_sink_archived_messages_are_taken_and_counted_until_they_are_acked() -> None:
+    """After a take-over the durable gives all without an ack again; the other sink may lack those below the cursor."""
+    reading = Reading(cursor=10, beside=True)
+    taken = reading.take(came((8, 1), (9, 2), (11, 3)))
+    assert (taken.new.sequences, taken.archived, reading.held) == ([8, 9, 11], [], 3)
+    assert reading.agrees(DurableFacts(num_ack_pending=3, number=3, sequence=11))
+    assert not reading.agrees(DurableFacts(num_ack_pending=1, number=3, sequence=11))
+    again = reading.take(came((9, 4), (11, 5)))
+    assert (again.new.sequences, again.archived) == ([], [9])
+
+
 def test_the_count_waits_while_acks_are_worked_off_and_doubts_when_nothing_moves() -> None:
     reading = Reading(10)
     reading.take(came((11, 1)))
