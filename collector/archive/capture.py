@@ -42,6 +42,8 @@ from collector.events.lifecycle import ConnectionChanged
 from collector.jetstream.connection import NatsConnection, close, connect
 from collector.runtime.backoff import exponential
 from transfer.environment import Environment
+from transfer.errors import JetStreamError, Unavailable
+from transfer.jetstream.api import SERVICE_UNAVAILABLE
 from transfer.nats_settings import DEFAULT_HOSTS, NatsSettings, with_keywords
 
 if TYPE_CHECKING:
@@ -107,7 +109,8 @@ class Capture:
         """Connect, and run a capture while the block lasts; it is stopped at the end of the block.
 
         `servers` is a comma list like NATS_HOSTS; the login is in the environment. Raises WrongSettings, WrongTemplate,
-        ValueError, StoreRefused, CaptureRefused, and Unavailable or Refused of JetStream.
+        ValueError, StoreRefused, CaptureRefused, and Refused of JetStream. A store or a JetStream that does not answer
+        is waited for.
         """
         return _connected(capture, servers, environ)
 
@@ -180,7 +183,7 @@ async def running(
     await _probed(store, means)
     jetstream, link, stream = nats.connection.jetstream(), nats.link, capture.stream
     attaching = Attaching(jetstream, link, stream, capture.durable, capture.policy())
-    await attaching.attach()
+    await _attached(attaching, means.tell)
     gets = Gets(jetstream, link, stream, nats.connection.new_inbox())
     lease = Lease(jetstream, lease_key(means.capture, stream, store.where), means.owner)
     run = Running(means, Owner(means, attaching, lease, gets), capture.shutdown_timeout)
@@ -220,6 +223,22 @@ def _means(capture: Capture, store: Store) -> Means:
         tell=tell,
         described=making.described() | {"path": capture.template(), "release": version("transfer-collector")},
     )
+
+
+async def _attached(attaching: Attaching, tell: Tell) -> None:
+    """Look at stream and durable; while JetStream does not answer, look again. Raises CaptureRefused or Refused."""
+    curve, attempt = exponential(0.2, 15.0), 0
+    while True:
+        try:
+            await attaching.attach()
+        except (Unavailable, JetStreamError) as exc:
+            if isinstance(exc, JetStreamError) and exc.code != SERVICE_UNAVAILABLE:
+                raise
+            attempt += 1
+            tell(Waiting(str(exc)))
+            await sleep(curve(attempt))
+        else:
+            return
 
 
 async def _probed(store: Store, means: Means) -> None:

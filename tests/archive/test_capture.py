@@ -11,9 +11,10 @@ from anyio import fail_after
 from collector.archive.capture import Capture
 from collector.archive.finding import find_logs
 from collector.archive.keys import by_subject
+from collector.archive.owning.attaching import Attached, Attaching
 from collector.archive.record import CutTrigger
 from collector.archive.stores.local import LocalStore
-from collector.archive.told import CutCompleted, CutStored, Doubted, Owning, StoredBlock
+from collector.archive.told import CutCompleted, CutStored, Doubted, Owning, StoredBlock, Waiting
 from tests.support.capturing import (
     RETENTIONS,
     Barred,
@@ -27,6 +28,7 @@ from tests.support.capturing import (
 )
 from tests.support.pulling import connected, written
 from tests.support.waiting import until
+from transfer.errors import JetStreamError, TransferError, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -204,3 +206,29 @@ async def test_another_reader_of_the_durable_is_noticed_and_doubles_nothing(
             await stream.until_empty()
     assert any(isinstance(event, Doubted) for event in events)
     assert blocks_of(tmp_path) == each_once(25)
+
+
+async def test_a_jetstream_that_does_not_answer_at_the_start_is_waited_for(
+    nats_server: NatsServer, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stream without a leader, an API that does not answer, and no API at all."""
+    silent: list[TransferError] = [
+        Unavailable("no answer"),
+        JetStreamError("$JS.API.STREAM.INFO", 503, 10008, "JetStream system temporarily unavailable"),
+        Unavailable("nobody is there"),
+    ]
+    attach, told = Attaching.attach, list[object]()
+
+    async def attached(self: Attaching) -> Attached:
+        if silent:
+            raise silent.pop()
+        return await attach(self)
+
+    monkeypatch.setattr(Attaching, "attach", attached)
+    async with captured(nats_server, namespace, "workqueue") as stream:
+        await stream.publish(10)
+        capture = Capture(namespace, to=str(tmp_path), durable=stream.durable, max_messages=10, tell=told.append)
+        async with Capture.connected(capture, nats_server.url) as running:
+            await until_archived(running, 10)
+        waited = [event.why for event in told if isinstance(event, Waiting)]
+        assert waited[:3] == ["nobody is there", waited[1], "no answer"]

@@ -28,6 +28,9 @@ _TIMEOUT = 3.0
 _ANOTHER_REVISION = 10071
 _EXPECTED = "Nats-Expected-Last-Subject-Sequence"
 _NOT_THERE = 10037
+_COPIES = 3
+_TOO_FEW_SERVERS = frozenset({10074, 10005})
+"""A lone server; no suitable servers."""
 
 
 class _Error(msgspec.Struct):
@@ -118,21 +121,30 @@ class Lease:
         return msgspec.json.decode(answer, type=_Got).message
 
     async def _make_bucket(self) -> None:
-        config = {
-            "name": LEASES_STREAM,
-            "subjects": [lease_subject(">")],
-            "max_msgs_per_subject": 1,
-            "max_age": int(LASTS * NANOSECONDS),
-            "storage": "memory",
-            "discard": "new",
-            "allow_direct": True,
-            "allow_rollup_hdrs": True,
-        }
-        try:
-            await request(self._jetstream, f"STREAM.CREATE.{LEASES_STREAM}", config)
-        except JetStreamError as exc:
-            if exc.err_code != NAME_IN_USE:
-                raise
+        """Make the bucket, in three copies where there are so many servers: it must not hang on one of them."""
+        for copies in (_COPIES, 1):
+            try:
+                await request(self._jetstream, f"STREAM.CREATE.{LEASES_STREAM}", _bucket(copies))
+            except JetStreamError as exc:
+                if exc.err_code in _TOO_FEW_SERVERS and copies > 1:
+                    continue
+                if exc.err_code != NAME_IN_USE:
+                    raise
+            return
+
+
+def _bucket(copies: int) -> dict[str, object]:
+    return {
+        "name": LEASES_STREAM,
+        "subjects": [lease_subject(">")],
+        "max_msgs_per_subject": 1,
+        "max_age": int(LASTS * NANOSECONDS),
+        "storage": "file",
+        "discard": "new",
+        "allow_direct": True,
+        "allow_rollup_hdrs": True,
+        "num_replicas": copies,
+    }
 
 
 def lease_key(capture: str, stream: str, where: str) -> str:

@@ -82,10 +82,10 @@ class Tenure:
         last = await self._begin()
         beside = self._means.beside
         self.deliveries = Deliveries(cursor_after(last), beside=beside is not None)
-        self._means.tell(Owning(self.deliveries.cursor))
         await self._source.rewind(self.deliveries.cursor)
         if beside is not None:
             beside.rewind(self.deliveries.cursor, self._source)
+        self._means.tell(Owning(self.deliveries.cursor))
         self._stored.set()
         stopping.call(self._wake)
         try:
