@@ -45,6 +45,8 @@ class Round:
     """The longest stop of the flow into each logger, in seconds."""
     nats_killed: bool = False
     """Whether a nats-server was killed besides, as in every round."""
+    strikes: dict[str, int] = field(default_factory=dict)
+    """How often each fault was struck, where that is not once."""
     trouble: str = ""
     """What kept the round from being played as it should: the fault failed, or the flow did not come back."""
 
@@ -133,7 +135,7 @@ class Game:
             if patience.cancelled_caught:
                 played.trouble = f"the fault did not end within {_FAULT_TIMEOUT:.0f} s"
         except Exception as failure:  # noqa: BLE001 - a fault that fails is trouble of its round alone
-            played.trouble = _said(failure)
+            played.trouble = said(failure)
         await world.heal()
         played.struck = current_time() - started
         if not await self._mended(current_time()):
@@ -177,7 +179,7 @@ class Game:
         return judge(world.ledger, sightings(world.mongo_uri, world.transfer.names, keys, world.ledger))
 
 
-def _said(failure: BaseException) -> str:
+def said(failure: BaseException) -> str:
     while isinstance(failure, BaseExceptionGroup):
         failure = failure.exceptions[0]
     return f"{type(failure).__name__}: {failure}"

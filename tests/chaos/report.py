@@ -33,7 +33,7 @@ class Row:
     def values(self) -> dict[str, float]:
         """Return what stands in the table behind the name."""
         return {
-            "times": len(self.rounds),
+            "times": sum(one.strikes.get(self.fault, 1) for one in self.rounds),
             "lost": self.harmed[Harm.LOST],
             "twice": self.harmed[Harm.DUPLICATED],
             "wrong": self.harmed[Harm.WRONG],
@@ -92,7 +92,7 @@ def summary(outcomes: Sequence[Outcome]) -> str:
     counts = (f"{sum(verdict.count(harm) for verdict in verdicts):,} {harm}" for harm in Harm)
     confirmed = sum(verdict.confirmed for verdict in verdicts)
     unconfirmed = sum(verdict.unconfirmed for verdict in verdicts)
-    struck = sum(len(one.faults) for outcome in outcomes for one in outcome.rounds)
+    struck = sum(one.strikes.get(name, 1) for outcome in outcomes for one in outcome.rounds for name in one.faults)
     kills = sum(one.nats_killed for outcome in outcomes for one in outcome.rounds)
     done = f"{struck} faults, {kills} times a nats-server killed besides"
     return f"{done}, {confirmed:,} entries confirmed, {unconfirmed:,} maybe there: {', '.join(counts)}"

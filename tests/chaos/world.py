@@ -119,15 +119,8 @@ class World:
         self.traffics[key] = Traffic(key, form, [(self._way(key, way), rate * share) for way, share in _WAYS[form]])
 
     async def patiently(self, call: Callable[[], Any], seconds: float = _READY_TIMEOUT) -> Any:
-        """Await what a call returns until it works; raise its error when it does not in time."""
-        deadline = current_time() + seconds
-        while True:
-            try:
-                return await call()
-            except (TransferError, nats_errors.Error, TimeoutError, OSError):
-                if current_time() > deadline:
-                    raise
-                await sleep(0.1)
+        """See the function."""
+        return await patiently(call, seconds)
 
     async def waiting(self) -> dict[str, int]:
         """Return how many messages wait in the stream of each logger."""
@@ -185,6 +178,18 @@ class World:
         await to_thread.run_sync(start_all, self.replicas)
 
 
+async def patiently(call: Callable[[], Any], seconds: float = _READY_TIMEOUT) -> Any:
+    """Await what a call returns until it works; raise its error when it does not in time."""
+    deadline = current_time() + seconds
+    while True:
+        try:
+            return await call()
+        except (TransferError, nats_errors.Error, TimeoutError, OSError):
+            if current_time() > deadline:
+                raise
+            await sleep(0.1)
+
+
 async def blocking(*calls: Callable[[], Any]) -> None:
     """Call what blocks, all at the same time, each in a thread."""
     async with create_task_group() as group:
@@ -209,7 +214,7 @@ async def single(rate: float, replicas: int) -> AsyncIterator[World]:
             "DATABASE": f"mongodb://127.0.0.1:{mongo_proxy.port}/?directConnection=true",
         }
         victims = [Victim(number, folder, NAMESPACE, server, mongod, through) for number in range(1, replicas + 1)]
-        connection = await stack.enter_async_context(_connected([server.url]))
+        connection = await stack.enter_async_context(connected([server.url]))
         world = World(folder, [server], [mongod], victims, connection, mongod.url, nats_proxy, mongo_proxy)
         yield await _populated(world, stack, rate)
 
@@ -242,7 +247,7 @@ async def _several(rate: float, replicas: int, *, nats_servers: int, arbiter: bo
         victims = [
             Victim(number, folder, NAMESPACE, servers[0], mongods[0], all_of_them) for number in range(1, replicas + 1)
         ]
-        connection = await stack.enter_async_context(_connected(urls))
+        connection = await stack.enter_async_context(connected(urls))
         world = World(folder, servers, mongods, victims, connection, uri(mongods), arbiter=arbiter)
         await world.primary()
         await world.patiently(partial(_replicated_bucket, world))
@@ -288,7 +293,7 @@ async def _replicated_bucket(world: World) -> None:
 
 
 @asynccontextmanager
-async def _connected(urls: Sequence[str]) -> AsyncIterator[Client]:
+async def connected(urls: Sequence[str]) -> AsyncIterator[Client]:
     """Connect the publishers, who keep their connection through everything."""
 
     async def overlook(_: Exception) -> None:

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from tests.support.object_stores import find_azurite
+from tests.support.object_stores import needed_azurite
 from tests.support.system_packages import needs
 
 
@@ -41,7 +41,7 @@ def test_azurite_is_named_with_the_command_that_installs_it(monkeypatch: pytest.
     monkeypatch.setattr(shutil, "which", lambda _: None)
     monkeypatch.delenv("CI", raising=False)
     with pytest.raises(pytest.skip.Exception, match=r"npm ci --prefix .venv/azurite"):
-        find_azurite()
+        needed_azurite()
     monkeypatch.setenv("CI", "1")
     with pytest.raises(pytest.fail.Exception, match=r"npm ci --prefix .venv/azurite"):
-        find_azurite()
+        needed_azurite()

@@ -23,9 +23,20 @@ if TYPE_CHECKING:
     from collector.archive.rows import Decoder, Row
 
 ABOUT = About("orders", 3, 1, 99)
-_INFLATE: dict[str, Callable[[bytes], bytes]] = {
+
+
+def _of_zstd(data: bytes) -> bytes:
+    """Inflate one whole frame; zstandard itself says nothing of a frame without its end."""
+    inflating = zstandard.ZstdDecompressor().decompressobj()
+    inflated = inflating.decompress(data)
+    if not inflating.eof or inflating.unused_data:
+        raise EOFError("expected one whole frame of zstd")
+    return inflated
+
+
+INFLATE: dict[str, Callable[[bytes], bytes]] = {
     "gz": gzip.decompress,
-    "zst": lambda data: zstandard.ZstdDecompressor().decompressobj().decompress(data),
+    "zst": _of_zstd,
     "sz": lambda data: bytes(cramjam.snappy.decompress(data)),
 }
 
@@ -59,7 +70,7 @@ def block(form: Format, rows: Sequence[Row], chunk: int = 250, out: io.BytesIO |
 
 def inflated(form: Format, content: bytes) -> bytes:
     """Undo the compression that the name of a block says."""
-    return _INFLATE.get(form.suffix.rpartition(".")[2], bytes)(content)
+    return INFLATE.get(form.suffix.rpartition(".")[2], bytes)(content)
 
 
 def lines_in(form: Format, content: bytes) -> list[dict[str, Any]]:

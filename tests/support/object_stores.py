@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 BUCKET = "archive"
 ACCOUNT = "devstoreaccount1"
 ACCOUNT_KEY = base64.b64encode(b"a key that lives for one test run").decode()
-INSTALL = "cp -r requirements/azurite .venv/ && npm ci --prefix .venv/azurite"
+INSTALL_AZURITE = "cp -r requirements/azurite .venv/ && npm ci --prefix .venv/azurite"
 AZURITE = ROOT / ".venv" / "azurite" / "node_modules" / ".bin" / "azurite-blob"
 """Where .ci/run installs it."""
 
@@ -121,7 +121,7 @@ class Azurite(Server):
     name = "azurite"
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(folder, find_azurite(), port=None)
+        super().__init__(folder, needed_azurite(), port=None)
 
     @property
     def url(self) -> str:
@@ -187,12 +187,17 @@ def azure_environ(port: int) -> dict[str, str]:
     }
 
 
-def find_azurite() -> Path:
-    """Find azurite; without it a test is skipped, and in CI it fails, unless .ci/run could not fetch it."""
+def find_azurite() -> Path | None:
+    """Find azurite on the PATH, or where .ci/run installs it."""
     found = shutil.which("azurite-blob") or shutil.which(AZURITE)
-    if found:
-        return Path(found)
-    reason = f"no azurite on the PATH or in .venv/azurite: {INSTALL}"
+    return Path(found) if found else None
+
+
+def needed_azurite() -> Path:
+    """Find azurite; without it a test is skipped, and in CI it fails, unless .ci/run could not fetch it."""
+    if found := find_azurite():
+        return found
+    reason = f"no azurite on the PATH or in .venv/azurite: {INSTALL_AZURITE}"
     if os.environ.get("CI") and not os.environ.get("WITHOUT_AZURITE"):
         pytest.fail(reason)
     pytest.skip(reason)

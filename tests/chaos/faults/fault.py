@@ -28,6 +28,10 @@ class Fault:
     alone: bool = False
     """Whether no other fault may be struck at the same time: it needs the others to work."""
 
+    def suits(self, world: str) -> bool:
+        """Tell whether it is struck in a world."""
+        return bool(getattr(self, world, False))
+
     @property
     def victim(self) -> str:
         """What is struck."""
