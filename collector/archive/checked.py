@@ -148,6 +148,11 @@ def text_of(value: msgspec.Raw) -> bytes | None:
     return None if encoded == b"null" else encoded
 
 
+def texts_of(values: Sequence[msgspec.Raw]) -> list[bytes | None]:
+    """Return the same for many values."""
+    return [None if encoded == b"null" else encoded for encoded in map(bytes, values)]
+
+
 def describe(error: Exception) -> str:
     """Say what is wrong with a value, without the value."""
     match error:

@@ -8,13 +8,15 @@ from __future__ import annotations
 import csv
 from typing import TYPE_CHECKING, Any
 
-from collector.archive.checked import text_of, to_json
+from collector.archive.checked import to_json
 from collector.archive.formats.columns import DATA, DELIVERIES, FACTS, HEADERS, REST, Lifting
 from collector.archive.formats.facts import headers_of
-from collector.archive.times import time_text
+from collector.archive.times import time_texts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+
+    import msgspec
 
     from collector.archive.compression import Compressed, Out, Packing
     from collector.archive.formats import About
@@ -47,31 +49,36 @@ class Csv:
         writer.write_fields([self._names])
         return writer
 
-    def fields(self, row: Row) -> list[Any]:
-        """Return the fields of a row."""
-        message = row.message
-        fields = [
-            message.sequence,
-            row.position,
-            time_text(message.published_ns),
-            message.subject,
-            row.id,
-            row.timestamp,
-            text_of(row.metadata),
+    def fields(self, rows: Sequence[Row]) -> Iterable[Sequence[Any]]:
+        """Return the fields of rows."""
+        messages = [row.message for row in rows]
+        columns: list[Iterable[Any]] = [
+            [message.sequence for message in messages],
+            [row.position for row in rows],
+            time_texts([message.published_ns for message in messages]),
+            [message.subject for message in messages],
+            [row.id for row in rows],
+            [row.timestamp for row in rows],
+            _texts(row.metadata for row in rows),
         ]
         if self._headers:
-            fields.append(text_of(to_json(headers_of(message))))
+            columns.append(_texts(to_json(headers_of(message)) for message in messages))
         if self._deliveries:
-            fields.append(message.num_delivered)
+            columns.append([message.num_delivered for message in messages])
+        data = [row.data for row in rows]
         if self._lifting is None:
-            fields.append(text_of(row.data))
-        else:
-            fields += self._lifting.lift(row.data)
-        return fields
+            columns.append(_texts(data))
+        elif rows:
+            columns += zip(*[map(_field, self._lifting.lift(value)) for value in data], strict=True)
+        return zip(*columns, strict=True)
 
 
 def _fits(value: object) -> bool:
     return not isinstance(value, str) or (value != "" and "\0" not in value)
+
+
+def _texts(values: Iterable[msgspec.Raw]) -> list[str | None]:
+    return [None if encoded == b"null" else encoded.decode() for encoded in map(bytes, values)]
 
 
 def _field(value: Any) -> Any:
@@ -91,11 +98,11 @@ class CsvWriter:
 
     def write(self, rows: Sequence[Row]) -> None:
         """See `Writer`."""
-        self.write_fields([self._form.fields(row) for row in rows])
+        self.write_fields(self._form.fields(rows))
 
-    def write_fields(self, rows: Sequence[Sequence[Any]]) -> None:
+    def write_fields(self, rows: Iterable[Sequence[Any]]) -> None:
         """Add rows of fields."""
-        self._write([[_field(value) for value in row] for row in rows])
+        self._write(rows)
         self._out.write("".join(self._lines.taken()).encode())
 
     def finish(self, about: About) -> None:  # noqa: ARG002 - lines do not name their cut

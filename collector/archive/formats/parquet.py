@@ -7,13 +7,14 @@ The types are ours, because a guess makes a double of a number above 2**63, and 
 from __future__ import annotations
 
 from io import BytesIO
+from operator import add
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import msgspec
 from arro3.core import Array, DataType, Field, RecordBatch, RecordBatchReader, Schema
 from arro3.io import write_parquet
 
-from collector.archive.checked import text_of, to_json
+from collector.archive.checked import text_of, texts_of, to_json
 from collector.archive.compression import Compression, Holding
 from collector.archive.formats.columns import DATA, DELIVERIES, FACTS, HEADERS, REST, Kind, Lifting
 from collector.archive.formats.facts import headers_of
@@ -86,20 +87,28 @@ class Parquet:
         """See `Format`."""
         return ParquetWriter(out, self, self._holding.open())
 
-    def values(self, row: Row) -> list[Any]:
-        """Return the values of a row, one for each column."""
-        message = row.message
-        moment = message.published_ns // 1000
-        values = [message.sequence, row.position, moment, message.subject, row.id, row.timestamp, text_of(row.metadata)]
+    def columns(self, rows: Sequence[Row]) -> list[list[Any]]:
+        """Return the values of rows, a list for each column."""
+        messages = [row.message for row in rows]
+        columns: list[list[Any]] = [
+            [message.sequence for message in messages],
+            [row.position for row in rows],
+            [message.published_ns // 1000 for message in messages],
+            [message.subject for message in messages],
+            [row.id for row in rows],
+            [row.timestamp for row in rows],
+            texts_of([row.metadata for row in rows]),
+        ]
         if self._headers:
-            values.append(text_of(to_json(headers_of(message))))
+            columns.append([text_of(to_json(headers_of(message))) for message in messages])
         if self._deliveries:
-            values.append(message.num_delivered)
+            columns.append([message.num_delivered for message in messages])
+        data = [row.data for row in rows]
         if self._lifting is None:
-            values.append(text_of(row.data))
+            columns.append(texts_of(data))
         else:
-            values += self._lifting.lift(row.data)
-        return values
+            columns += map(list, zip(*map(self._lifting.lift, data), strict=True))
+        return columns
 
     def write_block(
         self, batches: Iterator[RecordBatch], file: ParquetFile, metadata: dict[str, str], group: int
@@ -123,30 +132,43 @@ class ParquetWriter:
         self._out = out
         self._form = form
         self._held = held
-        self._rows: list[list[Any]] = []
+        self._columns: list[list[Any]] = [[] for _ in form.kinds]
         self._size = 0
         self._whole_size = 0
         self._whole_rows = 0
 
     def write(self, rows: Sequence[Row]) -> None:
         """See `Writer`."""
-        values = self._form.values
-        for row in rows:
-            self._rows.append(values(row))
-            self._size += _ROW + len(row.data) + len(row.metadata)
+        if not rows:
+            return
+        columns, start = self._form.columns(rows), 0
+        sizes = map(add, map(len, [row.data for row in rows]), map(len, [row.metadata for row in rows]))
+        for end, size in enumerate(sizes, 1):
+            self._size += size + _ROW
             if self._size >= _PIECE_BYTES:
+                self._add(columns, start, end)
                 self._hold()
+                start = end
+        self._add(columns, start, len(rows))
+
+    def _add(self, columns: list[list[Any]], start: int, end: int) -> None:
+        for column, values in zip(self._columns, columns, strict=True):
+            column.extend(values[start:end])
 
     def _hold(self) -> None:
-        self._held.add(_encode(list(zip(*self._rows, strict=True))))
-        self._whole_rows += len(self._rows)
+        self._held.add(_encode(self._columns))
+        self._whole_rows += len(self._columns[0])
         self._whole_size += self._size
-        self._rows.clear()
+        self._forget()
+
+    def _forget(self) -> None:
+        for column in self._columns:
+            column.clear()
         self._size = 0
 
     def finish(self, about: About) -> None:
         """See `Writer`."""
-        if self._rows:
+        if self._size:
             self._hold()
         wide = self._whole_size // max(1, self._whole_rows) - _ROW
         group = max(1, min(ROW_GROUP, _GROUP_BYTES // max(1, wide)))
@@ -162,7 +184,7 @@ class ParquetWriter:
     def drop(self) -> None:
         """See `Writer`."""
         self._held.drop()
-        self._rows.clear()
+        self._forget()
 
     def _batches(self) -> Iterator[RecordBatch]:
         """Yield the rows that are held, in batches that depend on the rows alone."""
