@@ -15,11 +15,11 @@ from collector.archive.cut import CutPolicy, OpenCut, Plan, planned
 from collector.archive.layout import Layout, default_template
 from collector.archive.log import missing
 from collector.archive.members import Shares
-from collector.archive.reading import Reading, Verdict, cursor_after, read_slice
+from collector.archive.reading import Reading, Verdict, cursor_after, read_slice, went_back
 from collector.archive.record import BlockKind
 from tests.simulation.archive.model_store import StoreClient, packed
 from tests.simulation.archive.model_stream import DURABLE, STREAM, Inbox
-from tests.simulation.archive.world import Unknown
+from tests.simulation.archive.world import Done, Lost, Stopped, Unknown
 from tests.simulation.scheduler import Bell, Sleep
 
 if TYPE_CHECKING:
@@ -34,33 +34,10 @@ if TYPE_CHECKING:
 
 CAPTURE, INCARNATION = "orders", "1"
 _WINDOW = 7
-"""Messages in a window: message `n` was stored at `n` nanoseconds."""
+"""Messages in a window."""
 _PAUSE = 0.5
 _WAIT = 1.5
 _TRIES = 20
-
-
-class Done:
-    """Is set once, for the one task that waits for it."""
-
-    def __init__(self) -> None:
-        self._bell = Bell()
-        self._is_set = False
-
-    def set(self) -> None:
-        """Let the task go on."""
-        if not self._is_set:
-            self._is_set = True
-            self._bell.ring()
-
-    async def wait(self) -> None:
-        """Wait until it is set."""
-        if not self._is_set:
-            await self._bell
-
-
-class Lost(Exception):
-    """The tenure ends: somebody else has it, or the owner is not sure of anything any more."""
 
 
 class Owner:
@@ -81,17 +58,26 @@ class Owner:
         self._ids = 0
         self._held: set[int] = set()
         """The messages of the open cut, where repeats are not dropped."""
+        self._times: dict[int, int] = {}
+        """When the stream stored the messages that came."""
         layout = Layout(default_template("k"), capture=CAPTURE, stream=STREAM, incarnation=INCARNATION, ext="rows")
         name = replica.process.name
         self._plan = Plan(capture=CAPTURE, incarnation=INCARNATION, owner=name, layout=layout, making={})
 
     async def run(self) -> None:
-        """Archive until a doubt. Raises Lost."""
+        """Archive until a doubt. Raises Lost, and Stopped."""
         last: Record | None = await self._patiently(self._log.last)
+        connection = self._replica.connection
+        if last is not None and self._rules.stops_when_back and not self._stream.queue:
+            facts = await self._patiently(partial(self._wire.call, self._stream.facts_at, last.to))
+            if how := went_back(last, *facts):
+                raise Stopped(how)
         if last is not None and self._rules.one_open_cut:
             await self._complete(last)
         self._reading = self._rules.reading(cursor_after(last) if self._rules.begins_at_log else 0)
         await self._rewind(self._reading.cursor)
+        if self._replica.connection != connection and not self._stream.queue:
+            raise Lost("reconnect")  # it may be another stream than the one that was compared with the log
         storing: Done | None = None
         while True:
             cut, rows, trigger = await self._fill()
@@ -124,6 +110,7 @@ class Owner:
 
     async def _take(self, came: Slice, cut: OpenCut, rows: dict[int, list[Row]]) -> None:
         taken = self._taken(self._reading, came)
+        self._times.update(zip(came.sequences, came.times_ns, strict=True))
         self._ack(taken.archived)
         if not self._rules.dead_letters_in_record:
             await self._put_letters(taken.new.sequences)
@@ -140,8 +127,8 @@ class Owner:
         windows = [one // _WINDOW * _WINDOW for one, _ in places]
         counts = [len(self._positions(one)) for one in sequences]
         blocks = cut.add(sequences, keys, windows, counts=counts, clock=(now, now))
-        for block, row in zip(blocks, places, strict=True):
-            rows.setdefault(block, []).append(row)
+        for block, (one, position) in zip(blocks, places, strict=True):
+            rows.setdefault(block, []).append((self._times[one], position))
 
     def _positions(self, sequence: int) -> Sequence[int]:
         """Return the positions of the entries that are in the cut: all, unless dead letters are put apart."""
@@ -184,7 +171,8 @@ class Owner:
             sequences = sorted(self._held)
             cut, rows = OpenCut(self._world.policy), {}
             self._add(sequences, cut, rows)
-        record = planned(self._plan, cut, last, to=to, to_time_ns=to, trigger=trigger, new_id=self._new_id)
+        at = self._times[to]
+        record = planned(self._plan, cut, last, to=to, to_time_ns=at, trigger=trigger, new_id=self._new_id)
         if not (rules.drops_repeats and rules.begins_at_log):
             record = replace(record, after=min(record.after, record.members.firsts[0] - 1))
         if not rules.plans_first:
@@ -233,7 +221,7 @@ class Owner:
             divided = self._divided(record, sequence, shares)
             for position, block in zip(self._positions(sequence), divided, strict=False):
                 if block in rows:
-                    rows[block].append((sequence, position))
+                    rows[block].append((self._times[sequence], position))
         await self._put_blocks(record, rows)
 
     def _divided(self, record: Record, sequence: int, shares: Shares) -> Sequence[int | None]:
@@ -256,17 +244,19 @@ class Owner:
             tries = 0 if came.sequences else tries + 1
             if tries > _TRIES:
                 raise Lost("silence")
+            self._times.update(zip(came.sequences, came.times_ns, strict=True))
             have |= set(self._taken(reading, came).new.sequences)
         return have
 
     async def _read_again(self, record: Record) -> set[int]:
         have, position = set[int](), record.after
         while position < record.to:
-            got = await self._patiently(partial(self._wire.call, self._stream.read, position, 5))
+            got: dict[int, int] = await self._patiently(partial(self._wire.call, self._stream.read, position, 5))
             if not got:
                 break
+            self._times.update(got)
             have |= set(got)
-            position = got[-1]
+            position = max(got)
         return have
 
     # --- JetStream
@@ -327,7 +317,7 @@ class Owner:
         for sequence in sequences:
             for position, key in enumerate(self._replica.keys_of(sequence)):
                 if key is BlockKind.DEAD:
-                    await self._create(f"_dead/{sequence}-{position}", [(sequence, position)])
+                    await self._create(f"_dead/{sequence}-{position}", [(self._times[sequence], position)])
 
     async def _create(self, path: str, rows: list[Row]) -> None:
         await self._patiently(lambda: self._store.create(path, packed(rows)))

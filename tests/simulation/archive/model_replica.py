@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from collector.archive.record import BlockKind
-from tests.simulation.archive.model_owner import Lost, Owner
-from tests.simulation.archive.world import Unknown, Wire
+from tests.simulation.archive.model_owner import Owner
+from tests.simulation.archive.world import Lost, Stopped, Unknown, Wire
 from tests.simulation.scheduler import Process, Sleep
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ class Replica:
         self.store = store
         self.wire = Wire(world, self.process, lambda: on_crash(self))
         self.inboxes: list[Inbox] = []
+        self.connection = 0
         self._lease = lease
         self._release = world.random.randrange(3)
         self._beat = 0.0
@@ -73,6 +74,7 @@ class Replica:
 
     def disconnect(self) -> None:
         """Lose the connection to JetStream with all that is on its way, and have a new one."""
+        self.connection += 1
         self.inboxes = [inbox for inbox in self.inboxes if inbox.open]
         for inbox in self.inboxes:
             inbox.reconnect()
@@ -101,6 +103,11 @@ class Replica:
                 await owner.run()
             except Lost as lost:
                 self.world.say(self.process.name, "begins again: {}", lost)
+            except Stopped as stopped:
+                self.world.say(self.process.name, "stops: {}", stopped)
+                self.world.stopped = str(stopped)
+                self.world.tally["captures that stopped"] += 1
+                return
             finally:
                 owner.close()
             await Sleep(self.world.random.uniform(0.1, 1.0))

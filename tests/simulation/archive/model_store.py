@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tests.simulation.archive.world import Wire, World
 
 Row = tuple[int, int]
-"""The sequence of a message and the position of an entry in it."""
+"""When the stream stored a message, which no other message shares, and the position of an entry in it."""
 
 
 def packed(rows: list[Row]) -> bytes:

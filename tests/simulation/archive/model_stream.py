@@ -2,8 +2,8 @@
 
 The durable delivers in the order of sequences, and again what was not answered in time. It forgets: a server alone that
 is killed forgets deliveries, acks and removals of the last moments, a new leader of three forgets acks, or deliveries
-too. The old leader may still answer CONSUMER.INFO with its own state. Messages of a limits stream expire. Facts:
-docs/archive.md.
+too. The old leader may still answer CONSUMER.INFO with its own state. Messages of a limits stream expire, or the stream
+goes back, and gives its last sequences to other messages. Facts: docs/archive.md.
 """
 
 from __future__ import annotations
@@ -82,6 +82,12 @@ class Stream:
         self.last = 0
         self.there: set[int] = set()
         self.expired: set[int] = set()
+        self.times: dict[int, int] = {}
+        """When each message was stored: no two were at the same time."""
+        self.went_back = False
+        self.keeps = False
+        """Whether no message expires: without the one at the cursor nobody can tell that a stream went back."""
+        self._now = 0
         self._world = world
         self._on_removed = on_removed
         self._ack_wait = world.random.choice((5.0, 20.0, 60.0))
@@ -92,6 +98,8 @@ class Stream:
     def publish(self) -> None:
         """Store the next message; on a limits stream it may expire."""
         self.last += 1
+        self._now += 1
+        self.times[self.last] = self._now
         self.there.add(self.last)
         self._world.tally["messages"] += 1
         if not self.queue and self._world.random.random() < 0.3:
@@ -99,6 +107,8 @@ class Stream:
         self._serve(self._durable)
 
     def _expire(self, sequence: int) -> None:
+        if self.keeps:
+            return
         if self._world.scheduler.now < self._world.weather.until and sequence in self.there:
             self.there.discard(sequence)
             self.expired.add(sequence)
@@ -125,9 +135,14 @@ class Stream:
         consumer.requests.append(Request(inbox, inbox.connection, count, until))
         self._serve(consumer)
 
-    def read(self, after: int, count: int) -> list[int]:
-        """Return the next sequences that are there: direct gets."""
-        return sorted(sequence for sequence in self.there if sequence > after)[:count]
+    def read(self, after: int, count: int) -> dict[int, int]:
+        """Return the next sequences that are there, and when they were stored: direct gets."""
+        found = sorted(sequence for sequence in self.there if sequence > after)[:count]
+        return {sequence: self.times[sequence] for sequence in found}
+
+    def facts_at(self, sequence: int) -> tuple[int, int | None]:
+        """Return the last sequence, and when a message was stored that is there."""
+        return self.last, self.times[sequence] if sequence in self.there else None
 
     def info(self) -> DurableFacts:
         """Return what the durable's leader says, or sometimes what the leader before it says."""
@@ -174,7 +189,7 @@ class Stream:
         world, inbox = self._world, request.inbox
         world.tally["deliveries"] += 1
         world.say("JetStream", "delivers {} as {} to {}", sequence, number, inbox.process.name)
-        reply = f"$JS.ACK.{STREAM}.{DURABLE}.1.{sequence}.{number}.{sequence}.0".encode()
+        reply = f"$JS.ACK.{STREAM}.{DURABLE}.1.{sequence}.{number}.{self.times[sequence]}.0".encode()
         inbox.latest = max(inbox.latest, world.scheduler.now + world.travel())
         delay = inbox.latest - world.scheduler.now
         world.scheduler.after(delay, inbox.process, self._arrive, request, (b"s", reply, b"", b""))
@@ -198,6 +213,14 @@ class Stream:
         self._durable, self._old_leader = durable.copy(), None
         for sequence in self._durable.pending:
             self._durable.pending[sequence] = self._world.scheduler.now + self._ack_wait
+
+    def go_back(self, messages: int) -> None:
+        """Forget the last messages of a limits stream, as a machine does that loses what was not on its disk."""
+        self.last -= min(messages, self.last)
+        self.there = {sequence for sequence in self.there if sequence <= self.last}
+        self._durable = Consumer()
+        self._saved = (self._world.scheduler.now, self._durable.copy(), set(self.there), self.last)
+        self.went_back = True
 
     def change_leader(self) -> None:
         """Have a new leader: it has all deliveries and not the last acks, or not the last deliveries either.

@@ -40,6 +40,8 @@ class Rules:
     """Rule 8, as far as the order of a cut goes; see `reading`."""
     begins_at_log = True
     """Rule 10: the cursor is the end of the log, and the last cut is completed."""
+    stops_when_back = True
+    """Rule 12."""
     log: type[Log] = Log
     reading: type[Reading] = Reading
     count: type[Count] = Count
@@ -163,6 +165,12 @@ class DeadLettersApart(Rules):
     dead_letters_in_record = False
 
 
+class KeepsGoing(Rules):
+    """Rule 12 off: a stream that went back is read on behind the cursor."""
+
+    stops_when_back = False
+
+
 OFF: dict[str, type[Rules]] = {
     "2": RecordsAreReplaced,
     "3": BlocksFirst,
@@ -176,5 +184,6 @@ OFF: dict[str, type[Rules]] = {
     "9": UnknownIsOurs,
     "10": BeginsAtTheDurable,
     "11": DeadLettersApart,
+    "12": KeepsGoing,
 }
 """By the name of a rule, and of a way to break it."""

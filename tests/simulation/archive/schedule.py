@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ COUNTED = (
     *("take-overs", "resets", "gaps", "counts that were wrong", "records", "records that were taken"),
     *("blocks", "puts of what is there", "late puts", "answers lost", "unknown results", "cuts that were completed"),
     *("freezes", "crashes", "cuts", "nats-server killed", "leader changes", "answers of an old leader"),
+    *("streams that went back", "captures that stopped"),
 )
 """What the schedules have to contain, or they prove nothing."""
 _CALM = 1000.0
@@ -34,7 +36,7 @@ def run_schedule(seed: int, rules: Rules, line: Line | None = None) -> Verdict:
     weather = Weather(random, until=random.choice((60.0, 120.0)))
     cuts = policy(random.randint(2, 9), random.uniform(2, 20))
     world = World(random, weather, line, rules=rules, policy=cuts, reads_on=random.random() < 0.5)
-    play = _Play(world)
+    play = _Play(world, Random(f"back {seed}"))  # noqa: S311 - of its own, so that all other schedules stay as they were
     try:
         play.run()
     except Broken as broken:
@@ -45,7 +47,7 @@ def run_schedule(seed: int, rules: Rules, line: Line | None = None) -> Verdict:
 
 
 class _Play:
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, apart: Random) -> None:
         self._world = world
         random = world.random
         self._store = Store(world)
@@ -55,6 +57,10 @@ class _Play:
         self._replicas: list[Replica] = []
         self._cluster = random.random() < 0.5
         """Whether there are three servers: then a leader changes, and none forgets what it has confirmed."""
+        if not (self._cluster or self._stream.queue) and apart.random() < 0.4:
+            self._stream.keeps = True
+            at = apart.uniform(0.2, 0.9) * world.weather.until
+            world.scheduler.after(at, None, self._go_back, apart.randint(1, 8))
 
     def run(self) -> None:
         """Go through the storm, and until all is archived in the calm after it."""
@@ -117,6 +123,12 @@ class _Play:
         for replica in self._replicas:
             replica.disconnect()
 
+    def _go_back(self, messages: int) -> None:
+        self._note("streams that went back", "the stream", f"forgets its last {messages} messages")
+        self._stream.go_back(messages)
+        for replica in self._replicas:
+            replica.disconnect()
+
     def _change_leader(self) -> None:
         self._note("leader changes", "JetStream", "changes its leader")
         self._stream.change_leader()
@@ -132,25 +144,32 @@ class _Play:
     # --- verdict
 
     def _rows(self, sequence: int) -> list[tuple[int, int]]:
-        return [(sequence, position) for position in range(ENTRIES[sequence % len(ENTRIES)])]
+        return [(self._stream.times[sequence], position) for position in range(ENTRIES[sequence % len(ENTRIES)])]
 
     def _removed(self, sequence: int) -> None:
         """Look whether an acked message is in blocks: from now on nobody has it but the store."""
         if missing := [row for row in self._rows(sequence) if row not in self._store.places]:
             raise Broken("lost", f"rows {missing} left the queue and are in no block")
 
-    def _left(self) -> list[tuple[int, int]]:
-        sequences = set(range(1, self._stream.last + 1)) - self._stream.expired
+    def _left(self, to: float = math.inf) -> list[tuple[int, int]]:
+        """Return the rows up to a message that are in no block."""
+        sequences = {one for one in range(1, self._stream.last + 1) if one <= to} - self._stream.expired
         return [row for one in sorted(sequences) for row in self._rows(one) if row not in self._store.places]
 
     def _finished(self) -> bool:
+        if self._world.stopped:
+            return True
         if self._unpublished or self._world.scheduler.now < self._world.weather.until:
             return False
         return not (self._stream.queue and self._stream.there) and not self._left()
 
     def _judge(self) -> None:
+        if self._world.stopped:
+            if not self._stream.went_back:
+                raise Broken("stopped", f"the stream did not go back, and the capture stopped: {self._world.stopped}")
+            return
         left, there = self._left(), sorted(self._stream.there) if self._stream.queue else []
-        if passed := [row for row in left if row[0] <= self._store.cursor()]:
+        if passed := self._left(self._store.cursor()):
             raise Broken("lost", f"rows {passed} are in no block, and the log says that they are archived")
         if left or there:
             raise Broken("left", f"rows {left} are not archived, messages {there} are in the queue")

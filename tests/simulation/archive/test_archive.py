@@ -13,7 +13,7 @@ _SCHEDULES = 200
 _BOUND = 10_000
 _SEEDS = {"4": 2072, "7-count": 958}
 """Where to begin to look for the rarest counterexamples: they were here. Any change of the code may move them."""
-_EXPECTED = {"3-members": "lost", "4": "changed", "5": "lost", "6": "lost", "7": "lost", "7-count": "lost"}
+_EXPECTED = {"4": "changed"} | dict.fromkeys(("3-members", "5", "6", "7", "7-count", "12"), "lost")
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tests.simulation.scheduler import Answer, Process, Sleep
+from tests.simulation.scheduler import Answer, Bell, Process, Sleep
 from tests.simulation.world import Scene
 
 if TYPE_CHECKING:
@@ -21,6 +21,33 @@ _LATEST = 90.0
 
 class Unknown(Exception):
     """No answer came in time: whatever was asked for may have happened, may happen later, or never."""
+
+
+class Done:
+    """Is set once, for the one task that waits for it."""
+
+    def __init__(self) -> None:
+        self._bell = Bell()
+        self._is_set = False
+
+    def set(self) -> None:
+        """Let the task go on."""
+        if not self._is_set:
+            self._is_set = True
+            self._bell.ring()
+
+    async def wait(self) -> None:
+        """Wait until it is set."""
+        if not self._is_set:
+            await self._bell
+
+
+class Lost(Exception):
+    """The tenure ends: somebody else has it, or the owner is not sure of anything any more."""
+
+
+class Stopped(Exception):
+    """The stream contradicts the log: nobody archives it any more until somebody has looked at it."""
 
 
 class Weather:
@@ -48,6 +75,8 @@ class World(Scene[Weather]):
     policy: CutPolicy = field(kw_only=True)
     reads_on: bool = field(kw_only=True)
     """Whether owners read on while the blocks of a cut are created."""
+    stopped: str = ""
+    """Why the capture has stopped."""
 
 
 class Wire:
