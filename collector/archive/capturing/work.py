@@ -20,7 +20,8 @@ from collector.archive.capturing.lines import Lines
 from collector.archive.keys import by_path, by_subject
 from collector.archive.layout import JETCAPTURE
 from collector.archive.making import DECODERS, FORMATS
-from collector.archive.plugins import Group, load
+from collector.archive.plugins import Group, is_installed, load
+from collector.archive.stores.opening import is_own
 from collector.archive.stores.place import parse_address
 from collector.errors import CollectorError, leaves, safe_description
 from collector.runtime.loop import new_event_loop
@@ -133,7 +134,8 @@ def captures_of(options: Options) -> list[Capture]:
         uploads=options.uploads,
         shutdown_timeout=options.shutdown_timeout,
     )
-    parse_address(options.to, "--to")
+    if not is_own(options.to):
+        parse_address(options.to, "--to")
     captures = [replace(shared, stream=stream) for stream in dict.fromkeys(options.streams)]
     captures[0].check()
     return captures
@@ -149,6 +151,8 @@ def key_of(text: str) -> tuple[Key, str]:
     if colon:
         key: Key = load(text, Group.KEYS)
         return key, rest.rpartition(".")[2]
+    if is_installed(text, Group.KEYS):
+        return load(text, Group.KEYS), text
     return by_path(text), text.rpartition(".")[2]
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from collector.archive.stores.clouds import AZURE, S3, Login
+from collector.archive.plugins import Group, is_installed, load
+from collector.archive.stores.clouds import AZURE, S3, SCHEMES, Login
 from collector.archive.stores.local import LocalStore
 from collector.archive.stores.place import Place, parse_address
 from collector.errors import StoreRefused
@@ -30,6 +31,8 @@ def open_store(text: str, environ: Mapping[str, str], *, patience: float = PATIE
     Raises WrongSettings with all problems of the address and of the variables of its cloud, and StoreRefused where the
     extra is not installed. `name` is the setting or the option with the address.
     """
+    if is_own(text):
+        return _open_own(text, environ, name)
     address = parse_address(text, name)
     if address.cloud is None:
         return LocalStore(address.folder, patience=patience)
@@ -46,6 +49,23 @@ def open_store(text: str, environ: Mapping[str, str], *, patience: float = PATIE
         ) from None
     place = Place(address.where, address.cloud, address.container, address.prefix, login)
     return ObjectStore(place, patience=patience, certificate=certificate)
+
+
+def is_own(text: str) -> bool:
+    """Tell whether an address is one of a store that somebody else has made, by its scheme."""
+    scheme = text.partition("://")[0]
+    return scheme != text and scheme.lower() not in {"file", *SCHEMES} and is_installed(scheme, Group.STORES)
+
+
+def _open_own(text: str, environ: Mapping[str, str], name: str) -> Store:
+    scheme = text.partition("://")[0]
+    try:
+        store: Store = load(scheme, Group.STORES)(text, environ)
+    except StoreRefused:
+        raise
+    except Exception as exc:
+        raise StoreRefused(f"{name}: expected the store {scheme} to open, but {type(exc).__name__}: {exc}") from exc
+    return store
 
 
 def _login(address: Address, cloud: Cloud, environment: Environment) -> Login:
