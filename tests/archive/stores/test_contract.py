@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import secrets
 from collections import Counter
 from dataclasses import dataclass
@@ -17,10 +18,12 @@ import pytest
 from anyio import create_task_group, fail_after
 from anyio.lowlevel import checkpoint
 
+from collector.archive.capture import Capture
 from collector.archive.stores.opening import open_store
 from collector.archive.stores.probe import PATH, probe
 from collector.errors import NotThere, StoreRefused, StoreUnavailable
 from tests.chaos.proxy import Direction, Proxy
+from tests.support.capturing import captured, each_once, until_archived
 from tests.support.object_stores import BUCKET, Azurite, Weed, azure_environ, s3_environ
 from tests.support.waiting import until
 
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
 
     from collector.archive.stores import Store
+    from collector.local import NatsServer
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -99,6 +103,22 @@ async def proxy(remote: Scene, request: pytest.FixtureRequest) -> AsyncIterator[
 def noise(size: int) -> bytes:
     """Return bytes that no compression makes fewer."""
     return hashlib.shake_128(b"seed").digest(size)
+
+
+@pytest.mark.parametrize("retention", ["limits", "workqueue"])
+async def test_a_capture_has_each_message_in_one_object(
+    scene: Scene, nats_server: NatsServer, namespace: str, retention: str
+) -> None:
+    with fail_after(150):
+        async with captured(nats_server, namespace, retention) as stream:
+            await stream.publish(45)
+            capture = Capture(namespace, to=scene.open(), durable=stream.durable, compression="none", max_messages=15)
+            async with Capture.connected(capture, nats_server.url) as running:
+                await until_archived(running, 45)
+        store = scene.open()
+        objects = [await store.read(path) for path in await store.after(namespace, "")]
+    sequences = [json.loads(line)["_seq"] for content in objects for line in content.splitlines()]
+    assert Counter(sequences) == each_once(45)
 
 
 async def test_a_store_passes_the_probe_again_and_again_and_it_leaves_one_object(scene: Scene) -> None:
