@@ -161,7 +161,7 @@ class Service:
                     ),
                     budget=Budget(self._settings.buffer_bytes),
                     batch_age=self._batch_age,
-                    homes=Homes(self._me, clock=current_time),
+                    homes=Homes(self._me),
                     report=self._report,
                     levels=self._levels,
                 )
@@ -210,7 +210,12 @@ class Service:
         bucket = KvBucket(nats.connection.jetstream(), self._names)
         registry = Registry(bucket, pipelines, nats.reconnects, report, settings.reconcile_period)
         lag = JetStreamLag(
-            nats.connection.jetstream(), self._names, settings.lag_period, sources.needs_of, shared.homes.is_elsewhere
+            nats.connection.jetstream(),
+            self._names,
+            settings.lag_period,
+            sources.needs_of,
+            is_elsewhere=shared.homes.is_elsewhere,
+            in_hand=shared.doubts.in_hand,
         )
         sampler = Sampler(lag, sources, shared.doubts, pipelines, report, period=settings.lag_period)
         storage = JetStreamStorage(nats.connection.jetstream(), self._names)

@@ -101,6 +101,10 @@ class _Never:
         """See `Answering`."""
         return len(answers)
 
+    def answer_at_once(self, answers: Sequence[tuple[str, bytes]]) -> int:
+        """See `Answering`."""
+        return len(answers)
+
     def wake(self) -> None:
         """See `Answering`."""
 

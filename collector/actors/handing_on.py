@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _SLICE = 250
 """Messages that are decoded without a checkpoint: about a millisecond."""
+_FEW = 32
+"""Messages up to which a hand-over takes no time worth a turn of other tasks."""
 _SLICE_BYTES = 64 * 1024
 """Inflated bytes that are decoded before the mailbox has to take them."""
 
@@ -115,13 +117,13 @@ class HandingOn:
         return inflated
 
     async def _send(self, decoded: list[Decoded], *, leaves: bool = False) -> None:
-        if decoded:
-            self._report_received(decoded)
+        if decoded and self._report_received(decoded) > _FEW:
             await lowlevel.checkpoint()
         self._stays = not leaves
         await self._outbox.send(HandedOn(decoded, leaves))
 
-    def _report_received(self, decoded: list[Decoded]) -> None:
+    def _report_received(self, decoded: list[Decoded]) -> int:
+        """Report what came, and return how many messages they are."""
         deliveries = [delivery for one in decoded for delivery in one.deliveries]
         entries = sum([one.total for one in decoded])
         self._gathering.learn(len(deliveries), entries)
@@ -134,3 +136,4 @@ class HandingOn:
                 redelivered=sum([delivery.num_delivered > 1 for delivery in deliveries]),
             )
         )
+        return len(deliveries)

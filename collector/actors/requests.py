@@ -98,9 +98,11 @@ class Requests:
             return False
         if not self._pull.outstanding.requests:
             return True
-        if free < self._limits.messages // _PART or self._waits_well:
+        if free < self._limits.messages // _PART:
             return False
-        return free_bytes >= min(self._accounts.received.guaranteed, self._limits.request_bytes) // _PART
+        if free_bytes < min(self._accounts.received.guaranteed, self._limits.request_bytes) // _PART:
+            return False
+        return not self._waits_well
 
     @property
     def _priority(self) -> int:

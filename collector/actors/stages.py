@@ -55,7 +55,7 @@ class Stages:
         Raises OwnershipLost when the target is lost, and errors of a sink that the writer does not handle.
         """
         moving, kept = self._moving, self._moving.shared.kept
-        with moving.shared.doubts.moving(self._key, moving.attached, moving.pull.heard_at) as doubted:
+        with moving.shared.doubts.moving(self._key, moving.attached, moving.pull.heard_at, self.in_hand) as doubted:
             try:
                 kept.add(self)
                 self._report(LoggerState(self._key, State.RUNNING, moving.risks))

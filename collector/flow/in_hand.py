@@ -54,6 +54,16 @@ class InHand:
         return len(self._deliveries) - self.receipts
 
     @property
+    def unanswered(self) -> int:
+        """The number of messages that JetStream has no answer for: in hand, or with an answer that is kept or owed."""
+        return len(self._deliveries) + len(self._kept) + len(self._owed)
+
+    @property
+    def redelivered(self) -> int:
+        """The number of deliveries that are not the first of their message, without those that are kept as receipts."""
+        return sum([one.num_delivered > 1 for one in self._deliveries.values() if type(one) is Delivery])
+
+    @property
     def memory_bytes(self) -> int:
         """Memory of deliveries, entries and receipts together."""
         return self.bytes + self.decoded_bytes + self.receipts * RECEIPT

@@ -32,13 +32,15 @@ class Levels:
 class Level:
     """The messages that a logger has in hand, and its writes in progress."""
 
-    __slots__ = ("_changed", "_in_hand", "_key", "writes")
+    __slots__ = ("_changed", "_in_hand", "_key", "_told", "writes")
 
     def __init__(self, key: str, in_hand: InHand, changed: dict[Level, None]) -> None:
         self.writes = 0
         self._key = key
         self._in_hand = in_hand
         self._changed = changed
+        self._told = -1
+        """The writes that were reported last."""
 
     def touch(self) -> None:
         """Take note that the level has changed."""
@@ -47,7 +49,9 @@ class Level:
     def tell(self, report: Report) -> None:
         """Report the level as it is now."""
         report(Held(self._key, len(self._in_hand), self._in_hand.memory_bytes))
-        report(WritesInProgress(self._key, self.writes))
+        if self.writes != self._told:
+            self._told = self.writes
+            report(WritesInProgress(self._key, self.writes))
 
     def close(self, report: Report) -> None:
         """Report that the logger holds and writes nothing any more."""

@@ -117,7 +117,8 @@ class Account:
 
     def use(self, used: int) -> None:
         """Set the bytes that the account uses, and wake waiting accounts when there is room for them."""
-        self._pool.change(self, used)
+        if used != self.used or self.excess:
+            self._pool.change(self, used)
 
     @property
     def is_scarce(self) -> bool:

@@ -30,6 +30,9 @@ class Answering(Protocol):
         No answer is sent without a connection, or while stream and durable may be others than those of the deliveries.
         """
 
+    def answer_at_once(self, answers: Sequence[Answer]) -> int | None:
+        """Do the same if nothing has to be waited for; None: nothing was sent, because `answer` has to wait."""
+
     def wake(self) -> None:
         """Have the owed answers sent after the next check, and have that check made now."""
 
@@ -84,10 +87,12 @@ class Settler:
 
     async def _answer(self, answers: Sequence[Answer]) -> int:
         """Send answers, owe those that cannot be sent, and return how many these are."""
-        unsent = len(answers)
-        # an answered delivery must not be given back too
-        with move_on_after(_ANSWER_TIMEOUT, shield=True):
-            unsent = await self._answering.answer(answers)
+        unsent = self._answering.answer_at_once(answers)
+        if unsent is None:
+            unsent = len(answers)
+            # an answered delivery must not be given back too
+            with move_on_after(_ANSWER_TIMEOUT, shield=True):
+                unsent = await self._answering.answer(answers)
         if unsent:
             self._in_hand.owe(answers[-unsent:])
             self._answering.wake()

@@ -1,26 +1,28 @@
 """Ticks: the moments at which a replica does together, in one turn of its event loop, what can wait. Pure.
 
 A turn costs the same however little it does, and each replica has turns of its own. So what waits for a second is done
-at few moments: batches leave, and the socket of NATS is read.
+at few moments: the socket of NATS is read, and batches leave.
 """
 
 from __future__ import annotations
 
 from math import ceil, floor, log2
 
-_PART = 12
-"""A batch leaves too early or too late by at most this part of its age."""
-_LONGEST = 1 / 16
-"""Seconds from one tick to the next for ages of less than `_REST`."""
-_REST, _LONGEST_AT_REST = 20.0, 1 / 4
-"""Seconds from which on an age is long, and from one tick to the next for such ages."""
 _AGE = 0.25
 """Seconds of an age from which on reads wait for ticks. An entry waits for its read, so its batch leaves earlier."""
 _LATE = 2.0
 """Seconds of an age from which on a tick does not matter."""
+_PART, _PART_WITH_READS = 12, 3.5
+"""A tick is at most this part of an age: for ages of less than `_AGE`, and for others."""
+_LONGEST = 1 / 4
+"""Seconds from one tick to the next at most."""
+_AFTER = 1 / 8
+"""The part of a tick after which batches leave: until then the read of that tick has brought its messages."""
 _SHORT = 0.01
 """Seconds between two reads while batches leave sooner."""
-LONGEST_WAIT = 1.5 * _LONGEST
+_PAUSE = 1 / 8
+"""The part of a tick that passes between two reads at least: a read takes a while."""
+LONGEST_WAIT = (1 + _PAUSE) * _LONGEST
 """Seconds between two reads at most: an answer of JetStream that comes meanwhile is late by as much."""
 
 
@@ -29,7 +31,8 @@ def tick_of(age: float) -> float:
 
     It is the same for ages that differ by little, or else each batch would leave alone.
     """
-    return min(float(2 ** floor(log2(age / _PART))), _LONGEST) if age < _REST else _LONGEST_AT_REST
+    part = _PART if age < _AGE else _PART_WITH_READS
+    return min(float(2 ** floor(log2(age / part))), _LONGEST)
 
 
 def next_tick(moment: float, tick: float) -> float:
@@ -38,15 +41,20 @@ def next_tick(moment: float, tick: float) -> float:
 
 
 def end_of(begun: float, age: float) -> float:
-    """Return the tick at which a batch leaves that began then and has this age."""
+    """Return when a batch leaves that began then and has this age: all of a tick together.
+
+    Where reads wait for ticks, the first entry may have waited for a whole one, and the batch leaves after the read
+    of the tick at which its age is nearly over.
+    """
     tick = tick_of(age)
-    end = next_tick(begun + age, tick)
-    return end - tick if _AGE <= age < _LATE else end
+    if not _AGE <= age < _LATE:
+        return next_tick(begun + age, tick)
+    return (floor(begun / tick) + round(age / tick) - 1 + _AFTER) * tick
 
 
 def between_reads(now: float, age: float) -> float:
-    """Return how long the next read may wait while messages trickle and batches have this age: a small part of it."""
+    """Return how long the next read may wait while messages trickle and batches have this age: a part of it."""
     if age < _AGE:
         return min(_SHORT, age / 10)
-    tick = min(tick_of(age), _LONGEST)
-    return next_tick(now + tick / 2, tick) - now
+    tick = tick_of(age)
+    return next_tick(now + tick * _PAUSE, tick) - now

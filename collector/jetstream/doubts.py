@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from anyio import Event
 
+    from collector.flow.in_hand import InHand
     from collector.jetstream.source import Attached
 
 
@@ -21,6 +22,7 @@ class _Moving(NamedTuple):
     attached: Attached
     doubted: Latch
     heard_at: Callable[[], float | None]
+    in_hand: InHand | None
 
 
 class Doubts:
@@ -31,13 +33,18 @@ class Doubts:
         self._begin, self._end = self._add, self._remove
 
     def moving(
-        self, key: str, attached: Attached, heard_at: Callable[[], float | None] = lambda: None
+        self,
+        key: str,
+        attached: Attached,
+        heard_at: Callable[[], float | None] = lambda: None,
+        in_hand: InHand | None = None,
     ) -> AbstractContextManager[Event]:
         """Register a moving logger while the block lasts; the block gets an event that is set at a doubt.
 
-        `heard_at` returns when its requests last heard something, and None while there are none.
+        `heard_at` returns when its requests last heard something, and None while there are none. `in_hand` has its
+        unanswered deliveries.
         """
-        moving = _Moving(key, attached, Latch(), heard_at)
+        moving = _Moving(key, attached, Latch(), heard_at, in_hand)
         return Lasting(self._begin, self._end, moving, moving.doubted)
 
     def _add(self, moving: _Moving) -> None:
@@ -55,6 +62,11 @@ class Doubts:
         """Return when the logger's requests last heard something; None without requests, or while it is not moved."""
         moving = self._moving.get(key)
         return None if moving is None else moving.heard_at()
+
+    def in_hand(self, key: str) -> InHand | None:
+        """Return the unanswered deliveries of a logger; None while it is not moved."""
+        moving = self._moving.get(key)
+        return None if moving is None else moving.in_hand
 
     def doubt(self, key: str) -> None:
         """Let the logger's pipeline attach again, if it moves entries."""

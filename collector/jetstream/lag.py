@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from nats.js import JetStreamContext
 
+    from collector.flow.in_hand import InHand
     from transfer.difference import Difference
     from transfer.jetstream.comparison import Need
     from transfer.jetstream.configurations import DurableInfo, StreamConfig
@@ -41,6 +42,17 @@ _FEW = 1000
 """Messages of a stream below which only the logger's home asks the durable: it is no backlog that all share."""
 _AT_ONCE = 8
 """Durables that are asked at the same time."""
+
+
+class _Counts(NamedTuple):
+    """The messages of a durable; None where they are not known."""
+
+    pending: int | None = None
+    ack_pending: int | None = None
+    redelivered: int | None = None
+
+
+_EMPTY, _UNKNOWN = _Counts(0, 0, 0), _Counts()
 
 
 class Lag(Protocol):
@@ -66,8 +78,9 @@ class JetStreamLag:
     """Reads the lag with one list request for 256 streams and one request for a durable, and compares both with needs.
 
     A stream is a work queue: an empty one has no message that waits, is unanswered or is stuck. So each reading asks
-    only some of the durables of empty streams, in turn, for what hardly ever changes. It asks all other durables, but
-    where a few messages wait for a logger whose home is elsewhere: those are its lag, and its home asks the durable.
+    only some of the durables of empty streams, in turn, for what hardly ever changes. A stream of a few messages needs
+    no more than that when the logger's home is elsewhere: those are its lag, and its home asks the durable. It needs
+    no more when all its messages are in hand here, either: then the durable knows what this replica knows.
     """
 
     def __init__(
@@ -76,13 +89,19 @@ class JetStreamLag:
         names: Names,
         period: float,
         needs_of: Callable[[str], tuple[Need, ...]] = lambda _: _NEEDS,
+        *,
         is_elsewhere: Callable[[str], bool] = lambda _: False,
+        in_hand: Callable[[str], InHand | None] = lambda _: None,
     ) -> None:
-        """`is_elsewhere` tells whether another living replica is the home of a logger."""
+        """`is_elsewhere` tells whether another living replica is the home of a logger.
+
+        `in_hand` returns what this replica has in hand of a logger, and None while it does not move it.
+        """
         self._jetstream = jetstream
         self._names = names
         self._compared = _Compared(names, needs_of)
         self._is_elsewhere = is_elsewhere
+        self._in_hand = in_hand
         self._period = period
         self._turns, self._turn = 1, 0
         self._sampled_at = -math.inf
@@ -98,14 +117,14 @@ class JetStreamLag:
         self._take_turn(len(there))
         self._durables = {key: durable for key, durable in self._durables.items() if key in there}
         self._compared.keep(there)
-        spared = {key for key, state in there.items() if self._is_spared(key, state)}
+        spared = {key: counts for key, state in there.items() if (counts := self._unasked(key, state)) is not None}
         asked = await self._ask([key for key in there if key not in spared or self._is_due(key)])
         self._durables |= {key: _Known(one.num_waiting, one.config.max_ack_pending) for key, one in asked.items()}
         at = time.time()
         return [
             *(Waiting(key, 0, at) for key in none),
             *(
-                self._sampled(key, state, asked.get(key))
+                self._sampled(key, state, asked.get(key), spared.get(key, _UNKNOWN))
                 if key in asked or (key in self._durables and key in spared)
                 else Waiting(key, state.messages, at)
                 for key, state in there.items()
@@ -130,11 +149,18 @@ class JetStreamLag:
         self._turns = max(1, min(_TURNS, int(max(_ROUND, loggers / _ASKED_A_SECOND) / elapsed)))
         self._turn = (self._turn + 1) % self._turns
 
-    def _is_spared(self, key: str, state: StreamState) -> bool:
-        """Tell whether a durable need not be asked each time: its stream says enough, or its home asks it."""
+    def _unasked(self, key: str, state: StreamState) -> _Counts | None:
+        """Return what is known of a durable that need not be asked each time; None when it has to be asked."""
         if not state.messages:
-            return True
-        return state.messages < _FEW and state.config.retention == WORK_QUEUE and self._is_elsewhere(key)
+            return _EMPTY
+        if state.messages >= _FEW or state.config.retention != WORK_QUEUE:
+            return None
+        if self._is_elsewhere(key):
+            return _UNKNOWN
+        in_hand = self._in_hand(key)
+        if in_hand is None or in_hand.unanswered < state.messages:
+            return None
+        return _Counts(0, state.messages, in_hand.redelivered)
 
     def _is_due(self, key: str) -> bool:
         """Tell whether it is a durable's turn, or nothing current is known of it, or nobody pulls from it."""
@@ -193,21 +219,21 @@ class JetStreamLag:
         self._durables.pop(key, None)
         return await give_up_durable(self._jetstream, self._names, key, stuck.durable)
 
-    def _sampled(self, key: str, state: StreamState, durable: DurableInfo | None) -> Sampled:
-        """Put a reading together; a durable that was not asked counts no messages if its stream is empty."""
+    def _sampled(self, key: str, state: StreamState, durable: DurableInfo | None, counts: _Counts) -> Sampled:
+        """Put a reading together; `counts` are those of a durable that was not asked."""
         differences, known = self._compared.stream(key, state.config), self._durables[key]
-        unasked = None if state.messages else 0
         if durable is not None:
             differences += self._compared.durable(key, durable)
+            counts = _Counts(durable.num_pending, durable.num_ack_pending, durable.num_redelivered)
         return Sampled(
             key,
             messages=state.messages,
             bytes=state.bytes,
             oldest_age_seconds=state.oldest_age,
-            pending=durable.num_pending if durable else unasked,
-            ack_pending=durable.num_ack_pending if durable else unasked,
+            pending=counts.pending,
+            ack_pending=counts.ack_pending,
             ack_pending_limit=known.ack_pending_limit,
-            redelivered=durable.num_redelivered if durable else unasked,
+            redelivered=counts.redelivered,
             waiting_pulls=known.num_waiting,
             at=time.time(),
             ack_wait=durable.ack_wait if durable else None,

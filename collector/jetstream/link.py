@@ -34,7 +34,10 @@ if TYPE_CHECKING:
 DRAIN_TIMEOUT = 3
 """Seconds that a server may take to answer the end of a subscription."""
 _CHECKPOINT_EVERY = 64  # nats-py's publish() never yields
-_PRIVATE_NAMES = ("_ps", "_send_command", "_flush_pending", "_process_msg", "_resp_map", "_pongs", "_transport")
+_PRIVATE_NAMES = (
+    *("_ps", "_send_command", "_flush_pending", "_process_msg", "_resp_map", "_pongs", "_transport"),
+    *("_pending", "_pending_data_size", "_max_pending_size", "_flush_queue", "_flusher_task"),
+)
 
 
 class Subscribed(Protocol):
@@ -73,6 +76,9 @@ class Link(Protocol):
         Without a connection no answer is sent, also not on the next one: there the same subjects may belong to other
         messages.
         """
+
+    def answer_at_once(self, answers: Sequence[tuple[str, bytes]]) -> int | None:
+        """Do the same if nothing has to be waited for; None: nothing was sent, because `answer` has to wait."""
 
 
 def no_wait() -> float:
@@ -130,6 +136,10 @@ class PlainLink:
                 return len(answers) - count
             await self._connection.publish(reply, payload)
         return 0
+
+    def answer_at_once(self, answers: Sequence[tuple[str, bytes]]) -> int | None:
+        """See `Link`. nats-py's `publish` may always wait."""
+        return None if answers else 0
 
 
 class _PlainSubscribed:
@@ -230,17 +240,40 @@ class BulkLink(PlainLink):
 
     async def answer(self, answers: Sequence[tuple[str, bytes]]) -> int:
         """See `Link`."""
-        if not answers:
-            return 0  # CPython 3.12's writelines() never gets rid of an empty buffer: the loop spins, closing hangs
+        unsent = self.answer_at_once(answers)
+        if unsent is not None:
+            return unsent
         connection, life = self._connection, self.life
-        if not connection.is_connected:
-            return len(answers)
         await connection._send_command(joined(answers))  # noqa: SLF001
         await connection._flush_pending()  # noqa: SLF001
         if (self.connected, self.life) != (True, life):
             return len(answers)  # nobody knows how many answers the old connection took; a second answer is harmless
         connection.stats["out_msgs"] += len(answers)
         return 0
+
+    def answer_at_once(self, answers: Sequence[tuple[str, bytes]]) -> int | None:
+        """See `Link`. Answers wait while nats-py's buffer is full."""
+        connection: Any = self._connection
+        if not answers:
+            return 0  # CPython 3.12's writelines() never gets rid of an empty buffer: the loop spins, closing hangs
+        if not connection.is_connected:
+            return len(answers)
+        command = joined(answers)
+        if not _takes_at_once(connection, len(command)):
+            return None
+        connection._pending.append(command)  # noqa: SLF001 - see the module's docstring
+        connection._pending_data_size += len(command)  # noqa: SLF001
+        if connection._flush_queue.empty():  # noqa: SLF001 - else the flusher takes ours along
+            connection._flush_queue.put_nowait(asyncio.get_running_loop().create_future())  # noqa: SLF001
+        connection.stats["out_msgs"] += len(answers)
+        return 0
+
+
+def _takes_at_once(connection: Any, size: int) -> bool:
+    """Tell whether nats-py has room for so many bytes more, and a task that writes them."""
+    flusher = connection._flusher_task  # noqa: SLF001 - see the module's docstring
+    room = connection._max_pending_size - connection._pending_data_size  # noqa: SLF001
+    return flusher is not None and not flusher.done() and size < room
 
 
 class _Flusher:

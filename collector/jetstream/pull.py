@@ -224,9 +224,11 @@ class Pull:
 
     async def answer(self, answers: Sequence[Answer]) -> int:
         """Send answers in order, if they may be sent; return how many of the last were not sent."""
-        if not self.may_answer:
-            return len(answers)
-        return await self._link.answer(answers)
+        return await self._link.answer(answers) if self.may_answer else len(answers)
+
+    def answer_at_once(self, answers: Sequence[Answer]) -> int | None:
+        """See `Answering`."""
+        return self._link.answer_at_once(answers) if self.may_answer else len(answers)
 
     @property
     def has_aside(self) -> bool:

@@ -56,7 +56,10 @@ class LaneClient(AsyncMongoClient[dict[str, Any]]):
 
 
 class Lanes:
-    """The lanes of one client: as many as commands were sent at a time, up to half of the connections of its pool."""
+    """The lanes of one client: as many as commands were sent at a time, up to two thirds of its pool's connections.
+
+    These are enough for all writes of a replica at a time: see `collector.mongodb.calls.WRITES`.
+    """
 
     def __init__(self, client: AsyncMongoClient[dict[str, Any]]) -> None:
         self._client: Any = client
@@ -135,7 +138,7 @@ class Lanes:
         try:
             with pymongo.timeout(timeout):
                 server = await client._select_server(writable_server_selector, None, "insert")  # noqa: SLF001
-                if self.number <= server.pool.max_pool_size // 2:
+                if self.number <= server.pool.max_pool_size * 2 // 3:
                     checkout = client._checkout(server, None)  # noqa: SLF001
                     connection = await checkout.__aenter__()
                     if _is_plain(client, connection):

@@ -170,17 +170,20 @@ async def test_a_batch_is_what_was_there_when_its_write_had_its_turn() -> None:
     assert one.taken
 
 
+@pytest.mark.parametrize("waits", [False, True])
 @pytest.mark.parametrize(("unsent", "owed"), [(3, [1, 2, 3]), (2, [2, 3]), (1, [3]), (0, [])])
 async def test_answers_that_are_not_sent_are_counted_and_owed_without_what_they_answer(
-    unsent: int, owed: list[int]
+    unsent: int, owed: list[int], *, waits: bool
 ) -> None:
     async with playing() as scene:
 
         async def lose(answers: Sequence[tuple[str, bytes]]) -> int:
+            assert waits
             assert len(answers) == 3
             return unsent
 
         scene.link.answer = lose  # type: ignore[method-assign]
+        scene.link.answer_at_once = lambda _: None if waits else unsent  # type: ignore[method-assign, assignment]
         await scene.write([decoded(1), decoded(2), decoded(3)])
         (event,) = await scene.until_settled(1)
     assert (event.unanswered, event.owed, len(scene.in_hand), scene.in_hand.bytes) == (0, unsent, 0, 0)

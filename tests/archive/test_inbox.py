@@ -38,6 +38,9 @@ class Scripted:
     async def answer(self, answers: object) -> int:
         raise AssertionError(answers)
 
+    def answer_at_once(self, answers: object) -> int:
+        raise AssertionError(answers)
+
 
 @pytest.mark.parametrize(
     "line", ["408 Request Timeout", "409 Batch Completed", "409 Message Size Exceeds MaxBytes", "404 No Messages"]

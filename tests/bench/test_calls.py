@@ -57,7 +57,7 @@ class MemoryLink(FakeLink):
         self.parser.receivers[SID] = receive
         return await super().subscribe(subject, receive)
 
-    async def answer(self, answers: Sequence[tuple[str, bytes]]) -> int:
+    def answer_at_once(self, answers: Sequence[tuple[str, bytes]]) -> int:
         joined(answers)
         return 0
 

@@ -28,6 +28,9 @@ class Answering:
         self.sent: list[Answer] = []
 
     async def answer(self, answers: Sequence[Answer]) -> int:
+        return self.answer_at_once(answers)
+
+    def answer_at_once(self, answers: Sequence[Answer]) -> int:
         if not self.is_there:
             return len(answers)
         self.sent += answers

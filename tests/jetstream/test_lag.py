@@ -13,8 +13,10 @@ from nats.js.api import AckPolicy, ConsumerConfig
 
 import collector.jetstream.lag
 from collector.events.readings import Sampled, Waiting
+from collector.flow.in_hand import InHand
 from collector.jetstream.lag import JetStreamLag
 from collector.jetstream.stuck import Stuck
+from tests.support.fakes import delivery
 from tests.support.pulling import connected, quiet
 from transfer import Logger, Transfer
 from transfer.errors import JetStreamError, Unavailable
@@ -270,6 +272,31 @@ async def test_the_durable_of_a_logger_whose_home_is_elsewhere_is_left_to_its_ho
     elsewhere.clear()
     await scene.read()
     assert sorted(scene.asked) == LOGGERS
+
+
+async def test_the_durable_of_a_logger_is_seldom_asked_while_all_its_messages_are_in_hand_here(scene: Scene) -> None:
+    """Of a thousand loggers with an entry a second each, nearly all have a message or two in hand at any time."""
+    hands = {key: InHand() for key in LOGGERS}
+    scene.lag = JetStreamLag(scene.jetstream, scene.names, PERIOD, in_hand=hands.get)
+    for number, key in enumerate(LOGGERS):
+        await scene.publish(key)
+        await scene.pull(key)
+        hands[key].take([delivery(1, delivered=1 + number % 2)])
+    hands["l01"].keep((delivery(1).reply, b"+ACK"))
+    hands["l01"].release([delivery(1, delivered=2)])
+    for key in ("l02", "l03"):  # one more, which nobody has in hand: it waits, or it is stuck
+        await scene.publish(key)
+    del hands["l04"]
+    await scene.read()
+    for _ in range(10):
+        read = await scene.read()
+        assert {"l02", "l03", "l04"} <= set(scene.asked)
+        assert len(scene.asked) < 10
+        for number, key in enumerate(LOGGERS):
+            if key not in scene.asked:
+                counts = read[key].pending, read[key].ack_pending, read[key].redelivered
+                assert counts == (0, 1, number % 2 if key != "l01" else 0)
+                assert (read[key].lag, read[key].stuck) == (1, 0)
 
 
 async def test_a_backlog_is_read_closely_by_every_replica(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

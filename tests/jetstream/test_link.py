@@ -112,6 +112,26 @@ async def test_answers_are_all_sent_in_order(
             assert [frame.body for frame in await inbox.until(500)] == [body for _, body in answers]
 
 
+async def test_answers_wait_for_nothing_but_room_in_the_buffer_of_nats_py(
+    nats_server: NatsServer, namespace: str
+) -> None:
+    with fail_after(60):
+        async with connected(nats_server) as connection, connected(nats_server) as other:
+            inbox, link = Inbox(), BulkLink(connection)
+            await PlainLink(other).subscribe(f"{namespace}.answers.*", inbox.receive)
+            await written(other)
+            answers = [(f"{namespace}.answers.{number}", b"+ACK") for number in range(200)]
+            room, connection._max_pending_size = connection._max_pending_size, 1000
+            assert link.answer_at_once(answers) is None
+            assert link.answer_at_once([]) == 0
+            assert await link.answer(answers[:100]) == 0
+            connection._max_pending_size = room
+            assert [link.answer_at_once([answer]) for answer in answers[100:]] == [0] * 100
+            subjects = [frame.subject.decode() for frame in await inbox.until(200)]
+        assert subjects == [subject for subject, _ in answers], "all of them, once, in order"
+        assert link.answer_at_once(answers) == 200, "without a connection none is sent"
+
+
 @pytest.mark.parametrize("loggers", [100, 200])
 async def test_subscriptions_that_begin_or_end_together_share_a_question_to_the_server(
     nats_server: NatsServer, loggers: int

@@ -48,6 +48,9 @@ class Woken:
     async def answer(self, answers: Sequence[tuple[str, bytes]]) -> int:
         return await self.link.answer(answers)
 
+    def answer_at_once(self, answers: Sequence[tuple[str, bytes]]) -> int | None:
+        return self.link.answer_at_once(answers)
+
     def wake(self) -> None:
         self.woken += 1
 
