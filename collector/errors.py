@@ -121,6 +121,24 @@ class BlockDamaged(CollectorError):
     """
 
 
+class BlockUnreadable(CollectorError):
+    """A block of an archive cannot be read, so nothing behind it is replayed until it is whole again."""
+
+    def __init__(self, path: str, why: str) -> None:
+        super().__init__(
+            f"expected block {path} to be readable, but {why}: bring it back from a copy, or from an older version of"
+            " the object; collector archive verify names all blocks with a damage"
+        )
+
+
+class WrongReplay(CollectorError):
+    """An archive cannot be replayed in the way that was asked for."""
+
+
+class WrongCursor(CollectorError):
+    """The file of a cursor does not belong to this replay, or another process uses it."""
+
+
 class ReaderGone(CollectorError):
     """The reader of standard output has closed it for good: a replica whose sink it is has to end."""
 

@@ -1,6 +1,6 @@
 """The blocks of an open cut while they are filled: messages in, and when the cut is closed, the bytes of each block.
 
-Each entry of a message has one block. The entries of a message are its rows in their order, and then its dead letters.
+Each entry of a message has one block. Rows and dead letters of a message are in the order of their positions.
 """
 
 from __future__ import annotations
@@ -159,9 +159,17 @@ def merged(
     for message in messages:
         before = len(entries)
         row = _take(entries, rows, row, lambda one, of=message: one.message is of)
+        end = len(entries)
         reject = _take(entries, rejects, reject, lambda one, of=message: one.delivery is of)
+        if before < end < len(entries):
+            entries[before:] = by_position(entries[before:])
         counts.append(len(entries) - before)
     return entries, counts
+
+
+def by_position(entries: Sequence[Entry]) -> list[Entry]:
+    """Return the entries of one message in the order of their positions: a record counts them so."""
+    return sorted(entries, key=lambda one: one.position or 0)
 
 
 def _take(entries: list[Entry], found: Sequence[Entry], start: int, belongs: Callable[..., bool]) -> int:

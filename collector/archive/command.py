@@ -7,6 +7,7 @@ import click
 from collector.archive.capturing.command import run
 from collector.archive.listing.command import list_, status
 from collector.archive.proof.command import verify
+from collector.archive.replaying.command import replay
 
 _HELP = """Keep streams as files, each message in exactly one.
 
@@ -23,6 +24,7 @@ def archive() -> None:
 
 
 archive.add_command(list_)
+archive.add_command(replay)
 archive.add_command(status)
 archive.add_command(verify)
 archive.add_command(run)

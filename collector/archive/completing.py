@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from msgspec.structs import replace
 
-from collector.archive.blocks import Blocks
+from collector.archive.blocks import Blocks, by_position
 from collector.archive.formats import About
 from collector.archive.log import missing
 from collector.archive.members import Shares
@@ -104,7 +104,7 @@ class _Remade:
     def entries_of(self, message: Delivery) -> dict[int, list[Entry]]:
         """Return the entries of a message that belong to missing blocks: by position, as they were planned."""
         read = self._reading.read([message])
-        now: list[Entry] = [*read.rows, *read.rejects]
+        now = by_position([*read.rows, *read.rejects])
         parts: dict[int, list[Entry]] = {}
         for position, number in enumerate(self._shares.of(message.sequence) or ()):
             if number in self._absent:

@@ -20,7 +20,7 @@ class Bucket:
         self.known: set[str] = set()
         self.held: dict[str, int] = {}
         self.life, self.revision = "1", 0
-        self.backup: tuple[dict[str, int], int] = {}, 0
+        self.backup: tuple[dict[str, int], str, int] = {}, "1", 0
         self.put(declared)
         self.list()
 
@@ -49,10 +49,10 @@ class Bucket:
         self.held, self.life, self.revision = {}, life, 0
 
     def save(self) -> None:
-        self.backup = dict(self.held), self.revision
+        self.backup = dict(self.held), self.life, self.revision
 
     def restore(self) -> None:
-        held, self.revision = self.backup
+        held, self.life, self.revision = self.backup
         self.held = dict(held)
         self.list()
 

@@ -11,14 +11,18 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from collector.archive.blocks import merged
+from collector.archive.decoders import Entries
 from collector.archive.finding import find_logs
 from collector.archive.proof.findings import Finding, Kind, Tally
 from collector.archive.proof.members import Compared, wanted_of
 from collector.archive.proof.proving import Part, Prover
+from collector.archive.rows import Reading
 from collector.archive.stores.local import LocalStore
 from collector.cli import main
 from tests.archive.test_record import histories, members_of
-from tests.support.archive_damages import COLUMNS, DAMAGES, FORMS, archive, path_of
+from tests.support.archive_damages import COLUMNS, DAMAGES, FORMS, archive, path_of, some_messages
+from tests.support.wire_bytes import INCARNATION
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -124,6 +128,15 @@ async def test_any_rows_other_than_the_wanted_ones_are_told(history: Any, data: 
             some = rows[start : start + size]
             compared.take(([sequence for sequence, _ in some], [position for _, position in some]))
         assert bool(compared.fault(other for other in wanted if other is not one)) == (list(rows) != right)
+
+
+async def test_the_entries_of_a_message_are_by_position_whether_they_are_rows_or_dead_letters() -> None:
+    """So the record of a capture says the same of each `_pos` as its blocks do."""
+    received = some_messages(1, 7, with_dead=True)
+    read = Reading(Entries(INCARNATION), INCARNATION).read(received)
+    entries, counts = merged(received, read.rows, read.rejects)
+    assert counts == [1, 1, 4, 1, 1, 4, 1, 1]
+    assert [one.position or 0 for one in entries] == [0, 0, 0, 1, 2, 3, 0, 0, 0, 1, 2, 3, 0, 0]
 
 
 # --- commands

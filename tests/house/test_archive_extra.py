@@ -39,3 +39,12 @@ def test_a_folder_with_ndjson_and_zstd_needs_no_package_of_the_extra() -> None:
         "print(Making().opened(Spool()).suffix, open_store('/backup', {}).where)"
     )
     assert said == "ndjson.zst /backup\n"
+
+
+def test_the_commands_that_read_an_archive_need_no_package_of_the_extra_for_such_a_folder() -> None:
+    said = said_without_the_extra(
+        "import collector.archive.command, io, pathlib;"
+        "from collector.archive.readers.opening import open_block; from collector.archive.record import BlockKind;"
+        "print(list(open_block(pathlib.Path(), io.BytesIO(), BlockKind.ROWS, {}).rows()))"
+    )
+    assert said == "[]\n"

@@ -9,7 +9,7 @@ import click
 
 from collector.archive.commands import capture_option, chosen_logs, do, json_option, opened, root_argument
 from collector.archive.layout import record_path
-from collector.archive.listing.state import read_state, read_stream, utc
+from collector.archive.listing.state import read_state, utc, with_stream
 from collector.errors import RecordDamaged
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ Example:
 """
 _STATUS_HELP = """Say how far each capture of an archive is: its last cut, whether that is complete, and its cursor.
 
-ROOT is a folder, or an address such as s3://bucket/logs. With --stream, NATS is asked how far the stream is: NATS_HOSTS
-and a login as for `collector run`.
+ROOT is a folder, or an address such as s3://bucket/logs. With --stream, NATS is asked for the lag and the owner:
+NATS_HOSTS and a login as for `collector run`.
 
 \b
 Exit status: 0 each cut is complete
@@ -145,8 +145,9 @@ def status(*, root: str, capture: str | None, stream: str | None, as_json: bool)
     async def work() -> int:
         store = opened(root)
         logs = await chosen_logs(store, capture)
-        facts = None if stream is None else await read_stream(stream)
-        states = [await read_state(store, log, facts) for log in logs]
+        states = [await read_state(store, log) for log in logs]
+        if stream is not None:
+            states = await with_stream(states, stream, store.where)
         for state in states:
             click.echo(json.dumps(state.as_json()) if as_json else "\n".join(state.lines()))
         return 0 if all(state.is_well for state in states) else 1

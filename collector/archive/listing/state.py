@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ import msgspec
 
 from collector.archive.layout import record_path
 from collector.archive.log import missing
+from collector.archive.owning.lease import Lease, lease_key
 from collector.archive.patient import patiently
 from collector.errors import RecordDamaged
 from transfer.environment import Environment
@@ -20,6 +21,8 @@ from transfer.jetstream.connection import open_connection
 from transfer.nats_settings import DEFAULT_HOSTS, NatsSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from collector.archive.finding import FoundLog
     from collector.archive.record import Record
     from collector.archive.stores import Store
@@ -37,6 +40,8 @@ class StreamFacts(msgspec.Struct):
 
     created: str
     state: _Ends
+    owners: dict[str, str] = {}
+    """The replica that owns each capture of it now; empty when there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +73,11 @@ class State:
         return max(0, self.stream.state.last_seq - self.cursor)
 
     @property
+    def owner(self) -> str:
+        """The replica that owns the capture now; empty when none does, or NATS was not asked."""
+        return "" if self.last is None or self.stream is None else self.stream.owners.get(self.last.capture, "")
+
+    @property
     def is_well(self) -> bool:
         """Whether the log is readable and the last cut complete."""
         return not self.damage and not self.absent
@@ -92,6 +102,7 @@ class State:
                 "lag": self.lag,
                 "stream_last": self.stream.state.last_seq,
                 "same_stream": not self.is_other_stream,
+                "owner": self.owner,
             }
         return facts | ({"damage": self.damage} if self.damage else {})
 
@@ -109,31 +120,35 @@ class State:
         if self.is_other_stream:
             lines.append("  the stream was made anew since, and its new incarnation has a log of its own")
         elif self.stream is not None:
-            lines.append(f"  lag {self.lag:,}: the stream ends at {self.stream.state.last_seq:,}")
+            owner = f"owned by {self.owner}" if self.owner else "nobody owns it now"
+            lines.append(f"  lag {self.lag:,}: the stream ends at {self.stream.state.last_seq:,}; {owner}")
         return lines
 
 
-async def read_state(store: Store, log: FoundLog, stream: StreamFacts | None) -> State:
+async def read_state(store: Store, log: FoundLog) -> State:
     """Return the state of a capture."""
     if not log.numbers or log.numbers[-1] < log.hint:
         gone = RecordDamaged(record_path(log.folder, log.hint), "neither it nor a later one is there any more")
-        return State(log=log, last=None, damage=str(gone), stream=stream)
+        return State(log=log, last=None, damage=str(gone))
     try:
         last = await patiently(partial(log.read, store, log.numbers[-1]))
     except RecordDamaged as damage:
-        return State(log=log, last=None, damage=str(damage), stream=stream)
+        return State(log=log, last=None, damage=str(damage))
     absent = await patiently(partial(missing, store, last))
-    return State(log=log, last=last, absent=len(absent), stream=stream)
+    return State(log=log, last=last, absent=len(absent))
 
 
-async def read_stream(name: str) -> StreamFacts:
-    """Ask nats-server about a stream. Raises WrongSettings and a TransferError."""
+async def with_stream(states: Sequence[State], name: str, where: str) -> list[State]:
+    """Ask nats-server about a stream and the owners of its captures. Raises WrongSettings and a TransferError."""
     environment = Environment(os.environ)
     settings = NatsSettings.read(environment, DEFAULT_HOSTS)
     environment.finish()
-    async with open_connection(settings, name="collector archive") as connection:
-        answer = await request(connection.jetstream(), f"STREAM.INFO.{name}")
-        return msgspec.json.decode(answer, type=StreamFacts)
+    async with open_connection(settings, name="collector archive status") as connection:
+        jetstream = connection.jetstream()
+        facts = msgspec.json.decode(await request(jetstream, f"STREAM.INFO.{name}"), type=StreamFacts)
+        for capture in {state.last.capture for state in states if state.last is not None}:
+            facts.owners[capture] = await Lease(jetstream, lease_key(capture, name, where), "").holder()
+    return [replace(state, stream=facts) for state in states]
 
 
 def utc(time_ns: int) -> str:

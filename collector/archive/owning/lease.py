@@ -14,7 +14,7 @@ import msgspec
 import nats.errors
 from anyio import CancelScope
 
-from transfer.errors import JetStreamError, Unavailable
+from transfer.errors import JetStreamError, Unavailable, UnknownStream
 from transfer.jetstream.api import NAME_IN_USE, NANOSECONDS, connection_of, request
 from transfer.names import LEASES_STREAM, lease_subject
 
@@ -110,6 +110,14 @@ class Lease:
         if said.error.err_code == _ANOTHER_REVISION:
             return False
         raise Unavailable(f"{self._subject}: expected JetStream to keep it, got {said.error.description}")
+
+    async def holder(self) -> str:
+        """Return the owner that lives now; nothing when there is none."""
+        try:
+            found = await self._read()
+        except UnknownStream:  # nobody has ever captured here
+            return ""
+        return "" if found is None else found.data.decode(errors="replace")
 
     async def _read(self) -> _Message | None:
         try:

@@ -5,13 +5,12 @@ A file that is cut, and one with bytes behind its end, is damaged, although the 
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
-import cramjam
 import zstandard
-from isal import isal_zlib
 
-from collector.errors import BlockDamaged
+from collector.errors import BlockDamaged, StoreRefused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,7 +20,6 @@ _ZSTD_PIECE = 4096
 """Bytes that zstd gets at once: it has no limit for its output, which may be some hundred times as much."""
 _MOST = 1024 * 1024
 _GZIP = 31
-_BAD_GZIP: type[Exception] = isal_zlib.error  # type: ignore[assignment] # its stubs say less
 _SNAPPY = b"\xff\x06\x00\x00sNaPpY"
 _CHUNK_HEAD = 4
 _COMPRESSED, _PLAIN, _FIRST_SKIPPED = 0x00, 0x01, 0x80
@@ -46,6 +44,18 @@ def inflated(file: BinaryIO) -> Iterator[bytes]:
     return _pieces(file, _PIECE)
 
 
+@contextmanager
+def of_the_extra(what: str) -> Iterator[None]:
+    """Say how to install what a block needs. Raises StoreRefused."""
+    try:
+        yield
+    except ImportError as exc:
+        raise StoreRefused(
+            f"expected what reads {what} to be installed, but {exc}; install it:"
+            " pip install 'transfer-collector[archive]'"
+        ) from None
+
+
 def _pieces(file: BinaryIO, size: int) -> Iterator[bytes]:
     while piece := file.read(size):
         yield piece
@@ -63,6 +73,9 @@ def _zstd(file: BinaryIO) -> Iterator[bytes]:
 
 
 def _gzip(file: BinaryIO) -> Iterator[bytes]:
+    with of_the_extra("gzip"):
+        from isal import isal_zlib  # noqa: PLC0415 - other blocks are read without it
+    bad: type[Exception] = isal_zlib.error  # type: ignore[assignment] # its stubs say less
     inflater = isal_zlib.decompressobj(wbits=_GZIP)
     for piece in _pieces(file, _PIECE):
         _check_end(inflater)
@@ -70,7 +83,7 @@ def _gzip(file: BinaryIO) -> Iterator[bytes]:
         while left:
             try:
                 yield inflater.decompress(left, _MOST)
-            except _BAD_GZIP as error:
+            except bad as error:
                 raise BlockDamaged(f"gzip: {error}") from error
             left = inflater.unconsumed_tail
     _check_whole(inflater)
@@ -90,6 +103,8 @@ def _check_whole(inflater: _Inflated) -> None:
 
 def _snappy(file: BinaryIO) -> Iterator[bytes]:
     """Inflate one chunk after the other; each has a checksum, and the last one nothing that says so."""
+    with of_the_extra("snappy"):
+        import cramjam  # noqa: PLC0415 - other blocks are read without it
     file.seek(len(_SNAPPY))
     while head := file.read(_CHUNK_HEAD):
         size = int.from_bytes(head[1:], "little")

@@ -7,9 +7,8 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from collector.archive.readers.csv_rows import CsvRows
-from collector.archive.readers.inflating import inflated
+from collector.archive.readers.inflating import inflated, of_the_extra
 from collector.archive.readers.lines import letters_reader, raw_reader, rows_reader
-from collector.archive.readers.parquet_rows import MAGIC, ParquetRows
 from collector.archive.record import BlockKind
 from collector.errors import BlockDamaged
 
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from collector.archive.record import Record
 
 _BRACE, _OF_A_FACT = b"{", b"_"
+_PARQUET = b"PAR1"
 _RAW = b'{"stream":'
 
 
@@ -30,7 +30,9 @@ def open_block(path: Path, file: BinaryIO, kind: BlockKind, kinds: Mapping[str, 
 
     `kinds` has the types of the declared columns, by their names.
     """
-    if file.read(len(MAGIC)) == MAGIC:
+    if file.read(len(_PARQUET)) == _PARQUET:
+        with of_the_extra("Parquet"):
+            from collector.archive.readers.parquet_rows import ParquetRows  # noqa: PLC0415 - as in `inflating`
         return ParquetRows(path, kinds)
     file.seek(0)
     pieces = inflated(file)

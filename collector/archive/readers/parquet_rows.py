@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from arro3.core import RecordBatch
 
-MAGIC = b"PAR1"
 _ROWS = 128
 """Rows of a batch: each of them may be as large as a message."""
 _TIME = DataType.timestamp("us", tz="UTC")
