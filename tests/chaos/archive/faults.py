@@ -268,9 +268,9 @@ _FOLDER, _S3, _AZURE, _CLUSTER = ("archive-folder", "archive-s3", "archive-azure
 _REMOTE = (_S3, _AZURE, _CLUSTER)
 _SINGLE = (_FOLDER, _S3, _AZURE)
 _ALSO = frozenset({"replica"})
-CHANGEABLE = Weather(dict.fromkeys(Blow, 0.03), 1.0)
+CHANGEABLE = Weather(dict.fromkeys(Blow, 0.05), 0.5)
 """The weather while faults are struck."""
-MILD = Weather(dict.fromkeys(Blow, 0.01), 1.0)
+MILD = Weather(dict.fromkeys(Blow, 0.03), 0.5)
 """The weather while all is mended, so that no round goes without blows."""
 _HALF = {blow: Weather({blow: 0.5}) for blow in Blow}
 _ON_THE_WIRE = {Blow.CUT, Blow.CUT_ANSWER, Blow.CONFLICT}
