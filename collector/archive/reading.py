@@ -99,6 +99,8 @@ class Doubt(StrEnum):
     """Neither a message nor a heartbeat came in time."""
     REFUSED = "refused"
     """The server has ended or refused a pull request (409)."""
+    STREAM = "stream"
+    """The stream was removed or made anew, or went back, while the owner began."""
     RECORD = "record"
     """Another replica has created the record first."""
 

@@ -11,6 +11,7 @@ from anyio import fail_after
 from collector.archive.capture import Capture
 from collector.archive.finding import find_logs
 from collector.archive.keys import by_subject
+from collector.archive.layout import log_folder
 from collector.archive.owning.attaching import Attached, Attaching
 from collector.archive.record import CutTrigger
 from collector.archive.stores.local import LocalStore
@@ -232,3 +233,29 @@ async def test_a_jetstream_that_does_not_answer_at_the_start_is_waited_for(
             await until_archived(running, 10)
         waited = [event.why for event in told if isinstance(event, Waiting)]
         assert waited[:3] == ["nobody is there", waited[1], "no answer"]
+
+
+async def test_a_stream_that_is_made_anew_after_the_look_at_it_is_not_read_for_the_old_one(
+    nats_server: NatsServer, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attach, told, looks = Attaching.attach, list[object](), 0
+    async with captured(nats_server, namespace, "limits") as stream:
+        await stream.publish(10)
+
+        async def attached(self: Attaching) -> Attached:
+            nonlocal looks
+            looks += 1
+            found = await attach(self)
+            if looks == 2:  # the first one is that of `connected`
+                await stream.jetstream.delete_stream(namespace)
+                await stream.jetstream.add_stream(name=namespace, subjects=[f"{namespace}.>"])
+                await stream.publish(20)
+            return found
+
+        monkeypatch.setattr(Attaching, "attach", attached)
+        capture = Capture(namespace, to=str(tmp_path), max_messages=10, tell=told.append)
+        async with Capture.connected(capture, nats_server.url) as running:
+            await until_archived(running, 20)
+        assert [event.why for event in told if isinstance(event, Doubted)] == ["stream"]
+        [log] = {path.parent for path in paths(tmp_path, "0*.cut")}
+        assert str(log.relative_to(tmp_path)) == log_folder(namespace, await stream.created())

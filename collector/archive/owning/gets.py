@@ -12,6 +12,7 @@ from collector.model import Delivery
 from collector.runtime.latch import Latch
 from transfer.errors import Unavailable
 from transfer.jetstream.api import api_prefix
+from transfer.jetstream.streams import stream_state
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from collector.jetstream.link import Link
     from collector.jetstream.parser import AnyFrame
+    from transfer.jetstream.streams import StreamState
 
 _AT_ONCE = 256
 _BYTES_AT_ONCE = 8 << 20
@@ -56,9 +58,14 @@ class Gets:
     def __init__(self, jetstream: JetStreamContext, link: Link, stream: str, inbox: str) -> None:
         """Ask over a link; `inbox` is a prefix that nobody else uses."""
         self.stream = stream
+        self._jetstream = jetstream
         self._link = link
         self._inbox = inbox
         self._subject = f"{api_prefix(jetstream)}.STREAM.MSG.GET.{stream}"
+
+    async def state(self) -> StreamState:
+        """Return the stream as it is now. Raises UnknownStream, Unavailable or Refused."""
+        return await stream_state(self._jetstream, self.stream)
 
     async def get(self, sequences: Sequence[int]) -> AsyncIterator[Delivery]:
         """See `Messages`."""

@@ -28,7 +28,7 @@ from collector.archive.rows import Reading
 from collector.archive.told import CutCompleted, CutStored, MessagesExpired, Owning
 from collector.decoding.identity import Incarnation
 from collector.errors import StreamWentBack
-from transfer.errors import Unavailable
+from transfer.errors import Unavailable, UnknownStream
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
@@ -83,6 +83,8 @@ class Tenure:
         beside = self._means.beside
         self.deliveries = Deliveries(cursor_after(last), beside=beside is not None)
         await self._source.rewind(self.deliveries.cursor)
+        if await self._is_another_stream():
+            return Doubt.STREAM
         if beside is not None:
             beside.rewind(self.deliveries.cursor, self._source)
         self._means.tell(Owning(self.deliveries.cursor))
@@ -136,6 +138,15 @@ class Tenure:
         if self._attached.is_whole and (lost := expired(last.to, state.first_seq)):
             means.tell(MessagesExpired(lost))
         return last
+
+    async def _is_another_stream(self) -> bool:
+        """Look at the stream again, once it is read: it may have been made anew under its name since the first look."""
+        known = self._attached.state
+        try:
+            now = await self._gets.state()
+        except UnknownStream:
+            return True
+        return now.created != known.created or now.last_seq < known.last_seq
 
     # --- reading
 
