@@ -40,6 +40,7 @@ from collector.actors.supervisor import Pipelines, Supervisor
 from collector.actors.upkeep import Rounds, Upkeep
 from collector.errors import Aborted, ReaderGone
 from collector.events import lifecycle
+from collector.events.archiving import ArchiveGone
 from collector.flow.batch_age import BatchAge
 from collector.flow.budget import Budget
 from collector.flow.homes import Homes
@@ -282,8 +283,11 @@ class Service:
 
 
 def pipeline_of(spec: LoggerSpec, shared: Shared, archiving: Archiving) -> Child:
-    """Return the pipeline of a logger."""
-    return Pipeline(spec, shared) if spec.archive is None else ArchivedPipeline(spec, shared, archiving)
+    """Return the pipeline of a logger. It is called when the logger's pipeline before it has ended."""
+    if spec.archive is not None:
+        return ArchivedPipeline(spec, shared, archiving)
+    shared.report(ArchiveGone(spec.key))
+    return Pipeline(spec, shared)
 
 
 def _replica_id() -> str:

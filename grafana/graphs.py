@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from grafana.panels import PER_MINUTE, PER_SECOND, Panel, Query, Row, graph
-from grafana.queries import of, quantile, rate
+from grafana.queries import ARCHIVE_WINDOW, of, quantile, rate, same
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,12 +24,13 @@ def rows(
     saturation: Sequence[Panel],
     supervision: Sequence[Panel],
 ) -> list[Row]:
-    """Return the rows of a dashboard in the order of the data; the batches are the same in both."""
+    """Return the rows of a dashboard in the order of the data; batches and archive are the same in both."""
     return [
         Row("Now", now),
         Row("Lag", lag),
         Row("Flow", flow),
         Row("Batches", BATCHES),
+        Row("Archive", ARCHIVE),
         Row("Saturation, by replica", saturation),
         Row("Supervision", supervision),
     ]
@@ -165,3 +166,99 @@ SUSPECTS = seldom_by(
     "Time-series only: delivered or published again, so they may be there already. Costs time, loses nothing.",
     "suspect_entries_total",
 )
+ARCHIVE = [
+    graph(
+        "Oldest cut that is not stored",
+        "The age of a cut whose blocks are not all there. Beyond two windows CollectorArchiveCutOld fires.",
+        "s",
+        Query(f"max({same('archive_open_cut_age_seconds')})", "oldest cut"),
+        Query(f"2 * min({ARCHIVE_WINDOW})", "two windows"),
+        Query(f"max({same('archive_oldest_message_age_seconds')})", "oldest message in hand"),
+        width=THIRD,
+    ),
+    graph(
+        "Not archived yet",
+        "Messages that the owners have not archived, and those of them that an owner holds.",
+        "short",
+        Query(f"sum({same('archive_lag_messages')})", "not archived"),
+        Query(f"sum({same('archive_unacked_messages')})", "held"),
+        width=THIRD,
+    ),
+    graph(
+        "Archived up to",
+        "The sequence of the stream up to which all is archived, of all that is chosen together.",
+        "short",
+        Query(f"sum({same('archive_cursor')})", "cursor"),
+        width=THIRD,
+    ),
+    rates(
+        "Rows and blocks",
+        "Rows in blocks that were created. Dead letters are in blocks of their own, under _dead.",
+        {
+            "rows": "archive_rows_total",
+            "blocks": "archive_blocks_total",
+            "dead letters": "archive_dead_letters_total",
+        },
+        width=THIRD,
+    ),
+    rates(
+        "Bytes archived",
+        "Of the bodies of messages, and of the blocks that were made of them.",
+        {"messages": "archive_raw_bytes_total", "blocks": "archive_stored_bytes_total"},
+        unit="Bps",
+        width=THIRD,
+    ),
+    graph(
+        "Cuts, by what closed them",
+        "Window: its end. Bytes, messages or blocks: a limit. Age: ack wait or --max-age. Shutdown: an owner stopped.",
+        PER_MINUTE,
+        Query(f"sum by (trigger) ({rate('archive_cuts_total')}) * 60", "{{trigger}}"),
+        width=THIRD,
+        stacked=True,
+    ),
+    quantiles(
+        "Creation of a block",
+        "One attempt at the store.",
+        "s",
+        "archive_store_seconds",
+        width=THIRD,
+    ),
+    seldom_by(
+        ["reason"],
+        "Failures of the store",
+        "Calls that failed and are made again. Refused: somebody has to change rights or settings.",
+        "archive_store_failures_total",
+    ),
+    seldom_by(
+        ["why"],
+        "Owners that begin again",
+        "By the doubt: what is not stored is read again, and nothing is lost. CollectorArchiveRestless: above 6.",
+        "archive_resets_total",
+    ),
+    seldom(
+        "Tenures, repeats, and what was not as planned",
+        "Expired: messages that left the stream before they were archived, which are lost to the archive.",
+        {
+            "tenures": "archive_tenures_total",
+            "repeats": "archive_repeats_total",
+            "blocks completed": "archive_completed_blocks_total",
+            "rows of __other__": "archive_overflow_rows_total",
+            "expired": "archive_expired_messages_total",
+        },
+    ),
+    by_instance("Archives owned", "Each is read by one process at a time.", "short", "archive_owner"),
+    graph(
+        "Keys in open cuts",
+        "Rows of the keys beyond 10,000 go into blocks of __other__.",
+        "short",
+        Query(f"max({same('archive_keys')})", "most keys"),
+        width=4,
+    ),
+    graph(
+        "Bytes of open cuts",
+        "Held in memory or in the spool.",
+        "bytes",
+        Query(f"sum by (instance) ({of('archive_open_cut_bytes')})", BY_INSTANCE),
+        width=4,
+    ),
+]

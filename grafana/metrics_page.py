@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from prometheus_client.parser import text_string_to_metric_families
 
 from collector.events import BatchSettled, LoggerState, State
+from collector.events.archiving import ArchiveSampled
 from collector.events.readings import Declared, Limit, Sampled, Storage, Store
 from collector.model import Trigger
 from collector.telemetry.metrics import Metrics
@@ -51,6 +52,8 @@ Generated from the code by `make dashboards`. Each replica answers them at `/met
 - Labels with a closed list have all their values from a logger's start, at 0, and go with the logger. An empty `logger`
   stands for the replica as a whole. A `rule` is there once it has dropped an entry. Nothing that a publisher wrote is
   ever a label.
+- `collector_archive_…` are there for archived loggers alone. `collector archive run --listen` has them too, with the
+  capture as `logger` and `archive` as `log_namespace`. Gauges of a process that is not the owner are 0: take `max`.
 - With `COLLECTOR_HISTOGRAMS=service` the histograms have no label `logger`.
 - A message is JetStream's unit, an entry ours: a message may carry many entries. Lag counts messages, writing entries.
 
@@ -78,6 +81,7 @@ def exported() -> list[Metric]:
         )
     )
     metrics.observe(_ONE_DROPPED)
+    metrics.observe(ArchiveSampled(logger="example", is_owner=True))
     stores = [Store("file", "", 0, 1), Store("memory", "", 0, 1)]
     metrics.observe(Declared())
     metrics.observe(Storage(stores, {"example": dict.fromkeys(Limit, 0.0)}, {}, at=0))

@@ -47,6 +47,10 @@ def quantile(share: float, name: str) -> str:
 
 LAG = same("lag_messages")
 OLDEST = same("lag_oldest_message_age_seconds")
+ARCHIVE_WINDOW = same("archive_window_seconds")
+"""Is there of archived loggers alone: their messages wait until their window ends, and are not acked before."""
+LATE = f"{OLDEST} - 2 * {ARCHIVE_WINDOW} or {OLDEST}"
+"""The age of the oldest message; of an archived logger that beyond two windows."""
 ACK_PENDING_USED = f"{same('consumer_ack_pending_messages')} / {same('consumer_ack_pending_limit_messages')}"
 BUFFER_USED = f"sum without (logger) ({of('buffer_bytes')}) / {of_service('buffer_limit_bytes')}"
 _ACKNOWLEDGED = f"sum {BY_LOGGER} ({rate('acknowledged_messages_total', '5m')})"
@@ -57,8 +61,8 @@ STUCK = f"min {BY_LOGGER} (min_over_time({of('stream_stuck_messages')}[5m])) > {
 IF_LAG_IS_KNOWN = f"or on () 0 * count({LAG})"
 """0 where nothing was found, if there was something to look at."""
 _SPEED = f"sum {BY_LOGGER} ({rate('acknowledged_messages_total', '2m')})"
-DRAIN = f"clamp_max(max(({_WAITING}) / {_SPEED}), {NEVER:.0f}) {IF_LAG_IS_KNOWN}"
-STALLED = f"count(({_WAITING}) and {_ACKNOWLEDGED} == 0) {IF_LAG_IS_KNOWN}"
+DRAIN = f"clamp_max(max((({_WAITING}) unless {ARCHIVE_WINDOW}) / {_SPEED}), {NEVER:.0f}) {IF_LAG_IS_KNOWN}"
+STALLED = f"count(({_WAITING}) and {_ACKNOWLEDGED} == 0 unless {ARCHIVE_WINDOW}) {IF_LAG_IS_KNOWN}"
 LAG_UNKNOWN = f"count(count {BY_LOGGER} ({of(_KNOWN)}) unless {LAG}) or on () 0 * count({of_service('build_info')})"
 _TRYING = 'stage=~"write|dead_letter"'
 _FAILED = f"sum {BY_LOGGER} (increase({of('failures_total', _TRYING)}[3m]))"

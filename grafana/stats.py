@@ -12,7 +12,7 @@ from grafana.queries import (
     IF_LAG_IS_KNOWN,
     LAG,
     LAG_UNKNOWN,
-    OLDEST,
+    LATE,
     STALLED,
     STORED,
     STUCK,
@@ -125,9 +125,10 @@ UNDECLARED_MESSAGES = stat(
 )
 OLDEST_MESSAGE = stat(
     "Oldest message",
-    "Age of the oldest message that is not settled, of the worst logger. Red from where CollectorLagOld fires.",
+    "Age of the oldest message that is not settled, of the worst logger. Of an archived logger: beyond two windows, "
+    "within which its messages wait. Red from where CollectorLagOld fires.",
     "s",
-    f"max({OLDEST})",
+    f"clamp_min(max({LATE}), 0)",
     {_OLD * _EARLY: ORANGE, _OLD: RED},
 )
 _BACKLOG = f"max by (log_namespace) ({of_service('backlog_messages')})"
@@ -142,14 +143,15 @@ BACKLOG = stat("Backlog", "Messages of the logger that are not yet settled.", "s
 TIME_TO_DRAIN = stat(
     "Time to drain",
     "How long the slowest logger needs for its backlog, at its speed of the last 2 minutes. Red from where "
-    "CollectorLagGrowing fires, if the backlog grows. Never: there is a backlog, and nothing of it is settled.",
+    "CollectorLagGrowing fires, if the backlog grows. Never: there is a backlog, and nothing of it is settled. Without "
+    "archived loggers.",
     "s",
     DRAIN,
     {_SLOW * _EARLY: ORANGE, _SLOW: RED},
 )
 STALLED_LOGGERS = stat(
     "Stalled loggers",
-    "Loggers with a backlog of which nothing was settled for 5 minutes: CollectorStalled.",
+    "Loggers with a backlog of which nothing was settled for 5 minutes, without archived ones: CollectorStalled.",
     "short",
     STALLED,
     {1: RED},

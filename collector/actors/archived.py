@@ -14,6 +14,7 @@ from anyio import create_task_group, current_time, move_on_after
 from collector.actors.patience import Patience
 from collector.actors.sides import Sides
 from collector.errors import WrongDestination
+from collector.events.archiving import ArchiveSampled
 from collector.runtime.latch import Latch, Listening
 
 if TYPE_CHECKING:
@@ -69,6 +70,8 @@ class ArchivedPipeline:
 
     async def run(self, stopping: Event) -> None:
         """Archive one incarnation of the stream after the other, until asked to stop."""
+        archive = self._spec.archive
+        self._shared.report(ArchiveSampled(logger=self._key, is_owner=False, window=archive.window if archive else 0.0))
         with self._archiving.needs(self._key):
             while not stopping.is_set():
                 await self._live(stopping)

@@ -6,9 +6,10 @@ import secrets
 import socket
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from anyio import CapacityLimiter
+from anyio import CapacityLimiter, create_task_group
 
 from collector.actors.beside import BothSinks
 from collector.actors.pipeline import risks_of
@@ -23,20 +24,23 @@ from collector.archive.owning.lease import Lease, lease_key
 from collector.archive.owning.means import Means
 from collector.archive.owning.owner import Owner
 from collector.archive.permitted import permitted_place
+from collector.archive.recording import Recorder
+from collector.archive.running import facts_of
 from collector.archive.spool import Spool
 from collector.archive.stores.opening import open_store
 from collector.archive.stores.probe import probe
-from collector.archive.told import CutStored, Doubted, Owning, StoreFailed, Tally, Waiting
+from collector.archive.told import Tally
 from collector.archive.uploads import Endless, Uploads
 from collector.errors import (
     CaptureRefused,
+    RecordDamaged,
     SinkUnavailable,
     StoreRefused,
     StoreUnavailable,
+    StreamWentBack,
     WrongDestination,
     WrongTemplate,
 )
-from collector.events import Failed, Failure, LoggerState, Stage, State
 from collector.runtime.latch import Latch
 from collector.settings import Sink
 from transfer.errors import Unavailable, WrongSettings
@@ -50,7 +54,6 @@ if TYPE_CHECKING:
     from collector.archive.owning.attaching import Attached as Readable
     from collector.archive.stores import Store
     from collector.archive.told import Told
-    from collector.events import Report
     from collector.jetstream.source import Attached, DurableSource
     from collector.settings import Settings
     from transfer.wire import LoggerSpec
@@ -118,6 +121,8 @@ class OwnedArchive:
     owner: Owner
     anew: Latch
     """Set when the stream is another one."""
+    recorder: Recorder
+    tally: Tally
 
     @classmethod
     async def opened(
@@ -139,14 +144,17 @@ class OwnedArchive:
     def _of(cls, spec: LoggerSpec, shared: Shared, attached: Attached, sides: Sides, chosen: Chosen) -> OwnedArchive:
         key, jetstream, link, anew = spec.key, shared.nats.connection.jetstream(), shared.nats.link, Latch()
         capture, store = chosen.capture, chosen.store
-        tally, told = Tally(), Telling(key, sides.of("archive"), risks_of(spec, attached))
+        tally = Tally()
+        recorder = Recorder(
+            key, sides.of("archive"), window=capture.window.total_seconds(), risks=risks_of(spec, attached)
+        )
         making, spool = capture.making(), chosen.common.spool(capture.spool)
         form = making.opened(spool)
         Layout(capture.template(), capture=key, stream=attached.stream, incarnation="", ext=form.suffix)
 
         def tell(event: Told) -> None:
             tally.observe(event)
-            told.tell(event)
+            recorder.tell(event)
 
         gets = Gets(jetstream, link, attached.stream, shared.nats.connection.new_inbox())
         beside = None
@@ -170,11 +178,18 @@ class OwnedArchive:
         readable = Attaching(jetstream, link, attached.stream, attached.durable, capture.policy())
         attaching = LoggerAttaching(shared.sources.of(key), attached, readable, anew)
         lease = Lease(jetstream, lease_key(key, attached.stream, store.where), means.owner)
-        return cls(Owner(means, attaching, lease, gets), anew)
+        return cls(Owner(means, attaching, lease, gets), anew, recorder, tally)
 
     async def run(self, stopping: Latch) -> None:
         """Own it until asked to stop, and all that was read is stored."""
-        await self.owner.run(stopping)
+        async with create_task_group() as group:
+            group.start_soon(self.recorder.watch, partial(facts_of, self.tally, self.owner))
+            try:
+                await self.owner.run(stopping)
+            except (RecordDamaged, StreamWentBack) as exc:
+                self.recorder.ended(exc)
+                raise
+            group.cancel_scope.cancel()
 
 
 class LoggerAttaching:
@@ -193,36 +208,3 @@ class LoggerAttaching:
             self._anew.set()
             raise Unavailable(f"stream {attached.stream} was made anew")
         return await self._attaching.attach()
-
-
-class Telling:
-    """Reports the events of a capture as those of its logger."""
-
-    def __init__(self, key: str, report: Report, risks: str = "") -> None:
-        """`risks` are those of the stream, which are said while all is well."""
-        self._key = key
-        self._report = report
-        self._risks = risks
-        self._failing = False
-
-    def tell(self, event: Told) -> None:
-        """Report an event."""
-        match event:
-            case Waiting(why, owned):
-                self._state(State.STANDBY if owned else State.BACKING_OFF, why)
-            case Owning():
-                self._state(State.RUNNING, self._risks)
-            case CutStored() if self._failing:
-                self._failing = False
-                self._state(State.RUNNING, self._risks)
-            case StoreFailed(error, reason):
-                self._failing = True
-                self._state(State.MISCONFIGURED if reason == "refused" else State.FAILING, error)
-            case Doubted(why, messages):
-                error = f"{why}: the durable gave messages to another one, or may have; {messages} are read again"
-                self._report(Failed(self._key, Stage.PULL, Failure.UNAVAILABLE, error, "resetting the durable"))
-            case _:
-                pass
-
-    def _state(self, state: State, why: str = "") -> None:
-        self._report(LoggerState(self._key, state, why))

@@ -83,6 +83,8 @@ class Filling:
         self.cut = cut
         self.blocks = blocks
         self.raw_bytes = 0
+        self.first_time_ns = 0
+        """When the stream stored the first message of the cut; 0 before there is one."""
         self.last_time_ns = 0
         """When the stream stored the last message of the cut."""
         self._policy = policy
@@ -92,6 +94,7 @@ class Filling:
         if not came.sequences:
             return
         self.raw_bytes += sum([len(frame[3]) for frame in came.frames])
+        self.first_time_ns = self.first_time_ns or came.times_ns[0]
         self.last_time_ns = came.times_ns[-1]
         read = reading.read(messages)
         rows = read.rows

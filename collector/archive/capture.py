@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from collector.archive.rows import Decoder, Key
     from collector.archive.stores import Store
     from collector.archive.told import Tell, Told
-    from collector.events import Event
+    from collector.events import Event, Report
 
 WINDOW = timedelta(minutes=15)
 MAX_BYTES = 64 << 20
@@ -158,10 +158,11 @@ async def _connected(capture: Capture, servers: str, environ: Mapping[str, str])
 
 
 @asynccontextmanager
-async def nats_connection(settings: NatsSettings, tell: Tell) -> AsyncIterator[NatsConnection]:
-    """Connect to NATS, trying for ever, and tell why there is no connection."""
+async def nats_connection(settings: NatsSettings, tell: Tell, also: Report = nobody) -> AsyncIterator[NatsConnection]:
+    """Connect to NATS, trying for ever, and tell why there is no connection; `also` hears each event."""
 
     def report(event: Event) -> None:
+        also(event)
         if isinstance(event, ConnectionChanged) and not event.connected:
             tell(Waiting(f"NATS at {settings.hosts_shown}: {event.why}"))
 

@@ -75,6 +75,12 @@ def read_slice(frames: Sequence[AnyFrame], stream: str, durable: str) -> Slice:
     )
 
 
+def pending_of(reply: bytes) -> int:
+    """Return how many messages the durable had not delivered yet when it made a delivery."""
+    fields = reply.split(b".")
+    return int(fields[8 if len(fields) == _SHORT else 10])
+
+
 def _read_columns(columns: list[list[bytes]], frames: Sequence[AnyFrame]) -> Slice:
     deliveries, sequences, numbers, times = columns
     first = deliveries.count(b"1") == len(deliveries)

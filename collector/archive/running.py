@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,10 +13,13 @@ from anyio import CancelScope, create_task_group, current_time, open_signal_rece
 from collector.archive.told import Facts
 from collector.errors import RecordDamaged, StreamWentBack
 from collector.runtime.latch import Latch
+from transfer.jetstream.api import NANOSECONDS
 
 if TYPE_CHECKING:
     from collector.archive.owning.means import Means
     from collector.archive.owning.owner import Owner
+    from collector.archive.owning.tenure import Tenure
+    from collector.archive.told import Tally
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -106,29 +110,51 @@ class Running:
 
     def facts(self) -> Facts:
         """Return the numbers of this moment."""
-        tally, tenure = self._means.tally, self._owner.tenure
-        filling = None if tenure is None else tenure.filling
-        is_open = filling is not None and bool(filling.cut)
-        return Facts(
-            cursor=tenure.deliveries.cursor if tenure is not None else 0,
-            held_messages=tenure.deliveries.held if tenure is not None else 0,
-            open_cut_age=current_time() - tenure.opened_at if tenure is not None and is_open else 0.0,
-            open_cut_bytes=filling.blocks.size.bytes if filling is not None and is_open else 0,
-            open_cut_blocks=len(filling.cut.places) if filling is not None else 0,
-            fetched=tally.fetched,
-            archived=tally.archived,
-            blocks=tally.blocks,
-            rows=tally.rows,
-            raw_bytes=tally.raw_bytes,
-            stored_bytes=tally.stored_bytes,
-            cuts=dict(tally.cuts),
-            store_failures=dict(tally.store_failures),
-            store_seconds=tally.store_seconds,
-            repeats=tally.repeats,
-            resets=dict(tally.resets),
-            tenures=tally.tenures,
-            completed_blocks=tally.completed_blocks,
-            expired_messages=tally.expired_messages,
-            overflow_rows=tally.overflow_rows,
-            dead_letters=tally.dead_letters,
-        )
+        return facts_of(self._means.tally, self._owner)
+
+
+def facts_of(tally: Tally, owner: Owner) -> Facts:
+    """Return the numbers of an owner at this moment."""
+    tenure = owner.tenure
+    filling = None if tenure is None else tenure.filling
+    is_open = filling is not None and bool(filling.cut)
+    held = tenure.deliveries.held if tenure is not None else 0
+    opened_at, first_time_ns = _oldest(tenure)
+    return Facts(
+        is_owner=owner.is_reading,
+        cursor=tenure.deliveries.cursor if tenure is not None else 0,
+        held_messages=held,
+        lag_messages=held + (tenure.pending if tenure is not None else 0),
+        oldest_message_age=max(0.0, time.time() - first_time_ns / NANOSECONDS) if first_time_ns else 0.0,
+        open_cut_age=current_time() - opened_at if opened_at is not None else 0.0,
+        open_cut_bytes=filling.blocks.size.bytes if filling is not None and is_open else 0,
+        open_cut_blocks=len(filling.cut.places) if filling is not None else 0,
+        open_cut_keys=len({place.key for place in filling.cut.places}) if filling is not None else 0,
+        fetched=tally.fetched,
+        archived=tally.archived,
+        blocks=tally.blocks,
+        rows=tally.rows,
+        raw_bytes=tally.raw_bytes,
+        stored_bytes=tally.stored_bytes,
+        cuts=dict(tally.cuts),
+        store_failures=dict(tally.store_failures),
+        store_seconds=tally.store_seconds,
+        repeats=tally.repeats,
+        resets=dict(tally.resets),
+        tenures=tally.tenures,
+        completed_blocks=tally.completed_blocks,
+        expired_messages=tally.expired_messages,
+        overflow_rows=tally.overflow_rows,
+        dead_letters=tally.dead_letters,
+    )
+
+
+def _oldest(tenure: Tenure | None) -> tuple[float | None, int]:
+    """Return when the oldest cut was opened whose blocks are not all there, and the time of its first message."""
+    if tenure is None:
+        return None, 0
+    if tenure.closed is not None:
+        return tenure.closed
+    if tenure.filling is not None and tenure.filling.cut:
+        return tenure.opened_at, tenure.filling.first_time_ns
+    return None, 0

@@ -113,13 +113,20 @@ def nobody(_: object) -> None:
 class Facts:
     """The numbers of one capture at one moment; those that are counted begin with the process."""
 
+    is_owner: bool
+    """Whether this process reads the stream now."""
     cursor: int
     held_messages: int
     """Messages that were received and are not archived."""
+    lag_messages: int
+    """Those, and the messages that had not come when the last one came."""
+    oldest_message_age: float
+    """Seconds that the oldest message in hand has been in the stream, by the clocks of both; 0 without one."""
     open_cut_age: float
-    """Seconds; 0 when the open cut is empty."""
+    """Seconds of the oldest cut whose blocks are not all there; 0 when there is no message in one."""
     open_cut_bytes: int
     open_cut_blocks: int
+    open_cut_keys: int
     fetched: int
     archived: int
     """Messages in cuts whose blocks are all there."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, TypeAlias
 
+from collector.events.archiving import ArchiveCounted, ArchiveGone, ArchiveSampled, ArchiveStored, ArchiveTrouble
 from collector.events.lifecycle import (
     BatchAgeChanged,
     ConnectionChanged,
@@ -319,5 +320,10 @@ Event: TypeAlias = (
     | ObserverFailed
     | Storage
     | Stopping
+    | ArchiveCounted
+    | ArchiveSampled
+    | ArchiveStored
+    | ArchiveTrouble
+    | ArchiveGone
 )
 Report: TypeAlias = Callable[[Event], None]

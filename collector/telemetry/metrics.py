@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from collector.events import Crashed, LoggerState, State
+from collector.telemetry.archive_metrics import ArchiveMetrics
 from collector.telemetry.entry_metrics import EntryMetrics
 from collector.telemetry.families import Families
 from collector.telemetry.reading_metrics import ReadingMetrics
@@ -32,11 +34,14 @@ class Metrics:
         *,
         logger_histograms: bool = True,
         mongodb: bool = True,
+        archives_only: bool = False,
     ) -> None:
         """Have all metrics; without `logger_histograms` each histogram is of all loggers together.
 
-        `mongodb` says whether the replica has a connection to MongoDB.
+        `mongodb` says whether the replica has a connection to MongoDB. With `archives_only` each logger has the metrics
+        of its archive alone.
         """
+        self._archives_only = archives_only
         self._states: dict[str, State] = {}
         self._started: set[str] = set()
         """Loggers that have children: one that never had a pipeline, as its declaration cannot be read, has none."""
@@ -44,12 +49,14 @@ class Metrics:
         self._readings = ReadingMetrics(self._families, self._states)
         entries = EntryMetrics(self._families)
         self._service = ServiceMetrics(self._families, version, buffer_limit, mongodb=mongodb)
+        self._archives = ArchiveMetrics(namespace, logger_histograms=logger_histograms)
         self._lock = Lock()  # threads of the endpoint call `text`, which withdraws old readings
         self._counting: dict[type, Callable[[Any], None]] = {
             LoggerState: self._move,
             **self._readings.counting,
             **entries.counting,
             **self._service.counting,
+            **self._archives.counting,
             Crashed: self._crashed,
         }
 
@@ -66,7 +73,7 @@ class Metrics:
         with self._lock:
             self._service.replace(ready=ready, loop_lag=loop_lag)
             self._readings.refresh(now)
-        return self._families.chunks()
+        return chain(self._families.chunks(), self._archives.chunks())
 
     def observe(self, event: Event) -> None:
         """Count an event; those that no metric counts are passed over."""
@@ -82,7 +89,7 @@ class Metrics:
             self._forget(logger)
             return
         self._states[logger] = state
-        if state is not State.PARKED and logger not in self._started:
+        if state is not State.PARKED and logger not in self._started and not self._archives_only:
             self._started.add(logger)
             self._families.start(logger)
 
@@ -94,5 +101,6 @@ class Metrics:
     def _forget(self, logger: str) -> None:
         self._started.discard(logger)
         self._families.forget(logger)
+        self._archives.forget(logger)
         self._readings.forget(logger)
         self._service.forget(logger)

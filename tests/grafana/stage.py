@@ -22,7 +22,7 @@ from tests.grafana.prometheus import Prometheus
 from transfer import Transfer
 from transfer.entries.entry import encode_entry
 from transfer.jetstream.connection import Connection
-from transfer.wire import BUNDLE, CONTENT_TYPE, CollectionSpec, LoggerSpec, StreamSpec, encode_spec
+from transfer.wire import BUNDLE, CONTENT_TYPE, ArchiveSpec, CollectionSpec, LoggerSpec, StreamSpec, encode_spec
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -51,6 +51,7 @@ class Source:
     entries: int = 1
     poison: float = 0.0
     timeseries: bool = False
+    archived: bool = False
 
 
 SOURCES = (
@@ -58,6 +59,7 @@ SOURCES = (
     Source("web", 400),
     Source("audit", 20, entries=50),
     Source("sensors", 100, timeseries=True),
+    Source("payments", 50, archived=True),
 )
 
 
@@ -77,7 +79,8 @@ class Stage:
         """Declare all loggers."""
         for source in SOURCES:
             collection = CollectionSpec(kind="timeseries") if source.timeseries else None
-            await self.transfer.set(LoggerSpec(source.key, collection=collection, stream=_LIMITS))
+            archive = ArchiveSpec(window=2.0) if source.archived else None
+            await self.transfer.set(LoggerSpec(source.key, collection=collection, stream=_LIMITS, archive=archive))
         bucket = await self.connection.jetstream().key_value(self.transfer.names.bucket)
         await bucket.put(MISSING, encode_spec(LoggerSpec(MISSING)))
 
@@ -120,8 +123,12 @@ async def stage(settings: dict[str, str] = _SETTINGS, *, port: int | None = None
         connection = Connection()
         await connection.connect(servers.nats.url)
         stack.push_async_callback(connection.close)
+        archive = stack.enter_context(TemporaryDirectory(prefix="archive-"))
         folders = [Path(stack.enter_context(TemporaryDirectory(prefix="replica-"))) for _ in range(2)]
-        replicas = [Replica(folder, NAMESPACE, servers.nats, servers.mongod, settings) for folder in folders]
+        replicas = [
+            Replica(folder, NAMESPACE, servers.nats, servers.mongod, {**settings, "COLLECTOR_ARCHIVE": archive})
+            for folder in folders
+        ]
         for replica in replicas:
             stack.callback(replica.kill)
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="prometheus-")))

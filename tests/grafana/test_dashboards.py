@@ -23,7 +23,7 @@ from tests.grafana.expressions import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-ROWS = ["Now", "Lag", "Flow", "Batches", "Saturation, by replica", "Supervision"]
+ROWS = ["Now", "Lag", "Flow", "Batches", "Archive", "Saturation, by replica", "Supervision"]
 VARIABLES = ["datasource", "job", "instance", "log_namespace", "logger"]
 UNITS = {"short", "s", "bytes", "Bps", "percentunit", PER_SECOND, PER_MINUTE}
 every_dashboard = pytest.mark.parametrize("dashboard", dashboards(), ids=lambda found: str(found["uid"]))

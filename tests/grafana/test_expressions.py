@@ -75,6 +75,7 @@ async def _play(one: Stage) -> None:
         await to_thread.run_sync(one.servers.nats.restart)
         await _seen(one, "count(collector_nats_reconnects_total > 0) == 2")
         await _seen(one, "count(rate(collector_delivery_latency_seconds_count[3s]) > 0) > 4")
+        await _seen(one, "count(rate(collector_archive_store_seconds_count[5s]) > 0)")
         group.cancel_scope.cancel()
 
 

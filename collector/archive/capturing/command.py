@@ -12,6 +12,7 @@ from transfer.environment import parse_duration, parse_size
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_MOST_PORT = 65_535
 _HELP = """Archive streams until SIGTERM or SIGINT: each message is in exactly one file in the end, whatever is killed.
 
 Start as many as you like: one of them reads, the others wait, and one takes over within 12 s. A stream that keeps its
@@ -52,6 +53,18 @@ class _Parsed(click.ParamType[Any]):
         if parsed <= 0:
             self.fail(f"expected more than nothing, got {value}", param, ctx)
         return parsed
+
+
+class _Address(click.ParamType[Any]):
+    """Host and port."""
+
+    name = "address"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        host, colon, port = str(value).rpartition(":")
+        if not colon or not port.isdecimal() or int(port) > _MOST_PORT:
+            self.fail(f"expected HOST:PORT such as 0.0.0.0:8080, got {value!r}", param, ctx)
+        return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - probes come from outside the container
 
 
 _duration, _size = _Parsed("duration", parse_duration), _Parsed("size", parse_size)
@@ -96,6 +109,12 @@ _OPTIONS = [
     click.option("--spool", type=click.Path(file_okay=False, exists=True), help="A folder to hold them in."),
     click.option("--uploads", type=_count, default=4, show_default=True, help="Files of a stream written at a time."),
     click.option("--shutdown-timeout", type=_duration, default="30s", show_default=True, help="For the end."),
+    click.option(
+        "--listen",
+        type=_Address(),
+        metavar="HOST:PORT",
+        help="Answer /metrics, /livez, /readyz and /status there.  [default: no]",
+    ),
     click.option("--nats-server", default="", help="Goes before NATS_HOSTS.  [default: nats://127.0.0.1:4222]"),
     click.option("--creds", default="", help="Goes before each login in the environment."),
     click.option("--context", default="", help="A context of the nats command; the environment is not read then."),

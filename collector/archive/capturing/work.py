@@ -17,13 +17,16 @@ from anyio import create_task_group, open_signal_receiver
 from collector.archive.capture import Capture, nats_connection, running
 from collector.archive.capturing.contexts import read_context
 from collector.archive.capturing.lines import Lines
+from collector.archive.capturing.observing import observing
 from collector.archive.keys import by_path, by_subject
 from collector.archive.layout import JETCAPTURE
 from collector.archive.making import DECODERS, FORMATS
 from collector.archive.plugins import Group, is_installed, load
+from collector.archive.recording import Recorder
 from collector.archive.stores.opening import is_own
 from collector.archive.stores.place import parse_address
 from collector.errors import CollectorError, leaves, safe_description
+from collector.events.lifecycle import Stopping
 from collector.runtime.loop import new_event_loop
 from collector.telemetry.log import log_last_line, set_up
 from transfer.environment import Environment
@@ -33,8 +36,10 @@ from transfer.nats_settings import DEFAULT_HOSTS, NatsSettings, with_keywords
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from collector.archive.capturing.observing import Observed
     from collector.archive.rows import Key
     from collector.archive.running import Running, Summary
+    from collector.archive.told import Told
     from collector.jetstream.connection import NatsConnection
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -64,6 +69,7 @@ class Options:
     spool: str | None
     uploads: int
     shutdown_timeout: float
+    listen: tuple[str, int] | None
     nats_server: str
     creds: str
     context: str
@@ -82,7 +88,8 @@ def work(options: Options) -> int:
     except (WrongSettings, CollectorError, ValueError) as exc:
         return _fail(str(exc), 2, release=release)
     try:
-        outcome = anyio.run(_run, captures, settings, environ, backend_options={"loop_factory": new_event_loop})
+        loop = {"loop_factory": new_event_loop}
+        outcome = anyio.run(_run, options, captures, settings, environ, backend_options=loop)
     except (CollectorError, TransferError, ExceptionGroup) as exc:
         return max(_fail(_sentence(leaf), 1, release=release) for leaf in leaves(exc))
     for error in outcome.errors:
@@ -183,33 +190,51 @@ class _Outcome:
         self.errors: list[str] = []
 
 
-async def _run(captures: Sequence[Capture], settings: NatsSettings, environ: Mapping[str, str]) -> _Outcome:
+async def _run(
+    options: Options, captures: Sequence[Capture], settings: NatsSettings, environ: Mapping[str, str]
+) -> _Outcome:
     """Run the captures until they have ended; one that fails ends alone."""
     outcome = _Outcome()
-    async with create_task_group() as group:
-        group.start_soon(_stop_at_signals, outcome.running, group.cancel_scope)
-        async with nats_connection(settings, Lines("").tell) as nats, create_task_group() as work:
-            for capture in captures:
-                work.start_soon(_capture, nats, capture, environ, outcome)
-        group.cancel_scope.cancel()
+    with observing(options.listen, options.max_bytes) as observed:
+        async with create_task_group() as group:
+            group.start_soon(_stop_at_signals, outcome.running, group.cancel_scope, observed)
+            if options.listen is not None:
+                group.start_soon(observed.pulse)
+            connecting = nats_connection(settings, Lines("").tell, observed.report)
+            async with connecting as nats, create_task_group() as work:
+                for capture in captures:
+                    work.start_soon(_capture, nats, capture, environ, outcome, observed)
+            group.cancel_scope.cancel()
     return outcome
 
 
-async def _capture(nats: NatsConnection, capture: Capture, environ: Mapping[str, str], outcome: _Outcome) -> None:
+async def _capture(
+    nats: NatsConnection, capture: Capture, environ: Mapping[str, str], outcome: _Outcome, observed: Observed
+) -> None:
     name = capture.name or capture.stream
-    capture = replace(capture, tell=Lines(name).tell)
+    lines, recorder = Lines(name), Recorder(name, observed.report, window=capture.window.total_seconds())
+
+    recorder.rest()
+
+    def tell(event: Told) -> None:
+        lines.tell(event)
+        recorder.tell(event)
+
     try:
-        async with running(nats, capture, environ) as run:
+        async with running(nats, replace(capture, tell=tell), environ) as run:
             outcome.running.append(run)
+            observed.recorders.append((recorder, run))
             outcome.summaries[name] = await run.until_stopped(at_signals=False)
     except (CollectorError, TransferError) as exc:
+        recorder.ended(exc)
         outcome.errors.append(str(exc))
 
 
-async def _stop_at_signals(all_running: Sequence[Running], scope: anyio.CancelScope) -> None:
+async def _stop_at_signals(all_running: Sequence[Running], scope: anyio.CancelScope, observed: Observed) -> None:
     """Stop all captures at the first signal; end at once at the second one, and when none has begun yet."""
     with open_signal_receiver(*_SIGNALS) as signals:
-        async for _ in signals:
+        async for received in signals:
+            observed.report(Stopping(received.name))
             if not all_running or any(run.is_stopping for run in all_running):
                 scope.cancel()
             for run in all_running:

@@ -51,6 +51,8 @@ class Owner:
         """Archive with these means."""
         self.tenure: Tenure | None = None
         """The tenure that goes on, or the last one."""
+        self.is_reading = False
+        """Whether a tenure goes on."""
         self._means = means
         self._attaching = attaching
         self._lease = lease
@@ -131,12 +133,14 @@ class Owner:
     async def _tenure(self, attached: Attached, stopping: Latch) -> int:
         """Return how many records a tenure has created."""
         tenure = self.tenure = Tenure(self._means, attached, self._gets)
+        self.is_reading = True
         try:
             doubt = await tenure.run(stopping)
             self._said = ""
             if doubt is not None:
                 self._means.tell(Doubted(doubt, tenure.deliveries.held))
         finally:
+            self.is_reading = False
             with move_on_after(_CLOSING, shield=True):
                 await attached.source.close(give_back=stopping.is_set() and tenure.deliveries.held > 0)
         return tenure.records

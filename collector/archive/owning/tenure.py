@@ -21,7 +21,7 @@ from collector.archive.formats import About
 from collector.archive.layout import Layout
 from collector.archive.log import Log
 from collector.archive.owning.means import new_id
-from collector.archive.reading import Count, Doubt, Verdict, cursor_after, expired, read_slice, went_back
+from collector.archive.reading import Count, Doubt, Verdict, cursor_after, expired, pending_of, read_slice, went_back
 from collector.archive.reading import Reading as Deliveries
 from collector.archive.record import BlockKind, CutTrigger
 from collector.archive.rows import Reading
@@ -59,6 +59,10 @@ class Tenure:
         self.deliveries = Deliveries(0)
         self.filling: Filling | None = None
         self.opened_at = math.inf
+        self.closed: tuple[float, int] | None = None
+        """Of the cut whose blocks are not all there: when it was opened, and the time of its first message."""
+        self.pending = 0
+        """Messages that were not delivered yet at the last delivery."""
         self.records = 0
         """Records that this tenure has created."""
         self._means = means
@@ -112,6 +116,7 @@ class Tenure:
             if not await self._log.create(last):
                 return Doubt.RECORD
             self.records += 1
+            self.closed = (self.opened_at, filling.first_time_ns)
             self.filling, self._stored = None, Event()
             group.start_soon(self._store, last, filling)
             if trigger is CutTrigger.SHUTDOWN:
@@ -184,9 +189,11 @@ class Tenure:
         taken = deliveries.take(came)
         if deliveries.doubt is not None:
             return deliveries.doubt
-        if came.frames and not self._learned:
-            source.learn(came.frames[0][1])
-            self._learned = True
+        if came.frames:
+            self.pending = pending_of(came.frames[-1][1])
+            if not self._learned:
+                source.learn(came.frames[0][1])
+                self._learned = True
         tally.fetched += len(taken.new.sequences)
         tally.repeats += len(came.sequences) - len(taken.new.sequences)
         await self._add(taken, filling)
@@ -266,6 +273,7 @@ class Tenure:
         await self._ack(record)
         self.deliveries.settled(record.to, record.members.messages)
         self._look_beside()
+        self.closed = None
         self._stored.set()
         dead = sum(block.rows for block in record.blocks if block.kind is BlockKind.DEAD)
         stored = CutStored(
