@@ -30,7 +30,7 @@ class Archived(StrEnum):
 
 CUT_TRIGGERS = ("bytes", "messages", "blocks", "age", "window", "shutdown")
 """Why a cut was closed: the closed list of `CutTrigger`, the label of a metric."""
-DOUBTS = ("gap", "count", "reconnect", "silence", "refused", "record")
+DOUBTS = ("gap", "count", "reconnect", "silence", "refused", "stream", "record")
 """Why an owner begins again: the closed list of `Doubt`, the label of a metric."""
 STORE_FAILURES = ("unavailable", "refused")
 """Why a store did not do what it was asked for."""

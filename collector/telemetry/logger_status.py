@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from collector import events
 from collector.events import Stage, State
+from collector.events.archiving import ArchiveGone, ArchiveSampled, ArchiveStored
 from collector.events.readings import STALE_AFTER, Sampled
 from collector.telemetry.failing import no_write_succeeds
 from collector.telemetry.last_error import LastError, time_of_day
@@ -37,6 +38,35 @@ class Tally:
 
 
 @dataclass(slots=True)
+class ArchiveStatus:
+    """The archive of a logger, as this process has it: of another owner it knows nothing but `why` of the logger."""
+
+    sampled: ArchiveSampled
+    stored: ArchiveStored | None = None
+    stored_at: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        sampled, stored = self.sampled, self.stored
+        return {
+            "is_owner": sampled.is_owner,
+            "cursor": sampled.cursor if sampled.is_owner else None,
+            "open_cut_age_seconds": round(sampled.open_cut_age, 1),
+            "open_cut_bytes": sampled.open_cut_bytes,
+            "unacked_messages": sampled.unacked_messages,
+            "last_cut": None
+            if stored is None
+            else {
+                "number": stored.number,
+                "to": stored.to,
+                "messages": stored.messages,
+                "trigger": stored.trigger,
+                "stored_at": self.stored_at,
+            },
+        }
+
+
+@dataclass(slots=True)
 class LoggerStatus:
     """One logger. Counts are entries since the start of this process."""
 
@@ -57,6 +87,7 @@ class LoggerStatus:
     home: bool = False
     """Whether the logger is at home on this replica."""
     error: LastError = field(default_factory=LastError)
+    archive: ArchiveStatus | None = None
 
     def move(self, state: State, why: str, now: float) -> None:
         """Take in a state."""
@@ -92,6 +123,7 @@ class LoggerStatus:
             "dead_lettered": self.dead_lettered,
             "dropped": self.dropped,
             "home": self.home,
+            "archive": None if self.archive is None else self.archive.as_json(),
             **self.error.as_json(past=self.state in AT_WORK and self.error.is_past(now)),
         }
 
@@ -128,6 +160,9 @@ class Loggers:
             events.WritesInProgress: self._writes,
             events.HomeChanged: self._home_changed,
             Sampled: self._sampled,
+            ArchiveSampled: self._archive_sampled,
+            ArchiveStored: self._archive_stored,
+            ArchiveGone: self._archive_gone,
         }
 
     def error_of(self, key: str) -> LastError | None:
@@ -259,3 +294,17 @@ class Loggers:
     def _sampled(self, event: Sampled) -> None:
         if (logger := self._all.get(event.logger)) is not None:
             logger.sample(event, self._clock())
+
+    def _archive_sampled(self, event: ArchiveSampled) -> None:
+        if (logger := self._all.get(event.logger)) is not None:
+            archive = logger.archive = logger.archive or ArchiveStatus(event)
+            archive.sampled = event
+
+    def _archive_stored(self, event: ArchiveStored) -> None:
+        self._last_success = self._clock()
+        if (logger := self._all.get(event.logger)) is not None and logger.archive is not None:
+            logger.archive.stored, logger.archive.stored_at = event, time_of_day()
+
+    def _archive_gone(self, event: ArchiveGone) -> None:
+        if (logger := self._all.get(event.logger)) is not None:
+            logger.archive = None

@@ -27,6 +27,7 @@ from collector.errors import CaptureRefused, RecordDamaged, StreamWentBack
 from collector.events import LoggerState, State
 from collector.events.archiving import CUT_TRIGGERS, DOUBTS, STORE_FAILURES, Archived, ArchiveGone
 from collector.telemetry.metrics import Metrics
+from collector.telemetry.status import Status
 from tests.support.metrics import NOW, Scene
 
 if TYPE_CHECKING:
@@ -214,3 +215,30 @@ def test_a_process_that_only_archives_has_no_metrics_of_entries() -> None:
     names = {line.partition("{")[0] for line in metrics.text(0.0).decode().splitlines() if 'logger="a"' in line}
     assert names
     assert {name for name in names if not name.startswith("collector_archive_")} == set()
+
+
+def test_the_status_names_owner_cursor_open_cut_and_last_cut_and_a_stored_cut_is_a_success() -> None:
+    status = Status("beta", "1", mongodb=False)
+    recorder = Recorder("a", status.observe, window=900.0)
+    for event in (Owning(7), StoreFailed("full", "unavailable", 1, 0.2)):
+        recorder.tell(event)
+    assert any("no write succeeds" in why for why in status.not_ready)
+    recorder.sample(FACTS)
+    recorder.tell(CUT)
+    assert not any("no write succeeds" in why for why in status.not_ready)
+    archive = status.snapshot()["loggers"]["a"]["archive"]
+    assert archive["last_cut"].pop("stored_at")
+    assert archive == {
+        "is_owner": True,
+        "cursor": 40,
+        "open_cut_age_seconds": 2.5,
+        "open_cut_bytes": 700,
+        "unacked_messages": 5,
+        "last_cut": {"number": 3, "to": 40, "messages": 10, "trigger": "window"},
+    }
+    recorder.tell(Waiting("b is the owner", owned=True))
+    recorder.sample(replace(FACTS, is_owner=False))
+    a = status.snapshot()["loggers"]["a"]
+    assert (a["state"], a["why"], a["archive"]["cursor"]) == ("standby", "b is the owner", None)
+    status.observe(ArchiveGone("a"))
+    assert status.snapshot()["loggers"]["a"]["archive"] is None

@@ -69,6 +69,7 @@ def test_the_snapshot_says_of_a_logger_what_this_replica_knows(scene: Scene) -> 
         "lag_messages": 9,
         "oldest_message_age_seconds": 1.5,
         "home": False,
+        "archive": None,
         "in_hand_messages": 3,
         "in_hand_bytes": 60,
         "writes_in_progress": 2,
