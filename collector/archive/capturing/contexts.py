@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_FILE = "_FILE"
 _VARIABLES = {
     "url": "NATS_HOSTS",
     "creds": "NATS_CREDS",
-    "nkey": "NATS_NKEY_FILE",
+    "nkey": f"NATS_NKEY{_FILE}",
     "token": "NATS_TOKEN",
     "user": "NATS_USER",
     "password": "NATS_PASSWORD",
