@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from collector.local import Mongod
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(600)  # all rows are played in the set-up of the first test: half a minute alone
 NAMESPACE = "fields"
 
 
