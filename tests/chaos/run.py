@@ -83,10 +83,19 @@ def _shares(rounds: int, worlds: Sequence[str]) -> dict[str, int]:
 
 
 async def play(
-    todo: Sequence[Plan], seed: int, *, rate: float, replicas: int, logs: Path | None, say: Progress
+    todo: Sequence[Plan],
+    seed: int,
+    outcomes: list[Outcome],
+    *,
+    rate: float,
+    replicas: int,
+    logs: Path | None,
+    say: Progress,
 ) -> list[Outcome]:
-    """Play one world after the other; the logs of one in which something went wrong are kept in `logs`."""
-    outcomes = []
+    """Play one world after the other, and add its outcome to `outcomes`, which are returned.
+
+    The logs of a world in which something went wrong are kept in `logs`.
+    """
     if logs is not None:
         shutil.rmtree(logs, ignore_errors=True)  # those of an earlier run of the same seed
     for plan in todo:
@@ -129,10 +138,11 @@ class Progress:
             click.echo(text, err=True)
 
     def round(self, played: Round) -> None:
-        """Say what a round was like."""
+        """Say what a round was like; a pipe is told of trouble alone."""
         what = " + ".join(played.faults)
         trouble = click.style(f"  {played.trouble}", fg="red") if played.trouble else ""
-        self.note(f"{played.number:>4}/{self._rounds} {what}: stop {played.longest_stop:.1f} s{trouble}")
+        if self._shown or trouble:
+            click.echo(f"{played.number:>4}/{self._rounds} {what}: stop {played.longest_stop:.1f} s{trouble}", err=True)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -175,17 +185,20 @@ def main(
     if find_azurite() is None and any(plan.world in archive.WORLDS for plan in todo):
         click.echo(f"archive-azure is not played, as there is no azurite: {INSTALL_AZURITE}")
     click.echo(f"seed {seed}, {rounds} rounds")
+    played: list[Outcome] = []
     playing = partial(
-        play, todo, seed, rate=rate, replicas=replicas, logs=path.with_suffix(".logs"), say=Progress(rounds)
+        play, todo, seed, played, rate=rate, replicas=replicas, logs=path.with_suffix(".logs"), say=Progress(rounds)
     )
-    played = anyio.run(partial(until_signal, playing))
-    if isinstance(played, signal.Signals):
-        click.echo(f"ended by {played.name}; all that was started is gone", err=True)
-        sys.exit(128 + played)
-    settings = {"rounds": rounds, "only": only, "world": world, "rate": rate, "replicas": replicas}
-    path.write_text(as_json(played, seed, _versions(), settings))
-    click.echo("\n".join(lines(played)))
-    click.echo(f"seed {seed}; the whole result is in {path}")
+    ended = anyio.run(partial(until_signal, playing))
+    if played:
+        settings = {"rounds": rounds, "only": only, "world": world, "rate": rate, "replicas": replicas}
+        path.write_text(as_json(played, seed, _versions(), settings))
+        click.echo("\n".join(lines(played)))
+        click.echo(f"seed {seed}; the whole result is in {path}")
+    if isinstance(ended, signal.Signals):
+        worlds = f"of {len(todo)} worlds {len(played)} were played to their end"
+        click.echo(f"ended by {ended.name}; {worlds}; all that was started is gone", err=True)
+        sys.exit(128 + ended)
     sys.exit(0 if all(outcome.good for outcome in played) else 1)
 
 
