@@ -26,6 +26,7 @@ SETTINGS = {
     "CHAOS_BLOCK": str(BLOCKED),
 }
 _WRITES = "collector_writes_in_progress{"
+_WRITTEN = "collector_written_entries_total{"
 _PROGRAM = Path(__file__).with_name("wrapped.py")
 
 
@@ -63,19 +64,19 @@ class Victim(Replica):
 
     def is_writing(self, key: str) -> bool:
         """Tell whether a write of a logger is under way here."""
+        return self._sum(_WRITES, key) > 0
+
+    def written(self, key: str) -> float:
+        """Return how many entries of a logger it has stored; 0 while it does not answer."""
+        return self._sum(_WRITTEN, key)
+
+    def _sum(self, metric: str, key: str) -> float:
         try:
             lines = self.get("/metrics")[1].splitlines()
         except (OSError, HTTPException):
-            return False
-        own = (line for line in lines if line.startswith(_WRITES) and f'logger="{key}"' in line)
-        return any(float(line.rpartition(" ")[2]) > 0 for line in own)
-
-    def moves(self, key: str) -> bool:
-        """Tell whether a logger's entries go through it now: it is no stand-by, and answers."""
-        try:
-            return bool(self.status["loggers"][key]["state"] == "running")
-        except (OSError, HTTPException, KeyError):
-            return False
+            return 0
+        own = (line for line in lines if line.startswith(metric) and f'logger="{key}"' in line)
+        return sum(float(line.rpartition(" ")[2]) for line in own)
 
     def _command(self) -> list[str]:
         return [str(self.program), "-P", str(_PROGRAM), "run"]

@@ -13,6 +13,7 @@ from tests.chaos.traffic import Form
 from tests.chaos.world import blocking
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from random import Random
 
     from tests.chaos.replica import Victim
@@ -99,18 +100,24 @@ async def _anyone(world: World, chance: Random) -> Victim:
 
 
 async def _mover(world: World, chance: Random, key: str) -> Victim:
-    """Return a replica that moves a logger's entries; of a time-series logger that is its one owner."""
-    shuffled = chance.sample(world.replicas, len(world.replicas))
-    return await world.until(
-        f"a replica that moves {key}", lambda: next((one for one in shuffled if one.moves(key)), None)
-    )
+    """Return a replica that stores a logger's entries now: the home of a small one, the owner of a time-series one."""
+    return await _storing(world, chance.sample(world.replicas, len(world.replicas)), key)
+
+
+async def _storing(world: World, replicas: Sequence[Victim], key: str) -> Victim:
+    """Wait until one of these has stored more entries of a logger than it had, and return it."""
+    before = [one.written(key) for one in replicas]
+
+    def look() -> Victim | None:
+        return next((one for one, count in zip(replicas, before, strict=True) if one.written(key) > count), None)
+
+    return await world.until(f"a replica that stores entries of {key}", look)
 
 
 async def _taken_over(world: World, key: str, frozen: Victim) -> None:
-    """Wait until ack wait has ended and another replica moves the logger's entries."""
-    others = [one for one in world.replicas if one is not frozen]
+    """Wait until ack wait has ended and another replica stores the logger's entries."""
     await sleep(_LONGER_THAN_ACK_WAIT)
-    await world.until(f"another replica that moves {key}", lambda: any(one.moves(key) for one in others))
+    await _storing(world, [one for one in world.replicas if one is not frozen], key)
 
 
 _FROZEN = {
