@@ -39,8 +39,11 @@ POISON = b"\xc1 is no msgpack"
 REFUSED = re.compile(
     r"permit|may not|not authorized|Unauthorized|Permissions Violation|does not let us in", re.IGNORECASE
 )
-ELSEWHERE = ("collector run", "collector check", "collector status", "collector demo", "collector local")
-"""Those that need no login, or that of a replica."""
+ELSEWHERE = (
+    *("collector run", "collector check", "collector status", "collector demo", "collector local"),
+    "collector archive",
+)
+"""Those that need no login, or that of a replica, or that of a store."""
 FILLED_IN = {"--max-age …": "--max-age 7d", "--max-bytes …": "--max-bytes 1GiB", "--replicas 3": "--replicas 1"}
 
 NATS = {
